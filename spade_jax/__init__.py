@@ -1,0 +1,11 @@
+"""SPADE (semantic image synthesis with spatially-adaptive normalisation, Park et al. 2019) for JAX."""
+
+from __future__ import annotations
+
+__version__ = '0.1.0'
+
+
+def load(workdir: str, step: int | None = None):
+    """The trained generator of a work directory, see `spade_jax.sampling.load`."""
+    from spade_jax import sampling  # imports JAX: not before it is needed
+    return sampling.load(workdir, step)

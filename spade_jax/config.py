@@ -1,0 +1,231 @@
+"""Every knob of a run, once: name, default, help and validation.
+
+The absl flags (`config_flags.py`) are generated from the fields of `Config`, and a checkpoint carries its Config as JSON, so that sampling needs
+no model flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from spade_jax.errors import UserError
+
+UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
+CROPPING_MODES = ('resize_and_crop', 'crop', 'scale_width_and_crop', 'scale_shortside_and_crop')
+PREPROCESS_MODES = CROPPING_MODES + ('scale_width', 'scale_shortside', 'fixed', 'none')
+DONTCARE_ID = 255
+
+
+def knob(default, help, *, choices=None, at_least=None, above=None, may_change=False):
+    """A field of `Config`.
+
+    Args:
+      default: its value when no flag is given; its type is the type of the flag.
+      help: one sentence for `--help`.
+      choices: the legal strings.
+      at_least, above: closed and open lower bounds of a number.
+      may_change: True where a resumed run may have another value than its checkpoint (paths, intervals of logging).
+    """
+    metadata = dict(help=help, choices=choices, at_least=at_least, above=above, may_change=may_change)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run of SPADE. The defaults are those of the published models (Park et al. 2019, section 4), unless the help says otherwise.
+
+    Raises:
+      UserError: on construction, when a value is out of range or two values contradict each other.
+    """
+
+    # Data.
+    dataset: str = knob('scenes', 'The data: "scenes" (procedural landscapes, ships with the package) or "folders" (paired image and label files).',
+                        choices=('scenes', 'folders'))
+    data_dir: str = knob('', 'Where the data lies. folders: the directory that the six directories below are relative to. scenes: where the prepared '
+                         'records go (default: the TFDS directory, ~/tensorflow_datasets).', may_change=True)
+    train_image_dir: str = knob('train_img', 'folders: training photographs.', may_change=True)
+    train_label_dir: str = knob('train_label', 'folders: training label maps.', may_change=True)
+    train_instance_dir: str = knob('train_inst', 'folders: training instance maps; read only with --instance_edges.', may_change=True)
+    train_list: str = knob('', 'folders: text file (relative to data_dir) that lists the training examples, one a line: "stem", found in the directories '
+                           'above, or "split/stem", found in split_img, split_label and split_inst. Default: every pair.', may_change=True)
+    validation_image_dir: str = knob('val_img', 'folders: validation photographs.', may_change=True)
+    validation_label_dir: str = knob('val_label', 'folders: validation label maps.', may_change=True)
+    validation_instance_dir: str = knob('val_inst', 'folders: validation instance maps.', may_change=True)
+    validation_list: str = knob('', 'folders: as train_list, for validation.', may_change=True)
+    image_suffix: str = knob('', 'folders: ending of the photographs\' stems that the pairing ignores, for example "_leftImg8bit".', may_change=True)
+    label_suffix: str = knob('', 'folders: ending of the label maps\' stems, for example "_gtFine_labelIds".', may_change=True)
+    instance_suffix: str = knob('', 'folders: ending of the instance maps\' stems, for example "_gtFine_instanceIds".', may_change=True)
+    scenes_train_examples: int = knob(2048, 'scenes: number of training pictures.', at_least=1)
+    num_classes: int = knob(13, 'Number of label classes, without the don\'t-care class.', at_least=1)
+    dontcare: bool = knob(False, 'The label maps hold 255 for "unknown"; it becomes one more class.')
+    instance_edges: bool = knob(False, 'Add a channel with the borders between instances to the layout.')
+    preprocess_mode: str = knob('resize_and_crop', 'How pictures are brought to the training size.', choices=PREPROCESS_MODES)
+    load_size: int = knob(286, 'Width in pixels to which pictures are scaled before the crop.', at_least=1)
+    crop_size: int = knob(256, 'Width in pixels of the generated picture.', at_least=1)
+    aspect_ratio: float = knob(1.0, 'Width divided by height of the generated picture.', above=0)
+    flip: bool = knob(True, 'Mirror half of the training examples.')
+
+    # Generator.
+    generator_width: int = knob(64, 'Channels of the generator\'s last block; the first has 16 times as many.', at_least=1)
+    upsampling: str = knob('normal', 'Number of doublings from the coarsest grid: normal 5, more 6, most 7 (with one more block).', choices=tuple(UPSAMPLINGS))
+    generator_norm: str = knob('sync_batch', 'Parameter-free normalisation inside SPADE; sync_batch takes statistics over all devices, batch over each one.',
+                               choices=('sync_batch', 'batch', 'instance'))
+    generator_spectral_norm: bool = knob(True, 'Spectral normalisation of the convolutions of the residual blocks.')
+    spade_hidden: int = knob(128, 'Channels of the hidden convolution of a SPADE layer.', at_least=1)
+    spade_kernel_size: int = knob(3, 'Kernel size of the convolutions over the layout; odd.', at_least=1)
+
+    # Style encoder.
+    style_encoder: bool = knob(False, 'Train a style encoder (VAE): the generator starts from a latent instead of the layout.')
+    style_dim: int = knob(256, 'Dimensions of the style latent.', at_least=1)
+    encoder_width: int = knob(64, 'Channels of the encoder\'s first convolution.', at_least=1)
+    encoder_input_size: int = knob(256, 'Side in pixels to which the encoder resizes its input.', at_least=1)
+
+    # Discriminator.
+    discriminator_width: int = knob(64, 'Channels of a discriminator\'s first convolution.', at_least=1)
+    discriminator_depth: int = knob(4, 'Convolutions of a discriminator before its prediction.', at_least=1)
+    num_discriminators: int = knob(2, 'Number of scales, each half the size of the one before.', at_least=1)
+    discriminator_norm: str = knob('instance', 'Normalisation of the hidden layers.', choices=('instance', 'sync_batch', 'batch', 'none'))
+    discriminator_spectral_norm: bool = knob(True, 'Spectral normalisation of the hidden layers.')
+
+    # Losses.
+    gan_loss: str = knob('hinge', 'Adversarial loss.', choices=('hinge', 'least_squares', 'cross_entropy', 'wasserstein'))
+    feature_matching_weight: float = knob(10.0, 'Weight of the feature matching loss; 0 turns it off.', at_least=0)
+    perceptual_weight: float = knob(10.0, 'Weight of the VGG19 loss; 0 turns it off.', at_least=0)
+    vgg19_weights: str = knob('', 'File with the weights of VGG19: torchvision\'s .pth, or an .npz with the same names.', may_change=True)
+    perceptual_input: str = knob('raw', 'Input of VGG19: "raw" [-1, 1] as the published models were trained, or "imagenet" mean and deviation.',
+                                 choices=('raw', 'imagenet'))
+    kl_weight: float = knob(0.05, 'Weight of the KL divergence of the style, summed over its dimensions and averaged over the batch. The published recipe '
+                            'with 4 images a GPU equals 0.2.', at_least=0)
+
+    # Optimisation.
+    batch_size: int = knob(32, 'Images a step, over all devices.', at_least=1)
+    constant_epochs: int = knob(50, 'Epochs at the full learning rate.', at_least=0)
+    decay_epochs: int = knob(0, 'Epochs of linear decay to 0 after those.', at_least=0)
+    max_steps: int = knob(0, 'Stop after so many steps; 0: after all epochs.', at_least=0)
+    learning_rate: float = knob(2e-4, 'Base learning rate of Adam.', above=0)
+    two_time_scales: bool = knob(True, 'Generator at half the base rate, discriminator at twice (Heusel et al. 2017).')
+    adam_beta1: float | None = knob(None, 'Decay of Adam\'s first moment. Default: 0 with two time scales, 0.5 without.', at_least=0)
+    adam_beta2: float | None = knob(None, 'Decay of Adam\'s second moment. Default: 0.9 with two time scales, 0.999 without.', at_least=0)
+    discriminator_steps_per_generator_step: int = knob(1, 'Update the generator on every n-th step only.', at_least=1)
+    initialization: str = knob('published', 'Start of the weights: Glorot normal; "published": but the spectrally normalised kernels uniform '
+                               'in +-1/sqrt(fan_in), as the released models were; "glorot": those too.', choices=('published', 'glorot'))
+    init_gain: float = knob(0.02, 'Gain of the Glorot initialisation.', above=0)
+    compute_dtype: str = knob('float32', 'Type of activations and products; parameters, statistics and losses are float32.', choices=('float32', 'bfloat16'))
+    seed: int = knob(0, 'Of the weights, the order of the data, crops, flips and latents.', at_least=0)
+
+    # The run.
+    log_every: int = knob(20, 'Steps between two records of the losses.', at_least=1, may_change=True)
+    sample_every: int = knob(500, 'Steps between two sample grids.', at_least=1, may_change=True)
+    num_samples_shown: int = knob(8, 'Validation examples in a sample grid.', at_least=1, may_change=True)
+    checkpoint_every: int = knob(500, 'Steps between two checkpoints.', at_least=1, may_change=True)
+    keep_checkpoints: int = knob(3, 'Newest checkpoints that are kept.', at_least=1, may_change=True)
+    data_workers: int = knob(4, 'Examples that are read at the same time.', at_least=1, may_change=True)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_field(field, getattr(self, field.name))
+        if self.spade_kernel_size % 2 == 0:
+            raise UserError(f'spade_kernel_size={self.spade_kernel_size} is even, so its output would not be centred; use {self.spade_kernel_size + 1}')
+        for name in ('adam_beta1', 'adam_beta2'):
+            value = getattr(self, name)
+            if value is not None and value >= 1:
+                raise UserError(f'{name}={value} does not decay; use a value in [0, 1)')
+        if self.dontcare and self.num_classes > DONTCARE_ID:
+            raise UserError(f'num_classes={self.num_classes} with dontcare: 255 would be both a class and "unknown"; use --nodontcare')
+        if self.constant_epochs + self.decay_epochs == 0:
+            raise UserError('constant_epochs=0 and decay_epochs=0 leave nothing to train; set one of them')
+        self._check_size()
+
+    def _check_size(self):
+        smallest = 2 ** (self.encoder_depth + 1)
+        if self.style_encoder and self.encoder_input_size < smallest:
+            raise UserError(f'encoder_input_size={self.encoder_input_size} leaves one pixel after {self.encoder_depth} halvings; use {smallest} or more')
+        scale = 2 ** UPSAMPLINGS[self.upsampling]
+        doublings = f'{UPSAMPLINGS[self.upsampling]} upsamplings'
+        if self.crop_size % scale:
+            raise UserError(f'crop_size={self.crop_size} is not divisible by {scale} ({doublings}); use {nearest_multiples(self.crop_size, scale)}')
+        if round(self.crop_size / self.aspect_ratio) != self.image_height:
+            lower = max(1, math.floor(self.crop_size / self.aspect_ratio / scale)) * scale
+            options = ' or '.join(f'{self.crop_size / height:.4g} ({self.crop_size}x{height})' for height in (lower, lower + scale))
+            raise UserError(f'aspect_ratio={self.aspect_ratio} gives pictures of {self.crop_size}x{self.crop_size / self.aspect_ratio:.0f}, whose height is not '
+                            f'divisible by {scale} ({doublings}); use {options}')
+        if self.preprocess_mode in CROPPING_MODES and self.preprocess_mode != 'crop' and self.load_size < self.crop_size:
+            raise UserError(f'load_size={self.load_size} is smaller than crop_size={self.crop_size}; use --load_size={self.crop_size} or more')
+
+    @property
+    def image_width(self) -> int:
+        """Width of the generated picture in pixels."""
+        return self.crop_size
+
+    @property
+    def image_height(self) -> int:
+        """Height of the generated picture in pixels."""
+        latent_height, _ = self.latent_size
+        return latent_height * 2 ** UPSAMPLINGS[self.upsampling]
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Height and width of the generator's coarsest grid."""
+        width = self.crop_size // 2 ** UPSAMPLINGS[self.upsampling]
+        return max(1, round(width / self.aspect_ratio)), width
+
+    @property
+    def encoder_depth(self) -> int:
+        """Convolutions of the style encoder: the published rule."""
+        return 6 if self.crop_size >= 256 else 5
+
+    @property
+    def label_channels(self) -> int:
+        """One-hot channels of the layout: the classes and don't-care."""
+        return self.num_classes + self.dontcare
+
+    @property
+    def layout_channels(self) -> int:
+        """All channels of the layout: one-hot, then the instance edges."""
+        return self.label_channels + self.instance_edges
+
+    @property
+    def adam_betas(self) -> tuple[float, float]:
+        """Decays of Adam's two moments."""
+        beta1, beta2 = (0.0, 0.9) if self.two_time_scales else (0.5, 0.999)
+        return (beta1 if self.adam_beta1 is None else self.adam_beta1, beta2 if self.adam_beta2 is None else self.adam_beta2)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Config:
+        """The inverse of `to_json`; a field that this version does not know is an error."""
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise UserError(f'the configuration has fields that this version does not know: {", ".join(unknown)}; use the version that wrote it')
+        return cls(**values)
+
+
+def conflicts(saved: Config, given: Config) -> list[str]:
+    """The fields in which a resumed run may not differ from its checkpoint but does, as `name: saved -> given`."""
+    return [f'{field.name}: {getattr(saved, field.name)} -> {getattr(given, field.name)}' for field in dataclasses.fields(Config)
+            if not field.metadata['may_change'] and getattr(saved, field.name) != getattr(given, field.name)]
+
+
+def nearest_multiples(size: int, scale: int) -> str:
+    """'224 or 256' for 250 and 32: what an error message offers instead of an illegal size."""
+    lower = size // scale * scale
+    return ' or '.join(str(multiple) for multiple in (lower, lower + scale) if multiple > 0)
+
+
+def _check_field(field: dataclasses.Field, value: Any) -> None:
+    choices, at_least, above = (field.metadata[key] for key in ('choices', 'at_least', 'above'))
+    if choices and value not in choices:
+        raise UserError(f'{field.name}={value} is not one of {", ".join(choices)}')
+    if value is None:
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f'{field.name}={value} is not a finite number')
+    if at_least is not None and value < at_least:
+        raise UserError(f'{field.name}={value} is too small; use {at_least} or more')
+    if above is not None and value <= above:
+        raise UserError(f'{field.name}={value} is too small; use more than {above}')
