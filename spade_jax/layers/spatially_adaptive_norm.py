@@ -1,0 +1,49 @@
+"""SPADE: spatially-adaptive denormalisation (Park et al. 2019, section 3.1)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from spade_jax.layers.convolution import Convolution
+from spade_jax.layers.normalization import Normalization
+from spade_jax.layers.resampling import resize_nearest
+
+
+class SpatiallyAdaptiveNorm(nn.Module):
+    """Normalises the activations, then scales and shifts every pixel by what the layout says there.
+
+        y = x_hat * (1 + gamma(m)) + beta(m)        (equation 1; the 1 keeps a fresh layer near the identity)
+
+    where x_hat is x normalised per channel without parameters, m the layout at the resolution of x, and gamma and beta two convolutions over a
+    shared hidden one. A plain normalisation layer would wash out a map of one class; here the class speaks after the normalisation.
+
+    Attributes:
+      norm: 'sync_batch', 'batch' or 'instance', see `Normalization`.
+      hidden: channels of the shared convolution.
+      kernel_size: of all three convolutions; odd.
+      axis_name: the replicas over which 'sync_batch' takes its statistics.
+    """
+
+    norm: str = 'sync_batch'
+    hidden: int = 128
+    kernel_size: int = 3
+    axis_name: str | None = None
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, layout: jax.Array, *, train: bool) -> jax.Array:
+        """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution. Returns [B, H, W, C]."""
+        _, height, width, channels = x.shape
+        normalized = Normalization(self.norm, axis_name=self.axis_name, name='norm')(x, train=train)
+
+        def conv(features, name):
+            return Convolution(features, self.kernel_size, dtype=self.dtype, name=name)
+
+        layout = resize_nearest(layout, height, width)  # [B, H, W, S]
+        hidden = nn.relu(conv(self.hidden, 'shared')(layout, train=train))  # [B, H, W, hidden]
+        gamma = conv(channels, 'gamma')(hidden, train=train)  # [B, H, W, C]
+        beta = conv(channels, 'beta')(hidden, train=train)  # [B, H, W, C]
+        return normalized * (1 + gamma) + beta

@@ -1,0 +1,65 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spade_jax.convert.reference_names import to_variables
+from spade_jax.layers.resampling import average_pool
+from spade_jax.networks.patch_discriminator import MultiscaleDiscriminator
+from tests import parity
+
+
+@pytest.mark.parametrize('case', parity.cases('discriminator'))
+def test_golden_numbers(case):
+    golden = parity.Golden(case)
+    options = golden.options
+    discriminator = MultiscaleDiscriminator(options['num_D'], options['ndf'], options['n_layers_D'])
+    state = golden.state('sd')
+    variables = to_variables(state, 'discriminator')
+    layout, image = golden['in/x'][..., :-3], golden['in/x'][..., -3:]
+
+    def check(outputs, mode):
+        assert len(outputs) == options['num_D']
+        for i, scale in enumerate(outputs):
+            assert len(scale) == options['n_layers_D'] + 1
+            for j, layer in enumerate(scale):
+                golden.check(layer, f'out/{mode}/{i}/{j}')
+
+    check(jax.jit(functools.partial(discriminator.apply, train=False))(variables, layout, image), 'eval')
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def train(params):
+        outputs, moved = discriminator.apply({**variables, 'params': params}, layout, image, train=True, mutable=['spectral'])
+        total = sum(jnp.mean(layer * golden[f'in/cotangent/{i}/{j}']) for i, scale in enumerate(outputs) for j, layer in enumerate(scale))
+        return total, (outputs, moved)
+
+    (_, (outputs, moved)), gradients = train(variables['params'])
+    check(outputs, 'train')
+    parity.assert_trees_close(moved['spectral'], to_variables({**state, **golden.state('sd_after_train')}, 'discriminator')['spectral'], 1e-5, 'spectral')
+    norms = golden.state('gradnorm64')
+    expected = to_variables({name: np.full(state[name].shape, norm) for name, norm in norms.items()}, 'discriminator')['params']
+    largest = max(map(float, norms.values()))
+    jax.tree.map(lambda g, norm: parity.assert_close(jnp.linalg.norm(g), norm.ravel()[0], max(1e-4 * norm.ravel()[0], 1e-6 * largest), 'norm of a gradient'),
+                 gradients, expected)
+    whole = golden.state('grad')
+    tolerance = max(golden.tolerance(f'grad/{name}') for name in whole)
+    parity.assert_trees_close(gradients, to_variables(whole, 'discriminator')['params'], tolerance, 'gradient')
+
+
+def test_average_pool_does_not_count_padding():
+    x = jnp.ones((1, 5, 4, 1))
+    np.testing.assert_allclose(average_pool(x), np.ones((1, 3, 2, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize('norm', ['sync_batch', 'batch', 'none'])
+def test_other_normalisations(norm):
+    discriminator = MultiscaleDiscriminator(1, width=4, depth=3, norm=norm, spectral_norm=False)
+    layout, image = jnp.zeros((2, 32, 32, 3)), jnp.zeros((2, 32, 32, 3))
+    variables = jax.eval_shape(functools.partial(discriminator.init, train=True), jax.random.key(0), layout, image)
+    hidden = variables['params']['scale_0']['conv_1']
+    assert ('bias' in hidden) == (norm == 'none')
+    assert ('norm_1' in variables['params']['scale_0']) == (norm != 'none')
+    assert 'spectral' not in variables
