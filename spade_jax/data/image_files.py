@@ -1,0 +1,99 @@
+"""Reading one picture or one map of ids from a file, strictly: whatever is wrong is a UserError that names the file and the remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Iterator
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from spade_jax.errors import UserError
+
+PHOTO_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'})
+ID_EXTENSIONS = frozenset({'.png', '.bmp', '.tif', '.tiff', '.gif'})
+LOSSY_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.webp'})
+
+_LOSSY_FORMATS = frozenset({'JPEG', 'MPO', 'WEBP'})
+_ID_MODES = frozenset({'1', 'L', 'P', 'I', 'I;16', 'I;16B'})
+_DEEP_MODES = frozenset({'I', 'F', 'I;16', 'I;16B'})
+# Pillow spreads 2-bit and 4-bit grays over 0..255; divided by the step, they are the ids of the file again.
+_GRAY_STEPS = {'L;2': 85, 'L;4': 17}
+_EXIF_ORIENTATION = 0x0112
+_FIRST_TURNED_ORIENTATION = 5  # From here on, EXIF orientations exchange width and height.
+
+
+def read_photo(path: str | io.BytesIO, expected_size: tuple[int, int] | None = None) -> np.ndarray:
+    """A photograph as [H, W, 3] uint8.
+
+    Args:
+      path: a picture of 8 bits a channel, of any colour mode; transparency is dropped.
+      expected_size: (width, height) of its label map. A photograph that has this size only when it is turned as its EXIF data say, is turned;
+        in every other case EXIF data are ignored, as by the tools that draw label maps on the stored pixels.
+
+    Raises:
+      UserError: when it cannot be read, or has more than 8 bits a channel.
+    """
+    with _opened(path, 'photograph') as image:
+        if image.mode in _DEEP_MODES:
+            raise UserError(f'{path}: the photograph has more than 8 bits a channel (mode {image.mode}); save it with 8 bits')
+        if _is_turned(image, expected_size):
+            image = ImageOps.exif_transpose(image)
+        return np.asarray(image if image.mode == 'RGB' else image.convert('RGB'))
+
+
+def photo_size(path: str | io.BytesIO, expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height of what `read_photo` would return, from the header alone. Raises UserError when there is no legible header."""
+    with _opened(path, 'photograph') as image:
+        return expected_size if _is_turned(image, expected_size) else image.size
+
+
+def read_ids(path: str | io.BytesIO, role: str = 'label map') -> np.ndarray:
+    """A map of class or instance ids as [H, W] uint8, uint16 (16-bit files) or int32 (32-bit files). The ids of a palette picture are its indices.
+
+    Args:
+      path: a picture of one channel that was stored without loss.
+      role: what to call it in a message.
+
+    Raises:
+      UserError: when it cannot be read, has colours instead of ids, or was stored with loss.
+    """
+    with _opened(path, role) as image:
+        if image.format in _LOSSY_FORMATS:
+            raise UserError(f'{path}: {image.format} is a lossy format, so the ids of the {role} are not exact; make the map anew as PNG')
+        if image.mode not in _ID_MODES:
+            raise UserError(f'{path}: the {role} is a {image.mode} picture, not one channel of ids; a colour mask needs a palette '
+                            f'that tells the id of each colour: convert it to an 8-bit or 16-bit gray PNG')
+        gray_step = _GRAY_STEPS.get(_raw_mode(image))
+        ids = np.asarray(image)
+    if ids.dtype == bool:
+        return ids.astype(np.uint8)
+    if gray_step:
+        return ids // gray_step
+    return ids.astype(ids.dtype.newbyteorder('='), copy=False)
+
+
+@contextlib.contextmanager
+def _opened(path: str | io.BytesIO, role: str) -> Iterator[Image.Image]:
+    """The Pillow image; errors of the `with` block become UserErrors, for Pillow raises a dozen kinds on a damaged file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except UserError:
+        raise
+    except Exception as error:
+        reason = 'not an image file' if isinstance(error, Image.UnidentifiedImageError) else ' '.join(str(error).split())
+        raise UserError(f'{path}: the {role} cannot be read ({reason or type(error).__name__}); replace the file or remove the example') from error
+
+
+def _is_turned(image: Image.Image, expected_size: tuple[int, int] | None) -> bool:
+    if expected_size is None or image.size == expected_size or image.size[::-1] != expected_size:
+        return False
+    return image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_TURNED_ORIENTATION
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the pixels lie in the file, for example 'L;4'; to be asked before they are loaded."""
+    arguments = image.tile[0][3] if image.tile else ''
+    return arguments[0] if isinstance(arguments, tuple) and arguments else arguments or ''

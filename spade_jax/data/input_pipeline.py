@@ -1,0 +1,174 @@
+"""From a source to batches of numpy arrays, in an order that is a function of the step alone.
+
+Training shows an endless sequence of positions 0, 1, 2, ...: step s of a run takes the positions s * batch_size and following. Position p is example
+`permutation(seed, epoch)[p % N]` of epoch `p // N`, and its crop and flip come from a hash of (seed, p). So every epoch shows every example
+exactly once, a batch may straddle two epochs, and a resumed run needs to know nothing but its step.
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import contextlib
+import functools
+from typing import Callable, Iterator
+import weakref
+
+import numpy as np
+
+from spade_jax.batch import Batch
+from spade_jax.config import Config
+from spade_jax.data.paired_transforms import Example, Geometry, crop_room, transform
+from spade_jax.data.sources import Source, check_label_ids
+from spade_jax.data.tensorflow_host import import_tensorflow
+from spade_jax.errors import UserError
+
+# Streams of random numbers under one seed.
+_ORDER_STREAM = 0
+_AUGMENTATION_STREAM = 1
+
+_open_iterators: weakref.WeakSet[Iterator[Batch]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_open_iterators() -> None:
+    """Lets a program end in the middle of an epoch. It would hang: TensorFlow waits for its workers, and those for the interpreter that is gone."""
+    for batches in list(_open_iterators):
+        with contextlib.suppress(ValueError):  # Another thread is in it.
+            batches.close()
+
+
+def training_batches(source: Source, config: Config, *, first_step: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+    """The batches of steps `first_step`, `first_step + 1`, ... without end. Close the iterator to release its threads.
+
+    Args:
+      source: the examples.
+      config: batch size, seed, preprocessing and number of workers.
+      first_step: the step to begin with; the examples before it are not read.
+      process_index, process_count: of several processes, each reads its contiguous share of every batch, batch_size / process_count examples.
+
+    Raises:
+      UserError: at once when the batch does not divide among the processes; from the iterator when an example cannot be read.
+    """
+    if config.batch_size % process_count:
+        raise UserError(f'batch_size={config.batch_size} does not divide among {process_count} processes; use a multiple of {process_count}')
+    batches = _training_batches(source, config, first_step, process_index, config.batch_size // process_count)
+    _open_iterators.add(batches)
+    return batches
+
+
+def validation_examples(source: Source, config: Config, count: int) -> Batch:
+    """`count` examples spread evenly over the source, cropped in the centre and not mirrored: the same ones on every call.
+
+    A source with fewer examples gives all that it has.
+    """
+    count = min(count, len(source))
+    indices = [number * len(source) // count for number in range(count)]
+    with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
+        examples = list(pool.map(functools.partial(read_centre_crop, source, config), indices))
+    return Batch(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*examples)))
+
+
+def example_index(seed: int, position: int, num_examples: int) -> int:
+    """The example that is shown at `position` of the endless training sequence."""
+    epoch, place = divmod(position, num_examples)
+    return int(_permutation(seed, epoch, num_examples)[place])
+
+
+def epoch_of_step(step: int, batch_size: int, num_examples: int) -> int:
+    """The epoch to which the first example of a step belongs, from 0."""
+    return step * batch_size // num_examples
+
+
+def steps_in_epochs(epochs: int, batch_size: int, num_examples: int) -> int:
+    """The least number of steps that shows every example at least `epochs` times."""
+    return -(-epochs * num_examples // batch_size)
+
+
+def read_for_training(source: Source, config: Config, position: int) -> Example:
+    """The example at `position` of the training sequence, cropped and mirrored at random, at the training size."""
+    random_x, random_y, random_flip = _augmentation_words(config.seed, position)
+
+    def crop_position(room):
+        return random_x % (room[0] + 1), random_y % (room[1] + 1)
+
+    return _read(source, config, example_index(config.seed, position, len(source)), crop_position, flip=config.flip and random_flip % 2 == 1)
+
+
+def read_centre_crop(source: Source, config: Config, index: int) -> Example:
+    """Example `index` of the source, cropped in the centre, at the training size."""
+    return _read(source, config, index, lambda room: (room[0] // 2, room[1] // 2), flip=False)
+
+
+def label_dtype(config: Config) -> np.dtype:
+    """The smallest type that holds the ids of the configuration and 255."""
+    return np.dtype(np.uint8 if config.label_channels <= 256 else np.uint16)
+
+
+def _read(source: Source, config: Config, index: int, crop_position: Callable[[tuple[int, int]], tuple[int, int]], flip: bool) -> Example:
+    """Example `index` at the training size; `crop_position` makes a position of the room for the crop, which depends on the size of the picture."""
+    example = source.read(index)
+    check_label_ids(example.label, config, source.locations[index])
+    geometry = Geometry.from_config(config)
+    height, width = example.label.shape
+    try:
+        room = crop_room(geometry, width, height)
+        result = transform(example, geometry, crop_position(room), flip)
+    except UserError as error:
+        raise UserError(f'{source.locations[index]}: {error}') from None
+    return result._replace(label=result.label.astype(label_dtype(config), copy=False), instance=result.instance if config.instance_edges else None)
+
+
+def _training_batches(source: Source, config: Config, first_step: int, process_index: int, local_batch_size: int) -> Iterator[Batch]:
+    tf = import_tensorflow()
+    failures: dict[int, Exception] = {}  # By local number of the example: an exception that went through TensorFlow would come out unrecognisable.
+    shapes = _batch_shapes(config)
+
+    def load(number):
+        step, place = divmod(int(number), local_batch_size)
+        try:
+            example = read_for_training(source, config, step * config.batch_size + process_index * local_batch_size + place)
+            return [part for part in example if part is not None]
+        except Exception as error:
+            failures[int(number)] = error
+            return [np.zeros(shape, dtype) for shape, dtype in shapes]
+
+    def load_in_graph(number):
+        parts = tf.numpy_function(load, [number], [dtype for _, dtype in shapes])
+        return [tf.ensure_shape(part, shape) for part, (shape, _) in zip(parts, shapes)]
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = config.data_workers
+    dataset = (tf.data.Dataset.range(first_step * local_batch_size, np.iinfo(np.int64).max)
+               .map(load_in_graph, num_parallel_calls=config.data_workers, deterministic=True)
+               .batch(local_batch_size, drop_remainder=True)
+               .prefetch(2)
+               .with_options(options))
+    for step, parts in enumerate(dataset.as_numpy_iterator(), start=first_step):
+        failed = [number for number in list(failures) if number < (step + 1) * local_batch_size]
+        if failed:
+            raise failures[min(failed)]
+        yield Batch(*parts)
+
+
+def _batch_shapes(config: Config) -> list[tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of the parts of one example, as they are in a Batch."""
+    size = config.image_height, config.image_width
+    shapes = [((*size, 3), np.dtype(np.uint8)), (size, label_dtype(config))]
+    return shapes + [(size, np.dtype(np.int32))] if config.instance_edges else shapes
+
+
+@functools.lru_cache(maxsize=4)  # The workers may be on both sides of the end of an epoch.
+def _permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    """The order [N] int64 of an epoch: the examples sorted by random words.
+
+    NumPy promises the words of a bit generator for all its versions, but not the result of `Generator.permutation`; and a run may be resumed
+    years later.
+    """
+    words = np.random.PCG64(np.random.SeedSequence((seed, _ORDER_STREAM, epoch))).random_raw(num_examples)
+    return np.argsort(words, kind='stable')
+
+
+def _augmentation_words(seed: int, position: int) -> list[int]:
+    """Three random words of 64 bits: for the crop's x and y, and for the flip."""
+    return [int(word) for word in np.random.SeedSequence((seed, _AUGMENTATION_STREAM, position)).generate_state(3, np.uint64)]

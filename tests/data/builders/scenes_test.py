@@ -1,0 +1,87 @@
+"""The scenes as a prepared data set: complete, in order, found again."""
+
+import io
+
+import numpy as np
+import pytest
+
+from spade_jax.config import Config
+from spade_jax.data import sources
+from spade_jax.data.builders import landscapes, scene_records, scenes
+from spade_jax.data.builders.scene_records import scene_record
+from spade_jax.data.image_files import read_ids, read_photo
+from spade_jax.errors import UserError
+
+SIZE = 32
+CONFIG = scenes.ScenesConfig(height=SIZE, width=SIZE, train_examples=3, validation_examples=2)
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp('tfds'))
+    return directory, {split: scenes.SceneRecords(CONFIG, split, directory) for split in ('train', 'validation')}
+
+
+def _assert_is_scene(record, seed):
+    scene = landscapes.render_scene(seed, SIZE, SIZE)
+    np.testing.assert_array_equal(read_photo(io.BytesIO(record.image)), scene.image)
+    np.testing.assert_array_equal(read_ids(io.BytesIO(record.label)), scene.label)
+    np.testing.assert_array_equal(record.instance, scene.instance)
+
+
+def test_every_scene_is_there_in_the_order_of_its_seed(prepared):
+    _, records = prepared
+    assert len(records['train']) == 3 and len(records['validation']) == 2
+    for index in range(3):
+        _assert_is_scene(records['train'][index], index)
+    for index in range(2):
+        _assert_is_scene(records['validation'][index], scenes.FIRST_VALIDATION_SEED + index)
+
+
+def test_prepared_scenes_are_found_again_without_rendering(prepared, monkeypatch):
+    directory, records = prepared
+    monkeypatch.setattr(scenes, 'scene_records', None)
+    again = scenes.SceneRecords(CONFIG, 'train', directory)
+    assert again[1].image == records['train'][1].image
+
+
+def test_an_interrupted_preparation_is_started_again(tmp_path, monkeypatch):
+    def interrupted(seeds, height, width):
+        yield scene_record(seeds[0], height, width)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(scenes, 'scene_records', interrupted)
+        scenes.SceneRecords(CONFIG, 'train', str(tmp_path))
+    assert len(scenes.SceneRecords(CONFIG, 'train', str(tmp_path))) == 3
+
+
+def test_processes_render_the_same_scenes_in_the_same_order(monkeypatch):
+    monkeypatch.setattr(scene_records, '_usable_cores', lambda: 2)
+    seeds = range(5, 21)
+    for seed, record in zip(seeds, scene_records.scene_records(seeds, SIZE, SIZE), strict=True):
+        _assert_is_scene(record, seed)
+
+
+def test_scenes_as_a_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, 'SCENES_VALIDATION_EXAMPLES', 1)
+    config = Config(data_dir=str(tmp_path), scenes_train_examples=2, load_size=36, crop_size=32, instance_edges=True)
+    source = sources.open_source(config, 'train')
+    sources.check_source(source, config)
+    example = source.read(1)
+    scene = landscapes.render_scene(1, 36, 36)
+    np.testing.assert_array_equal(example.image, scene.image)
+    np.testing.assert_array_equal(example.label, scene.label)
+    np.testing.assert_array_equal(example.instance, scene.instance)
+    np.testing.assert_array_equal(source.read_label(1), scene.label)
+    assert example.instance.dtype == np.int32 and source.names == ['train_00000', 'train_00001']
+    assert len(sources.open_source(config, 'validation')) == 1
+
+
+@pytest.mark.parametrize('settings, problem', [
+    (dict(num_classes=20), 'num_classes=20, but dataset=scenes has 13 classes; use --num_classes=13'),
+    (dict(dontcare=True), 'use --nodontcare'),
+])
+def test_a_configuration_with_other_classes_is_refused(settings, problem):
+    with pytest.raises(UserError, match=problem):
+        sources.open_source(Config(**settings), 'train')
