@@ -1,0 +1,66 @@
+"""From a Config to its networks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spade_jax.batch import Batch
+from spade_jax.config import UPSAMPLINGS, Config
+from spade_jax.networks.patch_discriminator import MultiscaleDiscriminator
+from spade_jax.networks.spade_generator import SpadeGenerator
+from spade_jax.networks.style_encoder import StyleEncoder
+from spade_jax.networks.vgg19 import Vgg19
+from spade_jax.semantic_layout import semantic_layout
+
+
+class Networks(NamedTuple):
+    """The modules of one run; `encoder` is None without a style encoder."""
+
+    generator: SpadeGenerator
+    discriminator: MultiscaleDiscriminator
+    encoder: StyleEncoder | None
+    vgg19: Vgg19
+
+
+def build_networks(config: Config, axis_name: str | None = None) -> Networks:
+    """The networks that a configuration describes.
+
+    Args:
+      axis_name: the replicas over which batch statistics are synchronised; None outside a mapped step.
+    """
+    dtype = jnp.dtype(config.compute_dtype)
+    generator = SpadeGenerator(
+        width=config.generator_width, num_upsamplings=UPSAMPLINGS[config.upsampling], style_dim=config.style_dim if config.style_encoder else None,
+        norm=config.generator_norm, spade_hidden=config.spade_hidden, spade_kernel_size=config.spade_kernel_size,
+        spectral_norm=config.generator_spectral_norm, axis_name=axis_name, dtype=dtype)
+    discriminator = MultiscaleDiscriminator(
+        num_scales=config.num_discriminators, width=config.discriminator_width, depth=config.discriminator_depth, norm=config.discriminator_norm,
+        spectral_norm=config.discriminator_spectral_norm, axis_name=axis_name, dtype=dtype)
+    encoder = None
+    if config.style_encoder:
+        encoder = StyleEncoder(width=config.encoder_width, style_dim=config.style_dim, depth=config.encoder_depth, input_size=config.encoder_input_size, dtype=dtype)
+    return Networks(generator, discriminator, encoder, Vgg19(dtype=dtype))
+
+
+def layout_of(batch: Batch, config: Config) -> jax.Array:
+    """The semantic layout of a batch, [B, H, W, config.layout_channels]."""
+    instance = batch.instance if config.instance_edges else None
+    return semantic_layout(batch.label, instance, num_classes=config.num_classes, dontcare=config.dontcare)
+
+
+def image_of(batch: Batch) -> jax.Array:
+    """The photographs of a batch in [-1, 1], [B, H, W, 3] float32."""
+    return to_signed(batch.image)
+
+
+def to_signed(image: jax.Array) -> jax.Array:
+    """uint8 in [0, 255] -> float32 in [-1, 1]."""
+    return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
+
+
+def to_uint8(image: jax.Array) -> jax.Array:
+    """[-1, 1] -> uint8 in [0, 255], clipped and truncated (not rounded), as the published models write their pictures."""
+    return jnp.clip((image + 1) / 2 * 255, 0, 255).astype(jnp.uint8)

@@ -1,0 +1,85 @@
+"""Everything that a train step changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from spade_jax.config import Config
+from spade_jax.initialization import abstract_variables, draw_variables
+from spade_jax.models import Networks
+from spade_jax.random_streams import Stream
+from spade_jax.training.optimizers import make_optimizer
+
+Variables = dict[str, Any]  # 'params', and where the network has them 'batch_stats' and 'spectral'
+
+
+@flax.struct.dataclass
+class TrainState:
+    """State of a run. With the Config it determines everything that follows.
+
+    step: int32 scalar, number of steps done.
+    generator, discriminator, encoder: variables of each network; `encoder` is None without a style encoder.
+    generator_optimizer: over the parameters of generator and encoder together, see `trained_by_generator_update`.
+    discriminator_optimizer: over the parameters of the discriminator.
+    """
+
+    step: jax.Array
+    generator: Variables
+    discriminator: Variables
+    encoder: Variables | None
+    generator_optimizer: optax.OptState
+    discriminator_optimizer: optax.OptState
+
+
+def trained_by_generator_update(generator: Variables, encoder: Variables | None) -> dict[str, Any]:
+    """The parameters that the generator update moves."""
+    params = {'generator': generator['params']}
+    if encoder is not None:
+        params['encoder'] = encoder['params']
+    return params
+
+
+def abstract_networks(config: Config, networks: Networks) -> tuple[Variables, Variables, Variables | None]:
+    """Shapes of the variables of generator, discriminator and encoder."""
+    def array(*shape):
+        return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+    layout = array(config.image_height, config.image_width, config.layout_channels)
+    image = array(config.image_height, config.image_width, 3)
+    style = array(config.style_dim) if config.style_encoder else None
+    encoder = None if networks.encoder is None else abstract_variables(networks.encoder, image)
+    return abstract_variables(networks.generator, layout, style), abstract_variables(networks.discriminator, layout, image), encoder
+
+
+def with_fresh_optimizers(config: Config, generator: Variables, discriminator: Variables, encoder: Variables | None) -> TrainState:
+    """The state before the first step, of these variables (concrete or abstract): NumPy zeros for moments and step."""
+    optimizer = make_optimizer(config)
+
+    def moments(params):
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(optimizer.init, params))
+
+    return TrainState(
+        step=np.zeros((), np.int32), generator=generator, discriminator=discriminator, encoder=encoder,
+        generator_optimizer=moments(trained_by_generator_update(generator, encoder)), discriminator_optimizer=moments(discriminator['params']))
+
+
+def init_train_state(config: Config, networks: Networks) -> TrainState:
+    """The state before the first step, as NumPy arrays: a function of the configuration, its seed included."""
+    def draw(abstract, stream):
+        return draw_variables(abstract, config.seed, stream, initialization=config.initialization, gain=config.init_gain)
+
+    generator, discriminator, encoder = abstract_networks(config, networks)
+    return with_fresh_optimizers(
+        config, draw(generator, Stream.GENERATOR_WEIGHTS), draw(discriminator, Stream.DISCRIMINATOR_WEIGHTS),
+        None if encoder is None else draw(encoder, Stream.ENCODER_WEIGHTS))
+
+
+def parameter_count(variables: Variables) -> int:
+    """Number of trained parameters of one network; works on abstract variables too."""
+    return sum(leaf.size for leaf in jax.tree.leaves(variables['params']))

@@ -1,0 +1,145 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spade_jax.batch import Batch
+from spade_jax.config import Config
+from spade_jax.convert.reference_names import to_variables
+from spade_jax.models import build_networks, image_of, layout_of
+from spade_jax.random_streams import Stream
+from spade_jax.training.train_state import trained_by_generator_update, with_fresh_optimizers
+from spade_jax.training.train_step import Step, train_step
+from tests import parity
+
+LOSSES = {'GAN': 'g_gan', 'GAN_Feat': 'g_feature_matching', 'KLD': 'g_kl', 'D_Fake': 'd_fake', 'D_real': 'd_real'}
+NUM_STEPS = 3
+
+
+def config_of(golden) -> Config:
+    options = golden.options
+    batch_size = options['batchSize']
+    return Config(
+        num_classes=options['label_nc'], dontcare=options['contain_dontcare_label'], instance_edges=not options['no_instance'], crop_size=options['crop_size'],
+        generator_width=options['ngf'], encoder_width=options['ngf'], upsampling=options['num_upsampling_layers'], style_encoder=options['use_vae'],
+        style_dim=options['z_dim'], discriminator_width=options['ndf'], discriminator_depth=options['n_layers_D'], num_discriminators=options['num_D'],
+        perceptual_weight=0.0, kl_weight=options['lambda_kld'] * batch_size, learning_rate=options['lr'], batch_size=batch_size)
+
+
+def split_state(arrays: dict, prefix: str) -> dict:
+    """'netG.up_0...' -> 'up_0...' for one network."""
+    return {name[len(prefix) + 1:]: array for name, array in arrays.items() if name.startswith(prefix + '.')}
+
+
+def variables_of(arrays: dict, config: Config) -> dict:
+    """The variables of all networks from arrays named netG.*, netD.*, netE.*."""
+    latent_size = config.latent_size if config.style_encoder else None
+    variables = {'generator': to_variables(split_state(arrays, 'netG'), 'generator', latent_size=latent_size),
+                 'discriminator': to_variables(split_state(arrays, 'netD'), 'discriminator')}
+    if config.style_encoder:
+        variables['encoder'] = to_variables(split_state(arrays, 'netE'), 'encoder')
+    return variables
+
+
+def batch_of(golden, config: Config) -> Batch:
+    """The batch as the pipeline would hand it over, but with the picture's fractions of a grey level, so that the comparison is with what the reference saw."""
+    label = golden['in/label'][..., 0]
+    label = np.where(label == config.num_classes, 255, label) if config.dontcare else label
+    instance = golden['in/instance'][..., 0] if config.instance_edges else None
+    return Batch((golden['in/image'] * 0.5 + 0.5) * 255, label, instance)
+
+
+def golden_noise(golden):
+    """The recorded latents' noise."""
+    return lambda stream, step, indices: jnp.asarray(golden['in/eps'])[2 * step + (stream == Stream.STYLE_IN_DISCRIMINATOR_UPDATE)]
+
+
+def train_step_cases():
+    return [case for case in parity.cases('train_step') if not case.endswith('_after')]
+
+
+@pytest.mark.parametrize('case', train_step_cases())
+def test_golden_numbers(case):
+    golden, after = parity.Golden(case), parity.Golden(f'{case}_after')
+    config = config_of(golden)
+    before = variables_of(golden.state('sd'), config)
+    state, batch = with_fresh_optimizers(config, before['generator'], before['discriminator'], before.get('encoder')), batch_of(golden, config)
+    step = jax.jit(functools.partial(train_step, config=config, networks=build_networks(config), num_examples=10**6, noise=golden_noise(golden)))
+    for i in range(1, NUM_STEPS + 1):
+        state, metrics = step(state, batch)
+        for name, ours in LOSSES.items():
+            key = f'loss/{i}/{name}'
+            if key in golden:
+                drift = abs(float(golden.arrays[key][0]) - float(golden.arrays[f'loss64/{i}/{name}'][0]))
+                scale = abs(float(golden.arrays[key][0]))
+                # In a hinge the sum of cancelling patches carries the error of the patches, which are of order one.
+                assert abs(float(metrics[ours]) - golden.arrays[key][0]) <= max(20 * drift, 1e-4 * scale, 1e-4 * i), key
+        if i == 1:
+            check_first_step(golden, after, before, state, config)
+
+
+@pytest.mark.parametrize('case', train_step_cases()[:1])
+def test_statistics_between_the_two_updates(case):
+    golden = parity.Golden(case)
+    config = config_of(golden)
+    arrays = golden.state('sd')
+    before = variables_of(arrays, config)
+    state = with_fresh_optimizers(config, before['generator'], before['discriminator'], before.get('encoder'))
+    batch = batch_of(golden, config)
+    step = Step(config, build_networks(config), None, None, golden_noise(golden))
+
+    @jax.jit
+    def first_half(state):
+        layout, real = layout_of(batch, config), image_of(batch)
+        fake, *_ = step.generate(state, trained_by_generator_update(state.generator, state.encoder), layout, real, Stream.STYLE_IN_GENERATOR_UPDATE)
+        return step.update_generator(state, layout, real, config.learning_rate / 2)[0], fake
+
+    state, fake = first_half(state)
+    stride = golden.meta['fake_stride']
+    golden.check(fake[:, ::stride, ::stride], 'out/fake_generator_step1')
+    expected = variables_of({**arrays, **golden.state('buf_mid')}, config)
+    for name, variables in {'generator': state.generator, 'discriminator': state.discriminator, 'encoder': state.encoder}.items():
+        for collection in set(expected.get(name, {})) - {'params'}:
+            parity.assert_trees_close(variables[collection], expected[name][collection], parity.relative(1e-4, 1e-5), f'{name} {collection}')
+
+
+def check_first_step(golden, after, before, state, config):
+    arrays = {**golden.state('sd'), **after.state('sd_after')}
+    expected = variables_of(arrays, config)
+    masks = variables_of({**golden.state('sd'), **after.state('mask')}, config)
+    actual = {'generator': state.generator, 'discriminator': state.discriminator, 'encoder': state.encoder}
+    rates = {'generator': config.learning_rate / 2, 'encoder': config.learning_rate / 2, 'discriminator': config.learning_rate * 2}
+    for name, network in expected.items():
+        for collection in set(network) - {'params'}:
+            # The second pass of the generator saw parameters that had moved by +-rate in directions of pure noise, which shifts the means by up to that.
+            noise = rates[name] if collection == 'batch_stats' else 2e-5
+            parity.assert_trees_close(actual[name][collection], network[collection], parity.relative(2e-4, noise), f'{name} {collection}')
+
+        def check(path, actual, expected, before, mask):
+            what = f'{name} {jax.tree_util.keystr(path)}'
+            mask = np.asarray(mask, bool)
+            parity.assert_close(np.where(mask, actual, expected), expected, 0.02 * rates[name], what)
+            # Elsewhere the direction is rounding noise. The first step is at most the rate (Adam's bias correction makes it about the rate).
+            assert np.all(np.abs(actual - before) <= 1.01 * rates[name] + 1e-7), what
+
+        jax.tree_util.tree_map_with_path(check, jax.tree.map(np.asarray, actual[name]['params']), network['params'], before[name]['params'], masks[name]['params'])
+    check_gradients(golden, state, config)
+
+
+def check_gradients(golden, state, config):
+    """With beta1 = 0, Adam's first moment is the gradient itself."""
+    gradients = state.generator_optimizer.mu | {'discriminator': state.discriminator_optimizer.mu}
+    shapes = golden.state('sd')
+    whole, norms = golden.state('grad'), golden.state('gradnorm64')
+    expected = variables_of({**shapes, **{name: np.full(shapes[name].shape, norms[name]) for name in norms}}, config)
+    for name, network in expected.items():
+        largest = max(float(norms[key]) for key in norms if key.startswith({'generator': 'netG', 'discriminator': 'netD', 'encoder': 'netE'}[name]))
+        jax.tree.map(lambda g, norm: parity.assert_close(jnp.linalg.norm(g), norm.ravel()[0], max(1e-3 * norm.ravel()[0], 1e-5 * largest), name),
+                     gradients[name], network['params'])
+    tolerance = max(golden.tolerance(f'grad/{name}') for name in whole)
+    expected = variables_of({**{key: shapes[key] for key in shapes if 'netD' in key and key.endswith('bias')}, **whole}, config)
+    for name, network in expected.items():
+        if network:
+            parity.assert_trees_close(gradients[name], network['params'], tolerance, f'gradient of the {name}')
