@@ -1,0 +1,42 @@
+"""Pictures side by side."""
+
+from __future__ import annotations
+
+import os
+from typing import Sequence
+
+import numpy as np
+from PIL import Image
+
+GAP = 4  # pixels between pictures
+BACKGROUND = 255
+
+
+def image_grid(columns: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
+    """Groups of pictures that belong together, `per_row` groups a row.
+
+    Args:
+      columns: what each group shows from left to right, each [N, H, W, 3] uint8: for example label maps, generated pictures, photographs.
+      per_row: groups beside one another.
+
+    Returns:
+      [rows * (H + gap), ..., 3] uint8 on white.
+    """
+    count, height, width, _ = columns[0].shape
+    rows = -(-count // per_row)
+    group = len(columns) * (width + GAP) + GAP  # one more gap between groups
+    grid = np.full((rows * (height + GAP) - GAP, min(per_row, count) * group - 2 * GAP, 3), BACKGROUND, np.uint8)
+    for i in range(count):
+        top, left = i // per_row * (height + GAP), i % per_row * group
+        for j, column in enumerate(columns):
+            x = left + j * (width + GAP)
+            grid[top:top + height, x:x + width] = column[i]
+    return grid
+
+
+def write_png(path: str, image: np.ndarray) -> None:
+    """Writes [H, W, 3] uint8; a reader never sees half a file."""
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    partial = f'{path}.part'
+    Image.fromarray(image).save(partial, format='PNG')
+    os.replace(partial, path)

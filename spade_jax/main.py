@@ -1,0 +1,60 @@
+"""The program: `python -m spade_jax.main --flagfile=experiments/quickstart.cfg`."""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags
+
+from spade_jax import config_flags
+from spade_jax.errors import UserError
+
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'train: train in --workdir, or resume there. sample: draw the label maps of --label_dir.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
+LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps.')
+INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
+OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go. Default: <workdir>/pictures.')
+NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
+SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
+                                'sample: scale label maps to the training size, or draw them at their own.')
+config_flags.define_flags()
+flags.adopt_module_key_flags(config_flags)  # so that --help shows them
+
+
+def main(argv: list[str]) -> None:
+    """Runs the mode; what the user can mend is one line and exit status 2."""
+    try:
+        if len(argv) > 1:
+            raise UserError(f'{argv[1]} is not a flag; write --name=value')
+        if WORKDIR.value is None:
+            raise UserError('--workdir is missing: the directory of the run')
+        {'train': train, 'sample': sample}[MODE.value]()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+def train() -> None:
+    """--mode=train."""
+    config = config_flags.config_from_flags(flags.FLAGS)
+    from spade_jax.training import train_loop  # imports JAX: only once the flags are right
+    train_loop.train(config, WORKDIR.value)
+
+
+def sample() -> None:
+    """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
+    if LABEL_DIR.value is None:
+        raise UserError('--label_dir is missing: the directory of the label maps to draw')
+    from spade_jax import sampling
+    generator = sampling.load(WORKDIR.value)
+    config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size'))
+    output_dir = OUTPUT_DIR.value or f'{WORKDIR.value}/pictures'
+    given = config_flags.given_fields(flags.FLAGS)
+    pictures = sampling.sample_directory(
+        generator, LABEL_DIR.value, output_dir, instance_dir=INSTANCE_DIR.value, seed=given.get('seed', 0), num_samples=NUM_SAMPLES.value,
+        batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
+    print(f'{len(pictures)} pictures: {output_dir}')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,213 @@
+"""From a work directory and label maps to pictures. No flags of the model are needed: its Config is in the checkpoint.
+
+    generator = spade_jax.load('runs/quickstart')
+    pictures = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] uint8
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spade_jax.batch import Batch
+from spade_jax.config import UPSAMPLINGS, Config, nearest_multiples
+from spade_jax.data.image_files import ID_EXTENSIONS, read_ids
+from spade_jax.data.paired_transforms import resize_ids
+from spade_jax.data.sources import check_label_ids
+from spade_jax.errors import UserError
+from spade_jax.image_grid import write_png
+from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
+from spade_jax.random_streams import Stream, style_noise
+from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.train_state import abstract_networks
+
+
+class TrainedGenerator:
+    """A generator that draws NumPy label maps.
+
+    Attributes:
+      config: of the run that trained it.
+    """
+
+    def __init__(self, config: Config, generator: dict[str, Any], encoder: dict[str, Any] | None = None):
+        """generator, encoder: variables of the networks of `config`."""
+        self.config = config
+        self._generator, self._encoder = generator, encoder
+
+    def __call__(self, labels: np.ndarray, instances: np.ndarray | None = None, *, styles: np.ndarray | None = None, seed: int = 0,
+                 sample: int = 0) -> np.ndarray:
+        """Draws label maps.
+
+        Args:
+          labels: [N, H, W] class ids. H and W: any multiples of 2^upsamplings; with a style encoder the training size.
+          instances: [N, H, W] instance ids; needed exactly if the model was trained with instance edges.
+          styles: [N, style_dim] latents; None: drawn from (seed, sample, index of the map).
+          seed, sample: two numbers that name a random style; the same ones give the same pictures.
+
+        Returns:
+          [N, H, W, 3] uint8.
+
+        Raises:
+          UserError: on ids out of range, an illegal size, or instances or styles that the model does not take.
+        """
+        self._check(labels, instances, styles)
+        if styles is None and self.config.style_encoder:
+            styles = style_noise(seed, Stream.STYLE_OF_SAMPLES, jnp.asarray(sample), jnp.arange(len(labels)), self.config.style_dim)
+        return np.asarray(_draw(self.config, self._generator, labels, instances, styles))
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8 of any size."""
+        if self._encoder is None:
+            raise UserError('this model has no style encoder, so a picture\'s style means nothing to it; train one with --style_encoder')
+        return np.asarray(_encode(self.config, self._encoder, images))
+
+    def _check(self, labels, instances, styles):
+        config = self.config
+        if labels.ndim != 3:
+            raise UserError(f'label maps of shape {labels.shape}; give [N, H, W] integers')
+        for i, label in enumerate(labels):
+            check_label_ids(label, config, f'label map {i}')
+        check_size(config, *labels.shape[1:])
+        if (instances is not None) != config.instance_edges:
+            raise UserError('this model was trained with instance edges: give instance maps too (--instance_dir)' if config.instance_edges else
+                            'this model was trained without instance edges: it takes no instance maps')
+        if styles is not None and not config.style_encoder:
+            raise UserError('this model has no style encoder, so it takes no style; train one with --style_encoder')
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(config, variables, labels, instances, styles):
+    layout = layout_of(Batch(None, labels, instances), config)
+    return to_uint8(build_networks(config).generator.apply(variables, layout, styles, train=False))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(config, variables, images):
+    mean, _ = build_networks(config).encoder.apply(variables, to_signed(images), train=False)
+    return mean
+
+
+def check_size(config: Config, height: int, width: int) -> None:
+    """Raises UserError, with the nearest legal sizes, when the generator cannot draw this size."""
+    scale = 2 ** UPSAMPLINGS[config.upsampling]
+    if config.style_encoder and (height, width) != (config.image_height, config.image_width):
+        raise UserError(f'a label map of {width}x{height}, but a model with style encoder draws {config.image_width}x{config.image_height} alone, '
+                        'the size it was trained at; use --sample_size=training')
+    for name, size in (('width', width), ('height', height)):
+        if size % scale:
+            raise UserError(f'a label map of {width}x{height}: its {name} is not divisible by {scale} ({UPSAMPLINGS[config.upsampling]} upsamplings); '
+                            f'use {nearest_multiples(size, scale)}, or --sample_size=training')
+
+
+def load(workdir: str, step: int | None = None) -> TrainedGenerator:
+    """The generator of a checkpoint.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; None: the newest.
+
+    Raises:
+      UserError: there is no such checkpoint, or it cannot be read.
+    """
+    if not os.path.isdir(workdir):
+        raise UserError(f'workdir={workdir}: no such directory; give the directory that a training run wrote')
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        step = checkpoints.latest_step() if step is None else step
+        if step is None:
+            raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
+        config = checkpoints.restore_config(step)
+        generator, _, encoder = abstract_networks(config, build_networks(config))
+        variables = checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder})
+    return TrainedGenerator(config, variables['generator'], variables['encoder'])
+
+
+def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: str, *, instance_dir: str = '', seed: int = 0, num_samples: int = 1,
+                     batch_size: int = 8, size: str = 'training') -> list[str]:
+    """Draws every label map of a directory, and keeps the names.
+
+    Args:
+      label_dir: PNG files of class ids, searched recursively.
+      output_dir: gets `<name>.png`, or `<name>_<i>.png` for each of several samples.
+      instance_dir: instance maps of the same names, for models with instance edges.
+      seed: of the random styles.
+      num_samples: pictures of each map; more than one needs a model with style encoder.
+      batch_size: maps that are drawn at a time.
+      size: 'training': maps are scaled to the training size, nearest; 'native': drawn at their own.
+
+    Returns:
+      The paths of the pictures.
+    """
+    config = generator.config
+    if num_samples > 1 and not config.style_encoder:
+        raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only; use --num_samples=1')
+    if config.instance_edges and not instance_dir:
+        raise UserError('this model was trained with instance edges: give --instance_dir')
+    if instance_dir and not config.instance_edges:
+        raise UserError(f'instance_dir={instance_dir}, but this model was trained without instance edges; leave the flag out')
+    names = label_files(label_dir)
+
+    def read(name):
+        path = os.path.join(label_dir, name)
+        maps = [read_ids(path)]
+        check_label_ids(maps[0], config, path)
+        if instance_dir:
+            maps.append(read_ids(os.path.join(instance_dir, name), 'instance map').astype(np.int32))
+            if maps[1].shape != maps[0].shape:
+                raise UserError(f'{os.path.join(instance_dir, name)} is of another size than {path}: {maps[1].shape} against {maps[0].shape} (height, width)')
+        if size == 'training':
+            maps = [resize_ids(ids, (config.image_width, config.image_height)) for ids in maps]
+        try:
+            check_size(config, *maps[0].shape)
+        except UserError as error:
+            raise UserError(f'{path}: {error}') from None
+        return maps
+
+    written = []
+    for first, group in _batches_of_one_size((read(name) for name in names), batch_size):
+        labels, *instances = (np.stack(maps) for maps in zip(*group))
+        for sample in range(num_samples):
+            styles = None
+            if config.style_encoder:
+                indices = first + jnp.arange(len(labels))
+                styles = style_noise(seed, Stream.STYLE_OF_SAMPLES, jnp.asarray(sample), indices, config.style_dim)
+            pictures = generator(_padded(labels, batch_size), *(_padded(ids, batch_size) for ids in instances),
+                                 styles=None if styles is None else _padded(styles, batch_size))
+            for name, picture in zip(names[first:], pictures[:len(labels)]):
+                suffix = f'_{sample}' if num_samples > 1 else ''
+                path = os.path.join(output_dir, os.path.splitext(name)[0] + suffix + '.png')
+                write_png(path, picture)
+                written.append(path)
+    return written
+
+
+def label_files(directory: str) -> list[str]:
+    """The label maps below a directory, by their relative paths, in order."""
+    if not os.path.isdir(directory):
+        raise UserError(f'label_dir={directory}: no such directory')
+    names = sorted(os.path.relpath(os.path.join(parent, file), directory) for parent, _, files in os.walk(directory) for file in files
+                   if os.path.splitext(file)[1].lower() in ID_EXTENSIONS)
+    if not names:
+        raise UserError(f'label_dir={directory} holds no label map ({", ".join(sorted(ID_EXTENSIONS))})')
+    return names
+
+
+def _batches_of_one_size(items: Iterator[list[np.ndarray]], batch_size: int) -> Iterator[tuple[int, list[list[np.ndarray]]]]:
+    """Runs of at most `batch_size` neighbours whose maps have one size, each with the index of its first."""
+    group, first = [], 0
+    for item in items:
+        if group and (len(group) == batch_size or item[0].shape != group[0][0].shape):
+            yield first, group
+            first, group = first + len(group), []
+        group.append(item)
+    if group:
+        yield first, group
+
+
+def _padded(array: np.ndarray, batch_size: int) -> np.ndarray:
+    """Repeats the last entry up to the batch size, so that a short last batch does not compile again."""
+    return np.concatenate([array, np.repeat(array[-1:], batch_size - len(array), axis=0)])

@@ -1,0 +1,92 @@
+"""Orbax checkpoints: the state of a run and its Config."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from spade_jax.config import Config
+from spade_jax.errors import UserError
+from spade_jax.training.train_state import TrainState
+
+DIRECTORY = 'checkpoints'
+DRAWING, REST, CONFIG = 'drawing', 'rest', 'config'
+
+
+class Checkpoints:
+    """The checkpoints of one work directory.
+
+    Each holds three items: `drawing` (generator and encoder: all that sampling reads), `rest` (discriminator, optimisers, step) and `config`.
+    Saving is asynchronous; a save that was cut off leaves the one before in place.
+    """
+
+    def __init__(self, workdir: str, *, keep: int = 3, read_only: bool = False):
+        absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every step of every save
+        logging.getLogger('orbax').setLevel(logging.WARNING)
+        self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=not read_only)
+        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=(DRAWING, REST, CONFIG))
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._manager.close()  # waits for a save under way
+
+    def latest_step(self) -> int | None:
+        """Step of the newest checkpoint; None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, config: Config) -> None:
+        """Saves the state under its step, in the background."""
+        drawing, rest = split(state)
+        self._manager.save(int(state.step), args=ocp.args.Composite(
+            **{DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), CONFIG: ocp.args.JsonSave(config.to_json())}))
+
+    def wait(self) -> None:
+        """Until the save under way has ended."""
+        self._manager.wait_until_finished()
+
+    def restore_config(self, step: int) -> Config:
+        """The Config of the run that wrote a checkpoint."""
+        return Config.from_json(self._restore(step, **{CONFIG: ocp.args.JsonRestore()})[CONFIG])
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of a checkpoint.
+
+        Args:
+          step: of the checkpoint.
+          like: a state of the same shapes, concrete or abstract.
+        """
+        drawing, rest = split(jax.tree.map(_on_one_device, like))
+        items = self._restore(step, **{DRAWING: ocp.args.StandardRestore(drawing), REST: ocp.args.StandardRestore(rest)})
+        return TrainState(**items[DRAWING], **items[REST])
+
+    def restore_drawing(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
+        """Variables of 'generator' and 'encoder' alone, in the shapes of `like`."""
+        return self._restore(step, **{DRAWING: ocp.args.StandardRestore(jax.tree.map(_on_one_device, like))})[DRAWING]
+
+    def _restore(self, step, **items):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # Orbax raises a dozen types for a damaged file
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise UserError(f'checkpoint {os.path.join(self.directory, str(step))} cannot be read ({reason}); remove that directory to use the one before') from error
+
+
+def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What drawing needs, and the rest."""
+    drawing = {'generator': state.generator, 'encoder': state.encoder}
+    rest = {name: getattr(state, name) for name in ('step', 'discriminator', 'generator_optimizer', 'discriminator_optimizer')}
+    return drawing, rest
+
+
+def _on_one_device(leaf) -> jax.ShapeDtypeStruct:
+    """Restored arrays go to the first device; the mapped step spreads them from there."""
+    return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]))

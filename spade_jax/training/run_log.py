@@ -1,0 +1,65 @@
+"""What a run leaves for people to look at: scalars as JSON lines and for TensorBoard, and sample grids."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from spade_jax.image_grid import write_png
+
+
+class RunLog:
+    """The records of one work directory.
+
+    metrics.jsonl: one object a record, with "step". A resumed run drops the records of steps that it does again.
+    tensorboard/: the same scalars, and the grids.
+    samples/: the grids as PNG files.
+    """
+
+    def __init__(self, workdir: str, first_step: int):
+        os.makedirs(workdir, exist_ok=True)
+        self.samples = os.path.join(workdir, 'samples')
+        self._path = os.path.join(workdir, 'metrics.jsonl')
+        _drop_records_after(self._path, first_step)
+        self._tensorboard = SummaryWriter(os.path.join(workdir, 'tensorboard'), purge_step=first_step + 1 if first_step else None)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._tensorboard.close()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Records numbers under a step."""
+        with open(self._path, 'a') as file:
+            file.write(json.dumps({'step': step} | {name: float(value) for name, value in values.items()}) + '\n')
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def grid(self, step: int, image: np.ndarray) -> str:
+        """Records a sample grid [H, W, 3] uint8; returns the path of its PNG file."""
+        path = os.path.join(self.samples, f'step_{step:07d}.png')
+        write_png(path, image)
+        self._tensorboard.add_image('samples', image, step, dataformats='HWC')
+        return path
+
+
+def read_scalars(workdir: str) -> list[dict[str, float]]:
+    """The records of a run in order; a line that a crash cut off is left out."""
+    path = os.path.join(workdir, 'metrics.jsonl')
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return [json.loads(line) for line in file if line.endswith('}\n')]
+
+
+def _drop_records_after(path: str, step: int) -> None:
+    if os.path.exists(path):
+        kept = [record for record in read_scalars(os.path.dirname(path)) if record['step'] <= step]
+        partial = f'{path}.part'
+        with open(partial, 'w') as file:
+            file.writelines(json.dumps(record) + '\n' for record in kept)
+        os.replace(partial, path)

@@ -1,0 +1,155 @@
+"""From a Config and a work directory to a trained generator."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from typing import Callable, Iterator
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from spade_jax import replicas
+from spade_jax.batch import Batch
+from spade_jax.config import Config, conflicts
+from spade_jax.data.input_pipeline import steps_in_epochs, training_batches, validation_examples
+from spade_jax.data.palette import class_colors, colorize
+from spade_jax.data.sources import Source, check_source, open_source
+from spade_jax.errors import UserError
+from spade_jax.image_grid import image_grid
+from spade_jax.models import build_networks
+from spade_jax.networks.vgg19 import load_vgg19
+from spade_jax.sampling import TrainedGenerator
+from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.run_log import RunLog
+from spade_jax.training.train_state import TrainState, init_train_state
+from spade_jax.training.train_step import train_step
+
+Metrics = dict[str, float]
+
+
+def train(config: Config, workdir: str) -> None:
+    """Trains until the configured end; where the work directory has a checkpoint, from there on.
+
+    Raises:
+      UserError: before any device work, when data, weights, batch size or an earlier run in the directory do not fit the configuration.
+      FloatingPointError: when a loss is not finite.
+    """
+    with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
+        first_step = checkpoints.latest_step() or 0
+        if first_step:
+            check_same_run(checkpoints.restore_config(first_step), config, workdir)
+        vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
+        source, shown = open_data(config)
+        replicas.check_divisible(config.batch_size, jax.local_device_count())
+
+        last_step = steps_in_epochs(config.constant_epochs + config.decay_epochs, config.batch_size, len(source))
+        if config.max_steps:
+            last_step = min(last_step, config.max_steps)
+        if first_step >= last_step:
+            print(f'{workdir} has done all {last_step} steps already.')
+            return
+        print(f'{len(source)} training examples of {config.image_width}x{config.image_height}, {jax.local_device_count()} x {jax.devices()[0].device_kind}, '
+              f'steps {first_step + 1} to {last_step}; compiling the train step ...', flush=True)
+
+        state = init_train_state(config, build_networks(config))
+        if first_step:
+            state = checkpoints.restore(first_step, like=state)
+        with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step)) as batches:
+            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown)
+            run.train(replicas.broadcast(state), batches, first_step, last_step)
+        print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
+
+
+class Run:
+    """The loop around the train step: records, grids and checkpoints at their intervals."""
+
+    def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch):
+        self.config, self.step_of, self.log, self.checkpoints, self.shown = config, step_of, log, checkpoints, shown
+
+    def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
+        config, pending, waited, since = self.config, [], 0.0, time.perf_counter()
+        with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05) as progress:
+            for step in range(first_step + 1, last_step + 1):
+                asked = time.perf_counter()
+                batch = replicas.split(next(batches), jax.local_device_count())
+                waited += time.perf_counter() - asked
+                state, metrics = self.step_of(step - 1)(state, batch)
+                pending.append(metrics)
+                progress.update()
+
+                due = functools.partial(is_due, step, last_step)
+                if due(config.log_every) or due(config.checkpoint_every):
+                    values = average(pending)  # waits for the device
+                    seconds = time.perf_counter() - since
+                    values |= {'images_per_second': len(pending) * config.batch_size / seconds, 'share_of_time_waiting_for_data': waited / seconds}
+                    check_finite(step, values, self.checkpoints)
+                    self.log.scalars(step, values)
+                    progress.set_postfix({'images/s': f'{values["images_per_second"]:.1f}'} | {name: f'{values[name]:.3f}' for name in values if name[:2] in ('g_', 'd_')})
+                    pending, waited, since = [], 0.0, time.perf_counter()
+                if due(config.sample_every):
+                    self.show(step, state)
+                if due(config.checkpoint_every):
+                    self.checkpoints.save(replicas.first(state), config)
+
+    def show(self, step: int, state: TrainState) -> None:
+        """Writes the grid label | generated | real of the fixed validation examples."""
+        state = replicas.first(state)
+        trained = TrainedGenerator(self.config, state.generator, state.encoder)
+        styles = None if state.encoder is None else trained.encode(self.shown.image)
+        fake = trained(self.shown.label, self.shown.instance, styles=styles)
+        labels = colorize(self.shown.label, class_colors(self.config))
+        self.log.grid(step, image_grid([labels, fake, self.shown.image]))
+
+
+def open_data(config: Config) -> tuple[Source, Batch]:
+    """The checked training examples, and the fixed examples of the sample grids."""
+    source, validation = open_source(config, 'train'), open_source(config, 'validation')
+    for checked in filter(None, (source, validation)):
+        check_source(checked, config)
+    if validation is None:
+        print('There is no validation set; the sample grids show training examples.')
+    return source, validation_examples(validation or source, config, config.num_samples_shown)
+
+
+def mapped_steps(config: Config, num_examples: int, vgg19: dict | None) -> Callable[[int], Callable]:
+    """From the number of a step to its mapped train step: with the generator update, or in the steps between those without."""
+    networks = build_networks(config, replicas.REPLICA_AXIS)
+
+    def mapped(update_generator):
+        step = functools.partial(train_step, config=config, networks=networks, num_examples=num_examples, update_generator=update_generator,
+                                 axis_name=replicas.REPLICA_AXIS)
+        return replicas.replicate(step, constants=vgg19)
+
+    every = config.discriminator_steps_per_generator_step
+    both, discriminator_alone = mapped(True), mapped(False)
+    return lambda step: both if step % every == 0 else discriminator_alone
+
+
+def check_same_run(saved: Config, given: Config, workdir: str) -> None:
+    """Raises UserError when the checkpoint in the work directory was written by another configuration."""
+    if differing := conflicts(saved, given):
+        raise UserError(f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)}); '
+                        'give these the saved values to resume it, or choose another --workdir')
+
+
+def is_due(step: int, last_step: int, interval: int) -> bool:
+    """True every `interval` steps and after the last one."""
+    return step % interval == 0 or step == last_step
+
+
+def average(records: list[dict[str, jax.Array]]) -> Metrics:
+    """Mean of each metric over the records that have it."""
+    records = jax.device_get(records)
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: float(np.mean([record[name] for record in records if name in record])) for name in names}
+
+
+def check_finite(step: int, values: Metrics, checkpoints: Checkpoints) -> None:
+    """Raises FloatingPointError when a metric is NaN or infinite: nothing good comes after it."""
+    broken = {name: value for name, value in values.items() if not np.isfinite(value)}
+    if broken:
+        raise FloatingPointError(f'step {step}: {broken} is not finite; training stops, the newest checkpoint is that of step {checkpoints.latest_step()}. '
+                                 'A lower --learning_rate or --compute_dtype=float32 may help.')
