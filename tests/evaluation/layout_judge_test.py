@@ -1,0 +1,165 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spade_jax.evaluation import layout_judge
+from spade_jax.evaluation.layout_judge import accuracy, class_accuracies, fit_judge, layout_agreement, pixel_features, window_deviation, window_mean
+
+COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
+SIZE = 32
+EXAMPLES = 16
+QUICK = dict(pixels_per_image=128, steps=150)  # The same everywhere: compiled once.
+
+
+def layouts(count, seed, num_classes=3):
+    """[count, SIZE, SIZE] uint8: blocks of 8x8 pixels of random classes."""
+    blocks = np.random.default_rng(seed).integers(num_classes, size=(count, SIZE // 8, SIZE // 8), dtype=np.uint8)
+    return blocks.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def colored(labels, seed):
+    """Each class in its own colour, with a little noise."""
+    noise = np.random.default_rng(seed).integers(-20, 21, size=(*labels.shape, 3))
+    return (COLORS[labels] + noise).astype(np.uint8)
+
+
+@pytest.fixture(scope='module')
+def color_judge():
+    labels = layouts(EXAMPLES, seed=0)
+    return fit_judge(colored(labels, seed=1), labels, 3, **QUICK)
+
+
+def naive_windows(values, size):
+    """Every window [H, W] of values [H, W, C], cut off at the border, as an array [pixels, C]."""
+    height, width, _ = values.shape
+    reach = size // 2
+    return [[values[max(0, y - reach):y + reach + 1, max(0, x - reach):x + reach + 1].reshape(-1, values.shape[-1]) for x in range(width)]
+            for y in range(height)]
+
+
+def test_window_of_three_by_hand():
+    values = jnp.array([[0.0, 3.0, 6.0]]).reshape(1, 1, 3, 1)
+    np.testing.assert_allclose(window_mean(values, 3).ravel(), [1.5, 3, 4.5])
+    np.testing.assert_allclose(window_deviation(values, 3).ravel(), [1.5, np.sqrt(6), 1.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize('size', [1, 3, 7])
+def test_windows_against_naive_loops(size):
+    values = np.random.default_rng(0).uniform(-1, 1, (2, 5, 9, 3)).astype(np.float32)  # Lower than a window of 7 reaches.
+    windows = [naive_windows(picture, size) for picture in values]
+    mean = [[[window.mean(axis=0) for window in row] for row in picture] for picture in windows]
+    deviation = [[[window.std(axis=0) for window in row] for row in picture] for picture in windows]
+    np.testing.assert_allclose(window_mean(values, size), mean, atol=1e-6)
+    np.testing.assert_allclose(window_deviation(values, size), deviation, atol=1e-3 if size == 1 else 1e-5)
+
+
+def test_features_of_a_plain_picture():
+    features = pixel_features(np.full((1, 4, 4, 3), 255, np.uint8), windows=(3,))
+    assert features.shape == (1, 4, 4, 9)
+    np.testing.assert_allclose(features[..., :6], 1, rtol=1e-6)  # colour and mean
+    np.testing.assert_allclose(features[..., 6:], 0, atol=1e-3)  # deviation
+
+
+def test_features_do_not_know_the_position():
+    """A picture that repeats itself has the same features at each repetition, away from the border."""
+    tile = np.random.default_rng(0).integers(256, size=(1, 8, 8, 3), dtype=np.uint8)
+    features = np.asarray(pixel_features(np.tile(tile, (1, 6, 6, 1))))
+    np.testing.assert_allclose(features[:, 8:16, 8:16], features[:, 32:40, 24:32], atol=1e-5)
+
+
+def test_finds_classes_by_their_colour(color_judge):
+    labels = layouts(4, seed=2)
+    predicted = color_judge.predict(colored(labels, seed=3))
+    assert predicted.shape == labels.shape
+    assert accuracy(predicted, labels) > 0.98
+    assert class_accuracies(predicted, labels, 3).min() > 0.97
+
+
+def test_agreement_of_right_and_wrong_pictures(color_judge):
+    labels = layouts(4, seed=4)
+    real = colored(labels, seed=5)
+    right = layout_agreement(color_judge, real, colored(labels, seed=6), labels)
+    assert right.ratio == pytest.approx(1, abs=0.02)
+    assert right.accuracy_on_wrong_layout < 0.5  # Of three classes, a third agrees by chance.
+    assert right.class_share.sum() == pytest.approx(1)
+
+    wrong = layout_agreement(color_judge, real, colored((labels + 1) % 3, seed=7), labels)
+    assert wrong.accuracy_on_real == right.accuracy_on_real
+    assert wrong.accuracy_on_generated < 0.02
+    assert wrong.ratio < 0.02
+    assert wrong.mean_class_accuracy_on_generated < 0.02
+
+
+def test_tells_textures_of_one_mean_colour_apart():
+    """Both classes are dark and light pixels in equal numbers: plain blocks of either against a checkerboard of both."""
+    def textured(labels, seed):
+        plain = layouts(len(labels), seed, num_classes=2)
+        checkerboard = np.broadcast_to(np.indices((SIZE, SIZE)).sum(axis=0) % 2, labels.shape)
+        return np.array([64, 192], np.uint8)[np.where(labels == 0, plain, checkerboard)][..., None].repeat(3, axis=-1)
+
+    labels, held_out = layouts(EXAMPLES, seed=0, num_classes=2), layouts(4, seed=1, num_classes=2)
+    images, pictures = textured(labels, seed=10), textured(held_out, seed=11)
+    by_texture = fit_judge(images, labels, 3, **QUICK)
+    by_color = fit_judge(images, labels, 3, windows=(), **QUICK)
+    assert accuracy(by_texture.predict(pictures), held_out) > 0.95
+    assert accuracy(by_color.predict(pictures), held_out) < 0.65
+
+
+def test_is_deterministic_and_depends_on_the_seed(color_judge):
+    labels = layouts(EXAMPLES, seed=0)
+
+    def logit_kernel(judge):
+        return np.asarray(judge.variables['params']['logits']['kernel'])
+
+    np.testing.assert_array_equal(logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, **QUICK)), logit_kernel(color_judge))
+    assert np.any(logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, seed=1, **QUICK)) != logit_kernel(color_judge))
+
+
+def test_accuracies_by_hand():
+    labels = np.array([[[0, 0], [1, 255]]])
+    predicted = np.array([[[0, 1], [1, 0]]])
+    assert accuracy(predicted, labels) == pytest.approx(2 / 3)
+    assert accuracy(predicted, labels, ignore=None) == pytest.approx(2 / 4)
+    assert accuracy(predicted, labels, ignore=0) == pytest.approx(1 / 2)
+    np.testing.assert_allclose(class_accuracies(predicted, labels, 3), [1 / 2, 1, np.nan])
+    assert np.isnan(accuracy(predicted, np.full_like(labels, 255)))
+
+
+def test_ignored_pixels_do_not_count(color_judge):
+    labels = layouts(EXAMPLES + 1, seed=8)
+    images = colored(labels, seed=9)
+    hidden = labels.copy()
+    hidden[:, :, 16:] = 255
+    hidden[0] = 255  # A picture without any class, which leaves EXAMPLES.
+    misleading = images.copy()
+    misleading[hidden == 255] = 0
+
+    fitted = fit_judge(misleading, hidden, 3, windows=(), **QUICK)
+    assert accuracy(fitted.predict(images), labels) > 0.98
+    agreement = layout_agreement(color_judge, images, images, hidden)
+    assert agreement.ratio == 1
+    assert agreement.accuracy_on_real == accuracy(color_judge.predict(images)[:, :, :16][1:], labels[:, :, :16][1:])
+
+
+def test_control_needs_a_second_example(color_judge):
+    labels = layouts(1, seed=0)
+    images = colored(labels, seed=1)
+    assert np.isnan(layout_agreement(color_judge, images, images, labels).accuracy_on_wrong_layout)
+
+
+def test_errors_name_value_and_remedy():
+    labels = layouts(2, seed=0)
+    images = colored(labels, seed=1)
+    with pytest.raises(ValueError, match=r'label id 2 is not one of the 2 classes 0\.\.1'):
+        fit_judge(images, labels, 2)
+    with pytest.raises(ValueError, match='nothing to fit'):
+        fit_judge(images, np.full_like(labels, 255), 3)
+    with pytest.raises(ValueError, match='a window of 4 pixels has no pixel in its centre; use 5'):
+        fit_judge(images, labels, 3, windows=(3, 4))
+    with pytest.raises(ValueError, match='images are float64; give uint8'):
+        fit_judge(images / 255, labels, 3)
+    judge = layout_judge.Judge(3, (), {})
+    with pytest.raises(ValueError, match=r'fake of shape \(1, 32, 32, 3\) do not fit'):
+        layout_agreement(judge, images, images[:1], labels)
+    with pytest.raises(ValueError, match='nothing to judge'):
+        layout_agreement(judge, images, images, np.full_like(labels, 255))
