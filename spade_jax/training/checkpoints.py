@@ -27,8 +27,8 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str, *, keep: int = 3, read_only: bool = False):
-        absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every step of every save
-        logging.getLogger('orbax').setLevel(logging.WARNING)
+        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every step of every save, and of every item it does not restore
+        logging.getLogger('orbax').setLevel(logging.ERROR)
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=not read_only)
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=(DRAWING, REST, CONFIG))

@@ -63,6 +63,26 @@ def test_default_style_is_the_seeds_own():
     np.testing.assert_array_equal(given.image, landscapes.render_scene(3, 32, 32).image)
 
 
+def test_styles_compare():
+    style = landscapes.sample_style(3)
+    assert style == landscapes.sample_style(3) and hash(style) == hash(landscapes.sample_style(3))
+    assert style != landscapes.sample_style(4) and style != style._replace(glow=(1.0, 0.5, 0.0))
+
+
+def test_a_style_can_be_changed_by_hand():
+    style = landscapes.sample_style(3)
+    plain, red = (landscapes.render_scene(3, 32, 32, s).image.astype(int) for s in (style, style._replace(sunlight=(3.0, 0.0, 0.0))))
+    assert red[..., 0].mean() > plain[..., 0].mean() and red[..., 1].mean() < plain[..., 1].mean()
+
+
+def test_only_numpy_is_imported():
+    """Each process that renders a data set imports it anew."""
+    command = "import sys; from spade_jax.data.builders import landscapes; print(*{name.split('.')[0] for name in sys.modules})"
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    loaded = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True).stdout.split()
+    assert "numpy" in loaded and not {"jax", "flax", "tensorflow", "PIL"} & set(loaded)
+
+
 def test_every_class_is_common(scenes):
     present = np.mean([np.bincount(s.label.ravel(), minlength=len(landscapes.CLASSES)) > 0 for s in scenes], axis=0)
     rare = {c.name: share for c, share in zip(landscapes.CLASSES, present) if share < 0.08}
@@ -98,7 +118,7 @@ def test_a_wider_image_shows_more_of_the_same_scene():
     assert len(np.unique(wide.image[:, :32])) > 20 and len(np.unique(wide.image[:, 96:])) > 20
 
 
-@pytest.mark.parametrize("height, width", [(16, 16), (16, 90), (90, 16), (33, 47)])
+@pytest.mark.parametrize("height, width", [(16, 16), (16, 64), (90, 16), (33, 47)])
 def test_odd_sizes(height, width):
     for seed in range(8):
         assert landscapes.render_scene(seed, height, width).label.shape == (height, width)
@@ -115,7 +135,7 @@ def test_labels_fit_the_colors(scenes):
             assert light[sun].mean() > light.mean()
 
 
-@pytest.mark.parametrize("arguments, name", [((0, 15, 64), "height=15"), ((0, 64, 8), "width=8"), ((-1, 64, 64), "seed=-1")])
+@pytest.mark.parametrize("arguments, name", [((0, 15, 64), "height=15"), ((0, 64, 8), "width=8"), ((0, 64, 257), "width=257 .* use a width of 256 or less"), ((-1, 64, 64), "seed=-1")])
 def test_errors_name_the_value(arguments, name):
     with pytest.raises(ValueError, match=name):
         landscapes.render_scene(*arguments)

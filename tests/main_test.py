@@ -1,0 +1,205 @@
+"""The program from its command line: train, crash, resume, sample, and refuse what cannot work."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import spade_jax
+from spade_jax.models import build_networks
+from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.run_log import read_scalars
+from spade_jax.training.train_state import init_train_state
+from tests import program
+
+
+def final_state(workdir):
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        step = checkpoints.latest_step()
+        config = checkpoints.restore_config(step)
+        return step, checkpoints.restore(step, like=init_train_state(config, build_networks(config)))
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    return program.write_folders(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture(scope='module')
+def folder_flags(folders):
+    return ['--dataset=folders', f'--data_dir={folders}', '--num_classes=3', *program.SMALL]
+
+
+@pytest.fixture(scope='module')
+def trained(folder_flags, tmp_path_factory):
+    """A work directory with a style encoder and instance edges, trained for four steps."""
+    workdir = tmp_path_factory.mktemp('runs') / 'trained'
+    result = program.run(f'--workdir={workdir}', *folder_flags, '--style_encoder', '--style_dim=8', '--encoder_width=2', '--encoder_input_size=64',
+                         '--instance_edges', '--max_steps=4', '--init_gain=1')  # at the usual gain four steps leave all pictures gray
+    assert result.returncode == 0, result.stderr
+    assert f'Pictures (label | generated | real): {workdir}' in result.stdout
+    return workdir
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_in_the_bits_of_the_uninterrupted_run(tmp_path):
+    data_dir = tmp_path / 'tfds'
+    flags = ['--dataset=scenes', f'--data_dir={data_dir}', '--num_classes=13', '--scenes_train_examples=12', '--max_steps=14', *program.SMALL]
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    result = program.run(f'--workdir={whole}', *flags)
+    assert result.returncode == 0, result.stderr
+
+    seen = []
+    for kill_after in (5, 10):  # not at a checkpoint, which are at 4, 8, 12 and 14
+        process = subprocess.Popen(program.command(f'--workdir={killed}', *flags), env=program.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (last_step(killed) or 0) < kill_after:
+            time.sleep(0.01)
+        assert process.poll() is None, 'the run ended before it was killed'
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        seen.append(last_step(killed))
+    result = program.run(f'--workdir={killed}', *flags)
+    assert result.returncode == 0, result.stderr
+    resumed_from = int(result.stdout.split('steps ')[1].split(' to ')[0]) - 1
+    assert 4 <= resumed_from <= 12, result.stdout
+
+    (step, expected), (resumed_step, actual) = final_state(whole), final_state(killed)
+    assert step == resumed_step == 14
+    for path, leaf in jax.tree_util.tree_leaves_with_path(actual):
+        other = dict(jax.tree_util.tree_leaves_with_path(expected))[path]
+        np.testing.assert_array_equal(leaf, other, err_msg=jax.tree_util.keystr(path))
+    records = read_scalars(killed)
+    assert [record['step'] for record in records] == [record['step'] for record in read_scalars(whole)] == [2, 4, 6, 8, 10, 12, 14]
+    assert records[-1]['g_gan'] == read_scalars(whole)[-1]['g_gan']
+
+    again = program.run(f'--workdir={killed}', *flags)
+    assert again.returncode == 0 and 'has done all 14 steps already' in again.stdout
+
+
+def last_step(workdir):
+    records = read_scalars(workdir)
+    return records[-1]['step'] if records else None
+
+
+@pytest.mark.slow
+def test_a_run_leaves_records_and_grids(trained):
+    records = read_scalars(trained)
+    assert [record['step'] for record in records] == [2, 4]
+    for name in ('g_gan', 'g_feature_matching', 'g_kl', 'd_real', 'd_fake', 'images_per_second', 'generator_learning_rate'):
+        assert np.isfinite(records[-1][name])
+    assert records[-1]['generator_learning_rate'] == pytest.approx(1e-4)
+    (grid,) = (trained / 'samples').iterdir()
+    assert Image.open(grid).size == (3 * 32 * 2 + 4 * 6, 32)
+    assert any(path.name.startswith('events') for path in (trained / 'tensorboard').iterdir())
+
+
+@pytest.mark.slow
+def test_sampling_needs_no_flags_of_the_model(trained, folders, tmp_path):
+    arguments = ['--mode=sample', f'--workdir={trained}', f'--label_dir={folders}/val_label', f'--instance_dir={folders}/val_inst']
+    result = program.run(*arguments, f'--output_dir={tmp_path}/a', '--num_samples=2', '--seed=3')
+    assert result.returncode == 0, result.stderr
+    assert f'12 pictures: {tmp_path}/a' in result.stdout
+    names = sorted(path.name for path in (tmp_path / 'a').iterdir())
+    assert names == sorted(f'{i}_{sample}.png' for i in range(6) for sample in range(2))
+    pictures = [np.asarray(Image.open(tmp_path / 'a' / name)) for name in names]
+    assert all(picture.shape == (32, 32, 3) for picture in pictures)
+    assert np.any(pictures[0] != pictures[1])  # two styles of one map
+
+    again = program.run(*arguments, f'--output_dir={tmp_path}/b', '--num_samples=2', '--seed=3', '--batch_size=5')
+    assert again.returncode == 0
+    for name, picture in zip(names, pictures):  # the style of a map does not depend on the batch it is drawn in
+        difference = np.abs(np.asarray(Image.open(tmp_path / 'b' / name)).astype(int) - picture)
+        assert difference.max() <= 1
+
+    assert 'num_classes: 3 -> 5' in program.refusal(*arguments, '--num_classes=5')
+    assert 'give --instance_dir' in program.refusal(*arguments[:-1])
+    assert 'no such directory' in program.refusal('--mode=sample', f'--workdir={trained}', f'--label_dir={tmp_path}/none')
+    assert 'holds no label map' in program.refusal('--mode=sample', f'--workdir={trained}', f'--label_dir={trained}')
+    assert 'has no checkpoint' in program.refusal('--mode=sample', f'--workdir={tmp_path}', f'--label_dir={folders}/val_label')
+    native = program.refusal(*arguments, '--sample_size=native')
+    assert 'val_label/0.png: a label map of 44x40' in native and '--sample_size=training' in native
+
+
+@pytest.mark.slow
+def test_the_python_interface(trained, folders):
+    generator = spade_jax.load(str(trained))
+    labels = np.stack([np.asarray(Image.open(folders / 'val_label' / '0.png').resize((32, 32), 0))] * 2)
+    instances = labels.astype(np.int32)
+    pictures = generator(labels, instances, seed=1)
+    assert pictures.shape == (2, 32, 32, 3) and pictures.dtype == np.uint8
+    np.testing.assert_array_equal(pictures, generator(labels, instances, seed=1))
+    assert np.any(pictures != generator(labels, instances, seed=2))
+    style = generator.encode(pictures[:1])
+    assert style.shape == (1, 8)
+    with pytest.raises(spade_jax.errors.UserError, match='label map 1: label id 9 at pixel'):
+        generator(np.stack([labels[0], np.full_like(labels[0], 9)]), instances)
+    with pytest.raises(spade_jax.errors.UserError, match='give instance maps too'):
+        generator(labels)
+
+
+@pytest.mark.slow
+def test_another_configuration_in_the_work_directory_is_refused(trained, folder_flags):
+    message = program.refusal(f'--workdir={trained}', *folder_flags, '--style_encoder', '--style_dim=8', '--encoder_width=2', '--encoder_input_size=64',
+                              '--max_steps=6', '--init_gain=1', '--learning_rate=0.001')
+    for part in ('instance_edges: True -> False', 'learning_rate: 0.0002 -> 0.001', 'max_steps: 4 -> 6', str(trained)):
+        assert part in message
+    assert 'style_dim' not in message
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--crop_size=50'], 'crop_size=50 is not divisible by 32 (5 upsamplings); use 32 or 64'),
+    (['--batch_size=3'], 'batch_size=3 is not divisible by the 2 devices; use 2 or 4'),
+    (['--perceptual_weight=10'], 'download https://download.pytorch.org/models/vgg19-dcbb9e9d.pth and pass --vgg19_weights=FILE, or turn the loss off with --perceptual_weight=0'),
+    (['--perceptual_weight=10', '--vgg19_weights=nowhere.npz'], 'vgg19_weights=nowhere.npz: no such file'),
+    (['--num_classes=2'], 'use --num_classes=3'),
+    (['--data_dir=nowhere'], 'there is no directory nowhere/train_img; set --data_dir'),
+    (['--train_list=nothing.txt'], 'nothing.txt cannot be read'),
+    (['surplus'], 'surplus is not a flag'),
+])
+def test_bad_flags_are_refused_in_one_line(flags, message, folder_flags, tmp_path):
+    assert message in program.refusal(f'--workdir={tmp_path}/run', *folder_flags, *flags)
+
+
+@pytest.mark.parametrize('flag, message', [('--gan_loss=hinges', 'gan_loss'), ('--mode=draw', 'mode'), ('--no_such_flag=1', 'no_such_flag')])
+def test_unknown_flags_and_values_are_refused(flag, message, tmp_path):
+    result = program.run(f'--workdir={tmp_path}/run', flag)
+    assert result.returncode != 0 and message in result.stderr and 'Traceback' not in result.stderr
+
+
+def test_bad_data_are_named(tmp_path, folder_flags):
+    data = program.write_folders(tmp_path / 'data')
+    flags = [f'--workdir={tmp_path}/run', *folder_flags, f'--data_dir={data}']
+    label = np.asarray(Image.open(data / 'train_label' / '2.png')).copy()
+    label[5, 7] = 200
+    Image.fromarray(label).save(data / 'train_label' / '2.png')
+    message = program.refusal(*flags)
+    for part in ('train_label/2.png', 'label id 200', 'x=7, y=5', '--num_classes=201'):
+        assert part in message
+    os.remove(data / 'train_label' / '2.png')
+    assert '1 photograph has no label map' in program.refusal(*flags)
+    assert '--workdir is missing' in program.refusal(*folder_flags)
+
+
+def test_help(tmp_path):
+    result = program.run('--help')
+    assert '--generator_width' in result.stdout and '--label_dir' in result.stdout
+
+
+def test_records_are_json_lines(tmp_path):
+    from spade_jax.training.run_log import RunLog
+    with RunLog(str(tmp_path), 0) as log:
+        for step in (2, 4, 6):
+            log.scalars(step, {'g_gan': step / 2})
+    with open(tmp_path / 'metrics.jsonl', 'a') as file:
+        file.write('{"step": 8, "g_g')  # cut off by a crash
+    with RunLog(str(tmp_path), 4) as log:
+        log.scalars(6, {'g_gan': 9.0})
+    lines = [json.loads(line) for line in pathlib.Path(tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert [(line['step'], line['g_gan']) for line in lines] == [(2, 1.0), (4, 2.0), (6, 9.0)]

@@ -1,0 +1,54 @@
+"""Running the program as a user does, and small data for it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = ['--crop_size=32', '--load_size=36', '--generator_width=2', '--spade_hidden=4', '--discriminator_width=4', '--discriminator_depth=2', '--num_discriminators=1',
+         '--perceptual_weight=0', '--batch_size=4', '--log_every=2', '--checkpoint_every=4', '--sample_every=8', '--num_samples_shown=2']
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, '-m', 'spade_jax.main', *map(str, arguments)]
+
+
+def environment(num_devices: int = 2) -> dict[str, str]:
+    return os.environ | {'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices}', 'PYTHONPATH': str(ROOT)}
+
+
+def run(*arguments, num_devices: int = 2) -> subprocess.CompletedProcess:
+    """Runs the program to its end."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment(num_devices), timeout=300)
+
+
+def refusal(*arguments, num_devices: int = 2) -> str:
+    """The one line with which the program refuses its arguments."""
+    result = run(*arguments, num_devices=num_devices)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert 'Traceback' not in result.stderr, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def write_folders(directory: pathlib.Path, *, count: int = 6, num_classes: int = 3, size: tuple[int, int] = (40, 44), splits=('train', 'val')) -> pathlib.Path:
+    """Paired folders of blocks of colour, with label and instance maps; every picture of (height, width) `size`."""
+    random = np.random.default_rng(0)
+    for split in splits:
+        for role in ('img', 'label', 'inst'):
+            (directory / f'{split}_{role}').mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            blocks = random.integers(0, num_classes, (4, 4))
+            label = np.kron(blocks, np.ones((size[0] // 4, size[1] // 4), int)).astype(np.uint8)
+            colors = np.stack([label * 60 + 20, 200 - label * 50, np.full_like(label, 30 * (i % 4))], -1).astype(np.uint8)
+            Image.fromarray(colors).save(directory / f'{split}_img' / f'{i}.jpg', quality=95)
+            Image.fromarray(label).save(directory / f'{split}_label' / f'{i}.png')
+            Image.fromarray(label * 7 + 1).save(directory / f'{split}_inst' / f'{i}.png')
+    return directory

@@ -1,0 +1,68 @@
+import jax
+import numpy as np
+import pytest
+
+from spade_jax.config import Config
+from spade_jax.errors import UserError
+from spade_jax.models import build_networks, to_signed, to_uint8
+from spade_jax.sampling import TrainedGenerator, check_size
+from spade_jax.training.train_state import init_train_state
+from tests import parity
+
+CONFIG = Config(num_classes=3, dontcare=True, crop_size=32, load_size=32, generator_width=2, spade_hidden=4, perceptual_weight=0.0)
+
+
+@pytest.fixture(scope='module')
+def generator():
+    state = init_train_state(CONFIG, build_networks(CONFIG))
+    return TrainedGenerator(CONFIG, state.generator)
+
+
+def test_pictures_are_truncated_as_the_reference_writes_them():
+    golden = parity.Golden('image_output')
+    np.testing.assert_array_equal(to_uint8(golden['in/x'] if 'in/x' in golden else golden['x']), golden.arrays['out/uint8' if 'out/uint8' in golden else 'uint8'])
+
+
+def test_signed_range():
+    np.testing.assert_allclose(to_signed(np.array([0, 255], np.uint8)), [-1, 1])
+
+
+def test_any_legal_size_and_any_number(generator):
+    for shape in [(1, 32, 32), (3, 64, 32)]:
+        pictures = generator(np.zeros(shape, np.uint8))
+        assert pictures.shape == (*shape, 3) and pictures.dtype == np.uint8
+
+
+def test_dontcare_differs_from_every_class(generator):
+    maps = np.stack([np.full((32, 32), value, np.uint8) for value in (0, 1, 2, 255)])
+    variables = jax.tree.map(lambda leaf: 30 * leaf, generator._generator['params'])
+    pictures = TrainedGenerator(CONFIG, generator._generator | {'params': variables})(maps)
+    assert len({picture.tobytes() for picture in pictures}) == 4
+
+
+@pytest.mark.parametrize('label, message', [
+    (np.zeros((1, 40, 32), np.uint8), 'a label map of 32x40: its height is not divisible by 32 (5 upsamplings); use 32 or 64'),
+    (np.full((1, 32, 32), 7, np.uint8), 'label id 7 at pixel (x=0, y=0)'),
+    (np.zeros((32, 32), np.uint8), 'give [N, H, W] integers'),
+])
+def test_bad_label_maps(generator, label, message):
+    with pytest.raises(UserError) as error:
+        generator(label)
+    assert message in str(error.value)
+
+
+def test_what_a_model_without_encoder_does_not_take(generator):
+    label = np.zeros((1, 32, 32), np.uint8)
+    with pytest.raises(UserError, match='no style encoder'):
+        generator(label, styles=np.zeros((1, 256), np.float32))
+    with pytest.raises(UserError, match='no style encoder'):
+        generator.encode(np.zeros((1, 32, 32, 3), np.uint8))
+    with pytest.raises(UserError, match='takes no instance maps'):
+        generator(label, label)
+
+
+def test_a_model_with_encoder_draws_its_training_size_alone():
+    config = Config(crop_size=64, load_size=64, style_encoder=True)
+    check_size(config, 64, 64)
+    with pytest.raises(UserError, match='draws 64x64 alone'):
+        check_size(config, 128, 64)
