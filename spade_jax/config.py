@@ -103,7 +103,7 @@ class Config:
     batch_size: int = knob(32, 'Images a step, over all devices.', at_least=1)
     constant_epochs: int = knob(50, 'Epochs at the full learning rate.', at_least=0)
     decay_epochs: int = knob(0, 'Epochs of linear decay to 0 after those.', at_least=0)
-    max_steps: int = knob(0, 'Stop after so many steps; 0: after all epochs.', at_least=0)
+    max_steps: int = knob(0, 'Stop after so many steps; 0: after all epochs. The learning rate does not depend on it.', at_least=0, may_change=True)
     learning_rate: float = knob(2e-4, 'Base learning rate of Adam.', above=0)
     two_time_scales: bool = knob(True, 'Generator at half the base rate, discriminator at twice (Heusel et al. 2017).')
     adam_beta1: float | None = knob(None, 'Decay of Adam\'s first moment. Default: 0 with two time scales, 0.5 without.', at_least=0)

@@ -10,18 +10,21 @@ from PIL import Image
 
 GAP = 4  # pixels between pictures
 BACKGROUND = 255
+LEGIBLE = 128  # pixels; smaller pictures are enlarged
 
 
 def image_grid(columns: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
-    """Groups of pictures that belong together, `per_row` groups a row.
+    """Groups of pictures that belong together, `per_row` groups a row; small pictures are enlarged by a whole factor.
 
     Args:
       columns: what each group shows from left to right, each [N, H, W, 3] uint8: for example label maps, generated pictures, photographs.
       per_row: groups beside one another.
 
     Returns:
-      [rows * (H + gap), ..., 3] uint8 on white.
+      [height, width, 3] uint8 on white.
     """
+    factor = -(-LEGIBLE // columns[0].shape[2])
+    columns = [column.repeat(factor, axis=1).repeat(factor, axis=2) for column in columns]
     count, height, width, _ = columns[0].shape
     rows = -(-count // per_row)
     group = len(columns) * (width + GAP) + GAP  # one more gap between groups

@@ -49,7 +49,7 @@ def replicate(step: Callable, *, constants: Any = None, devices: list | None = N
       A function of state and batch.
     """
     mapped = jax.pmap(step, axis_name=REPLICA_AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,), devices=devices)
-    constants = jax.tree.map(jnp.asarray, constants)
+    constants = broadcast(constants, devices)
     return lambda state, batch: mapped(state, batch, constants)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 DIRECTORY = pathlib.Path(os.environ.get('SPADE_JAX_PARITY_DIR', pathlib.Path(__file__).parent / 'golden'))
+COMPARED: list[tuple[str, float, float]] = []  # (what, largest error, scale of the expected array) of every comparison, for the summary of a test run
 NORMS = {'syncbatch': 'sync_batch', 'batch': 'batch', 'instance': 'instance'}
 
 
@@ -68,6 +69,7 @@ def assert_close(actual, expected, tolerance: float, what: str) -> None:
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f'{what}: shape {actual.shape}, expected {expected.shape}'
     error = float(np.abs(actual - expected).max())
+    COMPARED.append((what, error, float(np.abs(expected).max())))
     assert error <= tolerance, f'{what}: off by {error:.3g}, tolerance {tolerance:.3g}'
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -143,3 +144,19 @@ def check_gradients(golden, state, config):
     for name, network in expected.items():
         if network:
             parity.assert_trees_close(gradients[name], network['params'], tolerance, f'gradient of the {name}')
+
+
+@pytest.mark.slow
+def test_bfloat16_draws_about_the_same_and_keeps_float32_parameters():
+    golden = parity.Golden('train_step_novae')
+    config = config_of(golden)
+    before = variables_of(golden.state('sd'), config)
+    state = with_fresh_optimizers(config, before['generator'], before['discriminator'], None)
+    low = dataclasses.replace(config, compute_dtype='bfloat16')
+    step = jax.jit(functools.partial(train_step, config=low, networks=build_networks(low), num_examples=10**6))
+    moved, metrics = step(state, batch_of(golden, config))
+    for name, ours in LOSSES.items():
+        if f'loss/1/{name}' in golden:
+            np.testing.assert_allclose(metrics[ours], golden.arrays[f'loss/1/{name}'][0], rtol=0.03, atol=0.03)
+    assert {leaf.dtype for leaf in jax.tree.leaves(moved.replace(step=None))} == {np.dtype('float32')} | (
+        {np.dtype('int32')} & {leaf.dtype for leaf in jax.tree.leaves(moved.generator_optimizer)})
