@@ -143,13 +143,13 @@ def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: st
       The paths of the pictures.
     """
     config = generator.config
+    names = label_files(label_dir)
     if num_samples > 1 and not config.style_encoder:
         raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only; use --num_samples=1')
     if config.instance_edges and not instance_dir:
         raise UserError('this model was trained with instance edges: give --instance_dir')
     if instance_dir and not config.instance_edges:
         raise UserError(f'instance_dir={instance_dir}, but this model was trained without instance edges; leave the flag out')
-    names = label_files(label_dir)
 
     def read(name):
         path = os.path.join(label_dir, name)

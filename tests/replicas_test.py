@@ -91,28 +91,63 @@ def test_one_replica_and_eight_give_the_same_two_steps_with_style_encoder():
     assert_same_update(run(config, 1), run(config, 8))
 
 
-# The means over replicas in the step, by the function that takes them and how often it has done so before.
-MEANS = [('moments', 0), ('moments', 1), ('update_generator', 0), ('update_discriminator', 0), ('train_step', 0)]
+# The means over replicas in the step, by the function that takes them; those of `moments` have a test of their own below.
+MEANS = ['update_generator', 'update_discriminator', 'train_step']
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('caller, occurrence', MEANS)
-def test_a_mean_that_is_left_out_is_noticed(caller, occurrence, monkeypatch):
-    calls = []
+def without_mean(caller, monkeypatch):
+    """Makes `replicas.mean` return the first tree that `caller` gives it as it is; returns the list of all its mapped callers."""
+    callers = []
 
     def lossy_mean(tree, axis_name):
         if axis_name is not None:
-            calls.append(inspect.stack()[1].function)
-            if calls[-1] == caller and calls.count(caller) == occurrence + 1:
+            callers.append(inspect.stack()[1].function)
+            if callers[-1] == caller and callers.count(caller) == 1:
                 return tree
         return true_mean(tree, axis_name)
 
     true_mean = replicas.mean
     monkeypatch.setattr(replicas, 'mean', lossy_mean)
+    return callers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('caller', MEANS)
+def test_a_mean_that_is_left_out_is_noticed(caller, monkeypatch):
+    callers = without_mean(caller, monkeypatch)
     lossy = run(Config(**SMALL), 2, num_steps=1)
-    assert set(calls) == {name for name, _ in MEANS}
+    assert set(callers) == {*MEANS, 'moments'}
     with pytest.raises(AssertionError):
         assert_same_update(run_unmapped(), lossy)
+
+
+@pytest.mark.parametrize('left_out', [None, 0, 1])
+def test_gradients_through_synchronised_statistics(left_out, monkeypatch):
+    """Of the mean and of the variance: with either left out, the gradient of the input is another one."""
+    x = np.random.default_rng(0).normal(size=(4, 2, 2, 3)).astype(np.float32) + np.arange(4).reshape(4, 1, 1, 1)
+    cotangent = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+    variables = {'batch_stats': {'mean': jnp.zeros(3), 'var': jnp.ones(3)}}
+
+    def loss(axis_name, x, cotangent):
+        y, moved = Normalization('sync_batch', axis_name=axis_name).apply(variables, x, train=True, mutable=['batch_stats'])
+        return jnp.sum(y * cotangent), moved
+
+    expected = jax.grad(functools.partial(loss, None), has_aux=True)(x, cotangent)
+    means = []
+
+    def lossy_mean(tree, axis_name):
+        means.append(axis_name)
+        return tree if len(means) - 1 == left_out else true_mean(tree, axis_name)
+
+    true_mean = replicas.mean
+    monkeypatch.setattr(replicas, 'mean', lossy_mean)
+    mapped = jax.pmap(jax.grad(functools.partial(loss, replicas.REPLICA_AXIS), has_aux=True), axis_name=replicas.REPLICA_AXIS, devices=jax.devices()[:4],
+                      out_axes=(0, 0))
+    gradient, moved = mapped(x[:, None], cotangent[:, None])
+    assert means[:2] == [replicas.REPLICA_AXIS] * 2
+    same = np.allclose(gradient[:, 0], expected[0], atol=1e-5) and all(
+        np.allclose(a, b, atol=1e-5) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(jax.tree.map(lambda leaf: leaf[None], expected[1]))))
+    assert same == (left_out is None)
 
 
 @pytest.mark.parametrize('kind', ['sync_batch', 'batch'])
