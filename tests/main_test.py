@@ -121,7 +121,8 @@ def test_sampling_needs_no_flags_of_the_model(trained, folders, tmp_path):
     assert 'num_classes: 3 -> 5' in program.refusal(*arguments, '--num_classes=5')
     assert 'give --instance_dir' in program.refusal(*arguments[:-1])
     assert 'no such directory' in program.refusal('--mode=sample', f'--workdir={trained}', f'--label_dir={tmp_path}/none')
-    assert 'holds no label map' in program.refusal('--mode=sample', f'--workdir={trained}', f'--label_dir={trained}')
+    (tmp_path / 'empty').mkdir()
+    assert 'holds no label map' in program.refusal('--mode=sample', f'--workdir={trained}', f'--label_dir={tmp_path}/empty')
     assert 'has no checkpoint' in program.refusal('--mode=sample', f'--workdir={tmp_path}', f'--label_dir={folders}/val_label')
     native = program.refusal(*arguments, '--sample_size=native')
     assert 'val_label/0.png: a label map of 44x40' in native and '--sample_size=training' in native

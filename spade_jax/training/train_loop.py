@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import time
 from typing import Callable, Iterator
 
@@ -71,7 +72,7 @@ class Run:
 
     def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
         config, pending, waited, since = self.config, [], 0.0, time.perf_counter()
-        with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05) as progress:
+        with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20) as progress:
             for step in range(first_step + 1, last_step + 1):
                 asked = time.perf_counter()
                 batch = replicas.split(next(batches), jax.local_device_count())
