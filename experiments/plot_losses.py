@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from absl import app, flags
 from matplotlib import pyplot
 
@@ -21,6 +23,8 @@ PANELS = {
 
 def main(_) -> None:
     records = read_scalars(WORKDIR.value)
+    if not records:
+        sys.exit(f'error: workdir={WORKDIR.value} has no records; give the directory of a training run')
     recorded = {name for record in records for name in record}
     panels = {title: names for title, names in PANELS.items() if recorded & set(names)}
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3), squeeze=False)

@@ -28,9 +28,23 @@ SEED = flags.DEFINE_integer('seed', 0, 'Of the styles.')
 LABELS = flags.DEFINE_bool('labels', True, 'Show the label maps.')
 
 
-def main(_) -> None:
+def main(argv: list[str]) -> None:
+    """Writes the picture; what the user can mend is one line and exit status 2."""
+    try:
+        if len(argv) > 1:
+            raise UserError(f'{argv[1]} is not a flag; write --name=value')
+        show()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+def show() -> None:
+    """Draws and writes."""
     generator = spade_jax.load(WORKDIR.value)
     config = generator.config if DATA_DIR.value is None else dataclasses.replace(generator.config, data_dir=DATA_DIR.value)
+    if STYLES.value > 1 and not config.style_encoder:
+        raise UserError(f'styles={STYLES.value}, but this model has no style encoder; use --styles=1')
     source = open_source(config, 'validation')
     if source is None:
         raise UserError(f'the run in {WORKDIR.value} has no validation data')
@@ -45,7 +59,4 @@ def main(_) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        app.run(main)
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    app.run(main)

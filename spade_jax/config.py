@@ -62,7 +62,7 @@ class Config:
     dontcare: bool = knob(False, 'The label maps hold 255 for "unknown"; it becomes one more class.')
     instance_edges: bool = knob(False, 'Add a channel with the borders between instances to the layout.')
     preprocess_mode: str = knob('resize_and_crop', 'How pictures are brought to the training size.', choices=PREPROCESS_MODES)
-    load_size: int = knob(286, 'Width in pixels to which pictures are scaled before the crop.', at_least=1)
+    load_size: int = knob(286, 'Width (with scale_shortside, shorter side) in pixels to which pictures are scaled before the crop.', at_least=1)
     crop_size: int = knob(256, 'Width in pixels of the generated picture.', at_least=1)
     aspect_ratio: float = knob(1.0, 'Width divided by height of the generated picture.', above=0)
     flip: bool = knob(True, 'Mirror half of the training examples.')
@@ -136,6 +136,8 @@ class Config:
             raise UserError(f'num_classes={self.num_classes} with dontcare: 255 would be both a class and "unknown"; use --nodontcare')
         if self.constant_epochs + self.decay_epochs == 0:
             raise UserError('constant_epochs=0 and decay_epochs=0 leave nothing to train; set one of them')
+        if self.upsampling == 'most' and self.generator_width < 2:
+            raise UserError('generator_width=1 with upsampling=most leaves no channel for the last block; use 2 or more')
         self._check_size()
 
     def _check_size(self):
@@ -151,8 +153,11 @@ class Config:
             options = ' or '.join(f'{self.crop_size / height:.4g} ({self.crop_size}x{height})' for height in (lower, lower + scale))
             raise UserError(f'aspect_ratio={self.aspect_ratio} gives pictures of {self.crop_size}x{self.crop_size / self.aspect_ratio:.0f}, whose height is not '
                             f'divisible by {scale} ({doublings}); use {options}')
-        if self.preprocess_mode in CROPPING_MODES and self.preprocess_mode != 'crop' and self.load_size < self.crop_size:
-            raise UserError(f'load_size={self.load_size} is smaller than crop_size={self.crop_size}; use --load_size={self.crop_size} or more')
+        if self.preprocess_mode in CROPPING_MODES and self.preprocess_mode != 'crop':
+            side = 'shorter side' if self.preprocess_mode == 'scale_shortside_and_crop' else 'width'
+            needed = min(self.image_width, self.image_height) if side == 'shorter side' else self.image_width
+            if self.load_size < needed:
+                raise UserError(f'load_size={self.load_size} is smaller than the {side} of the crop; use --load_size={needed} or more')
 
     @property
     def image_width(self) -> int:

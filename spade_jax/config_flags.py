@@ -38,6 +38,6 @@ def given_fields(values: flags.FlagValues) -> dict:
 
 def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
     """Raises UserError, with every field, when given flags contradict the Config of a checkpoint; those in `free` may."""
-    given = {name: value for name, value in given_fields(values).items() if name not in free}
-    if differing := conflicts(saved, dataclasses.replace(saved, **given)):
+    given = dataclasses.replace(saved, **given_fields(values))  # validates the free fields too
+    if differing := conflicts(saved, dataclasses.replace(given, **{name: getattr(saved, name) for name in free})):
         raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)}); leave them out: the checkpoint knows its configuration')

@@ -1,7 +1,8 @@
-"""The program: `python -m spade_jax.main --flagfile=experiments/quickstart.cfg`."""
+"""The program: `python -m spade_jax.main --flagfile=experiments/quickstart.flags`."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from absl import app, flags
@@ -28,32 +29,44 @@ def main(argv: list[str]) -> None:
             raise UserError(f'{argv[1]} is not a flag; write --name=value')
         if WORKDIR.value is None:
             raise UserError('--workdir is missing: the directory of the run')
-        {'train': train, 'sample': sample}[MODE.value]()
+        {'train': train, 'sample': sample}[MODE.value](os.path.expanduser(WORKDIR.value))
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
 
 
-def train() -> None:
+def train(workdir: str) -> None:
     """--mode=train."""
     config = config_flags.config_from_flags(flags.FLAGS)
+    make_directory('workdir', workdir)
     from spade_jax.training import train_loop  # imports JAX: only once the flags are right
-    train_loop.train(config, WORKDIR.value)
+    train_loop.train(config, workdir)
 
 
-def sample() -> None:
+def sample(workdir: str) -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
     if LABEL_DIR.value is None:
         raise UserError('--label_dir is missing: the directory of the label maps to draw')
     from spade_jax import sampling
-    generator = sampling.load(WORKDIR.value)
+    generator = sampling.load(workdir)
     config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size'))
-    output_dir = OUTPUT_DIR.value or f'{WORKDIR.value}/pictures'
+    output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
+    make_directory('output_dir', output_dir)
     given = config_flags.given_fields(flags.FLAGS)
     pictures = sampling.sample_directory(
-        generator, LABEL_DIR.value, output_dir, instance_dir=INSTANCE_DIR.value, seed=given.get('seed', 0), num_samples=NUM_SAMPLES.value,
+        generator, os.path.expanduser(LABEL_DIR.value), output_dir, instance_dir=os.path.expanduser(INSTANCE_DIR.value), seed=given.get('seed', 0), num_samples=NUM_SAMPLES.value,
         batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
     print(f'{len(pictures)} pictures: {output_dir}')
+
+
+def make_directory(flag: str, path: str) -> None:
+    """Makes a directory for results; raises UserError where nothing can be written."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{flag}={path} cannot be made ({error.strerror}); choose another directory') from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f'{flag}={path} is not writable; choose another directory')
 
 
 if __name__ == '__main__':

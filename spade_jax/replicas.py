@@ -73,8 +73,10 @@ def split(batch: Any, num_replicas: int) -> Any:
 
 
 def check_divisible(batch_size: int, num_replicas: int) -> None:
-    """Raises UserError when the batch cannot be dealt out evenly."""
+    """Raises UserError when the batch cannot be dealt out evenly over the devices of this host."""
+    if jax.process_count() > 1:
+        raise UserError(f'{jax.process_count()} processes: a run takes the devices of one host so far; start a single process')
     if batch_size % num_replicas:
         lower = batch_size // num_replicas * num_replicas
         options = ' or '.join(str(size) for size in (lower, lower + num_replicas) if size)
-        raise UserError(f'batch_size={batch_size} is not divisible by the {num_replicas} devices; use {options}')
+        raise UserError(f'batch_size={batch_size} is not divisible by the {num_replicas} devices; use {options}, or fewer devices')

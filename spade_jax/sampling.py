@@ -23,7 +23,7 @@ from spade_jax.errors import UserError
 from spade_jax.image_grid import write_png
 from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
 from spade_jax.random_streams import Stream, style_noise
-from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.checkpoints import DIRECTORY, Checkpoints
 from spade_jax.training.train_state import abstract_networks
 
 
@@ -46,7 +46,7 @@ class TrainedGenerator:
         Args:
           labels: [N, H, W] class ids. H and W: any multiples of 2^upsamplings; with a style encoder the training size.
           instances: [N, H, W] instance ids; needed exactly if the model was trained with instance edges.
-          styles: [N, style_dim] latents; None: drawn from (seed, sample, index of the map).
+          styles: [N, style_dim] latents, or [1, style_dim] for one style; None: drawn from (seed, sample, index of the map).
           seed, sample: two numbers that name a random style; the same ones give the same pictures.
 
         Returns:
@@ -55,29 +55,41 @@ class TrainedGenerator:
         Raises:
           UserError: on ids out of range, an illegal size, or instances or styles that the model does not take.
         """
+        labels = np.asarray(labels)
         self._check(labels, instances, styles)
         if styles is None and self.config.style_encoder:
             styles = style_noise(seed, Stream.STYLE_OF_SAMPLES, jnp.asarray(sample), jnp.arange(len(labels)), self.config.style_dim)
+        if styles is not None:
+            styles = jnp.broadcast_to(jnp.asarray(styles), (len(labels), self.config.style_dim))
         return np.asarray(_draw(self.config, self._generator, labels, instances, styles))
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8 of any size."""
         if self._encoder is None:
             raise UserError('this model has no style encoder, so a picture\'s style means nothing to it; train one with --style_encoder')
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise UserError(f'pictures of shape {images.shape} and type {images.dtype}; give [N, H, W, 3] uint8')
         return np.asarray(_encode(self.config, self._encoder, images))
 
     def _check(self, labels, instances, styles):
         config = self.config
-        if labels.ndim != 3:
-            raise UserError(f'label maps of shape {labels.shape}; give [N, H, W] integers')
+        if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f'label maps of shape {labels.shape} and type {labels.dtype}; give [N, H, W] integers')
         for i, label in enumerate(labels):
             check_label_ids(label, config, f'label map {i}')
         check_size(config, *labels.shape[1:])
         if (instances is not None) != config.instance_edges:
             raise UserError('this model was trained with instance edges: give instance maps too (--instance_dir)' if config.instance_edges else
                             'this model was trained without instance edges: it takes no instance maps')
-        if styles is not None and not config.style_encoder:
+        if instances is not None and np.shape(instances) != labels.shape:
+            raise UserError(f'instance maps of shape {np.shape(instances)} for label maps of shape {labels.shape}; give one of the same size for each')
+        if styles is None:
+            return
+        if not config.style_encoder:
             raise UserError('this model has no style encoder, so it takes no style; train one with --style_encoder')
+        if np.shape(styles) not in ((len(labels), config.style_dim), (1, config.style_dim)):
+            raise UserError(f'styles of shape {np.shape(styles)}; give ({len(labels)}, {config.style_dim}), or (1, {config.style_dim}) for one style')
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -114,13 +126,16 @@ def load(workdir: str, step: int | None = None) -> TrainedGenerator:
     Raises:
       UserError: there is no such checkpoint, or it cannot be read.
     """
+    workdir = os.path.expanduser(workdir)
     if not os.path.isdir(workdir):
         raise UserError(f'workdir={workdir}: no such directory; give the directory that a training run wrote')
+    if not os.path.isdir(os.path.join(workdir, DIRECTORY)):
+        raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.latest_step() if step is None else step
         if step is None:
             raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
-        config = checkpoints.restore_config(step)
+        config, _ = checkpoints.restore_run(step)
         generator, _, encoder = abstract_networks(config, build_networks(config))
         variables = checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder})
     return TrainedGenerator(config, variables['generator'], variables['encoder'])
@@ -143,7 +158,7 @@ def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: st
       The paths of the pictures.
     """
     config = generator.config
-    names = label_files(label_dir)
+    names = label_files(label_dir, config.label_suffix)
     if num_samples > 1 and not config.style_encoder:
         raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only; use --num_samples=1')
     if config.instance_edges and not instance_dir:
@@ -151,14 +166,17 @@ def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: st
     if instance_dir and not config.instance_edges:
         raise UserError(f'instance_dir={instance_dir}, but this model was trained without instance edges; leave the flag out')
 
+    outputs = output_files(names, label_dir, output_dir, num_samples)
+
     def read(name):
         path = os.path.join(label_dir, name)
         maps = [read_ids(path)]
         check_label_ids(maps[0], config, path)
         if instance_dir:
-            maps.append(read_ids(os.path.join(instance_dir, name), 'instance map').astype(np.int32))
+            instance_path = os.path.join(instance_dir, instance_name(name, config))
+            maps.append(read_ids(instance_path, 'instance map').astype(np.int32))
             if maps[1].shape != maps[0].shape:
-                raise UserError(f'{os.path.join(instance_dir, name)} is of another size than {path}: {maps[1].shape} against {maps[0].shape} (height, width)')
+                raise UserError(f'{instance_path} is of another size than {path}: {maps[1].shape} against {maps[0].shape} (height, width)')
         if size == 'training':
             maps = [resize_ids(ids, (config.image_width, config.image_height)) for ids in maps]
         try:
@@ -177,20 +195,39 @@ def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: st
                 styles = style_noise(seed, Stream.STYLE_OF_SAMPLES, jnp.asarray(sample), indices, config.style_dim)
             pictures = generator(_padded(labels, batch_size), *(_padded(ids, batch_size) for ids in instances),
                                  styles=None if styles is None else _padded(styles, batch_size))
-            for name, picture in zip(names[first:], pictures[:len(labels)]):
-                suffix = f'_{sample}' if num_samples > 1 else ''
-                path = os.path.join(output_dir, os.path.splitext(name)[0] + suffix + '.png')
-                write_png(path, picture)
-                written.append(path)
+            for paths, picture in zip(outputs[first:], pictures[:len(labels)]):
+                write_png(paths[sample], picture)
+                written.append(paths[sample])
     return written
 
 
-def label_files(directory: str) -> list[str]:
-    """The label maps below a directory, by their relative paths, in order."""
+def output_files(names: list[str], label_dir: str, output_dir: str, num_samples: int) -> list[list[str]]:
+    """Paths of the pictures of each label map. Raises UserError where one would replace a label map or another picture."""
+    suffixes = [f'_{sample}' for sample in range(num_samples)] if num_samples > 1 else ['']
+    outputs = [[os.path.join(output_dir, os.path.splitext(name)[0] + suffix + '.png') for suffix in suffixes] for name in names]
+    taken = {os.path.realpath(os.path.join(label_dir, name)): name for name in names}
+    for name, paths in zip(names, outputs):
+        for path in map(os.path.realpath, paths):
+            if path in taken:
+                raise UserError(f'the picture of {name} would be written over {"the label map" if taken[path] == name else taken[path]} ({path}); '
+                                'choose another --output_dir, or give the label maps different names')
+            taken[path] = f'that of {name}'
+    return outputs
+
+
+def instance_name(name: str, config: Config) -> str:
+    """Relative path of the instance map that belongs to a label map: the same, but for the suffixes of the configuration."""
+    stem, extension = os.path.splitext(name)
+    return stem.removesuffix(config.label_suffix) + config.instance_suffix + extension if stem.endswith(config.label_suffix) else name
+
+
+def label_files(directory: str, suffix: str = '') -> list[str]:
+    """The label maps below a directory, by their relative paths, in order: those whose stems end in `suffix`, or if none does, all."""
     if not os.path.isdir(directory):
         raise UserError(f'label_dir={directory}: no such directory')
     names = sorted(os.path.relpath(os.path.join(parent, file), directory) for parent, _, files in os.walk(directory) for file in files
-                   if os.path.splitext(file)[1].lower() in ID_EXTENSIONS)
+                   if os.path.splitext(file)[1].lower() in ID_EXTENSIONS and not file.startswith('.'))
+    names = [name for name in names if os.path.splitext(name)[0].endswith(suffix)] or names
     if not names:
         raise UserError(f'label_dir={directory} holds no label map ({", ".join(sorted(ID_EXTENSIONS))})')
     return names

@@ -11,7 +11,9 @@ from spade_jax.errors import UserError
     (dict(crop_size=20), 'crop_size=20 is not divisible by 32 (5 upsamplings); use 32'),
     (dict(crop_size=256, upsampling='most', aspect_ratio=4.0), 'aspect_ratio=4.0 gives pictures of 256x64, whose height is not divisible by 128'),
     (dict(aspect_ratio=1.5), 'use 1.6 (256x160) or 1.333 (256x192)'),
-    (dict(load_size=200), 'load_size=200 is smaller than crop_size=256; use --load_size=256 or more'),
+    (dict(load_size=200), 'load_size=200 is smaller than the width of the crop; use --load_size=256 or more'),
+    (dict(crop_size=512, aspect_ratio=2.0, load_size=240, preprocess_mode='scale_shortside_and_crop'), 'shorter side of the crop; use --load_size=256 or more'),
+    (dict(generator_width=1, crop_size=128, load_size=128, upsampling='most'), 'leaves no channel for the last block'),
     (dict(gan_loss='hinges'), 'gan_loss=hinges is not one of hinge, least_squares, cross_entropy, wasserstein'),
     (dict(spade_kernel_size=4), 'spade_kernel_size=4 is even'),
     (dict(batch_size=0), 'batch_size=0 is too small; use 1 or more'),
@@ -34,6 +36,7 @@ def test_a_bad_value_is_named_with_its_remedy(fields, message):
     (dict(crop_size=512, load_size=512, aspect_ratio=2.0), (256, 512)),
     (dict(aspect_ratio=4 / 3), (192, 256)),
     (dict(crop_size=128, aspect_ratio=0.5), (256, 128)),
+    (dict(crop_size=512, aspect_ratio=2.0, load_size=286, preprocess_mode='scale_shortside_and_crop'), (256, 512)),
 ])
 def test_size_of_the_picture(fields, height_and_width):
     config = Config(**fields)

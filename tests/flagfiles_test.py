@@ -17,9 +17,6 @@ PUBLISHED = {'coco_stuff.flags': (97_480_899, 5_904_514), 'ade20k.flags': (96_49
 
 def config_of(flagfile, monkeypatch):
     monkeypatch.chdir(ROOT)  # flagfiles name one another from the root of the project
-    flags.FLAGS.unparse_flags()
-    saved = flags.FLAGS.flag_values_dict() if flags.FLAGS.is_parsed() else None
-    assert saved is None
     values = {name: flag.value for name, flag in ((name, flags.FLAGS[name]) for name in flags.FLAGS)}
     try:
         flags.FLAGS(['program', f'--flagfile=experiments/{flagfile}'])

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -23,7 +24,7 @@ from tests import program
 def final_state(workdir):
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.latest_step()
-        config = checkpoints.restore_config(step)
+        config, _ = checkpoints.restore_run(step)
         return step, checkpoints.restore(step, like=init_train_state(config, build_networks(config)))
 
 
@@ -152,6 +153,31 @@ def test_another_configuration_in_the_work_directory_is_refused(trained, folder_
     for part in ('instance_edges: True -> False', 'learning_rate: 0.0002 -> 0.001', str(trained)):
         assert part in message
     assert 'style_dim' not in message and 'max_steps' not in message
+
+
+@pytest.mark.slow
+def test_other_data_or_a_bad_number_are_refused(trained, folders, folder_flags, tmp_path):
+    data = program.write_folders(tmp_path / 'data', count=7)
+    message = program.refusal(f'--workdir={trained}', *folder_flags, '--style_encoder', '--style_dim=8', '--encoder_width=2', '--encoder_input_size=64',
+                              '--instance_edges', '--init_gain=1', f'--data_dir={data}')
+    assert 'over 6 training examples, now there are 7' in message
+    sample = ['--mode=sample', f'--workdir={trained}', f'--label_dir={data}/val_label', f'--instance_dir={data}/val_inst']
+    assert 'batch_size=0 is too small' in program.refusal(*sample, '--batch_size=0')
+    assert 'written over the label map' in program.refusal(*sample, f'--output_dir={data}/val_label')
+    (tmp_path / 'file').write_text('')
+    assert 'cannot be made' in program.refusal(f'--workdir={tmp_path}/file/run', *folder_flags)
+    with pytest.raises(spade_jax.errors.UserError, match='no checkpoint of step 3; it has 4'):
+        spade_jax.load(str(trained), step=3)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / 'damaged')
+    for path in (tmp_path / 'damaged' / 'checkpoints' / '4').rglob('*'):
+        if path.is_file() and path.stat().st_size:
+            path.write_bytes(b'')
+    with pytest.raises(spade_jax.errors.UserError, match='checkpoints/4 cannot be read'):
+        spade_jax.load(str(tmp_path / 'damaged'))
 
 
 @pytest.mark.parametrize('flags, message', [

@@ -5,7 +5,7 @@ import pytest
 from spade_jax.config import Config
 from spade_jax.errors import UserError
 from spade_jax.models import build_networks, to_signed, to_uint8
-from spade_jax.sampling import TrainedGenerator, check_size
+from spade_jax.sampling import TrainedGenerator, check_size, instance_name, label_files, output_files
 from spade_jax.training.train_state import init_train_state
 from tests import parity
 
@@ -44,6 +44,7 @@ def test_dontcare_differs_from_every_class(generator):
     (np.zeros((1, 40, 32), np.uint8), 'a label map of 32x40: its height is not divisible by 32 (5 upsamplings); use 32 or 64'),
     (np.full((1, 32, 32), 7, np.uint8), 'label id 7 at pixel (x=0, y=0)'),
     (np.zeros((32, 32), np.uint8), 'give [N, H, W] integers'),
+    (np.zeros((1, 32, 32), np.float32), 'type float32; give [N, H, W] integers'),
 ])
 def test_bad_label_maps(generator, label, message):
     with pytest.raises(UserError) as error:
@@ -66,3 +67,43 @@ def test_a_model_with_encoder_draws_its_training_size_alone():
     check_size(config, 64, 64)
     with pytest.raises(UserError, match='draws 64x64 alone'):
         check_size(config, 128, 64)
+
+
+@pytest.fixture(scope='module')
+def styled():
+    config = Config(num_classes=3, crop_size=32, load_size=32, generator_width=2, spade_hidden=4, perceptual_weight=0.0, style_encoder=True, style_dim=4,
+                    encoder_width=2, encoder_input_size=64, init_gain=1.0)
+    state = init_train_state(config, build_networks(config))
+    return TrainedGenerator(config, state.generator, state.encoder)
+
+
+def test_styles(styled):
+    label = np.zeros((2, 32, 32), np.uint8)
+    one = np.ones((1, 4), np.float32)
+    np.testing.assert_array_equal(styled(label, styles=one), styled(label, styles=np.repeat(one, 2, axis=0)))
+    assert np.any(styled(label, styles=one) != styled(label, styles=-one))
+    assert styled.encode(np.zeros((3, 50, 40, 3), np.uint8)).shape == (3, 4)
+    for styles in (np.ones((2, 5)), np.ones((3, 4)), np.ones(4)):
+        with pytest.raises(UserError, match='styles of shape'):
+            styled(label, styles=styles)
+    for images in (np.zeros((3, 50, 40, 3), np.float32), np.zeros((50, 40, 3), np.uint8), np.zeros((1, 50, 40, 4), np.uint8)):
+        with pytest.raises(UserError, match='pictures of shape'):
+            styled.encode(images)
+
+
+def test_names_with_suffixes(tmp_path):
+    config = Config(instance_edges=True, label_suffix='_labelIds', instance_suffix='_instanceIds')
+    for name in ('a_labelIds.png', 'a_color.png', '._a_labelIds.png'):
+        (tmp_path / name).write_bytes(b'')
+    assert label_files(str(tmp_path), config.label_suffix) == ['a_labelIds.png']
+    assert label_files(str(tmp_path), '_other') == ['a_color.png', 'a_labelIds.png']
+    assert instance_name('x/a_labelIds.png', config) == 'x/a_instanceIds.png'
+    assert instance_name('a.png', Config()) == 'a.png'
+
+
+def test_pictures_replace_nothing():
+    assert output_files(['a.png'], 'labels', 'pictures', 2) == [['pictures/a_0.png', 'pictures/a_1.png']]
+    with pytest.raises(UserError, match='written over the label map'):
+        output_files(['a.png'], 'labels', 'labels', 1)
+    with pytest.raises(UserError, match='a.png would be written over that of a.bmp'):
+        output_files(['a.bmp', 'a.png'], 'labels', 'pictures', 1)

@@ -75,11 +75,6 @@ def example_index(seed: int, position: int, num_examples: int) -> int:
     return int(_permutation(seed, epoch, num_examples)[place])
 
 
-def epoch_of_step(step: int, batch_size: int, num_examples: int) -> int:
-    """The epoch to which the first example of a step belongs, from 0."""
-    return step * batch_size // num_examples
-
-
 def steps_in_epochs(epochs: int, batch_size: int, num_examples: int) -> int:
     """The least number of steps that shows every example at least `epochs` times."""
     return -(-epochs * num_examples // batch_size)

@@ -45,9 +45,12 @@ class Source(Protocol):
     def read_label(self, index: int) -> np.ndarray:
         """The label map [H, W] alone, of the size of its photograph, whose pixels are not decoded. Raises UserError as `read` does."""
 
+    def read_instance(self, index: int) -> np.ndarray | None:
+        """The instance map [H, W] int32 alone, of the size of its label map; None where the run does not use it. Raises UserError as `read` does."""
+
 
 def open_source(config: Config, split: str) -> Source | None:
-    """The examples of a split, 'train' or 'validation'; None for folders that have no validation directories.
+    """The examples of a split, 'train' or 'validation'; None where there are no validation folders and no flag names any.
 
     The scenes are rendered when they are opened for the first time.
 
@@ -59,13 +62,13 @@ def open_source(config: Config, split: str) -> Source | None:
     if config.dataset == 'scenes':
         return ScenesSource(config, split)
     folders = Folders.from_config(config, split)
-    if split == 'validation' and not folders.listing and not any(os.path.isdir(role.directory) for role in (folders.photo, folders.label)):
+    if split == 'validation' and not folders.listing and _is_default(config, 'validation_image_dir') and not os.path.isdir(folders.photo.directory):
         return None
     return FolderSource(folders)
 
 
 def check_source(source: Source, config: Config) -> None:
-    """Reads every label map once, so that a bad one stops the run now and not in the middle of an epoch.
+    """Reads every label map and instance map once, so that a bad one stops the run now and not in the middle of an epoch.
 
     Shows a progress bar when it takes longer than two seconds.
 
@@ -100,6 +103,10 @@ def check_label_ids(label: np.ndarray, config: Config, name: str) -> None:
     y, x = np.argwhere(~known)[0]
     raise UserError(f'{name}: label id {label[y, x]} at pixel (x={x}, y={y}) is not one of the {config.num_classes} classes '
                     f'0..{config.num_classes - 1}; {_label_remedy(label, config)}')
+
+
+def _is_default(config: Config, name: str) -> bool:
+    return getattr(config, name) == Config.__dataclass_fields__[name].default
 
 
 def scenes_size(config: Config) -> tuple[int, int]:
@@ -140,11 +147,13 @@ class ScenesSource:
 
     def read(self, index: int) -> Example:
         record = self._records[index]
-        instance = record.instance.astype(np.int32) if self._instance_edges else None
-        return Example(read_photo(io.BytesIO(record.image)), read_ids(io.BytesIO(record.label)), instance)
+        return Example(read_photo(io.BytesIO(record.image)), read_ids(io.BytesIO(record.label)), self.read_instance(index))
 
     def read_label(self, index: int) -> np.ndarray:
         return read_ids(io.BytesIO(self._records[index].label))
+
+    def read_instance(self, index: int) -> np.ndarray | None:
+        return self._records[index].instance.astype(np.int32) if self._instance_edges else None
 
 
 class Role(NamedTuple):
@@ -235,11 +244,7 @@ class FolderSource:
         label = read_ids(files.label)
         image = read_photo(files.photo, expected_size=_size(label))
         _require_same_size(files.photo, _size(image), files.label, _size(label))
-        instance = None
-        if files.instance:
-            instance = read_ids(files.instance, 'instance map').astype(np.int32)
-            _require_same_size(files.instance, _size(instance), files.label, _size(label))
-        return Example(image, label, instance)
+        return Example(image, label, self.read_instance(index))
 
     def read_label(self, index: int) -> np.ndarray:
         files = self.files[index]
@@ -247,9 +252,18 @@ class FolderSource:
         _require_same_size(files.photo, photo_size(files.photo, expected_size=_size(label)), files.label, _size(label))
         return label
 
+    def read_instance(self, index: int) -> np.ndarray | None:
+        files = self.files[index]
+        if not files.instance:
+            return None
+        instance = read_ids(files.instance, 'instance map').astype(np.int32)
+        _require_same_size(files.instance, _size(instance), files.label, _size(read_ids(files.label)))
+        return instance
+
 
 def _check_example(source: Source, config: Config, index: int) -> None:
     label = source.read_label(index)
+    source.read_instance(index)
     check_label_ids(label, config, source.locations[index])
     try:
         crop_room(Geometry.from_config(config), *_size(label))

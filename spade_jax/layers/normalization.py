@@ -54,8 +54,7 @@ class Normalization(nn.Module):
             pixels = x.shape[0] * x.shape[1] * x.shape[2] * replicas.count(axis_name)
             unbiased = variance * (pixels / max(pixels - 1, 1))
             # For 'batch' the replicas saw different statistics; the state must be equal on all of them, so its running ones are averaged.
-            state_axis = None if self.is_initializing() else self.axis_name
-            new_mean, new_var = replicas.mean((mean, unbiased), state_axis if self.kind == 'batch' else None)
+            new_mean, new_var = replicas.mean((mean, unbiased), self.axis_name if self.kind == 'batch' else None)
             running_mean.value = MOMENTUM * running_mean.value + (1 - MOMENTUM) * new_mean.reshape(-1)
             running_var.value = MOMENTUM * running_var.value + (1 - MOMENTUM) * new_var.reshape(-1)
         return mean, variance

@@ -33,7 +33,7 @@ class PatchDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
-        """x: [B, H, W, S + 3]. Returns the features [B, H/2, W/2, n], ... of each layer; last the logits [B, h, w, 1], float32."""
+        """x: [B, H, W, S + 3]. Returns the features [B, H//2 + 1, W//2 + 1, n], ... of each layer; last the logits [B, h, w, 1], float32."""
         conv = functools.partial(Convolution, kernel_size=4, padding=2, dtype=self.dtype)
 
         x = leaky_relu(conv(self.width, strides=2, name='conv_0')(x, train=train))

@@ -68,6 +68,7 @@ def load_vgg19(path: str) -> dict:
     if not path:
         raise UserError(f'the perceptual loss needs the weights of VGG19: download {DOWNLOAD} and pass --vgg19_weights=FILE, '
                         'or turn the loss off with --perceptual_weight=0')
+    path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise UserError(f'vgg19_weights={path}: no such file; download {DOWNLOAD}, or turn the loss off with --perceptual_weight=0')
     arrays = _read_arrays(path)
@@ -97,7 +98,7 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"{path}: reading PyTorch's format needs PyTorch (pip install 'spade-jax[torch]'), or convert the file to .npz") from error
+        raise UserError(f"{path}: reading PyTorch's format needs PyTorch (pip install torch), or convert the file to .npz") from error
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}

@@ -16,13 +16,14 @@ from spade_jax.errors import UserError
 from spade_jax.training.train_state import TrainState
 
 DIRECTORY = 'checkpoints'
-DRAWING, REST, CONFIG = 'drawing', 'rest', 'config'
+DRAWING, REST, RUN = 'drawing', 'rest', 'run'
 
 
 class Checkpoints:
     """The checkpoints of one work directory.
 
-    Each holds three items: `drawing` (generator and encoder: all that sampling reads), `rest` (discriminator, optimisers, step) and `config`.
+    Each holds three items: `drawing` (generator and encoder: all that sampling reads), `rest` (discriminator, optimisers, step) and `run` (the Config, and the number of training
+    examples, on which order and learning rate depend too).
     Saving is asynchronous; a save that was cut off leaves the one before in place.
     """
 
@@ -31,7 +32,7 @@ class Checkpoints:
         logging.getLogger('orbax').setLevel(logging.ERROR)
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=not read_only)
-        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=(DRAWING, REST, CONFIG))
+        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=(DRAWING, REST, RUN))
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -43,19 +44,16 @@ class Checkpoints:
         """Step of the newest checkpoint; None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, config: Config) -> None:
+    def save(self, state: TrainState, config: Config, num_examples: int) -> None:
         """Saves the state under its step, in the background."""
         drawing, rest = split(state)
         self._manager.save(int(state.step), args=ocp.args.Composite(
-            **{DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), CONFIG: ocp.args.JsonSave(config.to_json())}))
+            **{DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), RUN: ocp.args.JsonSave({'config': config.to_json(), 'num_examples': num_examples})}))
 
-    def wait(self) -> None:
-        """Until the save under way has ended."""
-        self._manager.wait_until_finished()
-
-    def restore_config(self, step: int) -> Config:
-        """The Config of the run that wrote a checkpoint."""
-        return Config.from_json(self._restore(step, **{CONFIG: ocp.args.JsonRestore()})[CONFIG])
+    def restore_run(self, step: int) -> tuple[Config, int]:
+        """The Config of the run that wrote a checkpoint, and the number of its training examples."""
+        run = self._restore(step, **{RUN: ocp.args.JsonRestore()})[RUN]
+        return Config.from_json(run['config']), run['num_examples']
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of a checkpoint.
@@ -73,11 +71,17 @@ class Checkpoints:
         return self._restore(step, **{DRAWING: ocp.args.StandardRestore(jax.tree.map(_on_one_device, like))})[DRAWING]
 
     def _restore(self, step, **items):
+        steps = sorted(self._manager.all_steps())
+        if step not in steps:
+            raise UserError(f'{self.directory} has no checkpoint of step {step}; it has {", ".join(map(str, steps)) or "none"}')
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
+            raise
         except Exception as error:  # Orbax raises a dozen types for a damaged file
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise UserError(f'checkpoint {os.path.join(self.directory, str(step))} cannot be read ({reason}); remove that directory to use the one before') from error
+            raise UserError(f'checkpoint {os.path.join(self.directory, str(step))} cannot be read ({reason}); if its files are damaged, '
+                            'move that directory away to use the checkpoint before') from error
 
 
 def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
+from typing import Iterator
 
 import numpy as np
 from tensorboardX import SummaryWriter
@@ -24,7 +27,7 @@ class RunLog:
         self.samples = os.path.join(workdir, 'samples')
         self._path = os.path.join(workdir, 'metrics.jsonl')
         _drop_records_after(self._path, first_step)
-        self._tensorboard = SummaryWriter(os.path.join(workdir, 'tensorboard'), purge_step=first_step + 1 if first_step else None)
+        self._tensorboard = SummaryWriter(os.path.join(workdir, 'tensorboard'), purge_step=first_step + 1)
 
     def __enter__(self) -> RunLog:
         return self
@@ -45,6 +48,26 @@ class RunLog:
         write_png(path, image)
         self._tensorboard.add_image('samples', image, step, dataformats='HWC')
         return path
+
+
+class Stopwatch:
+    """Time since it was made, counted for the steps that passed through `waiting`."""
+
+    def __init__(self):
+        self._since, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around the wait for a step's batch."""
+        asked = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - asked
+        self._steps += 1
+
+    def rates(self, batch_size: int) -> dict[str, float]:
+        """Images a second, and the share of the time spent waiting for data; nothing where no step was counted."""
+        seconds = time.perf_counter() - self._since
+        return {'images_per_second': self._steps * batch_size / seconds, 'share_of_time_waiting_for_data': self._waited / seconds} if self._steps else {}
 
 
 def read_scalars(workdir: str) -> list[dict[str, float]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import time
 from typing import Callable, Iterator
 
 import jax
 import numpy as np
+import optax
 from tqdm import tqdm
 
 from spade_jax import replicas
@@ -24,7 +24,7 @@ from spade_jax.models import build_networks
 from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.checkpoints import Checkpoints
-from spade_jax.training.run_log import RunLog
+from spade_jax.training.run_log import RunLog, Stopwatch
 from spade_jax.training.train_state import TrainState, init_train_state
 from spade_jax.training.train_step import train_step
 
@@ -40,11 +40,12 @@ def train(config: Config, workdir: str) -> None:
     """
     with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
         first_step = checkpoints.latest_step() or 0
-        if first_step:
-            check_same_run(checkpoints.restore_config(first_step), config, workdir)
+        saved, saved_examples = checkpoints.restore_run(first_step) if first_step else (config, None)
+        check_same_run(saved, config, workdir)
+        replicas.check_divisible(config.batch_size, jax.local_device_count())
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
         source, shown = open_data(config)
-        replicas.check_divisible(config.batch_size, jax.local_device_count())
+        check_same_examples(saved_examples, len(source), workdir)
 
         last_step = steps_in_epochs(config.constant_epochs + config.decay_epochs, config.batch_size, len(source))
         if config.max_steps:
@@ -59,7 +60,7 @@ def train(config: Config, workdir: str) -> None:
         if first_step:
             state = checkpoints.restore(first_step, like=state)
         with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step)) as batches:
-            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown)
+            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown, len(source))
             run.train(replicas.broadcast(state), batches, first_step, last_step)
         print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
 
@@ -67,33 +68,38 @@ def train(config: Config, workdir: str) -> None:
 class Run:
     """The loop around the train step: records, grids and checkpoints at their intervals."""
 
-    def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch):
-        self.config, self.step_of, self.log, self.checkpoints, self.shown = config, step_of, log, checkpoints, shown
+    def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch, num_examples: int):
+        self.config, self.step_of, self.log, self.checkpoints, self.shown, self.num_examples = config, step_of, log, checkpoints, shown, num_examples
 
     def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
-        config, pending, waited, since = self.config, [], 0.0, time.perf_counter()
+        config, pending, stopwatch = self.config, [], Stopwatch()
         with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20) as progress:
             for step in range(first_step + 1, last_step + 1):
-                asked = time.perf_counter()
-                batch = replicas.split(next(batches), jax.local_device_count())
-                waited += time.perf_counter() - asked
+                with stopwatch.waiting():
+                    batch = replicas.split(next(batches), jax.local_device_count())
                 state, metrics = self.step_of(step - 1)(state, batch)
                 pending.append(metrics)
                 progress.update()
+                if step == first_step + 1:  # its compilation belongs in no rate
+                    jax.block_until_ready(metrics)
+                    stopwatch = Stopwatch()
 
                 due = functools.partial(is_due, step, last_step)
                 if due(config.log_every) or due(config.checkpoint_every):
                     values = average(pending)  # waits for the device
-                    seconds = time.perf_counter() - since
-                    values |= {'images_per_second': len(pending) * config.batch_size / seconds, 'share_of_time_waiting_for_data': waited / seconds}
                     check_finite(step, values, self.checkpoints)
+                    values |= stopwatch.rates(config.batch_size)
                     self.log.scalars(step, values)
-                    progress.set_postfix({'images/s': f'{values["images_per_second"]:.1f}'} | {name: f'{values[name]:.3f}' for name in values if name[:2] in ('g_', 'd_')})
-                    pending, waited, since = [], 0.0, time.perf_counter()
+                    progress.set_postfix({name.removesuffix('_per_second'): f'{value:.3g}' for name, value in values.items()
+                                          if name.startswith(('g_', 'd_', 'images'))})
+                    pending, stopwatch = [], Stopwatch()
                 if due(config.sample_every):
                     self.show(step, state)
+                    stopwatch = Stopwatch()
                 if due(config.checkpoint_every):
-                    self.checkpoints.save(replicas.first(state), config)
+                    check_finite(step, parameter_norms(state), self.checkpoints)
+                    self.checkpoints.save(replicas.first(state), config, self.num_examples)
+                    stopwatch = Stopwatch()
 
     def show(self, step: int, state: TrainState) -> None:
         """Writes the grid label | generated | real of the fixed validation examples."""
@@ -119,14 +125,13 @@ def mapped_steps(config: Config, num_examples: int, vgg19: dict | None) -> Calla
     """From the number of a step to its mapped train step: with the generator update, or in the steps between those without."""
     networks = build_networks(config, replicas.REPLICA_AXIS)
 
+    @functools.cache
     def mapped(update_generator):
         step = functools.partial(train_step, config=config, networks=networks, num_examples=num_examples, update_generator=update_generator,
                                  axis_name=replicas.REPLICA_AXIS)
-        return replicas.replicate(step, constants=vgg19)
+        return replicas.replicate(step, constants=vgg19 if update_generator else None)
 
-    every = config.discriminator_steps_per_generator_step
-    both, discriminator_alone = mapped(True), mapped(False)
-    return lambda step: both if step % every == 0 else discriminator_alone
+    return lambda step: mapped(step % config.discriminator_steps_per_generator_step == 0)
 
 
 def check_same_run(saved: Config, given: Config, workdir: str) -> None:
@@ -134,6 +139,22 @@ def check_same_run(saved: Config, given: Config, workdir: str) -> None:
     if differing := conflicts(saved, given):
         raise UserError(f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)}); '
                         'give these the saved values to resume it, or choose another --workdir')
+
+
+def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
+    """Raises UserError when a resumed run would see another number of examples: order and learning rate depend on it."""
+    if saved not in (None, given):
+        raise UserError(f'workdir={workdir} holds a run over {saved} training examples, now there are {given}; restore the data to resume it, '
+                        'or choose another --workdir')
+
+
+def parameter_norms(state: TrainState) -> Metrics:
+    """Norm of the parameters of each network; NaN where one of them is."""
+    networks = {'generator': state.generator, 'discriminator': state.discriminator, 'encoder': state.encoder}
+    return {f'norm of the {name}': float(global_norm(variables['params'])) for name, variables in networks.items() if variables is not None}
+
+
+global_norm = jax.jit(optax.global_norm)
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:
@@ -153,4 +174,4 @@ def check_finite(step: int, values: Metrics, checkpoints: Checkpoints) -> None:
     broken = {name: value for name, value in values.items() if not np.isfinite(value)}
     if broken:
         raise FloatingPointError(f'step {step}: {broken} is not finite; training stops, the newest checkpoint is that of step {checkpoints.latest_step()}. '
-                                 'A lower --learning_rate or --compute_dtype=float32 may help.')
+                                 'A lower --learning_rate or --compute_dtype=float32, in a new --workdir, may help.')

@@ -11,7 +11,7 @@ import pytest
 
 from spade_jax.batch import Batch
 from spade_jax.config import Config
-from spade_jax.data.input_pipeline import (epoch_of_step, example_index, label_dtype, read_for_training, steps_in_epochs, training_batches,
+from spade_jax.data.input_pipeline import (example_index, label_dtype, read_for_training, steps_in_epochs, training_batches,
                                            validation_examples)
 from spade_jax.data.paired_transforms import Example
 from spade_jax.errors import UserError
@@ -218,11 +218,6 @@ def test_a_program_that_ends_with_an_open_iterator_does_not_hang():
                'next(batches)\n'
                'raise SystemExit(3)\n')
     assert subprocess.run([sys.executable, '-c', program], cwd=pathlib.Path(__file__).parents[2], timeout=60).returncode == 3
-
-
-@pytest.mark.parametrize('step, epoch', [(0, 0), (2, 0), (3, 1), (5, 2)])
-def test_epoch_of_step(step, epoch):
-    assert epoch_of_step(step, batch_size=4, num_examples=10) == epoch
 
 
 def test_steps_in_epochs():
