@@ -23,7 +23,7 @@ flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 
 
 def main(argv: list[str]) -> None:
-    """Runs the mode; what the user can mend is one line and exit status 2."""
+    """Runs the mode; what the user can mend is one line and exit status 2, a run that diverged one line and exit status 3."""
     try:
         if len(argv) > 1:
             raise UserError(f'{argv[1]} is not a flag; write --name=value')
@@ -33,6 +33,9 @@ def main(argv: list[str]) -> None:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+    except FloatingPointError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(3)
 
 
 def train(workdir: str) -> None:

@@ -230,3 +230,13 @@ def test_records_are_json_lines(tmp_path):
         log.scalars(6, {'g_gan': 9.0})
     lines = [json.loads(line) for line in pathlib.Path(tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert [(line['step'], line['g_gan']) for line in lines] == [(2, 1.0), (4, 2.0), (6, 9.0)]
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_stops_and_saves_nothing(folder_flags, tmp_path):
+    result = program.run(f'--workdir={tmp_path}', *folder_flags, '--learning_rate=1e30', '--max_steps=8')
+    assert result.returncode == 3, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert 'is not finite' in line and 'new --workdir' in line and 'Traceback' not in result.stderr
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.latest_step() is None
