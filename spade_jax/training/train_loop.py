@@ -90,7 +90,7 @@ class Run:
                     check_finite(step, values, self.checkpoints)
                     values |= stopwatch.rates(config.batch_size)
                     self.log.scalars(step, values)
-                    progress.set_postfix({name.removesuffix('_per_second'): f'{value:.3g}' for name, value in values.items()
+                    progress.set_postfix({name.replace('_per_second', '/s'): f'{value:.3g}' for name, value in values.items()
                                           if name.startswith(('g_', 'd_', 'images'))})
                     pending, stopwatch = [], Stopwatch()
                 if due(config.sample_every):
