@@ -11,7 +11,6 @@ import dataclasses
 import json
 import math
 import os
-import sys
 
 from absl import app, flags
 import numpy as np
@@ -21,7 +20,7 @@ from spade_jax.batch import Batch
 from spade_jax.config import DONTCARE_ID, Config
 from spade_jax.data.input_pipeline import validation_examples
 from spade_jax.data.sources import open_source
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, one_line_errors
 from spade_jax.evaluation.layout_judge import LayoutAgreement, fit_judge, layout_agreement
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
@@ -36,14 +35,9 @@ DRAWN_AT_A_TIME = 8
 
 
 def main(argv: list[str]) -> None:
-    """Prints the table; what the user can mend is one line and exit status 2."""
-    try:
-        if len(argv) > 1:
-            raise UserError(f'{argv[1]} is not a flag; write --name=value')
+    """Prints the table."""
+    with one_line_errors(argv):
         judge_run()
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
 
 
 def judge_run() -> None:

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from absl import app, flags
 from matplotlib import pyplot
 
+from spade_jax.errors import UserError, one_line_errors
 from spade_jax.training.run_log import read_scalars
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
@@ -21,10 +20,17 @@ PANELS = {
 }
 
 
-def main(_) -> None:
+def main(argv: list[str]) -> None:
+    """Writes the figure."""
+    with one_line_errors(argv):
+        plot()
+
+
+def plot() -> None:
+    """Reads and draws."""
     records = read_scalars(WORKDIR.value)
     if not records:
-        sys.exit(f'error: workdir={WORKDIR.value} has no records; give the directory of a training run')
+        raise UserError(f'workdir={WORKDIR.value} has no records; give the directory of a training run')
     recorded = {name for record in records for name in record}
     panels = {title: names for title, names in PANELS.items() if recorded & set(names)}
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3), squeeze=False)

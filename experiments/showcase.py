@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import numpy as np
 from absl import app, flags
@@ -15,7 +14,7 @@ import spade_jax
 from spade_jax.data.input_pipeline import validation_examples
 from spade_jax.data.palette import class_colors, colorize
 from spade_jax.data.sources import open_source
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, one_line_errors
 from spade_jax.image_grid import image_grid, write_png
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
@@ -29,14 +28,9 @@ LABELS = flags.DEFINE_bool('labels', True, 'Show the label maps.')
 
 
 def main(argv: list[str]) -> None:
-    """Writes the picture; what the user can mend is one line and exit status 2."""
-    try:
-        if len(argv) > 1:
-            raise UserError(f'{argv[1]} is not a flag; write --name=value')
+    """Writes the picture."""
+    with one_line_errors(argv):
         show()
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
 
 
 def show() -> None:

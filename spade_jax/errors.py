@@ -1,9 +1,31 @@
-"""The one exception that is the user's to mend."""
+"""The one exception that is the user's to mend, and how a program ends with it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Iterator
 
 
 class UserError(ValueError):
     """Bad input: a flag, a file, a directory, a checkpoint.
 
-    The message is one line that carries the offending value and the remedy. `main.py` prints it without a traceback and exits with status 2;
-    any other exception is a fault of the program and keeps its traceback.
+    The message is one line that carries the offending value and the remedy. A program prints it without a traceback, see
+    `one_line_errors`; any other exception is a fault of the program and keeps its traceback.
     """
+
+
+@contextlib.contextmanager
+def one_line_errors(argv: list[str]) -> Iterator[None]:
+    """Around the body of a program: what the user can mend is one line and exit status 2, a run that diverged one line and exit status 3.
+
+    Args:
+      argv: what absl leaves of the command line; anything after the program's name is an error.
+    """
+    try:
+        if len(argv) > 1:
+            raise UserError(f'{argv[1]} is not a flag; write --name=value')
+        yield
+    except (UserError, FloatingPointError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2 if isinstance(error, UserError) else 3)

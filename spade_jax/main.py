@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from absl import app, flags
 
 from spade_jax import config_flags
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, one_line_errors
 
 MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'train: train in --workdir, or resume there. sample: draw the label maps of --label_dir.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
@@ -23,19 +22,11 @@ flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 
 
 def main(argv: list[str]) -> None:
-    """Runs the mode; what the user can mend is one line and exit status 2, a run that diverged one line and exit status 3."""
-    try:
-        if len(argv) > 1:
-            raise UserError(f'{argv[1]} is not a flag; write --name=value')
+    """Runs the mode."""
+    with one_line_errors(argv):
         if WORKDIR.value is None:
             raise UserError('--workdir is missing: the directory of the run')
         {'train': train, 'sample': sample}[MODE.value](os.path.expanduser(WORKDIR.value))
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-    except FloatingPointError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(3)
 
 
 def train(workdir: str) -> None:
@@ -57,8 +48,8 @@ def sample(workdir: str) -> None:
     make_directory('output_dir', output_dir)
     given = config_flags.given_fields(flags.FLAGS)
     pictures = sampling.sample_directory(
-        generator, os.path.expanduser(LABEL_DIR.value), output_dir, instance_dir=os.path.expanduser(INSTANCE_DIR.value), seed=given.get('seed', 0), num_samples=NUM_SAMPLES.value,
-        batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
+        generator, os.path.expanduser(LABEL_DIR.value), output_dir, instance_dir=os.path.expanduser(INSTANCE_DIR.value), seed=given.get('seed', 0),
+        num_samples=NUM_SAMPLES.value, batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
     print(f'{len(pictures)} pictures: {output_dir}')
 
 

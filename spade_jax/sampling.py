@@ -23,7 +23,7 @@ from spade_jax.errors import UserError
 from spade_jax.image_grid import write_png
 from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
 from spade_jax.random_streams import Stream, style_noise
-from spade_jax.training.checkpoints import DIRECTORY, Checkpoints
+from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.train_state import abstract_networks
 
 
@@ -129,12 +129,10 @@ def load(workdir: str, step: int | None = None) -> TrainedGenerator:
     workdir = os.path.expanduser(workdir)
     if not os.path.isdir(workdir):
         raise UserError(f'workdir={workdir}: no such directory; give the directory that a training run wrote')
-    if not os.path.isdir(os.path.join(workdir, DIRECTORY)):
-        raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
     with Checkpoints(workdir, read_only=True) as checkpoints:
-        step = checkpoints.latest_step() if step is None else step
-        if step is None:
+        if checkpoints.latest_step() is None:
             raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
+        step = checkpoints.latest_step() if step is None else step
         config, _ = checkpoints.restore_run(step)
         generator, _, encoder = abstract_networks(config, build_networks(config))
         variables = checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder})

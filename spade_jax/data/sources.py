@@ -42,11 +42,8 @@ class Source(Protocol):
     def read(self, index: int) -> Example:
         """The example; its maps have the size of its photograph. Raises UserError, with the file's name, where that cannot be had."""
 
-    def read_label(self, index: int) -> np.ndarray:
-        """The label map [H, W] alone, of the size of its photograph, whose pixels are not decoded. Raises UserError as `read` does."""
-
-    def read_instance(self, index: int) -> np.ndarray | None:
-        """The instance map [H, W] int32 alone, of the size of its label map; None where the run does not use it. Raises UserError as `read` does."""
+    def read_maps(self, index: int) -> Example:
+        """The example without its photograph, whose pixels are not decoded; only its size is compared. Raises UserError as `read` does."""
 
 
 def open_source(config: Config, split: str) -> Source | None:
@@ -147,13 +144,13 @@ class ScenesSource:
 
     def read(self, index: int) -> Example:
         record = self._records[index]
-        return Example(read_photo(io.BytesIO(record.image)), read_ids(io.BytesIO(record.label)), self.read_instance(index))
+        return self._maps(record)._replace(image=read_photo(io.BytesIO(record.image)))
 
-    def read_label(self, index: int) -> np.ndarray:
-        return read_ids(io.BytesIO(self._records[index].label))
+    def read_maps(self, index: int) -> Example:
+        return self._maps(self._records[index])
 
-    def read_instance(self, index: int) -> np.ndarray | None:
-        return self._records[index].instance.astype(np.int32) if self._instance_edges else None
+    def _maps(self, record) -> Example:
+        return Example(None, read_ids(io.BytesIO(record.label)), record.instance.astype(np.int32) if self._instance_edges else None)
 
 
 class Role(NamedTuple):
@@ -244,26 +241,26 @@ class FolderSource:
         label = read_ids(files.label)
         image = read_photo(files.photo, expected_size=_size(label))
         _require_same_size(files.photo, _size(image), files.label, _size(label))
-        return Example(image, label, self.read_instance(index))
+        return Example(image, label, _read_instance(files, _size(label)))
 
-    def read_label(self, index: int) -> np.ndarray:
+    def read_maps(self, index: int) -> Example:
         files = self.files[index]
         label = read_ids(files.label)
         _require_same_size(files.photo, photo_size(files.photo, expected_size=_size(label)), files.label, _size(label))
-        return label
+        return Example(None, label, _read_instance(files, _size(label)))
 
-    def read_instance(self, index: int) -> np.ndarray | None:
-        files = self.files[index]
-        if not files.instance:
-            return None
-        instance = read_ids(files.instance, 'instance map').astype(np.int32)
-        _require_same_size(files.instance, _size(instance), files.label, _size(read_ids(files.label)))
-        return instance
+
+def _read_instance(files: FolderFiles, label_size: tuple[int, int]) -> np.ndarray | None:
+    """The instance map [H, W] int32, of the size of its label map; None where the run does not use it."""
+    if not files.instance:
+        return None
+    instance = read_ids(files.instance, 'instance map').astype(np.int32)
+    _require_same_size(files.instance, _size(instance), files.label, label_size)
+    return instance
 
 
 def _check_example(source: Source, config: Config, index: int) -> None:
-    label = source.read_label(index)
-    source.read_instance(index)
+    label = source.read_maps(index).label
     check_label_ids(label, config, source.locations[index])
     try:
         crop_room(Geometry.from_config(config), *_size(label))

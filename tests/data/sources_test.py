@@ -7,8 +7,10 @@ from PIL import Image
 import pytest
 
 from spade_jax.config import Config
+from spade_jax.data import sources
 from spade_jax.data.sources import check_label_ids, check_source, open_source, scenes_size
 from spade_jax.errors import UserError
+from tests.program import write_folders
 
 
 def _config(root, **changes):
@@ -50,7 +52,7 @@ def test_pairs_by_relative_path_in_order_of_name(root):
     assert source.names == ['a', 'b', 'sub/c'] and len(source) == 3
     example = source.read(2)
     assert example.image.shape == (36, 40, 3) and example.image.dtype == np.uint8 and abs(int(example.image[0, 0, 0]) - 100) < 3
-    assert example.label.shape == (36, 40) and (example.label == 2).all() and (source.read_label(2) == 2).all()
+    assert example.label.shape == (36, 40) and (example.label == 2).all() and (source.read_maps(2).label == 2).all()
     assert example.instance is None
 
 
@@ -108,7 +110,7 @@ def test_a_listing_of_stems_keeps_its_order(root):
 def test_a_listing_of_other_splits(root):
     (root / 'list.txt').write_text('train/b\ntrain/sub/c\n')
     source = open_source(_config(root, validation_list='list.txt'), 'validation')
-    assert source.names == ['train/b', 'train/sub/c'] and (source.read_label(1) == 2).all()
+    assert source.names == ['train/b', 'train/sub/c'] and (source.read_maps(1).label == 2).all()
 
 
 @pytest.mark.parametrize('lines, problem', [
@@ -168,7 +170,7 @@ def test_two_files_for_one_role(root):
     assert 'a has two files as photograph' in _message(open_source, _config(root), 'train')
 
 
-@pytest.mark.parametrize('reader', ['read', 'read_label'])
+@pytest.mark.parametrize('reader', ['read', 'read_maps'])
 def test_photograph_and_label_map_of_different_sizes(root, reader):
     _ids(root / 'train_label' / 'b.png', size=(20, 18))
     message = _message(getattr(open_source(_config(root), 'train'), reader), 1)
@@ -230,3 +232,15 @@ def test_scenes_are_rendered_at_the_size_that_scaling_leaves_alone(settings, siz
 
 def test_scenes_of_a_size_that_nothing_brings_to_the_training_size():
     assert 'use --preprocess_mode=fixed' in _message(scenes_size, Config(preprocess_mode='scale_width'))
+
+
+def test_an_example_decodes_each_of_its_maps_once(tmp_path, monkeypatch):
+    folders = write_folders(tmp_path)
+    source = sources.open_source(Config(dataset='folders', data_dir=str(folders), num_classes=3, instance_edges=True), 'train')
+    decoded = []
+    true_read_ids = sources.read_ids
+    monkeypatch.setattr(sources, 'read_ids', lambda path, *role: decoded.append(path) or true_read_ids(path, *role))
+    for read in (source.read, source.read_maps):
+        decoded.clear()
+        assert read(0).instance is not None
+        assert sorted(decoded) == sorted([source.files[0].label, source.files[0].instance])
