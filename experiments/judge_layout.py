@@ -19,7 +19,7 @@ from spade_jax import sampling
 from spade_jax.batch import Batch
 from spade_jax.config import DONTCARE_ID, Config
 from spade_jax.data.input_pipeline import validation_examples
-from spade_jax.data.sources import open_source
+from spade_jax.data.sources.opening import open_source
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.evaluation.layout_judge import LayoutAgreement, fit_judge, layout_agreement
 

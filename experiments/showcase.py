@@ -12,8 +12,8 @@ from absl import app, flags
 
 import spade_jax
 from spade_jax.data.input_pipeline import validation_examples
-from spade_jax.data.palette import class_colors, colorize
-from spade_jax.data.sources import open_source
+from spade_jax.data.palette import shown
+from spade_jax.data.sources.opening import open_source
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.image_grid import image_grid, write_png
 
@@ -44,7 +44,7 @@ def show() -> None:
         raise UserError(f'the run in {WORKDIR.value} has no validation data')
     batch = validation_examples(source, config, EXAMPLES.value)
     pictures = [generator(batch.label, batch.instance, seed=SEED.value, sample=sample) for sample in range(STYLES.value)]
-    labels = [colorize(batch.label, class_colors(config))] if LABELS.value else []
+    labels = [shown(batch.label, config)] if LABELS.value else []
     write_png(OUTPUT.value, image_grid(labels + pictures, per_row=PER_ROW.value))
     print(f'{len(batch.label)} label maps, {len(pictures)} pictures of each: {OUTPUT.value}')
     if len(pictures) > 1:

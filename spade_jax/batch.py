@@ -11,7 +11,8 @@ class Batch(NamedTuple):
     """Pictures with their label maps, as they travel from host to device: a few bytes a pixel.
 
     image: [B, H, W, 3] uint8, red green blue.
-    label: [B, H, W] uint8 (uint16 where the ids do not fit): class ids, 255 for don't-care where the configuration has it.
+    label: [B, H, W] uint8 (uint16 where the ids do not fit): class ids, 255 for don't-care where the configuration has it; with condition "rgb"
+      [B, H, W, 3] uint8, the picture to draw from.
     instance: [B, H, W] int32 instance ids, of which only the borders count; None without instance edges.
     """
 

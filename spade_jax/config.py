@@ -11,7 +11,11 @@ import math
 from typing import Any
 
 from spade_jax.errors import UserError
+from spade_jax.label_table import parse_palette, parse_remap
 
+# Every data set of the catalogue (`data/catalog.py`, which has their settings) and three forms of one's own data.
+DATASETS = ('scenes', 'folders', 'tfds', 'coco_stuff', 'ade20k', 'cityscapes', 'cityscapes_19', 'facades', 'camvid', 'camvid_32', 'celebamask_hq')
+CONDITIONS = ('labels', 'labels+edges', 'rgb')
 UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
 CROPPING_MODES = ('resize_and_crop', 'crop', 'scale_width_and_crop', 'scale_shortside_and_crop')
 PREPROCESS_MODES = CROPPING_MODES + ('scale_width', 'scale_shortside', 'fixed', 'none')
@@ -41,31 +45,45 @@ class Config:
     """
 
     # Data.
-    dataset: str = knob('scenes', 'The data: "scenes" (procedural landscapes, ships with the package) or "folders" (paired image and label files).',
-                        choices=('scenes', 'folders'))
-    data_dir: str = knob('', 'Where the data lies. folders: the directory that the six directories below are relative to. scenes: where the prepared '
-                         'records go (default: the TFDS directory, ~/tensorflow_datasets).', may_change=True)
-    train_image_dir: str = knob('train_img', 'folders: training photographs.', may_change=True)
-    train_label_dir: str = knob('train_label', 'folders: training label maps.', may_change=True)
-    train_instance_dir: str = knob('train_inst', 'folders: training instance maps; read only with --instance_edges.', may_change=True)
-    train_list: str = knob('', 'folders: text file (relative to data_dir) that lists the training examples, one a line: "stem", found in the directories '
-                           'above, or "split/stem", found in split_img, split_label and split_inst. Default: every pair.', may_change=True)
-    validation_image_dir: str = knob('val_img', 'folders: validation photographs.', may_change=True)
-    validation_label_dir: str = knob('val_label', 'folders: validation label maps.', may_change=True)
-    validation_instance_dir: str = knob('val_inst', 'folders: validation instance maps.', may_change=True)
-    validation_list: str = knob('', 'folders: as train_list, for validation.', may_change=True)
-    image_suffix: str = knob('', 'folders: ending of the photographs\' stems that the pairing ignores, for example "_leftImg8bit".', may_change=True)
-    label_suffix: str = knob('', 'folders: ending of the label maps\' stems, for example "_gtFine_labelIds".', may_change=True)
-    instance_suffix: str = knob('', 'folders: ending of the instance maps\' stems, for example "_gtFine_instanceIds".', may_change=True)
+    dataset: str = knob('scenes', 'The data: "scenes" (procedural landscapes, ships with the package), "folders" (paired image and label files), "tfds" (any '
+                        'data set of TensorFlow Datasets with an image and a segmentation), or the name of a public data set in the layout of its download. '
+                        'It sets the defaults of the flags that describe the data: directories, classes, don\'t-care, sizes.', choices=DATASETS)
+    data_dir: str = knob('', 'Where the data lies: the directory that all directories below are relative to. scenes, tfds: where the prepared '
+                         'records are (default: the TFDS directory, ~/tensorflow_datasets).', may_change=True)
+    records_dir: str = knob('', 'Read the records that --mode=prepare_data wrote here, already decoded and scaled, instead of the files of the data set.',
+                            may_change=True)
+    train_image_dir: str = knob('train_img', 'Training photographs.', may_change=True)
+    train_label_dir: str = knob('train_label', 'Training label maps.', may_change=True)
+    train_instance_dir: str = knob('train_inst', 'Training instance maps, or a JSON file of COCO annotations to draw them from; read only with --condition=labels+edges.', may_change=True)
+    train_list: str = knob('', 'Text file (relative to data_dir) that lists the training examples, one a line: "stem", found in the directories '
+                           'above, or "train/stem", "val/stem", found in the directories of that split. Default: every pair.', may_change=True)
+    validation_image_dir: str = knob('val_img', 'Validation photographs.', may_change=True)
+    validation_label_dir: str = knob('val_label', 'Validation label maps.', may_change=True)
+    validation_instance_dir: str = knob('val_inst', 'Validation instance maps, or a JSON file of COCO annotations.', may_change=True)
+    validation_list: str = knob('', 'As train_list, for validation.', may_change=True)
+    image_suffix: str = knob('', 'Ending of the photographs\' stems that the pairing ignores, for example "_leftImg8bit".', may_change=True)
+    label_suffix: str = knob('', 'Ending of the label maps\' stems, for example "_gtFine_labelIds".', may_change=True)
+    instance_suffix: str = knob('', 'Ending of the instance maps\' stems, for example "_gtFine_instanceIds".', may_change=True)
     scenes_train_examples: int = knob(2048, 'scenes: number of training pictures.', at_least=1)
-    num_classes: int = knob(13, 'Number of label classes, without the don\'t-care class.', at_least=1)
+    tfds_name: str = knob('', 'tfds: name of the data set, with configuration and version where wanted, for example "oxford_iiit_pet:4.0.0".')
+    tfds_train_split: str = knob('train', 'tfds: training split, for example "train[:90%]".', may_change=True)
+    tfds_validation_split: str = knob('', 'tfds: validation split; empty: none.', may_change=True)
+    tfds_image_feature: str = knob('', 'tfds: feature with the photographs. Default: the only one that can be it.')
+    tfds_label_feature: str = knob('', 'tfds: feature with the segmentations. Default: the only one that can be it.')
+    tfds_instance_feature: str = knob('', 'tfds: feature with the instance maps, for --condition=labels+edges.')
+    condition: str = knob('labels', 'What the generator draws from: label maps; label maps and the borders between instances; or rgb, any picture (edges, '
+                          'drawings) in the place of the label map.', choices=CONDITIONS)
+    num_classes: int = knob(13, 'Number of label classes, without the don\'t-care class. Default: as the data set or the palette has.', at_least=1)
     dontcare: bool = knob(False, 'The label maps hold 255 for "unknown"; it becomes one more class.')
-    instance_edges: bool = knob(False, 'Add a channel with the borders between instances to the layout.')
+    palette: str = knob('', 'JSON file with the names and colours of the classes. With it, label maps may be colour masks.')
+    label_remap: str = knob('', 'Renumbers the ids of the label maps as they are read: "7:0" one id, "1-12:0-11" a range, "*:255" all that are not listed.')
     preprocess_mode: str = knob('resize_and_crop', 'How pictures are brought to the training size.', choices=PREPROCESS_MODES)
     load_size: int = knob(286, 'Width (with scale_shortside, shorter side) in pixels to which pictures are scaled before the crop.', at_least=1)
     crop_size: int = knob(256, 'Width in pixels of the generated picture.', at_least=1)
     aspect_ratio: float = knob(1.0, 'Width divided by height of the generated picture.', above=0)
     flip: bool = knob(True, 'Mirror half of the training examples.')
+    reference_faults: bool = knob(False, 'Scale and crop as the published implementation does where it is wrong: scale_shortside stretches, and where the '
+                                  'crop reaches beyond the picture there is black and id 0.')
 
     # Generator.
     generator_width: int = knob(64, 'Channels of the generator\'s last block; the first has 16 times as many.', at_least=1)
@@ -121,6 +139,8 @@ class Config:
     num_samples_shown: int = knob(8, 'Validation examples in a sample grid.', at_least=1, may_change=True)
     checkpoint_every: int = knob(500, 'Steps between two checkpoints.', at_least=1, may_change=True)
     keep_checkpoints: int = knob(3, 'Newest checkpoints that are kept.', at_least=1, may_change=True)
+    on_bad_example: str = knob('error', 'What a file that cannot be used does to training: stop it, or be skipped (another example takes its place) and counted '
+                               'in the records.', choices=('error', 'skip'), may_change=True)
     data_workers: int = knob(4, 'Examples that are read at the same time.', at_least=1, may_change=True)
 
     def __post_init__(self):
@@ -132,13 +152,27 @@ class Config:
             value = getattr(self, name)
             if value is not None and value >= 1:
                 raise UserError(f'{name}={value} does not decay; use a value in [0, 1)')
-        if self.dontcare and self.num_classes > DONTCARE_ID:
-            raise UserError(f'num_classes={self.num_classes} with dontcare: 255 would be both a class and "unknown"; use --nodontcare')
+        self._check_labels()
         if self.constant_epochs + self.decay_epochs == 0:
             raise UserError('constant_epochs=0 and decay_epochs=0 leave nothing to train; set one of them')
         if self.upsampling == 'most' and self.generator_width < 2:
             raise UserError('generator_width=1 with upsampling=most leaves no channel for the last block; use 2 or more')
         self._check_size()
+
+    def _check_labels(self):
+        parse_remap(self.label_remap)
+        classes = parse_palette(self.palette) if self.palette else []
+        if self.condition == 'rgb':
+            for name in ('palette', 'label_remap', 'dontcare'):
+                if getattr(self, name):
+                    raise UserError(f'{name} is set, but condition=rgb takes pictures as they are, without classes', f'leave --{name} out')
+            return
+        if self.dontcare and self.num_classes > DONTCARE_ID:
+            raise UserError(f'num_classes={self.num_classes} with dontcare: 255 would be both a class and "unknown"', 'use --nodontcare')
+        beyond = [entry for entry in classes if entry.id >= self.label_channels and not (self.dontcare and entry.id == DONTCARE_ID)]
+        if beyond:
+            raise UserError(f'num_classes={self.num_classes}, but the palette has the id {beyond[0].id} ({beyond[0].name})',
+                            'use --dontcare if 255 stands for "unknown"' if beyond[0].id == DONTCARE_ID else f'use --num_classes={beyond[-1].id + 1} or more')
 
     def _check_size(self):
         smallest = 2 ** (self.encoder_depth + 1)
@@ -182,13 +216,18 @@ class Config:
         return 6 if self.crop_size >= 256 else 5
 
     @property
+    def instance_edges(self) -> bool:
+        """True where the layout has a channel with the borders between instances."""
+        return self.condition == 'labels+edges'
+
+    @property
     def label_channels(self) -> int:
-        """One-hot channels of the layout: the classes and don't-care."""
-        return self.num_classes + self.dontcare
+        """Channels of the layout that come from the label map: the classes and don't-care, one-hot; or red, green and blue."""
+        return 3 if self.condition == 'rgb' else self.num_classes + self.dontcare
 
     @property
     def layout_channels(self) -> int:
-        """All channels of the layout: one-hot, then the instance edges."""
+        """All channels of the layout: those of the label map, then the instance edges."""
         return self.label_channels + self.instance_edges
 
     @property

@@ -7,8 +7,10 @@ import typing
 
 from absl import flags
 
-from spade_jax.config import Config, conflicts
+from spade_jax.config import DONTCARE_ID, Config, conflicts
+from spade_jax.data import catalog
 from spade_jax.errors import UserError
+from spade_jax.label_table import parse_palette, read_palette
 
 
 def define_flags() -> None:
@@ -23,17 +25,26 @@ def define_flags() -> None:
 
 
 def config_from_flags(values: flags.FlagValues) -> Config:
-    """The Config that the parsed flags describe.
+    """The Config that the parsed flags describe. What no flag gives is as the data set has it, else the default.
 
     Raises:
-      UserError: from the validation of Config.
+      UserError: from the validation of Config; when the palette cannot be read.
     """
-    return Config(**{field.name: values[field.name].value for field in dataclasses.fields(Config)})
+    given = given_fields(values)
+    defaults = catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
+    if given.get('condition') == 'rgb':
+        defaults = {name: value for name, value in defaults.items() if name not in ('palette', 'label_remap', 'dontcare')}
+    defaults |= _palette_text(defaults)
+    if 'palette' in given and values['dataset'].value not in catalog.CATALOG:
+        ids = [entry.id for entry in parse_palette(given['palette'])]
+        defaults |= {'num_classes': max(number for number in [*ids, 0] if number != DONTCARE_ID) + 1, 'dontcare': DONTCARE_ID in ids}
+    return Config(**defaults | given)
 
 
 def given_fields(values: flags.FlagValues) -> dict:
-    """The fields that were set by a flag or flagfile, with their values."""
-    return {field.name: values[field.name].value for field in dataclasses.fields(Config) if values[field.name].present}
+    """The fields that were set by a flag or flagfile, with their values; a palette as the text of its file."""
+    given = {field.name: values[field.name].value for field in dataclasses.fields(Config) if values[field.name].present}
+    return given | _palette_text(given)
 
 
 def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
@@ -41,3 +52,9 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
     given = dataclasses.replace(saved, **given_fields(values))  # validates the free fields too
     if differing := conflicts(saved, dataclasses.replace(given, **{name: getattr(saved, name) for name in free})):
         raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)}); leave them out: the checkpoint knows its configuration')
+
+
+def _palette_text(fields: dict) -> dict:
+    """{'palette': text} where the fields name a palette: a file, or a table of the package."""
+    palette = fields.get('palette')
+    return {'palette': read_palette(catalog.builtin_palette(palette) or palette)} if palette else {}

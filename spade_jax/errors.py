@@ -12,7 +12,18 @@ class UserError(ValueError):
 
     The message is one line that carries the offending value and the remedy. A program prints it without a traceback, see
     `one_line_errors`; any other exception is a fault of the program and keeps its traceback.
+
+    Attributes:
+      problem, remedy: the two halves of the message; a message given as a whole is all problem.
     """
+
+    def __init__(self, problem: str, remedy: str = ''):
+        super().__init__(f'{problem}; {remedy}' if remedy else problem)
+        self.problem, self.remedy = problem, remedy
+
+    def at(self, place: str) -> UserError:
+        """The same error, with the file or example where it occurred in front."""
+        return UserError(f'{place}: {self.problem}', self.remedy)
 
 
 @contextlib.contextmanager

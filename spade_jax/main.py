@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from absl import app, flags
@@ -9,11 +10,14 @@ from absl import app, flags
 from spade_jax import config_flags
 from spade_jax.errors import UserError, one_line_errors
 
-MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'train: train in --workdir, or resume there. sample: draw the label maps of --label_dir.')
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data'],
+                         'train: train in --workdir, or resume there. sample: draw the label maps of --label_dir. validate_data: report everything that is '
+                         'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
 LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
-OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go. Default: <workdir>/pictures.')
+OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go; default: <workdir>/pictures. validate_data: where the report goes; default: '
+                                 'data_report.')
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
 SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
                                 'sample: scale label maps to the training size, or draw them at their own.')
@@ -24,33 +28,58 @@ flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 def main(argv: list[str]) -> None:
     """Runs the mode."""
     with one_line_errors(argv):
-        if WORKDIR.value is None:
-            raise UserError('--workdir is missing: the directory of the run')
-        {'train': train, 'sample': sample}[MODE.value](os.path.expanduser(WORKDIR.value))
+        {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data}[MODE.value]()
 
 
-def train(workdir: str) -> None:
+def train() -> None:
     """--mode=train."""
+    workdir = given_workdir()
     config = config_flags.config_from_flags(flags.FLAGS)
     make_directory('workdir', workdir)
     from spade_jax.training import train_loop  # imports JAX: only once the flags are right
     train_loop.train(config, workdir)
 
 
-def sample(workdir: str) -> None:
+def sample() -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
+    workdir = given_workdir()
     if LABEL_DIR.value is None:
         raise UserError('--label_dir is missing: the directory of the label maps to draw')
     from spade_jax import sampling
+    from spade_jax.data.label_reader import LabelReader
     generator = sampling.load(workdir)
-    config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size'))
+    config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
     output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
     make_directory('output_dir', output_dir)
     given = config_flags.given_fields(flags.FLAGS)
     pictures = sampling.sample_directory(
         generator, os.path.expanduser(LABEL_DIR.value), output_dir, instance_dir=os.path.expanduser(INSTANCE_DIR.value), seed=given.get('seed', 0),
-        num_samples=NUM_SAMPLES.value, batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
+        num_samples=NUM_SAMPLES.value, batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value,
+        reader=LabelReader(dataclasses.replace(generator.config, **{name: given[name] for name in ('palette', 'label_remap') if name in given})))
     print(f'{len(pictures)} pictures: {output_dir}')
+
+
+def validate_data() -> None:
+    """--mode=validate_data."""
+    config = config_flags.config_from_flags(flags.FLAGS)
+    output_dir = os.path.expanduser(OUTPUT_DIR.value or 'data_report')
+    make_directory('output_dir', output_dir)
+    from spade_jax.data import validation
+    validation.validate(config, output_dir)
+
+
+def prepare_data() -> None:
+    """--mode=prepare_data."""
+    config = config_flags.config_from_flags(flags.FLAGS)
+    from spade_jax.data.builders import records
+    records.prepare(config)
+
+
+def given_workdir() -> str:
+    """--workdir, which training and sampling need."""
+    if WORKDIR.value is None:
+        raise UserError('--workdir is missing: the directory of the run')
+    return os.path.expanduser(WORKDIR.value)
 
 
 def make_directory(flag: str, path: str) -> None:

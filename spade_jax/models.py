@@ -46,7 +46,9 @@ def build_networks(config: Config, axis_name: str | None = None) -> Networks:
 
 
 def layout_of(batch: Batch, config: Config) -> jax.Array:
-    """The semantic layout of a batch, [B, H, W, config.layout_channels]."""
+    """The layout of a batch, [B, H, W, config.layout_channels]: one-hot classes and edges, or with condition "rgb" a picture in [-1, 1]."""
+    if config.condition == 'rgb':
+        return to_signed(batch.label)
     instance = batch.instance if config.instance_edges else None
     return semantic_layout(batch.label, instance, num_classes=config.num_classes, dontcare=config.dontcare)
 

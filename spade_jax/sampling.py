@@ -17,8 +17,9 @@ import numpy as np
 from spade_jax.batch import Batch
 from spade_jax.config import UPSAMPLINGS, Config, nearest_multiples
 from spade_jax.data.image_files import ID_EXTENSIONS, read_ids
-from spade_jax.data.paired_transforms import resize_ids
-from spade_jax.data.sources import check_label_ids
+from spade_jax.data.label_reader import LabelReader, check_label_ids
+from spade_jax.data.paired_transforms import resize_ids, resize_image
+from spade_jax.data.sources.pairing import files_below
 from spade_jax.errors import UserError
 from spade_jax.image_grid import write_png
 from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
@@ -44,7 +45,8 @@ class TrainedGenerator:
         """Draws label maps.
 
         Args:
-          labels: [N, H, W] class ids. H and W: any multiples of 2^upsamplings; with a style encoder the training size.
+          labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8. H and W: any multiples of 2^upsamplings; with a style encoder the
+            training size.
           instances: [N, H, W] instance ids; needed exactly if the model was trained with instance edges.
           styles: [N, style_dim] latents, or [1, style_dim] for one style; None: drawn from (seed, sample, index of the map).
           seed, sample: two numbers that name a random style; the same ones give the same pictures.
@@ -74,11 +76,14 @@ class TrainedGenerator:
 
     def _check(self, labels, instances, styles):
         config = self.config
-        if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
-            raise UserError(f'label maps of shape {labels.shape} and type {labels.dtype}; give [N, H, W] integers')
+        if config.condition == 'rgb':
+            if labels.ndim != 4 or labels.shape[-1] != 3 or labels.dtype != np.uint8:
+                raise UserError(f'condition pictures of shape {labels.shape} and type {labels.dtype}', 'give [N, H, W, 3] uint8')
+        elif labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f'label maps of shape {labels.shape} and type {labels.dtype}', 'give [N, H, W] integers')
         for i, label in enumerate(labels):
             check_label_ids(label, config, f'label map {i}')
-        check_size(config, *labels.shape[1:])
+        check_size(config, *labels.shape[1:3])
         if (instances is not None) != config.instance_edges:
             raise UserError('this model was trained with instance edges: give instance maps too (--instance_dir)' if config.instance_edges else
                             'this model was trained without instance edges: it takes no instance maps')
@@ -140,23 +145,25 @@ def load(workdir: str, step: int | None = None) -> TrainedGenerator:
 
 
 def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: str, *, instance_dir: str = '', seed: int = 0, num_samples: int = 1,
-                     batch_size: int = 8, size: str = 'training') -> list[str]:
+                     batch_size: int = 8, size: str = 'training', reader: LabelReader | None = None) -> list[str]:
     """Draws every label map of a directory, and keeps the names.
 
     Args:
-      label_dir: PNG files of class ids, searched recursively.
+      label_dir: label maps (or condition pictures), searched recursively.
       output_dir: gets `<name>.png`, or `<name>_<i>.png` for each of several samples.
       instance_dir: instance maps of the same names, for models with instance edges.
       seed: of the random styles.
       num_samples: pictures of each map; more than one needs a model with style encoder.
       batch_size: maps that are drawn at a time.
       size: 'training': maps are scaled to the training size, nearest; 'native': drawn at their own.
+      reader: of the label maps; default: reads them as training did.
 
     Returns:
       The paths of the pictures.
     """
     config = generator.config
-    names = label_files(label_dir, config.label_suffix)
+    reader = reader or LabelReader(config)
+    names = label_files(label_dir, config.label_suffix, reader.extensions)
     if num_samples > 1 and not config.style_encoder:
         raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only; use --num_samples=1')
     if config.instance_edges and not instance_dir:
@@ -168,7 +175,7 @@ def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: st
 
     def read(name):
         path = os.path.join(label_dir, name)
-        maps = [read_ids(path)]
+        maps = [reader.read(path)]
         check_label_ids(maps[0], config, path)
         if instance_dir:
             instance_path = os.path.join(instance_dir, instance_name(name, config))
@@ -176,11 +183,12 @@ def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: st
             if maps[1].shape != maps[0].shape:
                 raise UserError(f'{instance_path} is of another size than {path}: {maps[1].shape} against {maps[0].shape} (height, width)')
         if size == 'training':
-            maps = [resize_ids(ids, (config.image_width, config.image_height)) for ids in maps]
+            training_size = config.image_width, config.image_height
+            maps = [resize_image(pixels, training_size) if pixels.ndim == 3 else resize_ids(pixels, training_size) for pixels in maps]
         try:
-            check_size(config, *maps[0].shape)
+            check_size(config, *maps[0].shape[:2])
         except UserError as error:
-            raise UserError(f'{path}: {error}') from None
+            raise error.at(path) from None
         return maps
 
     written = []
@@ -219,15 +227,14 @@ def instance_name(name: str, config: Config) -> str:
     return stem.removesuffix(config.label_suffix) + config.instance_suffix + extension if stem.endswith(config.label_suffix) else name
 
 
-def label_files(directory: str, suffix: str = '') -> list[str]:
+def label_files(directory: str, suffix: str = '', extensions: frozenset[str] = ID_EXTENSIONS) -> list[str]:
     """The label maps below a directory, by their relative paths, in order: those whose stems end in `suffix`, or if none does, all."""
     if not os.path.isdir(directory):
         raise UserError(f'label_dir={directory}: no such directory')
-    names = sorted(os.path.relpath(os.path.join(parent, file), directory) for parent, _, files in os.walk(directory) for file in files
-                   if os.path.splitext(file)[1].lower() in ID_EXTENSIONS and not file.startswith('.'))
+    names = sorted(os.path.relpath(path, directory) for path in files_below(directory) if os.path.splitext(path)[1].lower() in extensions)
     names = [name for name in names if os.path.splitext(name)[0].endswith(suffix)] or names
     if not names:
-        raise UserError(f'label_dir={directory} holds no label map ({", ".join(sorted(ID_EXTENSIONS))})')
+        raise UserError(f'label_dir={directory} holds no label map ({", ".join(sorted(extensions))})')
     return names
 
 

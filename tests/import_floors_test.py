@@ -11,10 +11,13 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 # From the ground up. A module belongs to the floor with the longest prefix that fits.
 FLOORS = [
     ['errors'],
+    ['label_table', 'data.catalog'],
     ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
     ['config_flags', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.tensorflow_host', 'data.paired_transforms'],
     ['networks', 'losses', 'convert', 'data.builders', 'initialization'],
-    ['models', 'data.sources', 'data.palette', 'evaluation'],
+    ['models', 'data.palette', 'evaluation'],
+    ['data.label_reader'],
+    ['data.sources'],
     ['data', 'training.optimizers', 'training.run_log'],
     ['training.train_state'],
     ['training.train_step', 'training.checkpoints'],

@@ -43,7 +43,7 @@ def trained(folder_flags, tmp_path_factory):
     """A work directory with a style encoder and instance edges, trained for four steps."""
     workdir = tmp_path_factory.mktemp('runs') / 'trained'
     result = program.run(f'--workdir={workdir}', *folder_flags, '--style_encoder', '--style_dim=8', '--encoder_width=2', '--encoder_input_size=64',
-                         '--instance_edges', '--max_steps=4', '--init_gain=1')  # at the usual gain four steps leave all pictures gray
+                         '--condition=labels+edges', '--max_steps=4', '--init_gain=1')  # at the usual gain four steps leave all pictures gray
     assert result.returncode == 0, result.stderr
     assert f'Pictures (label | generated | real): {workdir}' in result.stdout
     return workdir
@@ -150,7 +150,7 @@ def test_the_python_interface(trained, folders):
 def test_another_configuration_in_the_work_directory_is_refused(trained, folder_flags):
     message = program.refusal(f'--workdir={trained}', *folder_flags, '--style_encoder', '--style_dim=8', '--encoder_width=2', '--encoder_input_size=64',
                               '--max_steps=6', '--init_gain=1', '--learning_rate=0.001')
-    for part in ('instance_edges: True -> False', 'learning_rate: 0.0002 -> 0.001', str(trained)):
+    for part in ('condition: labels+edges -> labels', 'learning_rate: 0.0002 -> 0.001', str(trained)):
         assert part in message
     assert 'style_dim' not in message and 'max_steps' not in message
 
@@ -159,7 +159,7 @@ def test_another_configuration_in_the_work_directory_is_refused(trained, folder_
 def test_other_data_or_a_bad_number_are_refused(trained, folders, folder_flags, tmp_path):
     data = program.write_folders(tmp_path / 'data', count=7)
     message = program.refusal(f'--workdir={trained}', *folder_flags, '--style_encoder', '--style_dim=8', '--encoder_width=2', '--encoder_input_size=64',
-                              '--instance_edges', '--init_gain=1', f'--data_dir={data}')
+                              '--condition=labels+edges', '--init_gain=1', f'--data_dir={data}')
     assert 'over 6 training examples, now there are 7' in message
     sample = ['--mode=sample', f'--workdir={trained}', f'--label_dir={data}/val_label', f'--instance_dir={data}/val_inst']
     assert 'batch_size=0 is too small' in program.refusal(*sample, '--batch_size=0')
@@ -210,7 +210,7 @@ def test_bad_data_are_named(tmp_path, folder_flags):
     for part in ('train_label/2.png', 'label id 200', 'x=7, y=5', '--num_classes=201'):
         assert part in message
     os.remove(data / 'train_label' / '2.png')
-    assert '1 photograph has no label map' in program.refusal(*flags)
+    assert 'train_img/2.jpg has no label map' in program.refusal(*flags)
     assert '--workdir is missing' in program.refusal(*folder_flags)
 
 

@@ -92,7 +92,7 @@ def test_styles(styled):
 
 
 def test_names_with_suffixes(tmp_path):
-    config = Config(instance_edges=True, label_suffix='_labelIds', instance_suffix='_instanceIds')
+    config = Config(condition='labels+edges', label_suffix='_labelIds', instance_suffix='_instanceIds')
     for name in ('a_labelIds.png', 'a_color.png', '._a_labelIds.png'):
         (tmp_path / name).write_bytes(b'')
     assert label_files(str(tmp_path), config.label_suffix) == ['a_labelIds.png']

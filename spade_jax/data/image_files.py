@@ -16,6 +16,7 @@ ID_EXTENSIONS = frozenset({'.png', '.bmp', '.tif', '.tiff', '.gif'})
 LOSSY_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.webp'})
 
 _LOSSY_FORMATS = frozenset({'JPEG', 'MPO', 'WEBP'})
+_COLOR_MODES = frozenset({'RGB', 'RGBA', 'P', 'PA'})
 _ID_MODES = frozenset({'1', 'L', 'P', 'I', 'I;16', 'I;16B'})
 _DEEP_MODES = frozenset({'I', 'F', 'I;16', 'I;16B'})
 # Pillow spreads 2-bit and 4-bit grays over 0..255; divided by the step, they are the ids of the file again.
@@ -24,23 +25,24 @@ _EXIF_ORIENTATION = 0x0112
 _FIRST_TURNED_ORIENTATION = 5  # From here on, EXIF orientations exchange width and height.
 
 
-def read_photo(path: str | io.BytesIO, expected_size: tuple[int, int] | None = None) -> np.ndarray:
-    """A photograph as [H, W, 3] uint8.
+def read_photo(path: str | io.BytesIO, expected_size: tuple[int, int] | None = None, role: str = 'photograph') -> np.ndarray:
+    """A photograph, or any other picture, as [H, W, 3] uint8.
 
     Args:
-      path: a picture of 8 bits a channel, of any colour mode; transparency is dropped.
+      path: a picture of 8 bits a channel, of any colour mode.
       expected_size: (width, height) of its label map. A photograph that has this size only when it is turned as its EXIF data say, is turned;
         in every other case EXIF data are ignored, as by the tools that draw label maps on the stored pixels.
+      role: what to call it in a message.
 
     Raises:
-      UserError: when it cannot be read, or has more than 8 bits a channel.
+      UserError: when it cannot be read, has more than 8 bits a channel, or is transparent somewhere.
     """
-    with _opened(path, 'photograph') as image:
+    with _opened(path, role) as image:
         if image.mode in _DEEP_MODES:
-            raise UserError(f'{path}: the photograph has more than 8 bits a channel (mode {image.mode}); save it with 8 bits')
+            raise UserError(f'{path}: the {role} has more than 8 bits a channel (mode {image.mode})', 'save it with 8 bits')
         if _is_turned(image, expected_size):
             image = ImageOps.exif_transpose(image)
-        return np.asarray(image if image.mode == 'RGB' else image.convert('RGB'))
+        return _opaque_rgb(image, path, role)
 
 
 def photo_size(path: str | io.BytesIO, expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -60,13 +62,45 @@ def read_ids(path: str | io.BytesIO, role: str = 'label map') -> np.ndarray:
       UserError: when it cannot be read, has colours instead of ids, or was stored with loss.
     """
     with _opened(path, role) as image:
-        if image.format in _LOSSY_FORMATS:
-            raise UserError(f'{path}: {image.format} is a lossy format, so the ids of the {role} are not exact; make the map anew as PNG')
-        if image.mode not in _ID_MODES:
-            raise UserError(f'{path}: the {role} is a {image.mode} picture, not one channel of ids; a colour mask needs a palette '
-                            f'that tells the id of each colour: convert it to an 8-bit or 16-bit gray PNG')
-        gray_step = _GRAY_STEPS.get(_raw_mode(image))
-        ids = np.asarray(image)
+        _refuse_lossy(image, path, role)
+        return _ids(image, path, role)
+
+
+def read_ids_or_colors(path: str | io.BytesIO, role: str = 'label map') -> np.ndarray:
+    """A map as ids, as `read_ids` has them, or where it has colours (also by way of indices) as [H, W, 3] uint8.
+
+    Raises:
+      UserError: when it cannot be read, is transparent somewhere, or was stored with loss.
+    """
+    with _opened(path, role) as image:
+        _refuse_lossy(image, path, role)
+        if image.mode not in _COLOR_MODES:
+            return _ids(image, path, role)
+        return _opaque_rgb(image, path, role)
+
+
+def _opaque_rgb(image: Image.Image, path: str | io.BytesIO, role: str) -> np.ndarray:
+    """The colours [H, W, 3] uint8 of a picture. What lies under a transparent pixel nobody has seen, so it is no data to learn from."""
+    if not image.has_transparency_data:
+        return np.asarray(image if image.mode == 'RGB' else image.convert('RGB'))
+    colors = np.asarray(image.convert('RGBA'))
+    if (colors[..., 3] != 255).any():
+        y, x = np.argwhere(colors[..., 3] != 255)[0]
+        raise UserError(f'{path}: pixel (x={x}, y={y}) of the {role} is transparent', 'save it without transparency')
+    return np.ascontiguousarray(colors[..., :3])
+
+
+def _refuse_lossy(image: Image.Image, path: str | io.BytesIO, role: str) -> None:
+    if image.format in _LOSSY_FORMATS:
+        raise UserError(f'{path}: {image.format} is a lossy format, so the ids of the {role} are not exact', 'make the map anew as PNG')
+
+
+def _ids(image: Image.Image, path: str | io.BytesIO, role: str) -> np.ndarray:
+    if image.mode not in _ID_MODES:
+        raise UserError(f'{path}: the {role} is a {image.mode} picture, not one channel of ids',
+                        'a colour mask needs a palette, --palette=FILE, that tells the class of each colour; ids belong into an 8-bit or 16-bit gray PNG')
+    gray_step = _GRAY_STEPS.get(_raw_mode(image))
+    ids = np.asarray(image)
     if ids.dtype == bool:
         return ids.astype(np.uint8)
     if gray_step:
@@ -84,7 +118,7 @@ def _opened(path: str | io.BytesIO, role: str) -> Iterator[Image.Image]:
         raise
     except Exception as error:
         reason = 'not an image file' if isinstance(error, Image.UnidentifiedImageError) else ' '.join(str(error).split())
-        raise UserError(f'{path}: the {role} cannot be read ({reason or type(error).__name__}); replace the file or remove the example') from error
+        raise UserError(f'{path}: the {role} cannot be read ({reason or type(error).__name__})', 'replace the file or remove the example') from error
 
 
 def _is_turned(image: Image.Image, expected_size: tuple[int, int] | None) -> bool:

@@ -2,7 +2,8 @@
 
 Training shows an endless sequence of positions 0, 1, 2, ...: step s of a run takes the positions s * batch_size and following. Position p is example
 `permutation(seed, epoch)[p % N]` of epoch `p // N`, and its crop and flip come from a hash of (seed, p). So every epoch shows every example
-exactly once, a batch may straddle two epochs, and a resumed run needs to know nothing but its step.
+exactly once, a batch may straddle two epochs, and a resumed run needs to know nothing but its step. An example that cannot be used and may be skipped
+gives its place to the next one of its epoch that can.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import atexit
 import concurrent.futures
 import contextlib
 import functools
+import itertools
+import threading
 from typing import Callable, Iterator
 import weakref
 
@@ -18,14 +21,17 @@ import numpy as np
 
 from spade_jax.batch import Batch
 from spade_jax.config import Config
+from spade_jax.data.label_reader import check_label_ids
 from spade_jax.data.paired_transforms import Example, Geometry, crop_room, transform
-from spade_jax.data.sources import Source, check_label_ids
+from spade_jax.data.sources.source import Source
 from spade_jax.data.tensorflow_host import import_tensorflow
 from spade_jax.errors import UserError
 
 # Streams of random numbers under one seed.
 _ORDER_STREAM = 0
 _AUGMENTATION_STREAM = 1
+# So many bad examples in a row are no accident: a disk is gone, or the flags are wrong.
+_MOST_SKIPPED = 100
 
 _open_iterators: weakref.WeakSet[Iterator[Batch]] = weakref.WeakSet()
 
@@ -38,7 +44,27 @@ def _close_open_iterators() -> None:
             batches.close()
 
 
-def training_batches(source: Source, config: Config, *, first_step: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+class Skipped:
+    """Counts the examples that were skipped, see `Config.on_bad_example`.
+
+    Attributes:
+      count: how often an example was skipped; one that is bad counts in every epoch.
+      reasons: what is wrong, by the location of the example.
+    """
+
+    def __init__(self):
+        self.count = 0
+        self.reasons: dict[str, UserError] = {}
+        self._lock = threading.Lock()
+
+    def add(self, location: str, error: UserError) -> None:
+        with self._lock:
+            self.count += 1
+            self.reasons.setdefault(location, error)
+
+
+def training_batches(source: Source, config: Config, *, first_step: int, process_index: int = 0, process_count: int = 1,
+                     skipped: Skipped | None = None) -> Iterator[Batch]:
     """The batches of steps `first_step`, `first_step + 1`, ... without end. Close the iterator to release its threads.
 
     Args:
@@ -46,13 +72,14 @@ def training_batches(source: Source, config: Config, *, first_step: int, process
       config: batch size, seed, preprocessing and number of workers.
       first_step: the step to begin with; the examples before it are not read.
       process_index, process_count: of several processes, each reads its contiguous share of every batch, batch_size / process_count examples.
+      skipped: counts what this process skips; it runs ahead of the batches, as the workers do.
 
     Raises:
       UserError: at once when the batch does not divide among the processes; from the iterator when an example cannot be read.
     """
     if config.batch_size % process_count:
         raise UserError(f'batch_size={config.batch_size} does not divide among {process_count} processes; use a multiple of {process_count}')
-    batches = _training_batches(source, config, first_step, process_index, config.batch_size // process_count)
+    batches = _training_batches(source, config, first_step, process_index, config.batch_size // process_count, skipped or Skipped())
     _open_iterators.add(batches)
     return batches
 
@@ -60,12 +87,17 @@ def training_batches(source: Source, config: Config, *, first_step: int, process
 def validation_examples(source: Source, config: Config, count: int) -> Batch:
     """`count` examples spread evenly over the source, cropped in the centre and not mirrored: the same ones on every call.
 
-    A source with fewer examples gives all that it has.
+    A source with fewer examples gives all that it has. One that cannot be used gives way to the next, where that is allowed.
     """
     count = min(count, len(source))
     indices = [number * len(source) // count for number in range(count)]
+
+    def read(index):
+        candidates = (other % len(source) for other in range(index, index + len(source)))
+        return _first_usable(candidates, functools.partial(read_centre_crop, source, config), source, config, Skipped())
+
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        examples = list(pool.map(functools.partial(read_centre_crop, source, config), indices))
+        examples = list(pool.map(read, indices))
     return Batch(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*examples)))
 
 
@@ -80,14 +112,18 @@ def steps_in_epochs(epochs: int, batch_size: int, num_examples: int) -> int:
     return -(-epochs * num_examples // batch_size)
 
 
-def read_for_training(source: Source, config: Config, position: int) -> Example:
+def read_for_training(source: Source, config: Config, position: int, skipped: Skipped | None = None) -> Example:
     """The example at `position` of the training sequence, cropped and mirrored at random, at the training size."""
+    num_examples = len(source)
+    epoch, place = divmod(position, num_examples)
     random_x, random_y, random_flip = _augmentation_words(config.seed, position)
 
     def crop_position(room):
         return random_x % (room[0] + 1), random_y % (room[1] + 1)
 
-    return _read(source, config, example_index(config.seed, position, len(source)), crop_position, flip=config.flip and random_flip % 2 == 1)
+    candidates = (example_index(config.seed, epoch * num_examples + other % num_examples, num_examples) for other in range(place, place + num_examples))
+    read = functools.partial(_read, source, config, crop_position=crop_position, flip=config.flip and random_flip % 2 == 1)
+    return _first_usable(candidates, read, source, config, skipped or Skipped())
 
 
 def read_centre_crop(source: Source, config: Config, index: int) -> Example:
@@ -100,21 +136,37 @@ def label_dtype(config: Config) -> np.dtype:
     return np.dtype(np.uint8 if config.label_channels <= 256 else np.uint16)
 
 
+def _first_usable(indices: Iterator[int], read: Callable[[int], Example], source: Source, config: Config, skipped: Skipped) -> Example:
+    """Reads the first example that can be used; only the very first where none may be skipped."""
+    for index in itertools.islice(indices, _MOST_SKIPPED):
+        try:
+            return read(index)
+        except UserError as error:
+            if config.on_bad_example == 'error':
+                raise
+            skipped.add(source.locations[index], error)
+            last = error
+    raise UserError(f'no usable example after {_MOST_SKIPPED if len(source) > _MOST_SKIPPED else len(source)} that were skipped, the last because: {last.problem}',
+                    last.remedy)
+
+
 def _read(source: Source, config: Config, index: int, crop_position: Callable[[tuple[int, int]], tuple[int, int]], flip: bool) -> Example:
     """Example `index` at the training size; `crop_position` makes a position of the room for the crop, which depends on the size of the picture."""
     example = source.read(index)
     check_label_ids(example.label, config, source.locations[index])
     geometry = Geometry.from_config(config)
-    height, width = example.label.shape
+    if source.already_scaled:
+        geometry = geometry.already_scaled()
+    height, width = example.label.shape[:2]
     try:
         room = crop_room(geometry, width, height)
         result = transform(example, geometry, crop_position(room), flip)
     except UserError as error:
-        raise UserError(f'{source.locations[index]}: {error}') from None
+        raise error.at(source.locations[index]) from None
     return result._replace(label=result.label.astype(label_dtype(config), copy=False), instance=result.instance if config.instance_edges else None)
 
 
-def _training_batches(source: Source, config: Config, first_step: int, process_index: int, local_batch_size: int) -> Iterator[Batch]:
+def _training_batches(source: Source, config: Config, first_step: int, process_index: int, local_batch_size: int, skipped: Skipped) -> Iterator[Batch]:
     tf = import_tensorflow()
     failures: dict[int, Exception] = {}  # By local number of the example: an exception that went through TensorFlow would come out unrecognisable.
     shapes = _batch_shapes(config)
@@ -122,7 +174,7 @@ def _training_batches(source: Source, config: Config, first_step: int, process_i
     def load(number):
         step, place = divmod(int(number), local_batch_size)
         try:
-            example = read_for_training(source, config, step * config.batch_size + process_index * local_batch_size + place)
+            example = read_for_training(source, config, step * config.batch_size + process_index * local_batch_size + place, skipped)
             return [part for part in example if part is not None]
         except Exception as error:
             failures[int(number)] = error
@@ -149,7 +201,8 @@ def _training_batches(source: Source, config: Config, first_step: int, process_i
 def _batch_shapes(config: Config) -> list[tuple[tuple[int, ...], np.dtype]]:
     """Shape and type of the parts of one example, as they are in a Batch."""
     size = config.image_height, config.image_width
-    shapes = [((*size, 3), np.dtype(np.uint8)), (size, label_dtype(config))]
+    image = (*size, 3), np.dtype(np.uint8)
+    shapes = [image, image if config.condition == 'rgb' else (size, label_dtype(config))]
     return shapes + [(size, np.dtype(np.int32))] if config.instance_edges else shapes
 
 

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from spade_jax import replicas
 from spade_jax.batch import Batch
 from spade_jax.config import Config, conflicts
-from spade_jax.data.input_pipeline import steps_in_epochs, training_batches, validation_examples
-from spade_jax.data.palette import class_colors, colorize
-from spade_jax.data.sources import Source, check_source, open_source
+from spade_jax.data.input_pipeline import Skipped, steps_in_epochs, training_batches, validation_examples
+from spade_jax.data.palette import shown
+from spade_jax.data.sources.opening import check_source, open_source
+from spade_jax.data.sources.source import Source
 from spade_jax.errors import UserError
 from spade_jax.image_grid import image_grid
 from spade_jax.models import build_networks
@@ -59,8 +60,9 @@ def train(config: Config, workdir: str) -> None:
         state = init_train_state(config, build_networks(config))
         if first_step:
             state = checkpoints.restore(first_step, like=state)
-        with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step)) as batches:
-            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown, len(source))
+        skipped = Skipped()
+        with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
+            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown, len(source), skipped)
             run.train(replicas.broadcast(state), batches, first_step, last_step)
         print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
 
@@ -68,8 +70,10 @@ def train(config: Config, workdir: str) -> None:
 class Run:
     """The loop around the train step: records, grids and checkpoints at their intervals."""
 
-    def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch, num_examples: int):
-        self.config, self.step_of, self.log, self.checkpoints, self.shown, self.num_examples = config, step_of, log, checkpoints, shown, num_examples
+    def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch, num_examples: int,
+                 skipped: Skipped):
+        self.config, self.step_of, self.log, self.checkpoints = config, step_of, log, checkpoints
+        self.shown, self.num_examples, self.skipped = shown, num_examples, skipped
 
     def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
         config, pending, stopwatch = self.config, [], Stopwatch()
@@ -89,6 +93,8 @@ class Run:
                     values = average(pending)  # waits for the device
                     check_finite(step, values, self.checkpoints)
                     values |= stopwatch.rates(config.batch_size)
+                    if config.on_bad_example == 'skip':
+                        values['skipped_examples'] = self.skipped.count
                     self.log.scalars(step, values)
                     progress.set_postfix({name.replace('_per_second', '/s'): f'{value:.3g}' for name, value in values.items()
                                           if name.startswith(('g_', 'd_', 'images'))})
@@ -107,15 +113,15 @@ class Run:
         trained = TrainedGenerator(self.config, state.generator, state.encoder)
         styles = None if state.encoder is None else trained.encode(self.shown.image)
         fake = trained(self.shown.label, self.shown.instance, styles=styles)
-        labels = colorize(self.shown.label, class_colors(self.config))
-        self.log.grid(step, image_grid([labels, fake, self.shown.image]))
+        self.log.grid(step, image_grid([shown(self.shown.label, self.config), fake, self.shown.image]))
 
 
 def open_data(config: Config) -> tuple[Source, Batch]:
     """The checked training examples, and the fixed examples of the sample grids."""
     source, validation = open_source(config, 'train'), open_source(config, 'validation')
     for checked in filter(None, (source, validation)):
-        check_source(checked, config)
+        if bad := check_source(checked, config):
+            print(f'{len(bad)} of {len(checked)} examples will be skipped, the first because: {bad[0]}')
     if validation is None:
         print('There is no validation set; the sample grids show training examples.')
     return source, validation_examples(validation or source, config, config.num_samples_shown)

@@ -22,6 +22,8 @@ SIDE = 36
 class NumberedSource:
     """Pictures whose red is their number, whose green is their column and whose blue is their row; the label map is the left half."""
 
+    already_scaled = False
+
     def __init__(self, count, broken=(), label_dtype=np.uint8):
         self.names = self.locations = [f'picture {number}' for number in range(count)]
         self.broken = broken
@@ -38,8 +40,8 @@ class NumberedSource:
         y, x = np.indices((SIDE, SIDE), np.uint8)
         return Example(np.stack([np.full_like(x, index), x, y], -1), (x < SIDE // 2).astype(self.label_dtype), index * 1000 + x.astype(np.int32))
 
-    def read_label(self, index):
-        return self.read(index).label
+    def read_maps(self, index):
+        return self.read(index)._replace(image=None)
 
 
 def _config(**changes):
@@ -127,7 +129,7 @@ def test_shapes_and_types():
     assert plain.image.shape == (4, 32, 32, 3) and plain.image.dtype == np.uint8
     assert plain.label.shape == (4, 32, 32) and plain.label.dtype == np.uint8
     assert plain.instance is None
-    with_edges, = _take(NumberedSource(10), _config(instance_edges=True), 1)
+    with_edges, = _take(NumberedSource(10), _config(condition='labels+edges'), 1)
     assert with_edges.instance.shape == (4, 32, 32) and with_edges.instance.dtype == np.int32
 
 
@@ -143,7 +145,7 @@ def test_label_types(settings, dtype):
 
 
 def test_image_label_and_instance_are_cropped_and_mirrored_together():
-    for batch in _take(NumberedSource(200), _config(instance_edges=True), 10):
+    for batch in _take(NumberedSource(200), _config(condition='labels+edges'), 10):
         number, column = batch.image[..., 0].astype(int), batch.image[..., 1].astype(int)
         np.testing.assert_array_equal(batch.label, column < SIDE // 2)
         np.testing.assert_array_equal(batch.instance, number * 1000 + column)
@@ -170,7 +172,7 @@ def test_another_epoch_crops_otherwise():
 
 
 def test_validation_examples_are_fixed_spread_and_centred():
-    batch = validation_examples(NumberedSource(10), _config(instance_edges=True), 4)
+    batch = validation_examples(NumberedSource(10), _config(condition='labels+edges'), 4)
     np.testing.assert_array_equal(batch.image[:, 0, 0], [(number, 2, 2) for number in (0, 2, 5, 7)])
     assert batch.label.shape == batch.instance.shape == (4, 32, 32)
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from spade_jax.config import Config
-from spade_jax.data.palette import class_colors, colorize, default_palette
+from spade_jax.data.palette import classes_of, colorize, default_palette
 
 
 def test_the_default_palette_is_that_of_pascal_voc_without_black():
@@ -21,6 +21,7 @@ def test_ids_without_a_colour_are_black():
 
 def test_scenes_have_colours_of_their_own():
     config = Config()
-    assert class_colors(config).shape == (config.num_classes, 3)
-    assert not np.array_equal(class_colors(config), default_palette(config.num_classes))
-    assert np.array_equal(class_colors(Config(dataset='folders')), default_palette(config.num_classes))
+    names, colors = classes_of(config)
+    assert colors.shape == (config.num_classes, 3) and names[0] == 'sky'
+    assert not np.array_equal(colors, default_palette(config.num_classes))
+    assert np.array_equal(classes_of(Config(dataset='folders')).colors, default_palette(config.num_classes))

@@ -23,7 +23,7 @@ def config_of(golden) -> Config:
     options = golden.options
     batch_size = options['batchSize']
     return Config(
-        num_classes=options['label_nc'], dontcare=options['contain_dontcare_label'], instance_edges=not options['no_instance'], crop_size=options['crop_size'],
+        num_classes=options['label_nc'], dontcare=options['contain_dontcare_label'], condition='labels' if options['no_instance'] else 'labels+edges', crop_size=options['crop_size'],
         generator_width=options['ngf'], encoder_width=options['ngf'], upsampling=options['num_upsampling_layers'], style_encoder=options['use_vae'],
         style_dim=options['z_dim'], discriminator_width=options['ndf'], discriminator_depth=options['n_layers_D'], num_discriminators=options['num_D'],
         perceptual_weight=0.0, kl_weight=options['lambda_kld'] * batch_size, learning_rate=options['lr'], batch_size=batch_size)

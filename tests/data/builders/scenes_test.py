@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from spade_jax.config import Config
-from spade_jax.data import sources
 from spade_jax.data.builders import landscapes, scene_records, scenes
 from spade_jax.data.builders.scene_records import scene_record
 from spade_jax.data.image_files import read_ids, read_photo
+from spade_jax.data.sources import scenes as scenes_source
+from spade_jax.data.sources.opening import check_source, open_source
 from spade_jax.errors import UserError
 
 SIZE = 32
@@ -64,10 +65,10 @@ def test_processes_render_the_same_scenes_in_the_same_order(monkeypatch):
 
 
 def test_scenes_as_a_source(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, 'SCENES_VALIDATION_EXAMPLES', 1)
-    config = Config(data_dir=str(tmp_path), scenes_train_examples=2, load_size=36, crop_size=32, instance_edges=True)
-    source = sources.open_source(config, 'train')
-    sources.check_source(source, config)
+    monkeypatch.setattr(scenes_source, 'SCENES_VALIDATION_EXAMPLES', 1)
+    config = Config(data_dir=str(tmp_path), scenes_train_examples=2, load_size=36, crop_size=32, condition='labels+edges')
+    source = open_source(config, 'train')
+    check_source(source, config)
     example = source.read(1)
     scene = landscapes.render_scene(1, 36, 36)
     np.testing.assert_array_equal(example.image, scene.image)
@@ -75,13 +76,13 @@ def test_scenes_as_a_source(tmp_path, monkeypatch):
     np.testing.assert_array_equal(example.instance, scene.instance)
     np.testing.assert_array_equal(source.read_maps(1).label, scene.label)
     assert example.instance.dtype == np.int32 and source.names == ['train_00000', 'train_00001']
-    assert len(sources.open_source(config, 'validation')) == 1
+    assert len(open_source(config, 'validation')) == 1
 
 
 @pytest.mark.parametrize('settings, problem', [
     (dict(num_classes=20), 'num_classes=20, but dataset=scenes has 13 classes; use --num_classes=13'),
-    (dict(dontcare=True), 'use --nodontcare'),
+    (dict(dontcare=True), 'leave --dontcare out'),
 ])
 def test_a_configuration_with_other_classes_is_refused(settings, problem):
     with pytest.raises(UserError, match=problem):
-        sources.open_source(Config(**settings), 'train')
+        open_source(Config(**settings), 'train')

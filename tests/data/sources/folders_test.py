@@ -7,8 +7,12 @@ from PIL import Image
 import pytest
 
 from spade_jax.config import Config
-from spade_jax.data import sources
-from spade_jax.data.sources import check_label_ids, check_source, open_source, scenes_size
+from spade_jax.data import label_reader
+from spade_jax.data.image_files import read_ids
+from spade_jax.data.label_reader import check_label_ids
+from spade_jax.data.sources import folders as folder_source
+from spade_jax.data.sources.opening import check_source, open_source
+from spade_jax.data.sources.scenes import scenes_size
 from spade_jax.errors import UserError
 from tests.program import write_folders
 
@@ -57,7 +61,7 @@ def test_pairs_by_relative_path_in_order_of_name(root):
 
 
 def test_instances_are_read_when_they_are_wanted(root):
-    example = open_source(_config(root, instance_edges=True), 'train').read(0)
+    example = open_source(_config(root, condition='labels+edges'), 'train').read(0)
     assert example.instance.dtype == np.int32 and (example.instance == 1001).all()
 
 
@@ -76,7 +80,7 @@ def test_suffixes_as_in_cityscapes(tmp_path):
     for ending in ('labelIds', 'instanceIds', 'color', 'labelTrainIds'):
         _ids(tmp_path / f'gtFine/train/aachen/aachen_1_gtFine_{ending}.png', value=3)
     config = _config(tmp_path, train_image_dir='leftImg8bit/train', train_label_dir='gtFine/train', train_instance_dir='gtFine/train',
-                     instance_edges=True, image_suffix='_leftImg8bit', label_suffix='_gtFine_labelIds', instance_suffix='_gtFine_instanceIds')
+                     condition='labels+edges', image_suffix='_leftImg8bit', label_suffix='_gtFine_labelIds', instance_suffix='_gtFine_instanceIds')
     files, = open_source(config, 'train').files
     assert files.name == 'aachen/aachen_1'
     assert files.label.endswith('aachen_1_gtFine_labelIds.png') and files.instance.endswith('aachen_1_gtFine_instanceIds.png')
@@ -144,18 +148,18 @@ def test_photographs_without_label_map(root):
     for number in range(5):
         _photo(root / 'train_img' / f'z{number}.jpg')
     message = _message(open_source, _config(root), 'train')
-    assert message.startswith(f'5 photographs have no label map ({root}/train_img/z0.jpg, {root}/train_img/z1.jpg, {root}/train_img/z2.jpg, ...)')
+    assert message.startswith(f'5 photographs have no label map ({root}/train_img/z0.jpg, {root}/train_img/z1.jpg, {root}/train_img/z2.jpg, ...): ')
     assert f'there is no {root}/train_label/z0.png' in message and 'set --train_label_dir or --label_suffix' in message
 
 
 def test_a_photograph_without_instance_map(root):
     (root / 'train_inst' / 'a.png').unlink()
-    message = _message(open_source, _config(root, instance_edges=True), 'train')
-    assert message.startswith('1 photograph has no instance map') and '--train_instance_dir' in message
+    message = _message(open_source, _config(root, condition='labels+edges'), 'train')
+    assert message.startswith(f'{root}/train_img/a.jpg has no instance map') and '--train_instance_dir' in message
 
 
 def test_label_and_instance_maps_that_cannot_be_told_apart(root):
-    message = _message(open_source, _config(root, instance_edges=True, train_instance_dir='train_label'), 'train')
+    message = _message(open_source, _config(root, condition='labels+edges', train_instance_dir='train_label'), 'train')
     assert message.endswith('could be label map or instance map; tell them apart with --label_suffix and --instance_suffix')
 
 
@@ -179,7 +183,7 @@ def test_photograph_and_label_map_of_different_sizes(root, reader):
 
 def test_instance_and_label_map_of_different_sizes(root):
     _ids(root / 'train_inst' / 'b.png', size=(20, 18))
-    assert 'train_inst/b.png has 20x18 pixels' in _message(open_source(_config(root, instance_edges=True), 'train').read, 1)
+    assert 'train_inst/b.png has 20x18 pixels' in _message(open_source(_config(root, condition='labels+edges'), 'train').read, 1)
 
 
 def test_the_check_passes_good_data(root):
@@ -236,10 +240,10 @@ def test_scenes_of_a_size_that_nothing_brings_to_the_training_size():
 
 def test_an_example_decodes_each_of_its_maps_once(tmp_path, monkeypatch):
     folders = write_folders(tmp_path)
-    source = sources.open_source(Config(dataset='folders', data_dir=str(folders), num_classes=3, instance_edges=True), 'train')
+    source = open_source(Config(dataset='folders', data_dir=str(folders), num_classes=3, condition='labels+edges'), 'train')
     decoded = []
-    true_read_ids = sources.read_ids
-    monkeypatch.setattr(sources, 'read_ids', lambda path, *role: decoded.append(path) or true_read_ids(path, *role))
+    for module in (folder_source, label_reader):
+        monkeypatch.setattr(module, 'read_ids', lambda path, *role: decoded.append(path) or read_ids(path, *role))
     for read in (source.read, source.read_maps):
         decoded.clear()
         assert read(0).instance is not None
