@@ -38,5 +38,5 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
             raise UserError(f'{argv[1]} is not a flag; write --name=value')
         yield
     except (UserError, FloatingPointError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 3)

@@ -13,7 +13,7 @@ FLOORS = [
     ['errors'],
     ['label_table', 'data.catalog'],
     ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
-    ['config_flags', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.tensorflow_host', 'data.paired_transforms'],
+    ['config_flags', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling', 'data.tensorflow_host', 'data.paired_transforms'],
     ['networks', 'losses', 'convert', 'data.builders', 'initialization'],
     ['models', 'data.palette', 'evaluation'],
     ['data.label_reader'],

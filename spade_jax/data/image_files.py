@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from typing import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from spade_jax.data.png_integrity import check_png
 from spade_jax.errors import UserError
 
 PHOTO_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'})
@@ -37,7 +39,7 @@ def read_photo(path: str | io.BytesIO, expected_size: tuple[int, int] | None = N
     Raises:
       UserError: when it cannot be read, has more than 8 bits a channel, or is transparent somewhere.
     """
-    with _opened(path, role) as image:
+    with _whole(path, role) as image:
         if image.mode in _DEEP_MODES:
             raise UserError(f'{path}: the {role} has more than 8 bits a channel (mode {image.mode})', 'save it with 8 bits')
         if _is_turned(image, expected_size):
@@ -51,28 +53,29 @@ def photo_size(path: str | io.BytesIO, expected_size: tuple[int, int] | None = N
         return expected_size if _is_turned(image, expected_size) else image.size
 
 
-def read_ids(path: str | io.BytesIO, role: str = 'label map') -> np.ndarray:
+def read_ids(path: str | io.BytesIO, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
     """A map of class or instance ids as [H, W] uint8, uint16 (16-bit files) or int32 (32-bit files). The ids of a palette picture are its indices.
 
     Args:
       path: a picture of one channel that was stored without loss.
       role: what to call it in a message.
+      thorough: False for a file whose pixels were counted before, see `png_integrity`.
 
     Raises:
       UserError: when it cannot be read, has colours instead of ids, or was stored with loss.
     """
-    with _opened(path, role) as image:
+    with _whole(path, role, thorough) as image:
         _refuse_lossy(image, path, role)
         return _ids(image, path, role)
 
 
-def read_ids_or_colors(path: str | io.BytesIO, role: str = 'label map') -> np.ndarray:
-    """A map as ids, as `read_ids` has them, or where it has colours (also by way of indices) as [H, W, 3] uint8.
+def read_ids_or_colors(path: str | io.BytesIO, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
+    """A map as ids, as `read_ids` has them and with its arguments, or where it has colours (also by way of indices) as [H, W, 3] uint8.
 
     Raises:
       UserError: when it cannot be read, is transparent somewhere, or was stored with loss.
     """
-    with _opened(path, role) as image:
+    with _whole(path, role, thorough) as image:
         _refuse_lossy(image, path, role)
         if image.mode not in _COLOR_MODES:
             return _ids(image, path, role)
@@ -110,10 +113,33 @@ def _ids(image: Image.Image, path: str | io.BytesIO, role: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: str | io.BytesIO, role: str) -> Iterator[Image.Image]:
-    """The Pillow image; errors of the `with` block become UserErrors, for Pillow raises a dozen kinds on a damaged file."""
-    try:
-        with Image.open(path) as image:
+    """The Pillow image of a file, whose pixels are not read yet."""
+    with _as_user_errors(path, role), Image.open(path) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def _whole(path: str | io.BytesIO, role: str, thorough: bool = True) -> Iterator[Image.Image]:
+    """The Pillow image of a file that was read as a whole and, where its format allows, found whole."""
+    with _as_user_errors(path, role):
+        if isinstance(path, str):
+            with open(path, 'rb') as file:
+                content = file.read()
+        else:
+            content = path.getvalue()
+        with Image.open(io.BytesIO(content)) as image:
+            if image.format == 'PNG':
+                check_png(content, rows=thorough)
             yield image
+
+
+@contextlib.contextmanager
+def _as_user_errors(path: str | io.BytesIO, role: str) -> Iterator[None]:
+    """Whatever is raised within becomes a UserError, for Pillow raises a dozen kinds on a damaged file."""
+    if isinstance(path, str) and not os.path.isfile(path):  # also a pipe, which would never end
+        raise UserError(f'{path}: the {role} is {"not a file" if os.path.lexists(path) else "gone"}', 'put the file back or remove the example')
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:

@@ -31,8 +31,11 @@ class LabelReader:
         self._mask = ColorMask(config.palette) if config.palette else None
         self._renumbered = _remap_table(config.label_remap)
 
-    def read(self, path: str | io.BytesIO) -> np.ndarray:
+    def read(self, path: str | io.BytesIO, *, thorough: bool = True) -> np.ndarray:
         """The label map [H, W] of ids, or the condition picture [H, W, 3] uint8.
+
+        Args:
+          thorough: False for a file that was read before, see `image_files.read_ids`.
 
         Raises:
           UserError: when it cannot be read, or has colours without palette or beyond the palette.
@@ -40,8 +43,8 @@ class LabelReader:
         if self.takes_pictures:
             return read_photo(path, role=self.role)
         if self._mask is None:
-            return self.renumber(read_ids(path))
-        pixels = read_ids_or_colors(path)
+            return self.renumber(read_ids(path, thorough=thorough))
+        pixels = read_ids_or_colors(path, thorough=thorough)
         try:
             return self.renumber(self._ids_of_grays(pixels) if pixels.ndim == 2 else self._mask.ids(pixels))
         except UserError as error:

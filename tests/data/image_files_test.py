@@ -108,7 +108,7 @@ def test_damaged_files(tmp_path, read, role):
             read(str(tmp_path / name))
         message = str(error.value)
         assert name in message and f'the {role} cannot be read' in message and reason in message and '\n' not in message
-    with pytest.raises(UserError, match='No such file'):
+    with pytest.raises(UserError, match='is gone'):
         read(str(tmp_path / 'missing.png'))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from spade_jax.batch import Batch
 from spade_jax.config import Config
-from spade_jax.data.input_pipeline import (example_index, label_dtype, read_for_training, steps_in_epochs, training_batches,
+from spade_jax.data.input_pipeline import (Skipped, example_index, label_dtype, read_for_training, steps_in_epochs, training_batches,
                                            validation_examples)
 from spade_jax.data.paired_transforms import Example
 from spade_jax.errors import UserError
@@ -99,6 +99,17 @@ def test_positions_beyond_32_bits():
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(first_step):
     whole = _take(NumberedSource(10), _config(), 9)
     _assert_same(_take(NumberedSource(10), _config(), 9 - first_step, first_step=first_step), whole[first_step:])
+
+
+def test_twenty_resumes_at_random_steps_give_the_same_stream():
+    whole = _take(NumberedSource(10), _config(condition='labels+edges'), 40)
+    random = np.random.default_rng(0)
+    stops = sorted(random.choice(np.arange(1, 40), 20, replace=False).tolist())
+    resumed = []
+    for first, last in itertools.pairwise([0, *stops, 40]):
+        workers = int(random.integers(1, 6))
+        resumed += _take(NumberedSource(10), _config(condition='labels+edges', data_workers=workers), last - first, first_step=first)
+    _assert_same(resumed, whole)
 
 
 def test_resuming_reads_nothing_of_what_is_skipped():
@@ -191,6 +202,41 @@ def test_an_error_comes_out_as_it_was_raised_and_not_before_its_batch():
     with pytest.raises(UserError) as error:
         next(batches)
     assert str(error.value) == f'picture {broken}: the photograph cannot be read'
+
+
+def test_bad_examples_give_way_to_the_next_of_their_epoch_and_are_counted():
+    sound, skipped = _take(NumberedSource(10), _config(), 10), Skipped()
+    batches = _take(NumberedSource(10, broken=(3, 7)), _config(on_bad_example='skip'), 10, skipped=skipped)
+    before, after = _numbers(sound).reshape(4, 10), _numbers(batches).reshape(4, 10)
+    for epoch_before, epoch_after in zip(before, after):
+        for place in range(10):
+            candidates = [number for number in np.roll(epoch_before, -place) if number not in (3, 7)]
+            assert epoch_after[place] == candidates[0]
+    assert skipped.count >= 8 and set(skipped.reasons) == {'picture 3', 'picture 7'}
+    _assert_same(_take(NumberedSource(10, broken=(3, 7)), _config(on_bad_example='skip'), 3, first_step=7), batches[7:])
+
+
+def test_nothing_but_bad_examples_is_an_error():
+    with pytest.raises(UserError, match='no usable example after 3 that were skipped, the last because: picture .: the photograph cannot be read'):
+        _take(NumberedSource(3, broken=(0, 1, 2)), _config(on_bad_example='skip'), 1)
+
+
+def test_bad_validation_examples_are_skipped_too():
+    source = NumberedSource(4, broken=(2,))
+    assert validation_examples(source, _config(on_bad_example='skip'), 4).image[:, 0, 0, 0].tolist() == [0, 1, 3, 3]
+    with pytest.raises(UserError):
+        validation_examples(source, _config(), 4)
+
+
+def test_condition_pictures_travel_in_the_place_of_label_maps():
+    class Drawings(NumberedSource):
+        def read(self, index):
+            example = super().read(index)
+            return example._replace(label=255 - example.image)
+
+    batch, = _take(Drawings(10), _config(condition='rgb'), 1)
+    assert batch.label.shape == (4, 32, 32, 3) and batch.label.dtype == np.uint8 and batch.instance is None
+    np.testing.assert_array_equal(batch.label, 255 - batch.image)
 
 
 def test_an_id_out_of_range_names_its_picture():

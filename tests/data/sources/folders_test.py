@@ -243,7 +243,7 @@ def test_an_example_decodes_each_of_its_maps_once(tmp_path, monkeypatch):
     source = open_source(Config(dataset='folders', data_dir=str(folders), num_classes=3, condition='labels+edges'), 'train')
     decoded = []
     for module in (folder_source, label_reader):
-        monkeypatch.setattr(module, 'read_ids', lambda path, *role: decoded.append(path) or read_ids(path, *role))
+        monkeypatch.setattr(module, 'read_ids', lambda path, *role, thorough: decoded.append(path) or read_ids(path, *role))
     for read in (source.read, source.read_maps):
         decoded.clear()
         assert read(0).instance is not None
