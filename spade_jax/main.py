@@ -8,13 +8,14 @@ import os
 from absl import app, flags
 
 from spade_jax import config_flags
+from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
 MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data'],
-                         'train: train in --workdir, or resume there. sample: draw the label maps of --label_dir. validate_data: report everything that is '
+                         'train: train in --workdir, or resume there. sample: draw label maps. validate_data: report everything that is '
                          'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
-LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps.')
+LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps. Default: the validation set of the run.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
 OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go; default: <workdir>/pictures. validate_data: where the report goes; default: '
                                  'data_report.')
@@ -43,20 +44,27 @@ def train() -> None:
 def sample() -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
     workdir = given_workdir()
-    if LABEL_DIR.value is None:
-        raise UserError('--label_dir is missing: the directory of the label maps to draw')
     from spade_jax import sampling
-    from spade_jax.data.label_reader import LabelReader
     generator = sampling.load(workdir)
     config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
     output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
     make_directory('output_dir', output_dir)
     given = config_flags.given_fields(flags.FLAGS)
-    pictures = sampling.sample_directory(
-        generator, os.path.expanduser(LABEL_DIR.value), output_dir, instance_dir=os.path.expanduser(INSTANCE_DIR.value), seed=given.get('seed', 0),
-        num_samples=NUM_SAMPLES.value, batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value,
-        reader=LabelReader(dataclasses.replace(generator.config, **{name: given[name] for name in ('palette', 'label_remap') if name in given})))
+    pictures = sampling.draw(generator, label_maps(dataclasses.replace(generator.config, **given)), output_dir, seed=given.get('seed', 0),
+                             num_samples=NUM_SAMPLES.value, batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
     print(f'{len(pictures)} pictures: {output_dir}')
+
+
+def label_maps(config: Config):
+    """The `LabelMaps` that sampling draws: those of --label_dir, else of the validation set."""
+    from spade_jax.data.label_maps import LabelFolder, LabelsOfSource
+    if LABEL_DIR.value is not None:
+        return LabelFolder(config, os.path.expanduser(LABEL_DIR.value), os.path.expanduser(INSTANCE_DIR.value))
+    from spade_jax.data.sources.opening import open_source
+    source = open_source(config, 'validation')
+    if source is None:
+        raise UserError('--label_dir is missing, and the run has no validation set', 'give the directory of the label maps to draw')
+    return LabelsOfSource(source, config)
 
 
 def validate_data() -> None:

@@ -16,10 +16,9 @@ import numpy as np
 
 from spade_jax.batch import Batch
 from spade_jax.config import UPSAMPLINGS, Config, nearest_multiples
-from spade_jax.data.image_files import ID_EXTENSIONS, read_ids
-from spade_jax.data.label_reader import LabelReader, check_label_ids
+from spade_jax.data.label_maps import LabelMaps
+from spade_jax.data.label_reader import check_label_ids
 from spade_jax.data.paired_transforms import resize_ids, resize_image
-from spade_jax.data.sources.pairing import files_below
 from spade_jax.errors import UserError
 from spade_jax.image_grid import write_png
 from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
@@ -144,56 +143,40 @@ def load(workdir: str, step: int | None = None) -> TrainedGenerator:
     return TrainedGenerator(config, variables['generator'], variables['encoder'])
 
 
-def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: str, *, instance_dir: str = '', seed: int = 0, num_samples: int = 1,
-                     batch_size: int = 8, size: str = 'training', reader: LabelReader | None = None) -> list[str]:
-    """Draws every label map of a directory, and keeps the names.
+def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, *, seed: int = 0, num_samples: int = 1, batch_size: int = 8,
+         size: str = 'training') -> list[str]:
+    """Draws label maps to files, and keeps their names.
 
     Args:
-      label_dir: label maps (or condition pictures), searched recursively.
       output_dir: gets `<name>.png`, or `<name>_<i>.png` for each of several samples.
-      instance_dir: instance maps of the same names, for models with instance edges.
       seed: of the random styles.
       num_samples: pictures of each map; more than one needs a model with style encoder.
       batch_size: maps that are drawn at a time.
       size: 'training': maps are scaled to the training size, nearest; 'native': drawn at their own.
-      reader: of the label maps; default: reads them as training did.
 
     Returns:
       The paths of the pictures.
     """
     config = generator.config
-    reader = reader or LabelReader(config)
-    names = label_files(label_dir, config.label_suffix, reader.extensions)
     if num_samples > 1 and not config.style_encoder:
-        raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only; use --num_samples=1')
-    if config.instance_edges and not instance_dir:
-        raise UserError('this model was trained with instance edges: give --instance_dir')
-    if instance_dir and not config.instance_edges:
-        raise UserError(f'instance_dir={instance_dir}, but this model was trained without instance edges; leave the flag out')
+        raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only', 'use --num_samples=1')
+    outputs = output_files(maps, output_dir, num_samples)
 
-    outputs = output_files(names, label_dir, output_dir, num_samples)
-
-    def read(name):
-        path = os.path.join(label_dir, name)
-        maps = [reader.read(path)]
-        check_label_ids(maps[0], config, path)
-        if instance_dir:
-            instance_path = os.path.join(instance_dir, instance_name(name, config))
-            maps.append(read_ids(instance_path, 'instance map').astype(np.int32))
-            if maps[1].shape != maps[0].shape:
-                raise UserError(f'{instance_path} is of another size than {path}: {maps[1].shape} against {maps[0].shape} (height, width)')
+    def read(index):
+        label, instance = maps.read(index)[1:]
         if size == 'training':
             training_size = config.image_width, config.image_height
-            maps = [resize_image(pixels, training_size) if pixels.ndim == 3 else resize_ids(pixels, training_size) for pixels in maps]
+            label = resize_image(label, training_size) if label.ndim == 3 else resize_ids(label, training_size)
+            instance = None if instance is None else resize_ids(instance, training_size)
         try:
-            check_size(config, *maps[0].shape[:2])
+            check_size(config, *label.shape[:2])
         except UserError as error:
-            raise error.at(path) from None
-        return maps
+            raise error.at(maps.locations[index]) from None
+        return [label] if instance is None else [label, instance]
 
     written = []
-    for first, group in _batches_of_one_size((read(name) for name in names), batch_size):
-        labels, *instances = (np.stack(maps) for maps in zip(*group))
+    for first, group in _batches_of_one_size(map(read, range(len(maps.names))), batch_size):
+        labels, *instances = (np.stack(parts) for parts in zip(*group))
         for sample in range(num_samples):
             styles = None
             if config.style_encoder:
@@ -207,35 +190,18 @@ def sample_directory(generator: TrainedGenerator, label_dir: str, output_dir: st
     return written
 
 
-def output_files(names: list[str], label_dir: str, output_dir: str, num_samples: int) -> list[list[str]]:
+def output_files(maps: LabelMaps, output_dir: str, num_samples: int) -> list[list[str]]:
     """Paths of the pictures of each label map. Raises UserError where one would replace a label map or another picture."""
     suffixes = [f'_{sample}' for sample in range(num_samples)] if num_samples > 1 else ['']
-    outputs = [[os.path.join(output_dir, os.path.splitext(name)[0] + suffix + '.png') for suffix in suffixes] for name in names]
-    taken = {os.path.realpath(os.path.join(label_dir, name)): name for name in names}
-    for name, paths in zip(names, outputs):
+    outputs = [[os.path.join(output_dir, name + suffix + '.png') for suffix in suffixes] for name in maps.names]
+    taken = {os.path.realpath(path): path for path in maps.paths}
+    for location, paths in zip(maps.locations, outputs):
         for path in map(os.path.realpath, paths):
             if path in taken:
-                raise UserError(f'the picture of {name} would be written over {"the label map" if taken[path] == name else taken[path]} ({path}); '
+                raise UserError(f'the picture of {location} would be written over {"the label map" if taken[path] == location else taken[path]} ({path})',
                                 'choose another --output_dir, or give the label maps different names')
-            taken[path] = f'that of {name}'
+            taken[path] = f'that of {location}'
     return outputs
-
-
-def instance_name(name: str, config: Config) -> str:
-    """Relative path of the instance map that belongs to a label map: the same, but for the suffixes of the configuration."""
-    stem, extension = os.path.splitext(name)
-    return stem.removesuffix(config.label_suffix) + config.instance_suffix + extension if stem.endswith(config.label_suffix) else name
-
-
-def label_files(directory: str, suffix: str = '', extensions: frozenset[str] = ID_EXTENSIONS) -> list[str]:
-    """The label maps below a directory, by their relative paths, in order: those whose stems end in `suffix`, or if none does, all."""
-    if not os.path.isdir(directory):
-        raise UserError(f'label_dir={directory}: no such directory')
-    names = sorted(os.path.relpath(path, directory) for path in files_below(directory) if os.path.splitext(path)[1].lower() in extensions)
-    names = [name for name in names if os.path.splitext(name)[0].endswith(suffix)] or names
-    if not names:
-        raise UserError(f'label_dir={directory} holds no label map ({", ".join(sorted(extensions))})')
-    return names
 
 
 def _batches_of_one_size(items: Iterator[list[np.ndarray]], batch_size: int) -> Iterator[tuple[int, list[list[np.ndarray]]]]:

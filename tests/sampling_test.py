@@ -1,11 +1,15 @@
+import os
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from spade_jax.config import Config
+from spade_jax.data.label_maps import instance_name, label_files
 from spade_jax.errors import UserError
 from spade_jax.models import build_networks, to_signed, to_uint8
-from spade_jax.sampling import TrainedGenerator, check_size, instance_name, label_files, output_files
+from spade_jax.sampling import TrainedGenerator, check_size, output_files
 from spade_jax.training.train_state import init_train_state
 from tests import parity
 
@@ -101,9 +105,14 @@ def test_names_with_suffixes(tmp_path):
     assert instance_name('a.png', Config()) == 'a.png'
 
 
+def maps_of(directory, *files):
+    return types.SimpleNamespace(names=[os.path.splitext(file)[0] for file in files], paths=[f'{directory}/{file}' for file in files],
+                                 locations=[f'{directory}/{file}' for file in files])
+
+
 def test_pictures_replace_nothing():
-    assert output_files(['a.png'], 'labels', 'pictures', 2) == [['pictures/a_0.png', 'pictures/a_1.png']]
+    assert output_files(maps_of('labels', 'a.png'), 'pictures', 2) == [['pictures/a_0.png', 'pictures/a_1.png']]
     with pytest.raises(UserError, match='written over the label map'):
-        output_files(['a.png'], 'labels', 'labels', 1)
-    with pytest.raises(UserError, match='a.png would be written over that of a.bmp'):
-        output_files(['a.bmp', 'a.png'], 'labels', 'pictures', 1)
+        output_files(maps_of('labels', 'a.png'), 'labels', 1)
+    with pytest.raises(UserError, match='a.png would be written over that of labels/a.bmp'):
+        output_files(maps_of('labels', 'a.bmp', 'a.png'), 'pictures', 1)

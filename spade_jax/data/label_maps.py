@@ -1,0 +1,101 @@
+"""The label maps that a trained generator is to draw: files of a directory, or the examples of a data set."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol, Sequence
+
+import numpy as np
+
+from spade_jax.config import Config
+from spade_jax.data.image_files import ID_EXTENSIONS, read_ids
+from spade_jax.data.label_reader import LabelReader, check_label_ids
+from spade_jax.data.paired_transforms import Example
+from spade_jax.data.sources.pairing import files_below
+from spade_jax.data.sources.source import Source
+from spade_jax.errors import UserError
+
+
+class LabelMaps(Protocol):
+    """Label maps by number.
+
+    names: relative path of each, without extension; pictures are called so.
+    locations: what messages call each.
+    paths: the file of each, which no picture may replace; empty where there are none.
+    """
+
+    names: Sequence[str]
+    locations: Sequence[str]
+    paths: Sequence[str]
+
+    def read(self, index: int) -> Example:
+        """Label map and, where the model was trained with edges, instance map, checked, at their own size. Raises UserError, with the file's name."""
+
+
+class LabelFolder:
+    """The label maps (or condition pictures) below a directory, in order of their names.
+
+    Args:
+      config: of the model.
+      label_dir: searched recursively. Of its files those count whose stems end in the label suffix of the configuration, or if none does, all.
+      instance_dir: instance maps of the same names (but for the suffixes), for models with instance edges.
+      reader: default: reads label maps as training did.
+
+    Raises:
+      UserError: when there are none, or instance maps are missing or not wanted.
+    """
+
+    def __init__(self, config: Config, label_dir: str, instance_dir: str = '', reader: LabelReader | None = None):
+        if config.instance_edges and not instance_dir:
+            raise UserError('this model was trained with instance edges', 'give --instance_dir')
+        if instance_dir and not config.instance_edges:
+            raise UserError(f'instance_dir={instance_dir}, but this model was trained without instance edges', 'leave the flag out')
+        self._config, self._reader = config, reader or LabelReader(config)
+        files = label_files(label_dir, config.label_suffix, self._reader.extensions)
+        self.paths = self.locations = [os.path.join(label_dir, file) for file in files]
+        self.names = [os.path.splitext(file)[0] for file in files]
+        self._instances = [os.path.join(instance_dir, instance_name(file, config)) for file in files] if instance_dir else []
+
+    def read(self, index: int) -> Example:
+        path = self.paths[index]
+        label = self._reader.read(path)
+        check_label_ids(label, self._config, path)
+        if not self._instances:
+            return Example(None, label)
+        instance = read_ids(self._instances[index], 'instance map').astype(np.int32)
+        if instance.shape != label.shape:
+            raise UserError(f'{self._instances[index]} is of another size than {path}: {instance.shape} against {label.shape} (height, width)',
+                            'make the two from the same picture')
+        return Example(None, label, instance)
+
+
+class LabelsOfSource:
+    """The label maps of a data set's split."""
+
+    paths: Sequence[str] = ()
+
+    def __init__(self, source: Source, config: Config):
+        self._source, self._config = source, config
+        self.names, self.locations = source.names, source.locations
+
+    def read(self, index: int) -> Example:
+        example = self._source.read_maps(index)
+        check_label_ids(example.label, self._config, self.locations[index])
+        return example
+
+
+def label_files(directory: str, suffix: str = '', extensions: frozenset[str] = ID_EXTENSIONS) -> list[str]:
+    """The label maps below a directory, by their relative paths, in order: those whose stems end in `suffix`, or if none does, all."""
+    if not os.path.isdir(directory):
+        raise UserError(f'label_dir={directory}: no such directory', 'set --label_dir')
+    names = sorted(os.path.relpath(path, directory) for path in files_below(directory) if os.path.splitext(path)[1].lower() in extensions)
+    names = [name for name in names if os.path.splitext(name)[0].endswith(suffix)] or names
+    if not names:
+        raise UserError(f'label_dir={directory} holds no label map ({", ".join(sorted(extensions))})', 'set --label_dir')
+    return names
+
+
+def instance_name(name: str, config: Config) -> str:
+    """Relative path of the instance map that belongs to a label map: the same, but for the suffixes of the configuration."""
+    stem, extension = os.path.splitext(name)
+    return stem.removesuffix(config.label_suffix) + config.instance_suffix + extension if stem.endswith(config.label_suffix) else name
