@@ -25,6 +25,17 @@ class _Photograph(NamedTuple):
     height: int
 
 
+class _Runs(NamedTuple):
+    """A region as run lengths: column by column from the top, outside and inside by turns, beginning outside.
+
+    counts: [R] uint32, with the sum width * height.
+    """
+
+    counts: np.ndarray
+    width: int
+    height: int
+
+
 class InstanceAnnotations:
     """The things that `instances_train2017.json` (or another file of its form) outlines, as instance maps. Reading is safe from several threads.
 
@@ -74,18 +85,18 @@ class InstanceAnnotations:
         height, width = label.shape
         photograph = self._photographs.get(photo_name)
         if photograph is None:
-            raise UserError(f'{self._flag}: {self._path} does not list the photograph {photo_name}', f'set --{self._flag} to the annotations of these photographs')
-        if (photograph.width, photograph.height) != (width, height):
-            raise UserError(f'{self._flag}: {self._path} lists {photo_name} with {photograph.width}x{photograph.height} pixels, but its label map has '
-                            f'{width}x{height}', 'use photographs, label maps and annotations of the same size')
+            raise UserError(f'{self._flag}: {self._path} does not list the photograph {photo_name}',
+                            f'set --{self._flag} to the annotations of these photographs')
+        self._require_size(photograph, photo_name, width, height)
         first, last = np.searchsorted(self._ordered_image_ids, [photograph.image_id, photograph.image_id + 1])
         canvas = Image.fromarray(label.astype(np.int32))
         first_id = max(FIRST_INSTANCE_ID, int(label.max()) + 1)
         for instance_id, annotation in enumerate(self._order[first:last], start=first_id):
             if annotation in self._runs:
-                canvas.paste(instance_id, mask=_mask_of_runs(self._runs[annotation], width, height))
+                self._require_size(self._runs[annotation], photo_name, width, height)
+                canvas.paste(instance_id, mask=_mask(self._runs[annotation]))
             for polygon in self._polygons(annotation):
-                ImageDraw.Draw(canvas).polygon(polygon.tolist(), fill=instance_id)  # with every pixel that the outline touches
+                ImageDraw.Draw(canvas).polygon(polygon.tolist(), fill=instance_id)  # with the pixels on the outline
         return np.asarray(canvas)
 
     def _polygons(self, annotation: int) -> list[np.ndarray]:
@@ -93,6 +104,11 @@ class InstanceAnnotations:
         first, last = self._first_polygons[annotation:annotation + 2]
         ends = self._polygon_ends[first:last + 1]
         return [self._coordinates[start:end] for start, end in zip(ends[:-1], ends[1:])]
+
+    def _require_size(self, outlined: _Photograph | _Runs, photo_name: str, width: int, height: int) -> None:
+        if (outlined.width, outlined.height) != (width, height):
+            raise UserError(f'{self._flag}: {self._path} has outlines of {photo_name} at {outlined.width}x{outlined.height} pixels, but its label map has '
+                            f'{width}x{height}', 'use photographs, label maps and annotations of the same size')
 
     def _parsed(self, collected: _Collector) -> Any:
         try:
@@ -115,7 +131,7 @@ class _Collector:
       image_ids: of the annotations, in the order of the file.
       coordinates, polygon_ends, first_polygons: annotation a has the polygons first_polygons[a] to first_polygons[a + 1] - 1, and polygon p the coordinates
         polygon_ends[p] to polygon_ends[p + 1] - 1.
-      runs: run lengths by number of the annotation, for those that have them instead of polygons.
+      runs: by number of the annotation, for those that have them instead of polygons.
     """
 
     def __init__(self, path: str):
@@ -124,7 +140,7 @@ class _Collector:
         self.coordinates = array.array('f')
         self.polygon_ends = array.array('q', [0])
         self.first_polygons = array.array('q', [0])
-        self.runs: dict[int, np.ndarray] = {}
+        self.runs: dict[int, _Runs] = {}
         self._path = path
 
     def __call__(self, item: dict[str, Any]) -> Any:
@@ -152,10 +168,10 @@ class _Collector:
         if isinstance(segmentation, dict):
             height, width = segmentation['size']
             counts = segmentation['counts']
-            runs = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int64)
-            if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+            lengths = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int64)
+            if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != height * width:
                 raise ValueError(f'its run lengths do not add up to {width}x{height} pixels')
-            self.runs[number] = runs.astype(np.uint32)
+            self.runs[number] = _Runs(lengths.astype(np.uint32), width, height)
         else:
             for polygon in segmentation:
                 if len(polygon) < _SMALLEST_POLYGON or len(polygon) % 2:
@@ -166,17 +182,10 @@ class _Collector:
         self.image_ids.append(item['image_id'])
 
 
-def _mask_of_runs(runs: np.ndarray, width: int, height: int) -> Image.Image:
-    """The pixels that run lengths cover: column by column from the top, outside and inside by turns, beginning outside.
-
-    Raises:
-      UserError: when they cover another number of pixels.
-    """
-    if runs.sum() != width * height:
-        raise UserError(f'the annotations have run lengths for {runs.sum()} pixels, but the label map has {width}x{height}',
-                        'use photographs, label maps and annotations of the same size')
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return Image.fromarray(np.ascontiguousarray(inside.reshape(width, height).T).astype(np.uint8) * 255)
+def _mask(runs: _Runs) -> Image.Image:
+    """White where the region is."""
+    inside = np.repeat(np.arange(len(runs.counts)) % 2 == 1, runs.counts)
+    return Image.fromarray(np.ascontiguousarray(inside.reshape(runs.width, runs.height).T).astype(np.uint8) * 255)
 
 
 def _decompressed(text: str) -> Sequence[int]:

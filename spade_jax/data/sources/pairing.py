@@ -158,6 +158,16 @@ def files_below(directory: str) -> Iterator[str]:
         yield from (os.path.join(parent, name) for name in sorted(names) if not name.startswith('.'))
 
 
+def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
+    """The lines of a text file with their numbers, stripped, without empty ones. Raises UserError when it cannot be read."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{flag}: {path} cannot be read ({getattr(error, "strerror", None) or error})', remedy) from error
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
 def _paired_files(folders: Folders) -> Pairing:
     for role in folders.roles:
         if not os.path.isdir(role.directory):
@@ -187,7 +197,7 @@ def _listed_files(folders: Folders) -> Pairing:
 
     examples: dict[str, ExampleFiles] = {}
     defects = []
-    for number, name in _lines(folders.listing, folders.listing_flag):
+    for number, name in numbered_lines(folders.listing, folders.listing_flag, f'set --data_dir or --{folders.listing_flag}'):
         line = f'{folders.listing}, line {number}'
         if name in examples:
             defects.append(Defect('lines are listed twice', name, f'{line}: {name} is listed twice', 'remove one of the lines'))
@@ -203,16 +213,6 @@ def _listed_files(folders: Folders) -> Pairing:
     if not examples and not defects:
         raise UserError(f'{folders.listing_flag}: {folders.listing} lists no examples', 'write one "stem" or "split/stem" a line')
     return Pairing(list(examples.values()), defects + duplicates, [])
-
-
-def _lines(path: str, flag: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a text file, without empty ones."""
-    try:
-        with open(path, encoding='utf-8') as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{flag}: {path} cannot be read ({getattr(error, "strerror", None) or error})', f'set --data_dir or --{flag}') from error
-    return ((number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[Defect]]:

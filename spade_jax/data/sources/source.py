@@ -25,7 +25,7 @@ class Source(Protocol):
         ...
 
     def read(self, index: int) -> Example:
-        """The example; its maps have the size of its photograph. Raises UserError, with the file's name, where that cannot be had."""
+        """The example; its maps have the size of its photograph, or at least its shape. Raises UserError, with the file's name, where that cannot be had."""
 
     def read_maps(self, index: int) -> Example:
         """The example without its photograph, whose pixels are not decoded; only its size is compared. Raises UserError as `read` does."""
