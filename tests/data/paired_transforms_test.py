@@ -1,15 +1,17 @@
 """The eight ways to the training size: by hand, against the published implementation bit for bit, and in alignment."""
 
+import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from spade_jax.config import CROPPING_MODES, PREPROCESS_MODES, Config
-from spade_jax.data.paired_transforms import Example, Geometry, crop_room, resize_ids, scaled_size, transform
+from spade_jax.data.paired_transforms import Example, Geometry, crop_room, resize_ids, resize_image, scale, scaled_size, transform
 from spade_jax.errors import UserError
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
@@ -140,6 +142,97 @@ def test_photograph_label_and_instance_stay_aligned(mode, flip):
 
 def _share_aligned(image, label):
     return (np.abs(image[..., 0].astype(int) - 8 * label.astype(int)) <= 1).mean()
+
+
+def _random_geometry(rng, mode, width, height, reference_faults=False):
+    """A geometry of this mode that fits a picture of width x height, and a crop position that it allows."""
+    if mode == 'resize_and_crop':
+        result = [int(side) for side in rng.integers(1, 100, 2)]
+        geometry = Geometry(mode, int(result[0] + rng.integers(0, 40)), *result, reference_faults)
+    else:
+        geometry = Geometry(mode, int(rng.integers(8, 150)), *(int(side) for side in rng.integers(1, 100, 2)), reference_faults)
+        scaled = scaled_size(geometry, width, height)
+        result = [int(rng.integers(1, side + 1)) for side in scaled] if geometry.crops else scaled
+        geometry = dataclasses.replace(geometry, width=result[0], height=result[1])
+    return geometry, tuple(int(rng.integers(0, side + 1)) for side in crop_room(geometry, width, height))
+
+
+@pytest.mark.parametrize('mode', PREPROCESS_MODES)
+def test_whatever_the_sizes_the_maps_stay_aligned_and_the_image_is_pillows(mode):
+    """Every id tells the pixel from which it comes."""
+    rng = np.random.default_rng(PREPROCESS_MODES.index(mode))
+    for case in range(40):
+        width, height = (int(side) for side in rng.integers(20, 300, 2))
+        geometry, position = _random_geometry(rng, mode, width, height)
+        size, flip = scaled_size(geometry, width, height), bool(rng.integers(2))
+        y, x = np.indices((height, width))
+        pixel = y * width + x
+        label = [pixel.astype(np.int32), (pixel % 65536).astype(np.uint16), (pixel % 256).astype(np.uint8)][case % 3]
+        example = Example(rng.integers(0, 256, (height, width, 3), np.uint8), label, (pixel + 70000).astype(np.int32))
+        result = transform(example, geometry, position, flip)
+
+        source = result.instance - 70000
+        assert source.min() >= 0 and source.max() < pixel.size  # No id that was not in the file.
+        np.testing.assert_array_equal(result.label, label.ravel()[source])
+        rows, columns = source // width, source % width
+        assert (rows == rows[:, :1]).all() and (columns == columns[:1]).all()  # Rows stay rows, columns stay columns,
+        assert (np.diff(rows[:, 0]) >= 0).all()  # and in their order.
+        assert ((-1 if flip else 1) * np.diff(columns[0]) >= 0).all()
+
+        left, top = position
+        window = np.asarray(Image.fromarray(example.image).resize(size, Image.Resampling.BICUBIC))[top:, left:][:geometry.height, :geometry.width]
+        np.testing.assert_array_equal(result.image, window[:, ::-1] if flip else window, err_msg=f'{geometry} {width}x{height} {position} {flip}')
+        assert all(part.flags.c_contiguous for part in result)
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('mode', PREPROCESS_MODES)
+def test_a_condition_in_colour_is_transformed_like_the_photograph(mode, flip):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (96, 128, 3), np.uint8)
+    geometry, position = _random_geometry(rng, mode, 128, 96)
+    result = transform(Example(picture, picture), geometry, position, flip)
+    assert result.label.shape == (geometry.height, geometry.width, 3)
+    np.testing.assert_array_equal(result.label, result.image)
+
+
+def test_a_photograph_of_another_size_follows_the_label_map():
+    rng = np.random.default_rng(0)
+    image, label = rng.integers(0, 256, (96, 96, 3), np.uint8), rng.integers(0, 19, (48, 48), np.uint8)
+    for mode, load_size in (('crop', 1), ('resize_and_crop', 60), ('scale_width_and_crop', 40)):
+        geometry = Geometry(mode, load_size, 32, 24)
+        size = scaled_size(geometry, 48, 48)
+        result = transform(Example(image, label), geometry, (5, 3))
+        np.testing.assert_array_equal(result.image, resize_image(image, size)[3:27, 5:37])
+        np.testing.assert_array_equal(result.label, resize_ids(label, size)[3:27, 5:37])
+
+
+@pytest.mark.parametrize('reference_faults', [False, True])
+@pytest.mark.parametrize('mode', PREPROCESS_MODES)
+def test_pictures_may_be_scaled_beforehand(mode, reference_faults):
+    rng = np.random.default_rng(PREPROCESS_MODES.index(mode))
+    for _ in range(10):
+        width, height = (int(side) for side in rng.integers(20, 200, 2))
+        geometry, position = _random_geometry(rng, mode, width, height, reference_faults)
+        if reference_faults:  # A crop that reaches beyond the picture.
+            geometry = dataclasses.replace(geometry, width=geometry.width + 9)
+            position = (0, position[1])
+        example = Example(rng.integers(0, 256, (2 * height, 2 * width, 3), np.uint8), rng.integers(0, 9, (height, width), np.uint8),
+                          rng.integers(0, 60000, (height, width), np.uint16))
+        scaled = scale(example, geometry)
+        assert {part.shape[1::-1] for part in scaled} == {scaled_size(geometry, width, height)}
+        prepared = geometry.already_scaled()
+        assert crop_room(prepared, *scaled.label.shape[::-1]) == crop_room(geometry, width, height)
+        for flip in (False, True):
+            for direct, by_way in zip(transform(example, geometry, position, flip), transform(scaled, prepared, position, flip)):
+                assert direct.dtype == by_way.dtype and by_way.shape[:2] == (geometry.height, geometry.width)
+                np.testing.assert_array_equal(direct, by_way)
+
+
+def test_a_prepared_picture_that_does_not_fit_is_refused():
+    geometry = Geometry('resize_and_crop', 72, 64, 64).already_scaled()
+    with pytest.raises(UserError, match='a prepared picture of 60x72 does not fit preprocess_mode=resize_and_crop with a result of 64x64; prepare'):
+        transform(Example(None, np.zeros((72, 60), np.uint8)), geometry)
 
 
 def test_flipping_twice_changes_nothing():
