@@ -72,8 +72,8 @@ def validate_data() -> None:
     config = config_flags.config_from_flags(flags.FLAGS)
     output_dir = os.path.expanduser(OUTPUT_DIR.value or 'data_report')
     make_directory('output_dir', output_dir)
-    from spade_jax.data import validation
-    validation.validate(config, output_dir)
+    from spade_jax.data.validation.report import validate
+    validate(config, output_dir)
 
 
 def prepare_data() -> None:

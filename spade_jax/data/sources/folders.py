@@ -11,7 +11,7 @@ from spade_jax.data.image_files import photo_size, read_ids, read_photo
 from spade_jax.data.label_reader import LabelReader
 from spade_jax.data.paired_transforms import Example
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
-from spade_jax.data.sources.pairing import ExampleFiles, Folders, Pairing, pair_files, raise_defects
+from spade_jax.data.sources.pairing import Folders, Pairing, pair_files, raise_defects
 from spade_jax.errors import UserError
 
 
