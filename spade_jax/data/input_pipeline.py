@@ -21,7 +21,7 @@ import numpy as np
 
 from spade_jax.batch import Batch
 from spade_jax.config import Config
-from spade_jax.data.label_reader import check_label_ids
+from spade_jax.data.label_reader import check_label_ids, label_dtype
 from spade_jax.data.paired_transforms import Example, Geometry, crop_room, transform
 from spade_jax.data.sources.source import Source
 from spade_jax.data.tensorflow_host import import_tensorflow
@@ -131,11 +131,6 @@ def read_centre_crop(source: Source, config: Config, index: int) -> Example:
     return _read(source, config, index, lambda room: (room[0] // 2, room[1] // 2), flip=False)
 
 
-def label_dtype(config: Config) -> np.dtype:
-    """The smallest type that holds the ids of the configuration and 255."""
-    return np.dtype(np.uint8 if config.label_channels <= 256 else np.uint16)
-
-
 def _first_usable(indices: Iterator[int], read: Callable[[int], Example], source: Source, config: Config, skipped: Skipped) -> Example:
     """Reads the first example that can be used; only the very first where none may be skipped."""
     for index in itertools.islice(indices, _MOST_SKIPPED):
@@ -153,10 +148,9 @@ def _first_usable(indices: Iterator[int], read: Callable[[int], Example], source
 def _read(source: Source, config: Config, index: int, crop_position: Callable[[tuple[int, int]], tuple[int, int]], flip: bool) -> Example:
     """Example `index` at the training size; `crop_position` makes a position of the room for the crop, which depends on the size of the picture."""
     example = source.read(index)
-    check_label_ids(example.label, config, source.locations[index])
-    geometry = Geometry.from_config(config)
-    if source.already_scaled:
-        geometry = geometry.already_scaled()
+    geometry = _geometry(config, source.already_scaled)
+    if not source.already_scaled:  # else they were checked when that was done
+        check_label_ids(example.label, config, source.locations[index])
     height, width = example.label.shape[:2]
     try:
         room = crop_room(geometry, width, height)
@@ -164,6 +158,12 @@ def _read(source: Source, config: Config, index: int, crop_position: Callable[[t
     except UserError as error:
         raise error.at(source.locations[index]) from None
     return result._replace(label=result.label.astype(label_dtype(config), copy=False), instance=result.instance if config.instance_edges else None)
+
+
+@functools.lru_cache(maxsize=4)
+def _geometry(config: Config, already_scaled: bool) -> Geometry:
+    geometry = Geometry.from_config(config)
+    return geometry.already_scaled() if already_scaled else geometry
 
 
 def _training_batches(source: Source, config: Config, first_step: int, process_index: int, local_batch_size: int, skipped: Skipped) -> Iterator[Batch]:

@@ -72,6 +72,11 @@ class LabelReader:
         return ids
 
 
+def label_dtype(config: Config) -> np.dtype:
+    """The smallest type that holds the ids of the configuration and 255."""
+    return np.dtype(np.uint8 if config.label_channels <= 256 else np.uint16)
+
+
 def check_label_ids(label: np.ndarray, config: Config, name: str) -> None:
     """Raises UserError, with value, first pixel and remedy, when `label` [H, W] holds an id that the configuration does not know.
 

@@ -11,8 +11,9 @@ import pytest
 
 from spade_jax.batch import Batch
 from spade_jax.config import Config
-from spade_jax.data.input_pipeline import (Skipped, example_index, label_dtype, read_for_training, steps_in_epochs, training_batches,
+from spade_jax.data.input_pipeline import (Skipped, example_index, read_for_training, steps_in_epochs, training_batches,
                                            validation_examples)
+from spade_jax.data.label_reader import label_dtype
 from spade_jax.data.paired_transforms import Example
 from spade_jax.errors import UserError
 

@@ -10,7 +10,8 @@ import pytest
 
 from spade_jax import config_flags
 from spade_jax import main as program  # noqa: F401  (defines the flags)
-from spade_jax.data.input_pipeline import label_dtype, training_batches
+from spade_jax.data.input_pipeline import training_batches
+from spade_jax.data.label_reader import label_dtype
 from spade_jax.data.sources.opening import check_source, open_source
 from tests.data.miniatures import MINIATURES
 
