@@ -157,7 +157,9 @@ def _read(source: Source, config: Config, index: int, crop_position: Callable[[t
         result = transform(example, geometry, crop_position(room), flip)
     except UserError as error:
         raise error.at(source.locations[index]) from None
-    return result._replace(label=result.label.astype(label_dtype(config), copy=False), instance=result.instance if config.instance_edges else None)
+    # Widened only now: before the crop there were several times as many pixels.
+    return result._replace(label=result.label.astype(label_dtype(config), copy=False),
+                           instance=result.instance.astype(np.int32, copy=False) if config.instance_edges else None)
 
 
 @functools.lru_cache(maxsize=4)

@@ -29,7 +29,7 @@ class LabelMaps(Protocol):
     paths: Sequence[str]
 
     def read(self, index: int) -> Example:
-        """Label map and, where the model was trained with edges, instance map, checked, at their own size. Raises UserError, with the file's name."""
+        """Label map and, where the model was trained with edges, instance map (int32), checked, at their own size. Raises UserError, with the file's name."""
 
 
 class LabelFolder:
@@ -62,7 +62,7 @@ class LabelFolder:
         check_label_ids(label, self._config, path)
         if not self._instances:
             return Example(None, label)
-        instance = read_ids(self._instances[index], 'instance map').astype(np.int32)
+        instance = read_ids(self._instances[index], 'instance map').astype(np.int32, copy=False)
         if instance.shape != label.shape:
             raise UserError(f'{self._instances[index]} is of another size than {path}: {instance.shape} against {label.shape} (height, width)',
                             'make the two from the same picture')
@@ -81,7 +81,7 @@ class LabelsOfSource:
     def read(self, index: int) -> Example:
         example = self._source.read_maps(index)
         check_label_ids(example.label, self._config, self.locations[index])
-        return example
+        return example if example.instance is None else example._replace(instance=example.instance.astype(np.int32, copy=False))
 
 
 def label_files(directory: str, suffix: str = '', extensions: frozenset[str] = ID_EXTENSIONS) -> list[str]:

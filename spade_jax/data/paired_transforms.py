@@ -24,7 +24,7 @@ class Example(NamedTuple):
     image: [H', W', 3] uint8, red green blue; None where only the label map is known. It shows the same as the label map, and mostly at the same size;
       both are scaled to the size that follows from the label map's.
     label: [H, W] uint8, uint16 or int32 class ids; or [H, W, 3] uint8, a condition in colour, which is scaled like a photograph.
-    instance: [H, W] int32 instance ids; None where the run does not use them.
+    instance: [H, W] uint8, uint16 or int32 instance ids; None where the run does not use them.
     """
 
     image: np.ndarray | None

@@ -58,7 +58,7 @@ class FolderSource:
             return Example(None, label, self._annotations.instance_map(os.path.basename(files.photo), label))
         if files.instance is None:
             return Example(None, label)
-        instance = read_ids(files.instance, 'instance map', thorough=thorough).astype(np.int32)
+        instance = read_ids(files.instance, 'instance map', thorough=thorough)
         require_same_size(files.instance, size_of(instance), files.label, size_of(label))
         return Example(None, label, instance)
 

@@ -119,7 +119,7 @@ class RecordSource:
         try:
             features = self._parse(self._records[index]).features.feature
             label = _pixels(features, 'label', self._label_dtype, compressed=not self._takes_pictures)
-            instance = _pixels(features, 'instance', self._instance_dtype, compressed=True).astype(np.int32) if self._instance_edges else None
+            instance = _pixels(features, 'instance', self._instance_dtype, compressed=True) if self._instance_edges else None
             return Example(_pixels(features, 'image', np.dtype(np.uint8), compressed=False), label, instance)
         except Exception as error:  # of many kinds: from ArrayRecord, which has checksums, the protocol buffer, zlib, NumPy
             path = self._paths[bisect.bisect_right(self._ends, index)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
-
 from spade_jax.config import Config
 from spade_jax.data.image_files import read_ids, read_photo
 from spade_jax.data.paired_transforms import Example, Geometry, crop_room, scaled_size
@@ -63,4 +61,4 @@ class ScenesSource:
         return self._maps(self._records[index])
 
     def _maps(self, record) -> Example:
-        return Example(None, read_ids(io.BytesIO(record.label)), record.instance.astype(np.int32) if self._instance_edges else None)
+        return Example(None, read_ids(io.BytesIO(record.label)), record.instance if self._instance_edges else None)

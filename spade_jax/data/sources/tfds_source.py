@@ -76,7 +76,7 @@ class TfdsSource:
         if 'instance' not in parts:
             return Example(None, label_map)
         instance = parts['instance']
-        instance_map = (instance.ids if isinstance(instance, _Tensor) else read_ids(instance, 'instance map')).astype(np.int32)
+        instance_map = instance.ids if isinstance(instance, _Tensor) else read_ids(instance, 'instance map')
         require_same_size(str(instance), size_of(instance_map), str(label), size_of(label_map))
         return Example(None, label_map, instance_map)
 

@@ -62,7 +62,7 @@ def test_pairs_by_relative_path_in_order_of_name(root):
 
 def test_instances_are_read_when_they_are_wanted(root):
     example = open_source(_config(root, condition='labels+edges'), 'train').read(0)
-    assert example.instance.dtype == np.int32 and (example.instance == 1001).all()
+    assert example.instance.dtype == np.uint16 and (example.instance == 1001).all()
 
 
 def test_no_validation_directories(root):

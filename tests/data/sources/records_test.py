@@ -146,7 +146,7 @@ def test_types_and_maps(tmp_path):
     builder.prepare(config)
     source = open_records(config, 'train')
     example = source.read(2)
-    assert [part.dtype for part in example] == [np.uint8, np.uint8, np.int32]
+    assert [part.dtype for part in example] == [np.uint8, np.uint8, np.uint16]
     assert [part.shape for part in example] == [(36, 36, 3), (36, 36), (36, 36)]
     assert_same(source.read_maps(2), example._replace(image=None))
 

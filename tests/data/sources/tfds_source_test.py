@@ -201,7 +201,7 @@ def test_flags_choose_features(many_features):
     config = _changed(many_features, tfds_image_feature='right', tfds_label_feature='maps/classes', tfds_instance_feature='objects', condition='labels+edges')
     example = TfdsSource(config, 'train').read(0)
     assert (example.image == 2).all() and (example.label == 7).all()
-    assert (example.instance == 60001).all() and example.instance.dtype == np.int32
+    assert (example.instance == 60001).all() and example.instance.dtype == np.uint16
     assert TfdsSource(_changed(config, condition='labels'), 'train').read(0).instance is None
 
 
