@@ -2,8 +2,9 @@
 
     python experiments/benchmark_input_pipeline.py
 
-Four ways, in turns, so that whatever else the machine does meets all of them:
-  bare decoding      the files to arrays, by Pillow in as many threads as there are cores, and nothing more
+Five ways, in turns, so that whatever else the machine does meets all of them:
+  Pillow decoding    the files to arrays, by Pillow in as many threads as there are cores, and nothing more
+  bare decoding      the same with the decoders of the input pipeline
   folders            the input pipeline of training, straight from the files
   records            the same from what --mode=prepare_data wrote
   PyTorch-style      a torch DataLoader (worker processes) that decodes, scales, crops and mirrors with Pillow and makes float tensors; where PyTorch is not
@@ -32,18 +33,20 @@ from tqdm import tqdm
 
 from spade_jax.config import Config
 from spade_jax.data.builders import landscapes, records
+from spade_jax.data.image_files import read_ids, read_photo
 from spade_jax.data.input_pipeline import training_batches
 from spade_jax.data.sources.opening import open_source
 from spade_jax.errors import one_line_errors
 
 EXAMPLES = flags.DEFINE_integer('examples', 96, 'Pictures that are made.', lower_bound=8)
-ROUNDS = flags.DEFINE_integer('rounds', 7, 'Turns of each contender.', lower_bound=1)
-SECONDS = flags.DEFINE_float('seconds', 4, 'Length of a turn.', lower_bound=0.1)
+ROUNDS = flags.DEFINE_integer('rounds', 25, 'Turns of each contender: many short ones, so that disturbances of the machine meet all alike.', lower_bound=1)
+SECONDS = flags.DEFINE_float('seconds', 1, 'Length of a turn.', lower_bound=0.1)
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Images a batch.', lower_bound=1)
 CORES = flags.DEFINE_integer('cores', len(os.sched_getaffinity(0)), 'Threads or processes of each contender.', lower_bound=1)
 JSON = flags.DEFINE_string('json', '', 'File for the figures.')
 
 WIDTH, HEIGHT, LOAD_SIZE, CROP_SIZE = 640, 480, 286, 256
+_QUEUED = 8  # batches; more than any of the contenders keeps
 _RENDERED = 12  # different landscapes; the others are mirrored and grained anew
 
 
@@ -57,7 +60,9 @@ def main(argv: list[str]) -> None:
         prepared = dataclasses.replace(config, records_dir=str(root / 'records'))
         records.prepare(prepared)
         peer, peer_name = pytorch_loader(root)
-        rates = race({'bare decoding': lambda: bare_decoding(root), 'folders': lambda: pipeline(config), 'records': lambda: pipeline(prepared), peer_name: peer})
+        rates = race({'Pillow decoding': lambda: bare_decoding(root, lambda path: np.asarray(Image.open(path))),
+                      'bare decoding': lambda: bare_decoding(root, lambda path: read_photo(path) if path.endswith('jpg') else read_ids(path, thorough=False)),
+                      'folders': lambda: pipeline(config), 'records': lambda: pipeline(prepared), peer_name: peer})
         report(rates, peer_name, config, prepared)
 
 
@@ -77,11 +82,11 @@ def make_pictures(root: pathlib.Path) -> None:
         Image.fromarray(np.ascontiguousarray(scene.instance[:, turn])).save(root / 'train_inst' / f'{number:04}.png')
 
 
-def bare_decoding(root: pathlib.Path) -> Iterator[int]:
+def bare_decoding(root: pathlib.Path, read: Callable[[str], np.ndarray]) -> Iterator[int]:
     """Decodes without end; yields the number of examples of each batch."""
     def decode(number):
         name = f'{number % EXAMPLES.value:04}'
-        return [np.asarray(Image.open(root / f'train_{role}' / f'{name}.{"jpg" if role == "img" else "png"}')) for role in ('img', 'label', 'inst')]
+        return [read(os.path.join(root, f'train_{role}', f'{name}.{"jpg" if role == "img" else "png"}')) for role in ('img', 'label', 'inst')]
 
     with concurrent.futures.ThreadPoolExecutor(CORES.value) as pool:
         first = 0
@@ -172,18 +177,19 @@ def pillow_batch(root: pathlib.Path, first: int, count: int, examples: int) -> l
 
 
 def race(contenders: dict[str, Callable[[], Iterator[int]]]) -> dict[str, list[float]]:
-    """Images a second of each contender in each round; the first batches of a turn, which fill the queues, do not count."""
+    """Images a second of each contender in each round. Its queues fill while others have their turn: so many batches do not count."""
+    running = {name: contender() for name, contender in contenders.items()}
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in tqdm(range(ROUNDS.value), desc='racing', unit='round'):
-        for name, contender in contenders.items():
-            batches = contender()
-            for _ in range(4):
+        for name, batches in running.items():
+            for _ in range(_QUEUED):
                 next(batches)
             start, count = time.perf_counter(), 0
             while time.perf_counter() - start < SECONDS.value:
                 count += next(batches)
             rates[name].append(count / (time.perf_counter() - start))
-            batches.close()
+    for batches in running.values():
+        batches.close()
     return rates
 
 
@@ -196,7 +202,7 @@ def report(rates: dict[str, list[float]], peer: str, config: Config, prepared: C
     def ratio(one, other):
         return statistics.median(a / b for a, b in zip(rates[one], rates[other]))
 
-    ratios = {f'{one} / {other}': ratio(one, other) for one, other in (('folders', 'bare decoding'), ('folders', peer), ('records', peer), ('records', 'folders'))}
+    ratios = {f'{one} / {other}': ratio(one, other) for one, other in (('folders', 'Pillow decoding'), ('folders', 'bare decoding'), ('folders', peer), ('records', peer), ('records', 'folders'))}
     for name, value in ratios.items():
         print(f'{name:46} {value:.2f}')
     batches = training_batches(open_source(config, 'train'), config, first_step=0)
@@ -206,7 +212,8 @@ def report(rates: dict[str, list[float]], peer: str, config: Config, prepared: C
     on_disk = sum(path.stat().st_size for path in pathlib.Path(prepared.records_dir).rglob('*') if path.is_file()) / EXAMPLES.value
     files = sum(path.stat().st_size for role in ('img', 'label', 'inst') for path in (pathlib.Path(config.data_dir) / f'train_{role}').iterdir()) / EXAMPLES.value
     print(f'host to device: {traffic / 1e3:.0f} kB an image; on disk: {files / 1e3:.0f} kB an image as files, {on_disk / 1e3:.0f} kB as records')
-    print(f'memory of the pipeline: {(config.data_workers + 4 * config.batch_size) * traffic / 1e6:.0f} MB of examples at most, whatever the size of the data set')
+    in_memory = traffic * config.batch_size * 4  # one that is taken, two that are ready, one in the making
+    print(f'memory of the pipeline: {in_memory / 1e6:.0f} MB of batches, whatever the size of the data set')
     if JSON.value:
         with open(JSON.value, 'w') as file:
             json.dump({'rates': rates, 'ratios': ratios, 'bytes_to_device': traffic, 'bytes_of_files': files, 'bytes_of_records': on_disk}, file, indent=1)

@@ -170,42 +170,61 @@ def _geometry(config: Config, already_scaled: bool) -> Geometry:
 
 def _training_batches(source: Source, config: Config, first_step: int, process_index: int, local_batch_size: int, skipped: Skipped) -> Iterator[Batch]:
     tf = import_tensorflow()
-    failures: dict[int, Exception] = {}  # By local number of the example: an exception that went through TensorFlow would come out unrecognisable.
-    shapes = _batch_shapes(config)
+    assembly = _Assembly(config, local_batch_size)
 
     def load(number):
         step, place = divmod(int(number), local_batch_size)
         try:
-            example = read_for_training(source, config, step * config.batch_size + process_index * local_batch_size + place, skipped)
-            return [part for part in example if part is not None]
-        except Exception as error:
-            failures[int(number)] = error
-            return [np.zeros(shape, dtype) for shape, dtype in shapes]
-
-    def load_in_graph(number):
-        parts = tf.numpy_function(load, [number], [dtype for _, dtype in shapes])
-        return [tf.ensure_shape(part, shape) for part, (shape, _) in zip(parts, shapes)]
+            assembly.put(step, place, read_for_training(source, config, step * config.batch_size + process_index * local_batch_size + place, skipped))
+        except Exception as error:  # One that went through TensorFlow would come out unrecognisable.
+            assembly.fail(step, place, error)
+        return number
 
     options = tf.data.Options()
     options.threading.private_threadpool_size = config.data_workers
+    # TensorFlow deals out the numbers of the examples to its workers; their pixels do not go through it, which would take as long as reading them.
     dataset = (tf.data.Dataset.range(first_step * local_batch_size, np.iinfo(np.int64).max)
-               .map(load_in_graph, num_parallel_calls=config.data_workers, deterministic=True)
+               .map(lambda number: tf.ensure_shape(tf.numpy_function(load, [number], tf.int64), ()), num_parallel_calls=config.data_workers, deterministic=True)
                .batch(local_batch_size, drop_remainder=True)
                .prefetch(2)
                .with_options(options))
-    for step, parts in enumerate(dataset.as_numpy_iterator(), start=first_step):
-        failed = [number for number in list(failures) if number < (step + 1) * local_batch_size]
-        if failed:
-            raise failures[min(failed)]
-        yield Batch(*parts)
+    for step, _ in enumerate(dataset, start=first_step):
+        yield assembly.take(step)
 
 
-def _batch_shapes(config: Config) -> list[tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of the parts of one example, as they are in a Batch."""
-    size = config.image_height, config.image_width
-    image = (*size, 3), np.dtype(np.uint8)
-    shapes = [image, image if config.condition == 'rgb' else (size, label_dtype(config))]
-    return shapes + [(size, np.dtype(np.int32))] if config.instance_edges else shapes
+class _Assembly:
+    """The batches that workers are putting together, by their steps."""
+
+    def __init__(self, config: Config, batch_size: int):
+        size = config.image_height, config.image_width
+        image = (batch_size, *size, 3), np.uint8
+        self._shapes = Batch(image, image if config.condition == 'rgb' else ((batch_size, *size), label_dtype(config)),
+                             ((batch_size, *size), np.int32) if config.instance_edges else None)
+        self._batches: dict[int, Batch] = {}
+        self._errors: dict[int, dict[int, Exception]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, step: int, place: int, example: Example) -> None:
+        """Copies an example to its place in the batch of a step."""
+        with self._lock:
+            if step not in self._batches:
+                self._batches[step] = Batch(*(None if shape is None else np.empty(*shape) for shape in self._shapes))
+            batch = self._batches[step]
+        for part, pixels in zip(batch, example):
+            if part is not None:
+                part[place] = pixels
+
+    def fail(self, step: int, place: int, error: Exception) -> None:
+        """Keeps what is wrong with an example until its batch is taken."""
+        with self._lock:
+            self._errors.setdefault(step, {})[place] = error
+
+    def take(self, step: int) -> Batch:
+        """The batch of a step whose examples have all been put; raises the error of the first that failed."""
+        with self._lock:
+            if errors := self._errors.get(step):
+                raise errors[min(errors)]
+            return self._batches.pop(step)
 
 
 @functools.lru_cache(maxsize=4)  # The workers may be on both sides of the end of an epoch.

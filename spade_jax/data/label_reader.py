@@ -98,7 +98,7 @@ def _label_remedy(label: np.ndarray, config: Config) -> str:
     classes = label[label != DONTCARE_ID]
     remedies = []
     if classes.size and classes.max() >= config.label_channels:
-        remedies.append(f'use --num_classes={classes.max() + 1} or more')
+        remedies.append(f'use --num_classes={int(classes.max()) + 1} or more')
     if DONTCARE_ID in label and not config.dontcare:
         remedies.append('use --dontcare if 255 stands for "unknown"')
     return ', and '.join(remedies) or 'number the classes from 0'

@@ -141,3 +141,19 @@ def test_exif_orientation_counts_only_where_the_label_map_wants_it(tmp_path):
     assert turned.shape == (16, 8, 3) and photo_size(path, (8, 16)) == (8, 16)
     assert turned[:4].min() > 200 and turned[-4:].max() < 50
     assert photo_size(path, (9, 9)) == (16, 8)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
+@pytest.mark.parametrize('options', [dict(quality=30), dict(quality=95, subsampling=0), dict(progressive=True), dict(keep_rgb=True)], ids=str)
+def test_jpeg_files_are_decoded_as_by_pillow(tmp_path, mode, options):
+    path = str(tmp_path / 'x.jpg')
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)).convert(mode).save(path, **(options if mode == 'RGB' or 'keep_rgb' not in options else {}))
+    np.testing.assert_array_equal(read_photo(path), np.asarray(Image.open(path).convert('RGB')))
+
+
+def test_a_jpeg_file_with_a_harmless_fault_is_read(tmp_path):
+    path = tmp_path / 'x.jpg'
+    Image.new('RGB', (8, 8), (200, 100, 50)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + b'\x00\x01' + content[-2:])  # bytes between the pixels and the end
+    np.testing.assert_array_equal(read_photo(str(path)), np.asarray(Image.open(path)))

@@ -127,7 +127,7 @@ def celebamask_hq(directory: pathlib.Path) -> list[str]:
         _save(directory / 'CelebA-HQ-img' / f'{face}.jpg', np.random.default_rng(face).integers(0, 256, (96, 96, 3)).astype(np.uint8))
         for number, part in enumerate(PARTS):
             if part in ('skin', 'nose', 'hair') or (face + number) % 3 == 0:
-                _save(masks / f'{face:05d}_{part}.png', _white_box(48, 2 * number, number))
+                _save(masks / f'{face:05d}_{part}.png', _white_box(48, 2 * number, number + face % 7))
     lines = [f'{face:<12}{original:<12}{original + 1:06d}.jpg' for face, original in originals.items()]
     _write(directory / MAPPING, '\n'.join(['idx         orig_idx    orig_file', *lines]) + '\n')
     _write(directory / 'CelebAMask-HQ-attribute-anno.txt', '8\n5_o_Clock_Shadow\n')
