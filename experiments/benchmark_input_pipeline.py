@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
+import itertools
 import json
 import multiprocessing
 import os
@@ -34,6 +36,7 @@ from tqdm import tqdm
 from spade_jax.config import Config
 from spade_jax.data.builders import landscapes, records
 from spade_jax.data.image_files import read_ids, read_photo
+from spade_jax.data.in_order import map_in_order
 from spade_jax.data.input_pipeline import training_batches
 from spade_jax.data.sources.opening import open_source
 from spade_jax.errors import one_line_errors
@@ -89,14 +92,10 @@ def bare_decoding(root: pathlib.Path, read: Callable[[str], np.ndarray]) -> Iter
         return [read(os.path.join(root, f'train_{role}', f'{name}.{"jpg" if role == "img" else "png"}')) for role in ('img', 'label', 'inst')]
 
     with concurrent.futures.ThreadPoolExecutor(CORES.value) as pool:
-        first = 0
-        pending = [pool.submit(decode, number) for number in range(2 * CORES.value)]
-        first = len(pending)
+        decoded = map_in_order(pool, decode, itertools.count(), ahead=2 * CORES.value)
         while True:
             for _ in range(BATCH_SIZE.value):
-                pending.pop(0).result()
-                pending.append(pool.submit(decode, first))
-                first += 1
+                next(decoded)
             yield BATCH_SIZE.value
 
 
@@ -160,13 +159,10 @@ def pytorch_loader(root: pathlib.Path) -> tuple[Callable[[], Iterator[int]], str
 def process_pool(root: pathlib.Path) -> Iterator[int]:
     """The same work in a pool of processes."""
     with concurrent.futures.ProcessPoolExecutor(CORES.value, mp_context=multiprocessing.get_context('spawn')) as pool:
-        pending = [pool.submit(pillow_batch, root, first, BATCH_SIZE.value, EXAMPLES.value) for first in range(0, 2 * CORES.value * BATCH_SIZE.value, BATCH_SIZE.value)]
-        first = 2 * CORES.value * BATCH_SIZE.value
+        batch = functools.partial(pillow_batch, root, count=BATCH_SIZE.value, examples=EXAMPLES.value)
         try:
-            while True:
-                yield len(pending.pop(0).result()[0])
-                pending.append(pool.submit(pillow_batch, root, first, BATCH_SIZE.value, EXAMPLES.value))
-                first += BATCH_SIZE.value
+            for parts in map_in_order(pool, batch, itertools.count(step=BATCH_SIZE.value), ahead=2 * CORES.value):
+                yield len(parts[0])
         finally:
             pool.shutdown(cancel_futures=True)
 

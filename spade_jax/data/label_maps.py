@@ -46,12 +46,12 @@ class LabelFolder:
     """
 
     def __init__(self, config: Config, label_dir: str, instance_dir: str = '', reader: LabelReader | None = None):
+        self._config, self._reader = config, reader or LabelReader(config)
+        files = label_files(label_dir, config.label_suffix, self._reader.extensions)
         if config.instance_edges and not instance_dir:
             raise UserError('this model was trained with instance edges', 'give --instance_dir')
         if instance_dir and not config.instance_edges:
             raise UserError(f'instance_dir={instance_dir}, but this model was trained without instance edges', 'leave the flag out')
-        self._config, self._reader = config, reader or LabelReader(config)
-        files = label_files(label_dir, config.label_suffix, self._reader.extensions)
         self.paths = self.locations = [os.path.join(label_dir, file) for file in files]
         self.names = [os.path.splitext(file)[0] for file in files]
         self._instances = [os.path.join(instance_dir, instance_name(file, config)) for file in files] if instance_dir else []
