@@ -31,6 +31,9 @@ def config_from_flags(values: flags.FlagValues) -> Config:
       UserError: from the validation of Config; when the palette cannot be read.
     """
     given = given_fields(values)
+    folder_flags = [name for name in given if name.endswith(('_dir', '_list', '_suffix')) and name not in ('data_dir', 'records_dir')]
+    if folder_flags and 'dataset' not in given:
+        raise UserError(f'{folder_flags[0]} is set, but dataset=scenes has no files', 'add --dataset=folders')
     defaults = catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
     if given.get('condition') == 'rgb':
         defaults = {name: value for name, value in defaults.items() if name not in ('palette', 'label_remap', 'dontcare')}
