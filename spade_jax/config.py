@@ -119,6 +119,8 @@ class Config:
 
     # Optimisation.
     batch_size: int = knob(32, 'Images a step, over all devices.', at_least=1)
+    accumulation_steps: int = knob(1, 'Parts of a batch that go through the networks one after the other, in the memory of one; batch statistics are those of '
+                                   'each part.', at_least=1)
     constant_epochs: int = knob(50, 'Epochs at the full learning rate.', at_least=0)
     decay_epochs: int = knob(0, 'Epochs of linear decay to 0 after those.', at_least=0)
     max_steps: int = knob(0, 'Stop after so many steps; 0: after all epochs. The learning rate does not depend on it.', at_least=0, may_change=True)
@@ -134,6 +136,7 @@ class Config:
     seed: int = knob(0, 'Of the weights, the order of the data, crops, flips and latents.', at_least=0)
 
     # The run.
+    shard_optimizer: bool = knob(True, 'With several devices, each keeps its share of the optimisers\' state instead of all of it.', may_change=True)
     log_every: int = knob(20, 'Steps between two records of the losses.', at_least=1, may_change=True)
     sample_every: int = knob(500, 'Steps between two sample grids.', at_least=1, may_change=True)
     num_samples_shown: int = knob(8, 'Validation examples in a sample grid.', at_least=1, may_change=True)
@@ -153,6 +156,9 @@ class Config:
             if value is not None and value >= 1:
                 raise UserError(f'{name}={value} does not decay; use a value in [0, 1)')
         self._check_labels()
+        if self.batch_size % self.accumulation_steps:
+            raise UserError(f'batch_size={self.batch_size} cannot be divided into {self.accumulation_steps} equal parts',
+                            f'use --batch_size={nearest_multiples(self.batch_size, self.accumulation_steps)}, or another --accumulation_steps')
         if self.constant_epochs + self.decay_epochs == 0:
             raise UserError('constant_epochs=0 and decay_epochs=0 leave nothing to train; set one of them')
         if self.upsampling == 'most' and self.generator_width < 2:

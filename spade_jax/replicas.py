@@ -6,6 +6,7 @@ takes `axis_name: str | None`, and None runs the same code unmapped, in a test o
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable
 
 import jax
@@ -28,38 +29,90 @@ def count(axis_name: str | None) -> int:
     return 1 if axis_name is None else lax.axis_size(axis_name)
 
 
-def global_indices(local_batch: int, axis_name: str | None) -> jax.Array:
-    """Position of each example of the local batch within the global one. [local_batch] int32."""
-    first = 0 if axis_name is None else lax.axis_index(axis_name) * local_batch
-    return first + jnp.arange(local_batch)
+def scatter_mean(vector: jax.Array, axis_name: str) -> jax.Array:
+    """This replica's slice [k] of the mean over all n replicas of a vector [n * k]."""
+    return lax.psum_scatter(vector, axis_name, tiled=True) / count(axis_name)
 
 
-def replicate(step: Callable, *, constants: Any = None, devices: list | None = None) -> Callable:
-    """Maps `step(state, batch, constants) -> (state, metrics)` over the devices of this host with `jax.pmap`.
+def own_slice(vector: jax.Array, axis_name: str) -> jax.Array:
+    """This replica's slice [k] of a vector [n * k] that all of them have."""
+    size = vector.size // count(axis_name)
+    return lax.dynamic_slice(vector, (lax.axis_index(axis_name) * size,), (size,))
 
-    The state goes in and comes out whole, without a device axis: `step` must make it equal on all replicas. The batch has a leading axis of
-    devices, see `split`. The memory of the state that goes in is reused for the one that comes out.
+
+def join_slices(own: jax.Array, axis_name: str) -> jax.Array:
+    """The vector [n * k] whose slices [k] the replicas have."""
+    return lax.all_gather(own, axis_name, tiled=True)
+
+
+def squared_norm(own: jax.Array, axis_name: str) -> jax.Array:
+    """|vector|^2 of the vector whose slices the replicas have."""
+    return lax.psum(jnp.sum(jnp.square(own)), axis_name)
+
+
+def global_indices(local_batch: int, axis_name: str | None, num_parts: int = 1) -> jax.Array:
+    """Position of each example of the local batch within the global one. [local_batch] int32.
+
+    Args:
+      num_parts: into which the global batch was divided before each part was dealt out to the replicas, see `split`.
+    """
+    size = local_batch // num_parts
+    replica = 0 if axis_name is None else lax.axis_index(axis_name)
+    parts = jnp.arange(num_parts)[:, None] * count(axis_name) + replica
+    return (parts * size + jnp.arange(size)).reshape(-1)
+
+
+def replicate(step: Callable, *, state_axes: Any = None, constants: Any = None, devices: list | None = None) -> Callable:
+    """Maps `step(state, batch, constants) -> (state, metrics)` over all devices, those of other hosts included, with `jax.pmap`.
+
+    What of the state is equal on all replicas goes in and comes out whole, without a device axis: `step` must keep it equal. The batch has a leading
+    axis of this host's devices, see `split`. The memory of the state that goes in is reused for the one that comes out.
 
     Args:
       step: per-replica function that uses `REPLICA_AXIS`.
+      state_axes: a tree prefix of the state: 0 where it is dealt out, see `deal_out`; None where it is whole. Default: all of it is whole.
       constants: arrays that every call gets, put on the devices once.
-      devices: default: all local devices.
+      devices: default: all devices.
 
     Returns:
       A function of state and batch.
     """
-    mapped = jax.pmap(step, axis_name=REPLICA_AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,), devices=devices)
+    mapped = jax.pmap(step, axis_name=REPLICA_AXIS, in_axes=(state_axes, 0, None), out_axes=(state_axes, None), donate_argnums=(0,), devices=devices)
     constants = broadcast(constants, devices)
     return lambda state, batch: mapped(state, batch, constants)
 
 
 def broadcast(tree: Any, devices: list | None = None) -> Any:
-    """Puts a tree of host arrays, or of arrays on one device, on all devices, in the form in which a mapped step returns its state.
+    """Puts a tree of host arrays, or of arrays on one device, on all devices of this host, in the form in which a mapped step returns its state.
 
     Without it the second call of the step, whose state comes from the first, would compile again.
     """
-    mesh = jax.sharding.Mesh(np.asarray(devices or jax.local_devices()), (REPLICA_AXIS,))
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    return jax.device_put(tree, _sharding(jax.sharding.PartitionSpec(), devices))
+
+
+def deal_out(vector: np.ndarray, devices: list | None = None) -> jax.Array:
+    """Gives every replica a slice of a vector [size]; what is missing to slices of one size is filled up with zeros.
+
+    Returns:
+      [devices of this host, slice], for a mapped step that takes it along axis 0.
+    """
+    num_replicas, num_local = replica_counts(devices)
+    slices = np.pad(vector, (0, -len(vector) % num_replicas)).reshape(num_replicas, -1)
+    first = jax.process_index() * num_local
+    return jax.device_put(slices[first:first + num_local], _sharding(jax.sharding.PartitionSpec(REPLICA_AXIS), devices))
+
+
+def collect(slices: jax.Array, size: int) -> np.ndarray:
+    """The inverse of `deal_out`: the vector [size] on the host. With several processes, all of them must call it."""
+    if jax.process_count() > 1:
+        join = jax.pmap(functools.partial(join_slices, axis_name=REPLICA_AXIS), axis_name=REPLICA_AXIS, out_axes=None)
+        return np.asarray(first(join(slices)))[:size]
+    return np.asarray(slices).reshape(-1)[:size]
+
+
+def replica_counts(devices: list | None = None) -> tuple[int, int]:
+    """Number of replicas, and how many of them are on this host."""
+    return (len(devices), len(devices)) if devices else (jax.device_count(), jax.local_device_count())
 
 
 def first(tree: Any) -> Any:
@@ -67,16 +120,30 @@ def first(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
-def split(batch: Any, num_replicas: int) -> Any:
-    """Gives every array of a batch a leading axis of replicas: [B, ...] -> [num_replicas, B / num_replicas, ...]."""
-    return jax.tree.map(lambda x: np.reshape(x, (num_replicas, x.shape[0] // num_replicas) + x.shape[1:]), batch)
+def split(batch: Any, num_replicas: int, num_parts: int = 1) -> Any:
+    """Gives every array of a batch a leading axis of replicas: [B, ...] -> [num_replicas, B / num_replicas, ...].
+
+    Args:
+      num_replicas: devices of this host.
+      num_parts: the batch is divided into so many first, and each part is dealt out; a replica gets its shares of all parts, one after the other. So
+        a part holds the same examples whatever the number of replicas.
+    """
+    def deal(x):
+        parts = x.reshape(num_parts, num_replicas, -1, *x.shape[1:])
+        return np.moveaxis(parts, 1, 0).reshape(num_replicas, -1, *x.shape[1:])
+
+    return jax.tree.map(deal, batch)
 
 
-def check_divisible(batch_size: int, num_replicas: int) -> None:
-    """Raises UserError when the batch cannot be dealt out evenly over the devices of this host."""
-    if jax.process_count() > 1:
-        raise UserError(f'{jax.process_count()} processes: a run takes the devices of one host so far; start a single process')
-    if batch_size % num_replicas:
-        lower = batch_size // num_replicas * num_replicas
-        options = ' or '.join(str(size) for size in (lower, lower + num_replicas) if size)
-        raise UserError(f'batch_size={batch_size} is not divisible by the {num_replicas} devices; use {options}, or fewer devices')
+def check_divisible(batch_size: int, num_replicas: int, num_parts: int = 1) -> None:
+    """Raises UserError when a batch, or each of the parts it is divided into, cannot be dealt out evenly over the replicas."""
+    unit = num_replicas * num_parts
+    if batch_size % unit:
+        lower = batch_size // unit * unit
+        options = ' or '.join(str(size) for size in (lower, lower + unit) if size)
+        devices = f'the {num_replicas} devices' if num_parts == 1 else f'{num_replicas} devices x accumulation_steps={num_parts}'
+        raise UserError(f'batch_size={batch_size} is not divisible by {devices}', f'use {options}, or fewer devices')
+
+
+def _sharding(spec: jax.sharding.PartitionSpec, devices: list | None) -> jax.sharding.NamedSharding:
+    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.asarray(devices or jax.local_devices()), (REPLICA_AXIS,)), spec)

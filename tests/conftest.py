@@ -1,4 +1,4 @@
-"""Eight virtual devices and a cache of compilations, for every test."""
+"""Eight virtual devices, quick compilation and a cache of it, for every test."""
 
 import os
 import pathlib
@@ -7,6 +7,7 @@ import tempfile
 import numpy as np
 
 os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+os.environ['XLA_FLAGS'] += ' --xla_backend_optimization_level=0'  # compiling is most of the time of the tests
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(pathlib.Path(tempfile.gettempdir()) / 'spade_jax_test_compilations'))

@@ -22,7 +22,7 @@ FLOORS = [
     ['data.validation', 'data.builders.records'],
     ['data', 'training.optimizers', 'training.run_log'],
     ['training.train_state'],
-    ['training.train_step', 'training.checkpoints'],
+    ['training.train_step', 'training.checkpoints', 'training.placement'],
     ['sampling'],
     ['training.train_loop'],
     ['main'],

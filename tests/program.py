@@ -20,7 +20,7 @@ def command(*arguments) -> list[str]:
 
 
 def environment(num_devices: int = 2) -> dict[str, str]:
-    return os.environ | {'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices}', 'PYTHONPATH': str(ROOT)}
+    return os.environ | {'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices} --xla_backend_optimization_level=0', 'PYTHONPATH': str(ROOT)}
 
 
 def run(*arguments, num_devices: int = 2) -> subprocess.CompletedProcess:

@@ -1,5 +1,6 @@
 """The result does not depend on the number of devices: one replica and eight give the same losses and the same update."""
 
+import dataclasses
 import functools
 import inspect
 
@@ -14,6 +15,8 @@ from spade_jax.config import Config
 from spade_jax.errors import UserError
 from spade_jax.layers.normalization import Normalization
 from spade_jax.models import build_networks
+from spade_jax.training import placement
+from spade_jax.training.optimizers import descend, make_optimizer
 from spade_jax.training.train_state import init_train_state
 from spade_jax.training.train_step import train_step
 
@@ -32,25 +35,25 @@ def random_batch(config, seed=0):
 
 
 def run(config, num_devices, num_steps=2, mapped=True):
-    """Losses of each step, and the state after the last."""
+    """Losses of each step, and the state after the last: on the host, and as the mapped step returned it."""
     axis_name = replicas.REPLICA_AXIS if mapped else None
     step = functools.partial(train_step, config=config, networks=build_networks(config, axis_name), num_examples=16, axis_name=axis_name)
     state = init_train_state(config, build_networks(config))
     devices = jax.devices()[:num_devices]
-    mapped_step = replicas.replicate(step, devices=devices) if mapped else jax.jit(step)
-    state = replicas.broadcast(state, devices) if mapped else state
+    mapped_step = replicas.replicate(step, state_axes=placement.axes(state, config, devices), devices=devices) if mapped else jax.jit(step)
+    state = placement.to_devices(state, config, devices) if mapped else state
     losses = []
     for i in range(num_steps):
         batch = random_batch(config, i)
-        state, metrics = mapped_step(state, replicas.split(batch, num_devices) if mapped else batch)
+        state, metrics = mapped_step(state, replicas.split(batch, num_devices, config.accumulation_steps) if mapped else batch)
         losses.append({name: float(value) for name, value in metrics.items()})
-    return losses, state
+    return losses, placement.to_host(state, config, devices) if mapped else jax.device_get(state), state
 
 
 def largest_differences(one, other):
-    """Largest difference between the losses, between first moments of Adam (with beta1 = 0: the last gradients; relative), and between running statistics."""
-    (losses, state), (other_losses, other_state) = one, other
-    of_losses = max(abs(a[name] - b[name]) for a, b in zip(losses, other_losses, strict=True) for name in a)
+    """Largest difference between the losses (relative where they are above 1), between first moments of Adam (with beta1 = 0: the last gradients; relative), and between running statistics."""
+    (losses, state, _), (other_losses, other_state, _) = one, other
+    of_losses = max(abs(a[name] - b[name]) / max(1, abs(a[name])) for a, b in zip(losses, other_losses, strict=True) for name in a)
 
     def largest(select, scale):
         pairs = list(zip(jax.tree.leaves(select(state)), jax.tree.leaves(select(other_state)), strict=True))
@@ -60,7 +63,7 @@ def largest_differences(one, other):
     of_gradients = largest(lambda s: s.generator_optimizer.mu, lambda _: norm)
     norm_d = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(state.discriminator_optimizer.mu))
     of_gradients = max(of_gradients, largest(lambda s: s.discriminator_optimizer.mu, lambda _: norm_d))
-    of_statistics = largest(lambda s: s.generator['batch_stats'], lambda a: max(1.0, float(np.abs(a).max())))
+    of_statistics = largest(lambda s: s.generator.get('batch_stats', {'none': np.zeros(1)}), lambda a: max(1.0, float(np.abs(a).max())))
     return dict(losses=of_losses, gradients=of_gradients, statistics=of_statistics)
 
 
@@ -78,11 +81,72 @@ def run_unmapped():
 def test_eight_replicas_give_the_update_of_the_unmapped_step():
     eight = run(Config(**SMALL), 8, num_steps=1)
     assert_same_update(run_unmapped(), eight)
-    for leaf in jax.tree.leaves(eight[1]):  # `out_axes=None` calls a value replicated without looking
+    assert_equal_on_all_replicas(eight[2], 8)
+
+
+def assert_equal_on_all_replicas(state, num_replicas):
+    """`out_axes=None` calls a value replicated without looking. The optimisers' moments are dealt out."""
+    for leaf in jax.tree.leaves(state.replace(generator_optimizer=None, discriminator_optimizer=None)):
         shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
-        assert len(shards) == 8
+        assert len(shards) == num_replicas
         for shard in shards[1:]:
             np.testing.assert_array_equal(shard, shards[0])
+
+
+def test_every_replica_keeps_an_eighth_of_the_optimisers_state():
+    config, devices = Config(**SMALL), jax.devices()[:8]
+    state = init_train_state(config, build_networks(config))
+    state = state.replace(generator_optimizer=jax.tree.map(lambda x: np.arange(x.size, dtype=x.dtype).reshape(x.shape), state.generator_optimizer))
+    placed = placement.to_devices(state, config, devices)
+
+    def bytes_on(device, optimizer_state):
+        return sum(shard.data.nbytes for leaf in jax.tree.leaves(optimizer_state) for shard in leaf.addressable_shards if shard.device == device)
+
+    for name in ('generator_optimizer', 'discriminator_optimizer'):
+        whole = sum(leaf.nbytes for leaf in jax.tree.leaves(getattr(state, name)))
+        for device in devices:
+            assert abs(bytes_on(device, getattr(placed, name)) - whole / 8) <= 2 * 4 * 1 + 4  # padding of two moments; the count
+    jax.tree.map(np.testing.assert_array_equal, placement.to_host(placed, config, devices), state)
+
+
+@pytest.mark.slow
+def test_a_dealt_out_optimiser_gives_the_update_of_a_replicated_one():
+    dealt, whole = (run(Config(**SMALL, style_encoder=True, shard_optimizer=shard), 4) for shard in (True, False))
+    assert_same_update(whole, dealt)
+    gradients = whole[1].generator_optimizer.mu['generator']
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients))
+
+    def compare(a, b, gradient):  # where the gradient is more than rounding noise
+        clear = np.abs(gradient) > 1e-4 * largest
+        np.testing.assert_allclose(np.where(clear, a, b), b, atol=2e-6)  # of steps of 1e-4
+        return clear.sum()
+
+    compared = jax.tree.map(compare, dealt[1].generator['params'], whole[1].generator['params'], gradients)
+    assert sum(jax.tree.leaves(compared)) > 1000
+
+
+def test_a_dealt_out_optimiser_exchanges_no_more_than_a_mean_of_the_gradients():
+    """One reduce-scatter and one all-gather of the parameters: together what an all-reduce sends. Besides, one number for the norm."""
+    optimizer, params = make_optimizer(Config()), {'w': np.zeros((16, 4), np.float32), 'b': np.zeros(8, np.float32)}
+    dealt = jax.eval_shape(optimizer.init, jax.ShapeDtypeStruct((72 // 8,), np.float32))
+    step = jax.make_jaxpr(lambda gradients, state, params: descend(optimizer, gradients, state, params, 0.1, 'replicas'), axis_env=[('replicas', 8)])
+    exchanged = [(equation.primitive.name, sum(v.aval.size for v in equation.invars)) for equation in step(params, dealt, params).eqns
+                 if 'axis_name' in equation.params or 'axes' in equation.params and 'replicas' in np.atleast_1d(equation.params['axes'])]
+    assert [(name.removesuffix('_invariant'), size) for name, size in exchanged if size > 1] == [('reduce_scatter', 72), ('all_gather', 9)], exchanged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('norm', ['instance', 'sync_batch'])
+def test_a_batch_in_parts(norm):
+    """With normalisation of single pictures it is the update of the whole batch; with batch statistics that of the parts, on any number of replicas."""
+    config = Config(**SMALL, generator_norm=norm)
+    in_parts = dataclasses.replace(config, accumulation_steps=2)
+    on_one, on_two = run(in_parts, 1, num_steps=1), run(in_parts, 2, num_steps=1)
+    assert_same_update(on_one, on_two)
+    if norm == 'instance':
+        assert_same_update(run(config, 1, num_steps=1), on_one)
+    else:
+        assert largest_differences(run_unmapped(), on_one)['losses'] > 1e-3  # the statistics of four dark or four bright pictures are others than those of all
 
 
 @pytest.mark.slow
@@ -92,17 +156,17 @@ def test_one_replica_and_eight_give_the_same_two_steps_with_style_encoder():
 
 
 # The means over replicas in the step, by the function that takes them; those of `moments` have a test of their own below.
-MEANS = ['update_generator', 'update_discriminator', 'train_step']
+MEANS = [('descend', 1), ('descend', 2), ('train_step', 1)]
 
 
-def without_mean(caller, monkeypatch):
-    """Makes `replicas.mean` return the first tree that `caller` gives it as it is; returns the list of all its mapped callers."""
+def without_mean(caller, call, monkeypatch):
+    """Makes `replicas.mean` return the tree that `caller` gives it in one of its calls as it is; returns the list of all its mapped callers."""
     callers = []
 
     def lossy_mean(tree, axis_name):
         if axis_name is not None:
             callers.append(inspect.stack()[1].function)
-            if callers[-1] == caller and callers.count(caller) == 1:
+            if callers[-1] == caller and callers.count(caller) == call:
                 return tree
         return true_mean(tree, axis_name)
 
@@ -112,11 +176,11 @@ def without_mean(caller, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('caller', MEANS)
-def test_a_mean_that_is_left_out_is_noticed(caller, monkeypatch):
-    callers = without_mean(caller, monkeypatch)
-    lossy = run(Config(**SMALL), 2, num_steps=1)
-    assert set(callers) == {*MEANS, 'moments'}
+@pytest.mark.parametrize('caller, call', MEANS)
+def test_a_mean_that_is_left_out_is_noticed(caller, call, monkeypatch):
+    callers = without_mean(caller, call, monkeypatch)
+    lossy = run(Config(**SMALL, shard_optimizer=False), 2, num_steps=1)
+    assert set(callers) == {'descend', 'train_step', 'moments'} and callers.count('descend') == 2
     with pytest.raises(AssertionError):
         assert_same_update(run_unmapped(), lossy)
 
@@ -177,6 +241,14 @@ def test_a_batch_that_cannot_be_dealt_out_is_refused():
         replicas.check_divisible(6, 8)
     with pytest.raises(UserError, match='use 8 or 16'):
         replicas.check_divisible(12, 8)
+
+
+def test_parts_of_a_batch_are_dealt_out_one_by_one():
+    batch = Batch(np.arange(8), np.arange(8))
+    np.testing.assert_array_equal(replicas.split(batch, 2, num_parts=2).label, [[0, 1, 4, 5], [2, 3, 6, 7]])
+    indices = jax.pmap(lambda x: replicas.global_indices(4, 'replicas', 2), axis_name='replicas', devices=jax.devices()[:2])(np.zeros(2))
+    np.testing.assert_array_equal(indices, [[0, 1, 4, 5], [2, 3, 6, 7]])
+    np.testing.assert_array_equal(replicas.global_indices(8, None, 4), np.arange(8))
 
 
 def test_split_deals_out_in_order():

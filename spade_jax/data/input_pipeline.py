@@ -71,14 +71,17 @@ def training_batches(source: Source, config: Config, *, first_step: int, process
       source: the examples.
       config: batch size, seed, preprocessing and number of workers.
       first_step: the step to begin with; the examples before it are not read.
-      process_index, process_count: of several processes, each reads its contiguous share of every batch, batch_size / process_count examples.
+      process_index, process_count: of several processes, each reads its contiguous share of every batch, batch_size / process_count examples; of every
+        part of it, where a batch goes through the networks in parts.
       skipped: counts what this process skips; it runs ahead of the batches, as the workers do.
 
     Raises:
       UserError: at once when the batch does not divide among the processes; from the iterator when an example cannot be read.
     """
-    if config.batch_size % process_count:
-        raise UserError(f'batch_size={config.batch_size} does not divide among {process_count} processes; use a multiple of {process_count}')
+    unit = process_count * config.accumulation_steps
+    if config.batch_size % unit:
+        parts = '' if config.accumulation_steps == 1 else f' x accumulation_steps={config.accumulation_steps}'
+        raise UserError(f'batch_size={config.batch_size} does not divide among {process_count} processes{parts}', f'use a multiple of {unit}')
     batches = _training_batches(source, config, first_step, process_index, config.batch_size // process_count, skipped or Skipped())
     _open_iterators.add(batches)
     return batches
@@ -171,11 +174,14 @@ def _geometry(config: Config, already_scaled: bool) -> Geometry:
 def _training_batches(source: Source, config: Config, first_step: int, process_index: int, local_batch_size: int, skipped: Skipped) -> Iterator[Batch]:
     tf = import_tensorflow()
     assembly = _Assembly(config, local_batch_size)
+    share, process_count = local_batch_size // config.accumulation_steps, config.batch_size // local_batch_size
 
     def load(number):
         step, place = divmod(int(number), local_batch_size)
         try:
-            assembly.put(step, place, read_for_training(source, config, step * config.batch_size + process_index * local_batch_size + place, skipped))
+            part, place_in_share = divmod(place, share)
+            position = step * config.batch_size + (part * process_count + process_index) * share + place_in_share
+            assembly.put(step, place, read_for_training(source, config, position, skipped))
         except Exception as error:  # One that went through TensorFlow would come out unrecognisable.
             assembly.fail(step, place, error)
         return number

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import traverse_util
 from jax import lax
 
 COLLECTION = 'spectral'
@@ -14,9 +17,9 @@ EPSILON = 1e-12
 class SpectralNorm(nn.Module):
     """Divides a kernel by an estimate of its largest singular value, sigma = u^T W v.
 
-    The collection `spectral` keeps u [O] and v [the other axes, flattened]. One power iteration moves them in every training pass, before they are
-    used; in evaluation the stored ones are used as they are. `flax.linen.SpectralNorm` stores u alone and iterates in evaluation too, so that the
-    sigma it evaluates with is not the published models'.
+    The collection `spectral` keeps u [O] and v [the other axes, flattened]. One power iteration moves them, before they are used, in a training pass
+    in which the collection is mutable; in every other pass the stored ones are used as they are. `flax.linen.SpectralNorm` stores u alone and iterates
+    in evaluation too, so that the sigma it evaluates with is not the published models'.
 
     The gradient flows through W in sigma, with u and v held constant.
     """
@@ -28,10 +31,9 @@ class SpectralNorm(nn.Module):
         stored_u = self.variable(COLLECTION, 'u', self._random_unit_vector, matrix.shape[1])
         stored_v = self.variable(COLLECTION, 'v', self._random_unit_vector, matrix.shape[0])
         u, v = stored_u.value, stored_v.value
-        if train and not self.is_initializing():
+        if train and self.is_mutable_collection(COLLECTION) and not self.is_initializing():
             u, v = power_iteration(lax.stop_gradient(matrix), u)
-            if self.is_mutable_collection(COLLECTION):
-                stored_u.value, stored_v.value = u, v
+            stored_u.value, stored_v.value = u, v
         sigma = jnp.vdot(v, matrix @ u)
         return kernel / sigma
 
@@ -44,6 +46,22 @@ def power_iteration(matrix: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Arr
     v = unit_vector(matrix @ u)
     u = unit_vector(v @ matrix)
     return u, v
+
+
+def move_vectors(variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a network after one power iteration for each of its spectral norms: what a training pass does to them, without the pass.
+
+    Passes over several parts of one batch share the vectors, and with them the kernels, when they are moved before the first.
+    """
+    if COLLECTION not in variables:
+        return variables
+    params = traverse_util.flatten_dict(variables['params'])
+    vectors = traverse_util.flatten_dict(variables[COLLECTION])
+    for *module, name in list(vectors):
+        if name == 'u':
+            kernel = lax.stop_gradient(params[(*module[:-1], 'kernel')])  # the layer stands beside its kernel
+            vectors[(*module, 'u')], vectors[(*module, 'v')] = power_iteration(kernel.reshape(-1, kernel.shape[-1]), vectors[(*module, 'u')])
+    return variables | {COLLECTION: traverse_util.unflatten_dict(vectors)}
 
 
 def unit_vector(x: jax.Array) -> jax.Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
+from spade_jax import replicas
 from spade_jax.config import Config
 
 
@@ -37,7 +39,45 @@ def learning_rates(step: jax.Array | int, *, num_examples: int, config: Config) 
     return (rate / 2, rate * 2) if config.two_time_scales else (rate, rate)
 
 
-def descend(optimizer: optax.GradientTransformation, gradients: Any, optimizer_state: optax.OptState, params: Any, rate: jax.Array) -> tuple[Any, optax.OptState]:
-    """One step down the gradient. Returns the new parameters and the new state of the optimiser."""
+def descend(optimizer: optax.GradientTransformation, gradients: Any, optimizer_state: optax.OptState, params: Any, rate: jax.Array,
+            axis_name: str | None = None) -> tuple[Any, optax.OptState, jax.Array]:
+    """One step down the gradient of the global batch.
+
+    Where the state of the optimiser is dealt out over the replicas (`placement.py`), each updates its slice of the parameters and they exchange the
+    slices (Rajbhandari et al. 2020, ZeRO stage 1): the same update, and no more communication than the mean of the gradients needs anyway.
+
+    Args:
+      optimizer: element by element.
+      gradients: those of this replica's share of the batch.
+      optimizer_state: for `params`, or for this replica's slice of them.
+
+    Returns:
+      The new parameters, the new state of the optimiser, and the norm of the gradient.
+    """
+    if is_dealt_out(optimizer_state, params):
+        return _descend_in_slices(optimizer, gradients, optimizer_state, params, rate, axis_name)
+    gradients = replicas.mean(gradients, axis_name)
     directions, optimizer_state = optimizer.update(gradients, optimizer_state, params)
-    return optax.apply_updates(params, jax.tree.map(lambda direction: -rate * direction, directions)), optimizer_state
+    params = optax.apply_updates(params, jax.tree.map(lambda direction: -rate * direction, directions))
+    return params, optimizer_state, optax.tree.norm(gradients)
+
+
+def is_dealt_out(optimizer_state: optax.OptState, params: Any) -> bool:
+    """True for the state over vectors of parameters instead of over their tree."""
+    return not any(is_like(params)(part) for part in jax.tree.leaves(optimizer_state, is_leaf=is_like(params)))
+
+
+def is_like(params: Any) -> Callable[[Any], bool]:
+    """Tells the parts of an optimiser's state that have one entry for each parameter."""
+    structure = jax.tree.structure(params)
+    return lambda part: jax.tree.structure(part) == structure
+
+
+def _descend_in_slices(optimizer, gradients, optimizer_state, params, rate, axis_name):
+    vector, to_tree = ravel_pytree(params)
+    padding = (0, -vector.size % replicas.count(axis_name))
+    gradient = replicas.scatter_mean(jnp.pad(ravel_pytree(gradients)[0], padding), axis_name)
+    own = replicas.own_slice(jnp.pad(vector, padding), axis_name)
+    direction, optimizer_state = optimizer.update(gradient, optimizer_state, own)
+    moved = replicas.join_slices(own - rate * direction, axis_name)
+    return to_tree(moved[:vector.size]), optimizer_state, jnp.sqrt(replicas.squared_norm(gradient, axis_name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from spade_jax.image_grid import image_grid
 from spade_jax.models import build_networks
 from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
+from spade_jax.training import placement
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.run_log import RunLog, Stopwatch
 from spade_jax.training.train_state import TrainState, init_train_state
@@ -43,7 +44,7 @@ def train(config: Config, workdir: str) -> None:
         first_step = checkpoints.latest_step() or 0
         saved, saved_examples = checkpoints.restore_run(first_step) if first_step else (config, None)
         check_same_run(saved, config, workdir)
-        replicas.check_divisible(config.batch_size, jax.local_device_count())
+        replicas.check_divisible(config.batch_size, jax.device_count(), config.accumulation_steps)
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
         source, shown = open_data(config)
         check_same_examples(saved_examples, len(source), workdir)
@@ -62,8 +63,9 @@ def train(config: Config, workdir: str) -> None:
             state = checkpoints.restore(first_step, like=state)
         skipped = Skipped()
         with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
-            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown, len(source), skipped)
-            run.train(replicas.broadcast(state), batches, first_step, last_step)
+            steps = mapped_steps(config, len(source), vgg19, placement.axes(state, config))
+            run = Run(config, steps, log, checkpoints, shown, len(source), skipped)
+            run.train(placement.to_devices(state, config), batches, first_step, last_step)
         print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
 
 
@@ -80,7 +82,7 @@ class Run:
         with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20) as progress:
             for step in range(first_step + 1, last_step + 1):
                 with stopwatch.waiting():
-                    batch = replicas.split(next(batches), jax.local_device_count())
+                    batch = replicas.split(next(batches), jax.local_device_count(), config.accumulation_steps)
                 state, metrics = self.step_of(step - 1)(state, batch)
                 pending.append(metrics)
                 progress.update()
@@ -104,7 +106,7 @@ class Run:
                     stopwatch = Stopwatch()
                 if due(config.checkpoint_every):
                     check_finite(step, parameter_norms(state), self.checkpoints)
-                    self.checkpoints.save(replicas.first(state), config, self.num_examples)
+                    self.checkpoints.save(placement.to_host(state, config), config, self.num_examples)
                     stopwatch = Stopwatch()
 
     def show(self, step: int, state: TrainState) -> None:
@@ -127,7 +129,7 @@ def open_data(config: Config) -> tuple[Source, Batch]:
     return source, validation_examples(validation or source, config, config.num_samples_shown)
 
 
-def mapped_steps(config: Config, num_examples: int, vgg19: dict | None) -> Callable[[int], Callable]:
+def mapped_steps(config: Config, num_examples: int, vgg19: dict | None, state_axes: Any = None) -> Callable[[int], Callable]:
     """From the number of a step to its mapped train step: with the generator update, or in the steps between those without."""
     networks = build_networks(config, replicas.REPLICA_AXIS)
 
@@ -135,7 +137,7 @@ def mapped_steps(config: Config, num_examples: int, vgg19: dict | None) -> Calla
     def mapped(update_generator):
         step = functools.partial(train_step, config=config, networks=networks, num_examples=num_examples, update_generator=update_generator,
                                  axis_name=replicas.REPLICA_AXIS)
-        return replicas.replicate(step, constants=vgg19 if update_generator else None)
+        return replicas.replicate(step, state_axes=state_axes, constants=vgg19 if update_generator else None)
 
     return lambda step: mapped(step % config.discriminator_steps_per_generator_step == 0)
 
@@ -160,7 +162,7 @@ def parameter_norms(state: TrainState) -> Metrics:
     return {f'norm of the {name}': float(global_norm(variables['params'])) for name, variables in networks.items() if variables is not None}
 
 
-global_norm = jax.jit(optax.global_norm)
+global_norm = jax.jit(optax.tree.norm)
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import functools
+from typing import Any, Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from spade_jax import losses, replicas
 from spade_jax.batch import Batch
 from spade_jax.config import Config
+from spade_jax.layers.spectral_norm import move_vectors
 from spade_jax.models import Networks, image_of, layout_of
 from spade_jax.networks.style_encoder import sample_style
 from spade_jax.random_streams import Stream, style_noise
@@ -25,11 +27,15 @@ def train_step(state: TrainState, batch: Batch, vgg19: Variables | None = None, 
     """Updates generator (with encoder), then discriminator.
 
     A pure function; mapped over replicas by `replicas.replicate`. Every network in it runs in training mode, so running statistics and spectral
-    vectors move with every pass: twice a step.
+    vectors move twice a step.
+
+    With `config.accumulation_steps` the batch goes through in parts, one after the other, in the memory of one. Losses and gradients are their means
+    over the parts, and all parts of an update see the same spectral vectors; so with normalisation of single pictures the update is that of the whole
+    batch. Batch normalisation takes its statistics over each part, and the running statistics move towards the mean of theirs.
 
     Args:
-      state: equal on all replicas.
-      batch: this replica's share of the global batch.
+      state: equal on all replicas, but for the optimisers' slices.
+      batch: this replica's share of the global batch, see `replicas.split`.
       vgg19: variables of the perceptual network; needed when its loss has a weight.
       config, networks: of the run; `networks` built for the same `axis_name`.
       num_examples: in the training set, for the learning rate.
@@ -41,14 +47,42 @@ def train_step(state: TrainState, batch: Batch, vgg19: Variables | None = None, 
       The new state, and the losses with their weights as scalars over the global batch: g_* and d_*.
     """
     step = Step(config, networks, vgg19, axis_name, noise or seeded_noise(config))
-    layout, real = layout_of(batch, config), image_of(batch)
+    parts = parts_of(batch, config.accumulation_steps, axis_name)
     generator_rate, discriminator_rate = learning_rates(state.step, num_examples=num_examples, config=config)
     metrics = {'discriminator_learning_rate': discriminator_rate}
     if update_generator:
-        state, generator_metrics = step.update_generator(state, layout, real, generator_rate)
+        state, generator_metrics = step.update_generator(state, parts, generator_rate)
         metrics |= generator_metrics | {'generator_learning_rate': generator_rate}
-    state, discriminator_metrics = step.update_discriminator(state, layout, real, discriminator_rate)
+    state, discriminator_metrics = step.update_discriminator(state, parts, discriminator_rate)
     return state.replace(step=state.step + 1), replicas.mean(metrics | discriminator_metrics, axis_name)
+
+
+class Part(NamedTuple):
+    """Examples that go through the networks together: [b, ...]; or all parts of a batch: [parts, b, ...].
+
+    indices: the position of each example in the global batch.
+    """
+
+    batch: Batch
+    indices: jax.Array
+
+
+def parts_of(batch: Batch, num_parts: int, axis_name: str | None = None) -> Part:
+    """The parts [num_parts, b, ...] of this replica's share of a batch."""
+    local_batch = batch.image.shape[0]
+    indices = replicas.global_indices(local_batch, axis_name, num_parts)
+    return jax.tree.map(lambda x: jnp.reshape(x, (num_parts, local_batch // num_parts, *x.shape[1:])), Part(batch, indices))
+
+
+def mean_over_parts(compute: Callable[[Part], Any], parts: Part) -> Any:
+    """Mean of a tree of arrays that is computed of each part, one after the other."""
+    num_parts = parts.indices.shape[0]
+    first = jax.tree.map(lambda x: x[0], parts)
+    if num_parts == 1:
+        return compute(first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(compute, first))
+    total, _ = jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, compute(part)), None), zeros, parts)
+    return jax.tree.map(lambda x: x / num_parts, total)
 
 
 def seeded_noise(config: Config) -> NoiseSource:
@@ -63,13 +97,14 @@ class Step:
         self.config, self.networks, self.vgg19, self.axis_name, self.noise = config, networks, vgg19, axis_name, noise
         self.optimizer = make_optimizer(config)
 
-    def update_generator(self, state: TrainState, layout: jax.Array, real: jax.Array, rate: jax.Array) -> tuple[TrainState, Metrics]:
+    def update_generator(self, state: TrainState, parts: Part, rate: jax.Array) -> tuple[TrainState, Metrics]:
         """One Adam step of generator and encoder against the discriminator as it is."""
-        config = self.config
+        config, state = self.config, with_moved_vectors(state)
 
-        def loss(params):
-            fake, kl, generator, encoder = self.generate(state, params, layout, real, Stream.STYLE_IN_GENERATOR_UPDATE)
-            fake_outputs, real_outputs, discriminator = self.discriminate(state.discriminator, state.discriminator['params'], layout, fake, real)
+        def loss(params, part):
+            layout, real = layout_of(part.batch, config), image_of(part.batch)
+            fake, kl, moved = self.generate(state, params, layout, real, part.indices, Stream.STYLE_IN_GENERATOR_UPDATE)
+            fake_outputs, real_outputs, moved_discriminator = self.discriminate(state.discriminator, layout, fake, real)
             terms = {'g_gan': losses.adversarial(fake_outputs, True, kind=config.gan_loss, for_discriminator=False)}
             if config.feature_matching_weight:
                 terms['g_feature_matching'] = config.feature_matching_weight * losses.feature_matching(fake_outputs, real_outputs)
@@ -77,60 +112,75 @@ class Step:
                 terms['g_perceptual'] = config.perceptual_weight * losses.perceptual(self.vgg19_features, fake, real, input_range=config.perceptual_input)
             if kl is not None:
                 terms['g_kl'] = config.kl_weight * kl
-            return sum(terms.values()), (terms, generator, encoder, discriminator)
+            return sum(terms.values()), (terms, moved | moved_discriminator)
 
         params = trained_by_generator_update(state.generator, state.encoder)
-        gradients, (terms, generator, encoder, discriminator) = jax.grad(loss, has_aux=True)(params)
-        gradients = replicas.mean(gradients, self.axis_name)
-        params, optimizer_state = descend(self.optimizer, gradients, state.generator_optimizer, params, rate)
-        return state.replace(
-            generator=generator | {'params': params['generator']},
-            encoder=None if encoder is None else encoder | {'params': params['encoder']},
-            discriminator=discriminator, generator_optimizer=optimizer_state), terms
+        gradients, (terms, moved) = mean_over_parts(functools.partial(jax.grad(loss, has_aux=True), params), parts)
+        params, optimizer_state, norm = descend(self.optimizer, gradients, state.generator_optimizer, params, rate, self.axis_name)
+        moved = moved | {name: moved.get(name, {}) | {'params': params[name]} for name in params}
+        return with_moved(state, moved).replace(generator_optimizer=optimizer_state), terms | {'g_gradient_norm': norm}
 
-    def update_discriminator(self, state: TrainState, layout: jax.Array, real: jax.Array, rate: jax.Array) -> tuple[TrainState, Metrics]:
+    def update_discriminator(self, state: TrainState, parts: Part, rate: jax.Array) -> tuple[TrainState, Metrics]:
         """One Adam step of the discriminator; generator and encoder only draw, though their statistics move."""
-        fake, _, generator, encoder = self.generate(state, trained_by_generator_update(state.generator, state.encoder), layout, real,
-                                                    Stream.STYLE_IN_DISCRIMINATOR_UPDATE)
+        state = with_moved_vectors(state)
+        drawing = trained_by_generator_update(state.generator, state.encoder)
 
-        def loss(params):
-            fake_outputs, real_outputs, discriminator = self.discriminate(state.discriminator, params, layout, fake, real)
+        def loss(params, part):
+            layout, real = layout_of(part.batch, self.config), image_of(part.batch)
+            fake, _, moved = self.generate(state, drawing, layout, real, part.indices, Stream.STYLE_IN_DISCRIMINATOR_UPDATE)
+            fake_outputs, real_outputs, moved_discriminator = self.discriminate(state.discriminator | {'params': params}, layout, fake, real)
             terms = {'d_fake': losses.adversarial(fake_outputs, False, kind=self.config.gan_loss, for_discriminator=True),
                      'd_real': losses.adversarial(real_outputs, True, kind=self.config.gan_loss, for_discriminator=True)}
-            return sum(terms.values()), (terms, discriminator)
+            return sum(terms.values()), (terms, moved | moved_discriminator)
 
-        gradients, (terms, discriminator) = jax.grad(loss, has_aux=True)(state.discriminator['params'])
-        gradients = replicas.mean(gradients, self.axis_name)
-        params, optimizer_state = descend(self.optimizer, gradients, state.discriminator_optimizer, state.discriminator['params'], rate)
-        return state.replace(generator=generator, encoder=encoder, discriminator=discriminator | {'params': params}, discriminator_optimizer=optimizer_state), terms
+        params = state.discriminator['params']
+        gradients, (terms, moved) = mean_over_parts(functools.partial(jax.grad(loss, has_aux=True), params), parts)
+        params, optimizer_state, norm = descend(self.optimizer, gradients, state.discriminator_optimizer, params, rate, self.axis_name)
+        moved['discriminator'] = moved.get('discriminator', {}) | {'params': params}
+        return with_moved(state, moved).replace(discriminator_optimizer=optimizer_state), terms | {'d_gradient_norm': norm}
 
-    def generate(self, state: TrainState, params: dict[str, Any], layout: jax.Array, real: jax.Array, stream: Stream):
+    def generate(self, state: TrainState, params: dict[str, Any], layout: jax.Array, real: jax.Array, indices: jax.Array, stream: Stream):
         """Draws the layouts, in the style of the real pictures where there is an encoder.
 
-        Returns:
-          The pictures [B, H, W, 3], the KL divergence or None, and the moved variables of generator and encoder (or None).
-        """
-        style, kl, encoder = None, None, None
-        if self.networks.encoder is not None:
-            (mean, log_variance), encoder = forward(self.networks.encoder, state.encoder, params['encoder'], real)
-            noise = self.noise(stream, state.step, replicas.global_indices(real.shape[0], self.axis_name))
-            style, kl = sample_style(mean, log_variance, noise), losses.kl_divergence(mean, log_variance)
-        fake, generator = forward(self.networks.generator, state.generator, params['generator'], layout, style)
-        return fake, kl, generator, encoder
+        Args:
+          params: of the generator, and of the encoder where there is one.
+          indices: [B] position of each example in the global batch.
 
-    def discriminate(self, variables: Variables, params: Any, layout: jax.Array, fake: jax.Array, real: jax.Array):
-        """Judges fake and real pictures in one batch. Returns the outputs of each, and the moved variables."""
-        outputs, variables = forward(self.networks.discriminator, variables, params, jnp.concatenate([layout, layout]), jnp.concatenate([fake, real]))
+        Returns:
+          The pictures [B, H, W, 3], the KL divergence or None, and the statistics that moved, by network.
+        """
+        style, kl, moved = None, None, {}
+        if self.networks.encoder is not None:
+            (mean, log_variance), moved['encoder'] = forward(self.networks.encoder, state.encoder | {'params': params['encoder']}, real)
+            style = sample_style(mean, log_variance, self.noise(stream, state.step, indices))
+            kl = losses.kl_divergence(mean, log_variance)
+        fake, moved['generator'] = forward(self.networks.generator, state.generator | {'params': params['generator']}, layout, style)
+        return fake, kl, moved
+
+    def discriminate(self, variables: Variables, layout: jax.Array, fake: jax.Array, real: jax.Array):
+        """Judges fake and real pictures in one batch. Returns the outputs of each, and the statistics that moved."""
+        outputs, moved = forward(self.networks.discriminator, variables, jnp.concatenate([layout, layout]), jnp.concatenate([fake, real]))
         fake_outputs, real_outputs = (jax.tree.map(lambda x: x[half], outputs) for half in (slice(fake.shape[0]), slice(fake.shape[0], None)))
-        return fake_outputs, real_outputs, variables
+        return fake_outputs, real_outputs, {'discriminator': moved}
 
     def vgg19_features(self, image: jax.Array) -> list[jax.Array]:
         """The activations that the perceptual loss compares."""
         return self.networks.vgg19.apply(self.vgg19, image)
 
 
-def forward(network, variables: Variables, params: Any, *inputs) -> tuple[Any, Variables]:
-    """A training pass with `params`: the output, and the variables with moved statistics and spectral vectors (and the parameters they had)."""
-    statistics = {name: collection for name, collection in variables.items() if name != 'params'}
-    output, moved = network.apply({'params': params, **statistics}, *inputs, train=True, mutable=list(statistics))
-    return output, variables | jax.lax.stop_gradient(moved)
+def forward(network, variables: Variables, *inputs) -> tuple[Any, Variables]:
+    """A training pass: the output, and the running statistics that it moved."""
+    statistics = [name for name in variables if name == 'batch_stats']
+    output, moved = network.apply(variables, *inputs, train=True, mutable=statistics)
+    return output, jax.lax.stop_gradient(moved)
+
+
+def with_moved_vectors(state: TrainState) -> TrainState:
+    """The state after a power iteration in every spectral norm: once for each training pass, however many parts it has."""
+    return state.replace(generator=move_vectors(state.generator), discriminator=move_vectors(state.discriminator),
+                         encoder=None if state.encoder is None else move_vectors(state.encoder))
+
+
+def with_moved(state: TrainState, moved: dict[str, Variables]) -> TrainState:
+    """The state with new collections of some networks' variables, by the networks' names."""
+    return state.replace(**{name: getattr(state, name) | collections for name, collections in moved.items()})

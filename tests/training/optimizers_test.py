@@ -30,6 +30,7 @@ def test_a_batch_that_straddles_two_epochs_has_the_rate_of_its_first_example():
 def test_first_step_of_adam_is_the_rate_against_the_gradient():
     optimizer = make_optimizer(Config())
     params = {'w': jnp.array([1.0, -2.0])}
-    moved, state = descend(optimizer, {'w': jnp.array([0.5, -3.0])}, optimizer.init(params), params, jnp.asarray(0.1))
+    moved, state, norm = descend(optimizer, {'w': jnp.array([0.5, -3.0])}, optimizer.init(params), params, jnp.asarray(0.1))
+    np.testing.assert_allclose(norm, np.sqrt(0.25 + 9), rtol=1e-6)
     np.testing.assert_allclose(moved['w'], [0.9, -1.9], rtol=1e-5)
     np.testing.assert_allclose(state.nu['w'], [0.1 * 0.25, 0.1 * 9], rtol=1e-5)  # beta2 = 0.9

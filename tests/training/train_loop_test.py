@@ -31,7 +31,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
 
 def test_the_generator_is_updated_on_every_nth_step(monkeypatch):
-    monkeypatch.setattr('spade_jax.replicas.replicate', lambda step, constants: step.keywords['update_generator'])
+    monkeypatch.setattr('spade_jax.replicas.replicate', lambda step, **_: step.keywords['update_generator'])
     step_of = mapped_steps(Config(**SMALL, discriminator_steps_per_generator_step=3), 16, None)
     assert [step_of(step) for step in range(5)] == [True, False, False, True, False]
 
@@ -43,7 +43,7 @@ def test_a_step_of_the_discriminator_alone():
     state = init_train_state(config, networks)
     step = jax.jit(functools.partial(train_step, config=config, networks=networks, num_examples=16, update_generator=False))
     moved, metrics = step(state, random_batch(config))
-    assert set(metrics) == {'d_fake', 'd_real', 'discriminator_learning_rate'}
+    assert set(metrics) == {'d_fake', 'd_real', 'd_gradient_norm', 'discriminator_learning_rate'}
     jax.tree.map(np.testing.assert_array_equal, moved.generator['params'], state.generator['params'])
     assert moved.step == 1
 

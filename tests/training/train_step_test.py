@@ -12,7 +12,7 @@ from spade_jax.convert.reference_names import to_variables
 from spade_jax.models import build_networks, image_of, layout_of
 from spade_jax.random_streams import Stream
 from spade_jax.training.train_state import trained_by_generator_update, with_fresh_optimizers
-from spade_jax.training.train_step import Step, train_step
+from spade_jax.training.train_step import Step, parts_of, train_step, with_moved_vectors
 from tests import parity
 
 LOSSES = {'GAN': 'g_gan', 'GAN_Feat': 'g_feature_matching', 'KLD': 'g_kl', 'D_Fake': 'd_fake', 'D_real': 'd_real'}
@@ -94,8 +94,9 @@ def test_statistics_between_the_two_updates(case):
     @jax.jit
     def first_half(state):
         layout, real = layout_of(batch, config), image_of(batch)
-        fake, *_ = step.generate(state, trained_by_generator_update(state.generator, state.encoder), layout, real, Stream.STYLE_IN_GENERATOR_UPDATE)
-        return step.update_generator(state, layout, real, config.learning_rate / 2)[0], fake
+        drawing = trained_by_generator_update(state.generator, state.encoder)
+        fake, *_ = step.generate(with_moved_vectors(state), drawing, layout, real, jnp.arange(config.batch_size), Stream.STYLE_IN_GENERATOR_UPDATE)
+        return step.update_generator(state, parts_of(batch, 1), config.learning_rate / 2)[0], fake
 
     state, fake = first_half(state)
     stride = golden.meta['fake_stride']
