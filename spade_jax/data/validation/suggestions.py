@@ -24,7 +24,7 @@ from spade_jax.data.catalog import CATALOG, builtin_palette, defaults_of
 from spade_jax.data.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.paired_transforms import Geometry, crop_room
 from spade_jax.data.sources.folders import folders_of
-from spade_jax.data.sources.pairing import files_below, pair_files
+from spade_jax.data.sources.pairing import LISTED_WITH_EXTENSION, files_below, pair_files
 from spade_jax.data.validation import examination
 from spade_jax.data.validation.examination import SplitReport
 from spade_jax.data.validation.mistaken_maps import are_smoothed_colors, are_smoothed_grays, swapped_directories
@@ -593,5 +593,5 @@ def _incomplete(report: SplitReport, mended: frozenset[str]) -> int:
     """How many photographs, or lines of a listing, are no example."""
     kinds = collections.Counter(defect.kind for defect in report.defects)
     mended_maps = kinds[examination.LOSSY] if examination.LOSSY in mended else 0
-    lines = kinds['lines are listed twice'] + kinds['listed examples have no photograph']
+    lines = kinds['lines are listed twice'] + kinds[LISTED_WITH_EXTENSION] + kinds['listed examples have no photograph']
     return max(0, report.photographs - len(report.names) - mended_maps) + lines

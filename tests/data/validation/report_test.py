@@ -13,7 +13,7 @@ from spade_jax.config import Config
 from spade_jax.data.catalog import builtin_palette
 from spade_jax.data.label_reader import LabelReader
 from spade_jax.data.palette import classes_of
-from spade_jax.data.validation import examination, suggestions
+from spade_jax.data.validation import contact_sheet, examination, suggestions
 from spade_jax.data.validation.contact_sheet import NO_CLASS_COLOR
 from spade_jax.data.validation.report import validate
 from spade_jax.data.validation.suggestions import command_line, needed_flags, remap_text
@@ -573,6 +573,15 @@ def test_the_contact_sheet_of_one_odd_example(tmp_path, output_dir):
     assert Image.open(output_dir / 'contact_sheet.png').height > 200
 
 
+def test_white_pictures_have_a_frame(tmp_path, output_dir):
+    root = write_folders(tmp_path / 'data', count=1, splits=['train'])
+    save(root / 'train_img' / '0.jpg', np.full((*SIZE, 3), 255, np.uint8))
+    look(config_of(root), output_dir)
+    sheet = np.asarray(Image.open(output_dir / 'contact_sheet.png'))
+    row = sheet[sheet.shape[0] // 3]
+    assert (row == contact_sheet._OUTLINE).all(-1).sum() == 4  # left and right of photograph and label map
+
+
 # Details.
 
 @pytest.mark.parametrize('targets, text', [
@@ -681,6 +690,12 @@ def test_stray_ids_beside_others(root, output_dir):
     recode(root, lambda label: label * 2)
     put_id(root, 200)
     assert flags(mend(config_of(root), output_dir)) == ['--num_classes=5', f'--train_list={output_dir}/train_list.txt']
+
+
+def test_a_listing_with_extensions(root, output_dir):
+    (root / 'list.txt').write_text('0\n1.jpg\n2\n3\n')
+    report = mend(config_of(root, train_list='list.txt'), output_dir)
+    assert groups(report) == {'listed examples have an extension': [f'{root}/list.txt, line 2: 1.jpg has an extension']}
 
 
 # Further hints.
