@@ -39,6 +39,11 @@ def test_the_number_of_classes_is_needed_where_nobody_else_knows_it(folders, tmp
                            '--mode=validate_data with the same flags counts the classes')
 
 
+def test_what_is_wrong_with_the_data_points_to_the_report(folders, tmp_path):
+    message = program.refusal(f'--workdir={tmp_path}', '--dataset=folders', f'--data_dir={folders}', '--num_classes=2', *program.SMALL)
+    assert message.endswith('use --num_classes=3 or more; --mode=validate_data with the same flags lists all defects and suggests flags')
+
+
 def test_instance_maps_that_nobody_reads_are_refused(folders):
     assert 'train_instance_dir is set, but condition=labels reads no instance maps; add --condition=labels+edges' in data_refusal(
         folders, '--num_classes=3', '--train_instance_dir=train_inst')

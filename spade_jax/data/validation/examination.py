@@ -24,7 +24,7 @@ from spade_jax.data.label_reader import LabelReader
 from spade_jax.data.paired_transforms import Example, Geometry, crop_room
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.folders import folders_of, open_annotations, require_same_size, size_of
-from spade_jax.data.sources.opening import open_files, open_source
+from spade_jax.data.sources.opening import change_since_prepared, open_files, open_source
 from spade_jax.data.sources.pairing import Defect, Pairing, files_below, pair_files
 from spade_jax.data.sources.source import Source
 from spade_jax.errors import UserError
@@ -42,6 +42,7 @@ UNUSABLE_IDS = 'label maps have ids that cannot be read as classes'
 LOSSY = 'label maps are lossy'  # as `pairing` calls it
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
 WITHOUT_PHOTO = 'label maps have no photograph (they are passed over)'
+OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photographs are in train and in validation'
 
 _LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
@@ -171,6 +172,8 @@ def examine(config: Config, split: str) -> SplitReport | None:
         return report
     if source is None:
         return None
+    if change := change_since_prepared(config, split):
+        report.warnings.append(Defect(OUTDATED, config.records_dir, change, ''))
     _examine_source(source, config, report)
     return report
 
