@@ -178,7 +178,7 @@ def test_the_python_interface(trained, folders):
     assert style.shape == (1, 8)
     with pytest.raises(spade_jax.errors.UserError, match='label map 1: label id 9 at pixel'):
         generator(np.stack([labels[0], np.full_like(labels[0], 9)]), instances)
-    with pytest.raises(spade_jax.errors.UserError, match='give instance maps too'):
+    with pytest.raises(spade_jax.errors.UserError, match='give instances, one map for each label map'):
         generator(labels)
 
 

@@ -255,7 +255,9 @@ def _lines(report: Report, most: int | None = None) -> Iterator[str]:
         for suggestion in report.suggestions:
             yield from _suggestion(suggestion)
     if report.defects:
-        yield from ['', 'To look again, with all of these flags:' if merged(report.suggestions) else 'To look again, when that is mended:', f'  {report.command}']
+        conditions = [', with all of these flags'] * bool(merged(report.suggestions)) + [', when the files are mended'] * any(
+            not suggestion.changes for suggestion in report.suggestions)
+        yield from ['', f'To look again{"".join(conditions)}:', f'  {report.command}']
 
 
 def _suggestion(suggestion: Suggestion) -> Iterator[str]:

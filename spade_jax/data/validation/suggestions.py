@@ -557,7 +557,7 @@ def _without_defective_examples(config: Config, reports: Sequence[SplitReport], 
         if reads_lists:
             text = '\n'.join(good) + '\n'
             path = unused_file(os.path.join(output_dir, f'{report.split}_list.txt'), text)
-            reason = f'{path} lists the {len(good)} examples of {report.split} that can be used, without the {len(bad) + lacking} others'
+            reason = f'{path} lists the {len(good)} examples of {report.split} that can be used, and leaves out {len(bad) + lacking}'
             skip = '--on_bad_example=skip: training passes over the files that are bad, and this report still names them'
             alternatives = ([f'mend the label maps; {strays.alternative}'] if strays else []) + [skip] * bool(bad and not lacking and config.on_bad_example == 'error')
             found.append(Suggestion({f'{report.split}_list': path}, f'{strays.reason}; {reason}' if strays else reason, alternative='; or '.join(alternatives),

@@ -549,6 +549,7 @@ def test_a_source_with_bad_examples(root, output_dir, monkeypatch):
     report, _ = look(config_of(root), output_dir)
     assert len(groups(report)[examination.OUT_OF_RANGE]) == 5 and '3.jpg' in groups(report)[examination.UNREADABLE_EXAMPLES][0]
     assert flags(report) == ['--num_classes=5', '--on_bad_example=skip']
+    assert flags(look(config_of(root), output_dir, count_classes=True)[0]) == ['--num_classes=5', '--on_bad_example=skip']
 
 
 # The contact sheet.
