@@ -21,6 +21,8 @@ _MOST_BLENDS_LOOKED_AT = 512
 _LEAST_BLENDS = 4
 _NEAR = 6.0  # steps of 0..255
 _GRAYS_OF_A_SMOOTHED_MAP = 24
+_MOST_GRAYS_OF_IDS = 64
+_BLENDS_PER_MAIN_GRAY = 8
 _FILES_LOOKED_AT = 8
 
 
@@ -31,6 +33,8 @@ def are_smoothed_colors(colors: Mapping[int, int]) -> bool:
       colors: number of pixels of each colour, 0xrrggbb.
     """
     main, rest = _main_and_rest(colors)
+    if all(color >> 16 == color >> 8 & 255 == color & 255 for color in colors):  # All grays lie between others, those of ids too.
+        return len(colors) > _MOST_GRAYS_OF_IDS and len(rest) > _BLENDS_PER_MAIN_GRAY * len(main)
     rest = rest[:_MOST_BLENDS_LOOKED_AT]
     if len(main) < 2 or len(rest) < max(_LEAST_BLENDS, len(main)):
         return False

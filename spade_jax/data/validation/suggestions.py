@@ -97,11 +97,13 @@ def counted_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
         return {}
     if levels := _gray_levels(present):
         return {'num_classes': len(levels)}
-    # What is in few files only, and far beyond all that is in more, is no reason for hundreds of classes.
-    frequent = [value for value in present if value != DONTCARE_ID and not _in_few_files(value, reports)]
-    regular = [value for value in present if value == DONTCARE_ID or not frequent or value < _FAR_BEYOND * (frequent[-1] + 1)]
-    unknown = DONTCARE_ID in regular and DONTCARE_ID - 1 not in regular and regular[-1] == DONTCARE_ID
-    ids = [value for value in regular if not (unknown and value == DONTCARE_ID)]
+    unknown = present[-1] == DONTCARE_ID and DONTCARE_ID - 1 not in present
+    ids = [value for value in present if not (unknown and value == DONTCARE_ID)]
+    for place in range(1, len(ids)):
+        # What is far beyond all other ids, and all that follows it, in few files: no reason for hundreds of classes.
+        if ids[place] >= _FAR_BEYOND * (ids[place - 1] + 1) and sum(pictures[value] for value in ids[place:]) <= _few_files(reports):
+            ids = ids[:place]
+            break
     if not ids:
         return {'num_classes': 1, 'dontcare': True}
     return {'num_classes': len(ids) if _is_sparse(ids) else ids[-1] + 1, **({'dontcare': True} if unknown else {})}
@@ -190,7 +192,7 @@ def prefixes(config: Config) -> Suggestion | None:
         return None
     image_prefix, label_prefix = map(_beginning, (photos, labels))
     same = {stem[len(image_prefix):] for stem in photos} & {stem[len(label_prefix):] for stem in labels}
-    if not image_prefix and not label_prefix or len(same) * 2 < min(len(photos), len(labels)):
+    if image_prefix == label_prefix or not same or len(same) * 2 < min(len(photos), len(labels)):
         return None
     reason = f'the names agree but for how they begin: photographs with "{image_prefix}", label maps with "{label_prefix}"; only endings may differ'
     # What is to be typed: one line for the files of each directory whose names begin with something.
@@ -202,7 +204,7 @@ def prefixes(config: Config) -> Suggestion | None:
 
 def _beginning(stems: Sequence[str]) -> str:
     """What all stems begin with, up to a separator or a digit: "photo_" of photo_10 and photo_12."""
-    common = os.path.commonprefix(list(stems)).rpartition('/')[2] if not any('/' in stem for stem in stems) else ''
+    common = '' if any('/' in stem for stem in stems) else os.path.commonprefix(list(stems))
     return common.rstrip('0123456789') if len(stems) > 1 else common[:max(common.rfind(separator) for separator in _SEPARATORS) + 1]
 
 
@@ -383,13 +385,16 @@ def _table_with(colors: set[int]) -> str | None:
 
 def mistaken_ids(config: Config, reports: Sequence[SplitReport]) -> frozenset[int]:
     """The ids out of range that are more probably slips than classes: in few files, and in few pixels or not the next id after the classes."""
-    pixels: collections.Counter = sum((report.pixels for report in reports), collections.Counter())
-    return frozenset(value for value, count in pixels.items() if not examination.is_class(value, config) and value != DONTCARE_ID
-                     and _in_few_files(value, reports) and (count < _FEW_PIXELS * pixels.total() or value != config.label_channels))
+    pixels, pictures = (sum((getattr(report, name) for report in reports), collections.Counter()) for name in ('pixels', 'pictures'))
+    found = frozenset(value for value, count in pixels.items() if not examination.is_class(value, config) and value != DONTCARE_ID
+                      and pictures[value] <= _few_files(reports) and (count < _FEW_PIXELS * pixels.total() or value != config.label_channels))
+    # Of many classes each may be rare: then it is num_classes that is wrong, and not the files.
+    files = sum(not found.isdisjoint(ids) for report in reports for ids in report.foreign.values())
+    return found if files <= _few_files(reports) else frozenset()
 
 
-def _in_few_files(value: int, reports: Sequence[SplitReport]) -> bool:
-    return sum(report.pictures[value] for report in reports) <= _SHARE_OF_MISTAKES * sum(report.label_maps for report in reports)
+def _few_files(reports: Sequence[SplitReport]) -> float:
+    return _SHARE_OF_MISTAKES * sum(report.label_maps for report in reports)
 
 
 def _ids(config: Config, reports: Sequence[SplitReport], mistakes: frozenset[int]) -> Suggestion | None:

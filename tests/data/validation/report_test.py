@@ -687,6 +687,27 @@ def test_a_rare_id_that_continues_the_classes_may_be_one(root, output_dir):
     assert flags(look(config_of(root), output_dir)[0]) == ['--num_classes=4']
 
 
+def scatter_ids(root, count):
+    """Every label map gets ids of its own, as of many classes of which each is rare."""
+    for number, path in enumerate(sorted(root.glob('*_label/*.png'))):
+        label = np.asarray(Image.open(path)).copy()
+        label[:3, :count // 12] = 3 + number * (count // 12) + np.arange(count // 12)
+        save(path, label)
+
+
+@pytest.mark.parametrize('count_classes', [True, False])
+def test_many_rare_classes_are_classes(root, output_dir, count_classes):
+    scatter_ids(root, 120)
+    report, message = look(config_of(root), output_dir, count_classes=count_classes)
+    assert flags(report) == ['--num_classes=123'] and (message is None) == count_classes
+
+
+def test_ids_of_many_rare_classes_that_were_saved_as_colors(root, output_dir):
+    scatter_ids(root, 36)
+    recode(root, lambda label: np.repeat(label[..., None], 3, axis=-1))
+    assert flags(mend(config_of(root), output_dir)) == [f'--palette={output_dir}/palette.json', '--num_classes=39']
+
+
 def test_stray_ids_beside_others(root, output_dir):
     recode(root, lambda label: label * 2)
     put_id(root, 200)
@@ -709,6 +730,13 @@ def test_names_that_differ_in_how_they_begin(root, output_dir):
     report, message = look(config_of(root), output_dir)
     suggestion, = report['suggestions']
     assert message and 'photographs with "photo_", label maps with "mask_"' in suggestion['reason'] and '${file#mask_}' in suggestion['advice']
+
+
+def test_names_without_any_label_map_are_not_to_be_changed(root, output_dir):
+    for number in range(6):
+        (root / f'train_label/{number}.png').unlink()
+        (root / f'train_img/{number}.jpg').rename(root / f'train_img/photo_{number}.jpg')
+    assert all('rename' not in suggestion['advice'] for suggestion in look(config_of(root), output_dir)[0]['suggestions'])
 
 
 def test_the_shape_of_the_photographs(tmp_path, output_dir, capsys):
