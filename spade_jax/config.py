@@ -73,7 +73,8 @@ class Config:
     tfds_instance_feature: str = knob('', 'tfds: feature with the instance maps, for --condition=labels+edges.')
     condition: str = knob('labels', 'What the generator draws from: label maps; label maps and the borders between instances; or rgb, any picture (edges, '
                           'drawings) in the place of the label map.', choices=CONDITIONS)
-    num_classes: int = knob(13, 'Number of label classes, without the don\'t-care class. Default: as the data set or the palette has.', at_least=1)
+    num_classes: int = knob(13, 'Number of label classes, without the don\'t-care class. folders and tfds need it, unless a palette gives it '
+                            '(--mode=validate_data counts them); all other data sets bring their own.', at_least=1)
     dontcare: bool = knob(False, 'The label maps hold 255 for "unknown"; it becomes one more class.')
     palette: str = knob('', 'JSON file with the names and colours of the classes. With it, label maps may be colour masks.')
     label_remap: str = knob('', 'Renumbers the ids of the label maps as they are read: "7:0" one id, "1-12:0-11" a range, "*:255" all that are not listed.')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from typing import Any
 
 from absl import flags
 
@@ -11,6 +12,12 @@ from spade_jax.config import DONTCARE_ID, Config, conflicts
 from spade_jax.data import catalog
 from spade_jax.errors import UserError
 from spade_jax.label_table import parse_palette, read_palette
+
+
+# Of which nobody but the user knows the classes.
+_WITHOUT_CLASSES = ('folders', 'tfds')
+# Flags whose default is not that of Config, but of the data set: --help is not to name one.
+_OF_THE_DATA_SET = ('num_classes',)
 
 
 def define_flags() -> None:
@@ -21,20 +28,29 @@ def define_flags() -> None:
         if field.metadata['choices']:
             flags.DEFINE_enum(field.name, field.default, field.metadata['choices'], field.metadata['help'])
         else:
-            define[types[field.name]](field.name, field.default, field.metadata['help'])
+            define[types[field.name]](field.name, None if field.name in _OF_THE_DATA_SET else field.default, field.metadata['help'])
 
 
-def config_from_flags(values: flags.FlagValues) -> Config:
+def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
     """The Config that the parsed flags describe. What no flag gives is as the data set has it, else the default.
 
+    Args:
+      classes_may_be_unknown: True where a `num_classes` that nobody has given (see `lacks_classes`) is no error.
+
     Raises:
-      UserError: from the validation of Config; when the palette cannot be read.
+      UserError: from the validation of Config; when the palette cannot be read; when flags are given that have no effect, or the number of classes is not.
     """
     given = given_fields(values)
     folder_flags = [name for name in given if name.endswith(('_dir', '_list', '_suffix')) and name not in ('data_dir', 'records_dir')]
     if folder_flags and 'dataset' not in given:
         raise UserError(f'{folder_flags[0]} is set, but dataset=scenes has no files', 'add --dataset=folders')
+    if lacks_classes(values) and not classes_may_be_unknown:
+        raise UserError(f'num_classes is not given, and dataset={values["dataset"].value} does not tell it',
+                        'add --num_classes=N or --palette=FILE; --mode=validate_data with the same flags counts the classes')
     defaults = catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
+    instance_flags = [name for name in given if name.endswith('_instance_dir')]
+    if instance_flags and (condition := given.get('condition', defaults.get('condition', 'labels'))) != 'labels+edges':
+        raise UserError(f'{instance_flags[0]} is set, but condition={condition} reads no instance maps', 'add --condition=labels+edges, or leave the flag out')
     if given.get('condition') == 'rgb':
         defaults = {name: value for name, value in defaults.items() if name not in ('palette', 'label_remap', 'dontcare')}
     defaults |= _palette_text(defaults)
@@ -42,6 +58,18 @@ def config_from_flags(values: flags.FlagValues) -> Config:
         ids = [entry.id for entry in parse_palette(given['palette'])]
         defaults |= {'num_classes': max(number for number in [*ids, 0] if number != DONTCARE_ID) + 1, 'dontcare': DONTCARE_ID in ids}
     return Config(**defaults | given)
+
+
+def lacks_classes(values: flags.FlagValues) -> bool:
+    """True where the data set has classes, but neither it nor a flag says how many."""
+    return (values['dataset'].value in _WITHOUT_CLASSES and values['condition'].value != 'rgb'
+            and not values['num_classes'].present and not values['palette'].value)
+
+
+def given_flags(values: flags.FlagValues, others: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The flags of Config and those in `others` that were set, with their values as they were written: a palette is the name of its file."""
+    names = [field.name for field in dataclasses.fields(Config)] + list(others)
+    return {name: values[name].value for name in names if values[name].present}
 
 
 def given_fields(values: flags.FlagValues) -> dict:

@@ -14,6 +14,7 @@ from spade_jax.errors import UserError
 
 LARGEST_ID = 65535
 _COLOR = re.compile(r'#[0-9a-fA-F]{6}')
+_MISTYPED_COLOR = {'colour', 'colors', 'colours', 'Color', 'Colour', 'rgb', 'RGB', 'hex'}
 _REMAP_ENTRY = re.compile(r'(?P<first>\d+)(-(?P<last>\d+))?:(?P<to_first>\d+)(-(?P<to_last>\d+))?')
 
 
@@ -108,6 +109,8 @@ def _label_class(entry: Any, number: int, path: str) -> LabelClass:
     where = f'palette={path}, class {number}'
     if not isinstance(entry, dict) or not isinstance(entry.get('name'), str):
         raise UserError(f'{where}: {json.dumps(entry)[:60]} has no name', 'write {"name": "sky", "color": "#80c0ff"}')
+    for wrong in _MISTYPED_COLOR & entry.keys() if 'color' not in entry else ():
+        raise UserError(f'{where} ({entry["name"]}): "{wrong}" is not a key of a class', 'write "color"')
     color = entry.get('color')
     if isinstance(color, list) and len(color) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in color):
         color = '#{:02x}{:02x}{:02x}'.format(*color)

@@ -69,11 +69,13 @@ def label_maps(config: Config):
 
 def validate_data() -> None:
     """--mode=validate_data."""
-    config = config_flags.config_from_flags(flags.FLAGS)
+    # Records are read with the very settings of their preparation; of anything else, the classes can be counted.
+    config = config_flags.config_from_flags(flags.FLAGS, classes_may_be_unknown=not flags.FLAGS['records_dir'].value)
     output_dir = os.path.expanduser(OUTPUT_DIR.value or 'data_report')
     make_directory('output_dir', output_dir)
     from spade_jax.data.validation.report import validate
-    validate(config, output_dir)
+    validate(config, output_dir, given=config_flags.given_flags(flags.FLAGS, others=('workdir', 'output_dir')),
+             count_classes=config_flags.lacks_classes(flags.FLAGS))
 
 
 def prepare_data() -> None:

@@ -67,7 +67,7 @@ class TrainedGenerator:
     def encode(self, images: np.ndarray) -> np.ndarray:
         """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8 of any size."""
         if self._encoder is None:
-            raise UserError('this model has no style encoder, so a picture\'s style means nothing to it; train one with --style_encoder')
+            raise UserError('this model has no style encoder, so a picture\'s style means nothing to it; train one with style_encoder=True')
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise UserError(f'pictures of shape {images.shape} and type {images.dtype}; give [N, H, W, 3] uint8')
@@ -81,17 +81,18 @@ class TrainedGenerator:
         elif labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
             raise UserError(f'label maps of shape {labels.shape} and type {labels.dtype}', 'give [N, H, W] integers')
         for i, label in enumerate(labels):
-            check_label_ids(label, config, f'label map {i}')
+            check_label_ids(label, config, f'label map {i}', f'renumber the ids: the model knows 0..{config.num_classes - 1}'
+                            + (' and 255, "unknown"' if config.dontcare else ''))
         check_size(config, *labels.shape[1:3])
         if (instances is not None) != config.instance_edges:
-            raise UserError('this model was trained with instance edges: give instance maps too (--instance_dir)' if config.instance_edges else
+            raise UserError('this model was trained with instance edges: give instances, one map for each label map' if config.instance_edges else
                             'this model was trained without instance edges: it takes no instance maps')
         if instances is not None and np.shape(instances) != labels.shape:
             raise UserError(f'instance maps of shape {np.shape(instances)} for label maps of shape {labels.shape}; give one of the same size for each')
         if styles is None:
             return
         if not config.style_encoder:
-            raise UserError('this model has no style encoder, so it takes no style; train one with --style_encoder')
+            raise UserError('this model has no style encoder, so it takes no style; train one with style_encoder=True')
         if np.shape(styles) not in ((len(labels), config.style_dim), (1, config.style_dim)):
             raise UserError(f'styles of shape {np.shape(styles)}; give ({len(labels)}, {config.style_dim}), or (1, {config.style_dim}) for one style')
 
@@ -113,11 +114,11 @@ def check_size(config: Config, height: int, width: int) -> None:
     scale = 2 ** UPSAMPLINGS[config.upsampling]
     if config.style_encoder and (height, width) != (config.image_height, config.image_width):
         raise UserError(f'a label map of {width}x{height}, but a model with style encoder draws {config.image_width}x{config.image_height} alone, '
-                        'the size it was trained at; use --sample_size=training')
+                        'the size it was trained at', 'scale it to that size')
     for name, size in (('width', width), ('height', height)):
         if size % scale:
-            raise UserError(f'a label map of {width}x{height}: its {name} is not divisible by {scale} ({UPSAMPLINGS[config.upsampling]} upsamplings); '
-                            f'use {nearest_multiples(size, scale)}, or --sample_size=training')
+            raise UserError(f'a label map of {width}x{height}: its {name} is not divisible by {scale} ({UPSAMPLINGS[config.upsampling]} upsamplings)',
+                            f'use {nearest_multiples(size, scale)}, or the training size, {config.image_width}x{config.image_height}')
 
 
 def load(workdir: str, step: int | None = None) -> TrainedGenerator:
@@ -159,7 +160,7 @@ def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, *, seed:
     """
     config = generator.config
     if num_samples > 1 and not config.style_encoder:
-        raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only', 'use --num_samples=1')
+        raise UserError(f'num_samples={num_samples}, but this model has no style encoder and draws a map in one way only', 'use num_samples=1')
     outputs = output_files(maps, output_dir, num_samples)
 
     def read(index):
@@ -171,7 +172,8 @@ def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, *, seed:
         try:
             check_size(config, *label.shape[:2])
         except UserError as error:
-            raise error.at(maps.locations[index]) from None
+            remedy = error.remedy if size == 'training' else f'{error.remedy} (size "training", --sample_size=training, scales every map to it)'
+            raise UserError(f'{maps.locations[index]}: {error.problem}', remedy) from None
         return [label] if instance is None else [label, instance]
 
     written = []
@@ -199,7 +201,7 @@ def output_files(maps: LabelMaps, output_dir: str, num_samples: int) -> list[lis
         for path in map(os.path.realpath, paths):
             if path in taken:
                 raise UserError(f'the picture of {location} would be written over {"the label map" if taken[path] == location else taken[path]} ({path})',
-                                'choose another --output_dir, or give the label maps different names')
+                                'choose another output_dir, or give the label maps different names')
             taken[path] = f'that of {location}'
     return outputs
 

@@ -23,6 +23,11 @@ def test_three_ways_to_write_a_palette(tmp_path, content):
     assert parse_palette(read_palette(palette(tmp_path, content))) == [LabelClass(0, 'sky', '#80c0ff'), LabelClass(1, 'sea', '#000001')]
 
 
+def test_a_key_that_is_nearly_right(tmp_path):
+    with pytest.raises(UserError, match=r'class 0 \(sky\): "colour" is not a key of a class; write "color"'):
+        read_palette(palette(tmp_path, [{'name': 'sky', 'colour': '#80c0ff'}]))
+
+
 def test_void_beside_the_list_is_255(tmp_path):
     content = {'classes': [{'name': 'sky', 'color': '#80c0ff'}], 'void': {'color': [0, 0, 0]}}
     assert parse_palette(read_palette(palette(tmp_path, content)))[-1] == LabelClass(255, 'void', '#000000')

@@ -28,6 +28,42 @@ def final_state(workdir):
         return step, checkpoints.restore(step, like=init_train_state(config, build_networks(config)))
 
 
+def data_refusal(folders, *arguments):
+    return program.refusal('--workdir=never', '--dataset=folders', f'--data_dir={folders}', *arguments)
+
+
+def test_the_number_of_classes_is_needed_where_nobody_else_knows_it(folders, tmp_path):
+    for dataset in ('folders', 'tfds'):
+        message = program.refusal(f'--workdir={tmp_path}', f'--dataset={dataset}', '--perceptual_weight=0')
+        assert message == (f'error: num_classes is not given, and dataset={dataset} does not tell it; add --num_classes=N or --palette=FILE; '
+                           '--mode=validate_data with the same flags counts the classes')
+
+
+def test_what_is_wrong_with_the_data_points_to_the_report(folders, tmp_path):
+    message = program.refusal(f'--workdir={tmp_path}', '--dataset=folders', f'--data_dir={folders}', '--num_classes=2', *program.SMALL)
+    assert message.endswith('use --num_classes=3 or more; --mode=validate_data with the same flags lists all defects and suggests flags')
+
+
+def test_instance_maps_that_nobody_reads_are_refused(folders):
+    assert 'train_instance_dir is set, but condition=labels reads no instance maps; add --condition=labels+edges' in data_refusal(
+        folders, '--num_classes=3', '--train_instance_dir=train_inst')
+
+
+def test_the_report_counts_the_classes_and_keeps_the_flags(folders, tmp_path):
+    result = program.run('--mode=validate_data', '--workdir=runs/own', '--dataset=folders', f'--data_dir={folders}', '--seed=4', f'--output_dir={tmp_path}/report')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-2:] == [
+        f'  python -m spade_jax.main --workdir=runs/own --dataset=folders --data_dir={folders} --num_classes=3 --perceptual_weight=0 --seed=4',
+        '  (--perceptual_weight=0, because the perceptual loss needs --vgg19_weights=FILE)']
+
+
+def test_help_names_no_number_of_classes_that_folders_would_have():
+    result = program.run('--help')
+    text = ' '.join(result.stdout.split())
+    start = text.index('--num_classes:')
+    assert "default: '13'" not in text[start:start + 300] and 'folders and tfds need it' in text[start:start + 300]
+
+
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
     return program.write_folders(tmp_path_factory.mktemp('data'))
@@ -142,7 +178,7 @@ def test_the_python_interface(trained, folders):
     assert style.shape == (1, 8)
     with pytest.raises(spade_jax.errors.UserError, match='label map 1: label id 9 at pixel'):
         generator(np.stack([labels[0], np.full_like(labels[0], 9)]), instances)
-    with pytest.raises(spade_jax.errors.UserError, match='give instance maps too'):
+    with pytest.raises(spade_jax.errors.UserError, match='give instances, one map for each label map'):
         generator(labels)
 
 

@@ -3,10 +3,11 @@ import types
 
 import jax
 import numpy as np
+from PIL import Image
 import pytest
 
 from spade_jax.config import Config
-from spade_jax.data.label_maps import instance_name, label_files
+from spade_jax.data.label_maps import LabelFolder, instance_name, label_files
 from spade_jax.errors import UserError
 from spade_jax.models import build_networks, to_signed, to_uint8
 from spade_jax.sampling import TrainedGenerator, check_size, output_files
@@ -54,6 +55,25 @@ def test_bad_label_maps(generator, label, message):
     with pytest.raises(UserError) as error:
         generator(label)
     assert message in str(error.value)
+
+
+def test_messages_to_python_name_no_flags(generator, styled):
+    """Who calls a function has no command line."""
+    label = np.zeros((1, 32, 32), np.uint8)
+    calls = [(generator, np.full((1, 32, 32), 7, np.uint8)), (generator, np.zeros((1, 40, 32), np.uint8)), (generator, label, label),
+             (generator.encode, np.zeros((1, 32, 32, 3), np.uint8)), (styled, np.zeros((1, 64, 64), np.uint8))]
+    for call, *arguments in calls:
+        with pytest.raises(UserError) as error:
+            call(*arguments)
+        assert '--' not in str(error.value)
+
+
+def test_a_label_map_that_the_command_line_cannot_draw(tmp_path):
+    """The number of classes is settled, so it is no remedy."""
+    Image.fromarray(np.full((4, 4), 7, np.uint8)).save(tmp_path / 'a.png')
+    with pytest.raises(UserError, match='label id 7 at pixel .*; the classes of a trained model are settled: renumber the ids with --label_remap, or') as error:
+        LabelFolder(CONFIG, str(tmp_path)).read(0)
+    assert 'num_classes' not in str(error.value)
 
 
 def test_what_a_model_without_encoder_does_not_take(generator):

@@ -88,7 +88,7 @@ CATALOG: dict[str, DataSet] = {
         'CelebAMask-HQ (Lee et al. 2020), 30,000 faces, 19 classes: https://github.com/switchablenorms/CelebAMask-HQ', 'celebamask_hq',
         dict(num_classes=19, flip=False),  # left and right eyes, brows and ears are classes of their own
         (Layout('CelebA-HQ-img', dict(train_image_dir='CelebA-HQ-img', train_label_dir='CelebAMask-HQ-mask-anno')),)),
-    'scenes': DataSet('Procedural landscapes that come with the package', '', {}, (Layout('', {}),)),
+    'scenes': DataSet('Procedural landscapes that come with the package', '', dict(num_classes=13), (Layout('', {}),)),
 }
 
 

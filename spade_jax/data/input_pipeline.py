@@ -13,11 +13,13 @@ import concurrent.futures
 import contextlib
 import functools
 import itertools
+import sys
 import threading
 from typing import Callable, Iterator
 import weakref
 
 import numpy as np
+from tqdm import tqdm
 
 from spade_jax.batch import Batch
 from spade_jax.config import Config
@@ -45,7 +47,7 @@ def _close_open_iterators() -> None:
 
 
 class Skipped:
-    """Counts the examples that were skipped, see `Config.on_bad_example`.
+    """Counts the examples that were skipped, see `Config.on_bad_example`, and names each of them once, on standard error.
 
     Attributes:
       count: how often an example was skipped; one that is bad counts in every epoch.
@@ -60,7 +62,16 @@ class Skipped:
     def add(self, location: str, error: UserError) -> None:
         with self._lock:
             self.count += 1
-            self.reasons.setdefault(location, error)
+        self.name(location, error)
+
+    def name(self, location: str, error: UserError) -> None:
+        """Says that an example is skipped, or will be, unless that was said before."""
+        with self._lock:
+            if location in self.reasons:
+                return
+            self.reasons[location] = error
+        problem = error.problem if location in error.problem else f'{location}: {error.problem}'
+        tqdm.write(f'skipped: {problem}', file=sys.stderr)  # beside the progress bar, and not into it
 
 
 def training_batches(source: Source, config: Config, *, first_step: int, process_index: int = 0, process_count: int = 1,
@@ -87,17 +98,18 @@ def training_batches(source: Source, config: Config, *, first_step: int, process
     return batches
 
 
-def validation_examples(source: Source, config: Config, count: int) -> Batch:
+def validation_examples(source: Source, config: Config, count: int, skipped: Skipped | None = None) -> Batch:
     """`count` examples spread evenly over the source, cropped in the centre and not mirrored: the same ones on every call.
 
-    A source with fewer examples gives all that it has. One that cannot be used gives way to the next, where that is allowed.
+    A source with fewer examples gives all that it has. One that cannot be used gives way to the next, where that is allowed; `skipped` names it, but counts
+    what training skips alone.
     """
     count = min(count, len(source))
     indices = [number * len(source) // count for number in range(count)]
 
     def read(index):
         candidates = (other % len(source) for other in range(index, index + len(source)))
-        return _first_usable(candidates, functools.partial(read_centre_crop, source, config), source, config, Skipped())
+        return _first_usable(candidates, functools.partial(read_centre_crop, source, config), source, config, (skipped or Skipped()).name)
 
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
         examples = list(pool.map(read, indices))
@@ -126,7 +138,7 @@ def read_for_training(source: Source, config: Config, position: int, skipped: Sk
 
     candidates = (example_index(config.seed, epoch * num_examples + other % num_examples, num_examples) for other in range(place, place + num_examples))
     read = functools.partial(_read, source, config, crop_position=crop_position, flip=config.flip and random_flip % 2 == 1)
-    return _first_usable(candidates, read, source, config, skipped or Skipped())
+    return _first_usable(candidates, read, source, config, (skipped or Skipped()).add)
 
 
 def read_centre_crop(source: Source, config: Config, index: int) -> Example:
@@ -134,7 +146,8 @@ def read_centre_crop(source: Source, config: Config, index: int) -> Example:
     return _read(source, config, index, lambda room: (room[0] // 2, room[1] // 2), flip=False)
 
 
-def _first_usable(indices: Iterator[int], read: Callable[[int], Example], source: Source, config: Config, skipped: Skipped) -> Example:
+def _first_usable(indices: Iterator[int], read: Callable[[int], Example], source: Source, config: Config,
+                  on_skipped: Callable[[str, UserError], None]) -> Example:
     """Reads the first example that can be used; only the very first where none may be skipped."""
     for index in itertools.islice(indices, _MOST_SKIPPED):
         try:
@@ -142,7 +155,7 @@ def _first_usable(indices: Iterator[int], read: Callable[[int], Example], source
         except UserError as error:
             if config.on_bad_example == 'error':
                 raise
-            skipped.add(source.locations[index], error)
+            on_skipped(source.locations[index], error)
             last = error
     raise UserError(f'no usable example after {_MOST_SKIPPED if len(source) > _MOST_SKIPPED else len(source)} that were skipped, the last because: {last.problem}',
                     last.remedy)

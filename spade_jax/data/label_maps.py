@@ -15,6 +15,8 @@ from spade_jax.data.sources.pairing import files_below
 from spade_jax.data.sources.source import Source
 from spade_jax.errors import UserError
 
+_REMEDY = 'the classes of a trained model are settled: renumber the ids with --label_remap, or read colour masks with --palette'
+
 
 class LabelMaps(Protocol):
     """Label maps by number.
@@ -59,7 +61,7 @@ class LabelFolder:
     def read(self, index: int) -> Example:
         path = self.paths[index]
         label = self._reader.read(path)
-        check_label_ids(label, self._config, path)
+        check_label_ids(label, self._config, path, _REMEDY)
         if not self._instances:
             return Example(None, label)
         instance = read_ids(self._instances[index], 'instance map').astype(np.int32, copy=False)
@@ -80,7 +82,7 @@ class LabelsOfSource:
 
     def read(self, index: int) -> Example:
         example = self._source.read_maps(index)
-        check_label_ids(example.label, self._config, self.locations[index])
+        check_label_ids(example.label, self._config, self.locations[index], _REMEDY)
         return example if example.instance is None else example._replace(instance=example.instance.astype(np.int32, copy=False))
 
 

@@ -77,10 +77,13 @@ def label_dtype(config: Config) -> np.dtype:
     return np.dtype(np.uint8 if config.label_channels <= 256 else np.uint16)
 
 
-def check_label_ids(label: np.ndarray, config: Config, name: str) -> None:
+def check_label_ids(label: np.ndarray, config: Config, name: str, remedy: str = '') -> None:
     """Raises UserError, with value, first pixel and remedy, when `label` [H, W] holds an id that the configuration does not know.
 
     The ids are 0 to label_channels - 1 and, with don't-care, 255. Condition pictures [H, W, 3] hold no ids and pass.
+
+    Args:
+      remedy: what to say where the classes are settled; default: the flags with which training would know these ids.
     """
     if config.condition == 'rgb' or 0 <= label.min() and label.max() < config.label_channels:
         return
@@ -91,7 +94,7 @@ def check_label_ids(label: np.ndarray, config: Config, name: str) -> None:
         return
     y, x = np.argwhere(~known)[0]
     raise UserError(f'{name}: label id {label[y, x]} at pixel (x={x}, y={y}) is not one of the {config.num_classes} classes 0..{config.num_classes - 1}',
-                    _label_remedy(label, config))
+                    remedy or _label_remedy(label, config))
 
 
 def _label_remedy(label: np.ndarray, config: Config) -> str:

@@ -17,8 +17,8 @@ from spade_jax.batch import Batch
 from spade_jax.config import Config, conflicts
 from spade_jax.data.input_pipeline import Skipped, steps_in_epochs, training_batches, validation_examples
 from spade_jax.data.palette import shown
-from spade_jax.data.sources.opening import check_source, open_source
-from spade_jax.data.sources.source import Source
+from spade_jax.data.sources.opening import change_since_prepared, check_source, open_source, pointing_to_the_report
+from spade_jax.data.sources.source import SPLITS, Source
 from spade_jax.errors import UserError
 from spade_jax.image_grid import image_grid
 from spade_jax.models import build_networks
@@ -46,7 +46,9 @@ def train(config: Config, workdir: str) -> None:
         check_same_run(saved, config, workdir)
         replicas.check_divisible(config.batch_size, jax.device_count(), config.accumulation_steps)
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
-        source, shown = open_data(config)
+        skipped = Skipped()
+        with pointing_to_the_report(config):
+            source, shown = open_data(config, skipped)
         check_same_examples(saved_examples, len(source), workdir)
 
         last_step = steps_in_epochs(config.constant_epochs + config.decay_epochs, config.batch_size, len(source))
@@ -61,7 +63,6 @@ def train(config: Config, workdir: str) -> None:
         state = init_train_state(config, build_networks(config))
         if first_step:
             state = checkpoints.restore(first_step, like=state)
-        skipped = Skipped()
         with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
             steps = mapped_steps(config, len(source), vgg19, placement.axes(state, config))
             run = Run(config, steps, log, checkpoints, shown, len(source), skipped)
@@ -81,7 +82,7 @@ class Run:
         config, pending, stopwatch = self.config, [], Stopwatch()
         with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20) as progress:
             for step in range(first_step + 1, last_step + 1):
-                with stopwatch.waiting():
+                with stopwatch.waiting(), pointing_to_the_report(config):
                     batch = replicas.split(next(batches), jax.local_device_count(), config.accumulation_steps)
                 state, metrics = self.step_of(step - 1)(state, batch)
                 pending.append(metrics)
@@ -118,15 +119,20 @@ class Run:
         self.log.grid(step, image_grid([shown(self.shown.label, self.config), fake, self.shown.image]))
 
 
-def open_data(config: Config) -> tuple[Source, Batch]:
-    """The checked training examples, and the fixed examples of the sample grids."""
+def open_data(config: Config, skipped: Skipped) -> tuple[Source, Batch]:
+    """The checked training examples, and the fixed examples of the sample grids. Those that will be skipped are named."""
     source, validation = open_source(config, 'train'), open_source(config, 'validation')
+    for split in SPLITS:
+        if change := change_since_prepared(config, split):
+            print(f'warning: {change}', file=sys.stderr)
     for checked in filter(None, (source, validation)):
         if bad := check_source(checked, config):
-            print(f'{len(bad)} of {len(checked)} examples will be skipped, the first because: {bad[0]}')
+            print(f'{len(bad)} of {len(checked)} examples will be skipped:', file=sys.stderr)
+            for location, error in bad.items():
+                skipped.name(location, error)
     if validation is None:
         print('There is no validation set; the sample grids show training examples.')
-    return source, validation_examples(validation or source, config, config.num_samples_shown)
+    return source, validation_examples(validation or source, config, config.num_samples_shown, skipped)
 
 
 def mapped_steps(config: Config, num_examples: int, vgg19: dict | None, state_axes: Any = None) -> Callable[[int], Callable]:

@@ -217,6 +217,15 @@ def test_bad_examples_give_way_to_the_next_of_their_epoch_and_are_counted():
     _assert_same(_take(NumberedSource(10, broken=(3, 7)), _config(on_bad_example='skip'), 3, first_step=7), batches[7:])
 
 
+def test_each_skipped_example_is_named_once(capsys):
+    skipped, source, config = Skipped(), NumberedSource(10, broken=(3, 7)), _config(on_bad_example='skip')
+    validation_examples(source, config, 10, skipped)
+    assert skipped.count == 0
+    _take(source, config, 10, skipped=skipped)
+    assert skipped.count >= 8
+    assert sorted(capsys.readouterr().err.splitlines()) == [f'skipped: picture {number}: the photograph cannot be read' for number in (3, 7)]
+
+
 def test_nothing_but_bad_examples_is_an_error():
     with pytest.raises(UserError, match='no usable example after 3 that were skipped, the last because: picture .: the photograph cannot be read'):
         _take(NumberedSource(3, broken=(0, 1, 2)), _config(on_bad_example='skip'), 1)

@@ -41,7 +41,7 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
         if source is None:
             continue
         assert len(source) == len(source.names) == len(set(source.names)) == len(source.locations) >= (4 if split == 'train' else 2)
-        assert check_source(source, config) == []
+        assert check_source(source, config) == {}
         for index in range(len(source)):
             example, maps = source.read(index), source.read_maps(index)
             assert maps.image is None and np.array_equal(maps.label, example.label)

@@ -25,7 +25,7 @@ from spade_jax.data.label_reader import label_dtype
 from spade_jax.data.paired_transforms import Geometry, scale
 from spade_jax.data.sources.folders import size_of
 from spade_jax.data.sources.identity import Identity, identify
-from spade_jax.data.sources.opening import check_example, open_files
+from spade_jax.data.sources.opening import check_example, open_files, pointing_to_the_report
 from spade_jax.data.sources.records import (MANIFEST, PROGRESS, Manifest, Shard, Split, differences, read_json, read_manifest, require_whole,
                                             settings_of)
 from spade_jax.data.sources.source import SPLITS, Source
@@ -97,7 +97,8 @@ def prepare(config: Config) -> None:
         settings = settings_of(config)
         if manifest is not None:
             _require_same(config.records_dir, manifest.settings, settings)
-        sources = {split: source for split in SPLITS if (source := open_files(config, split)) is not None}
+        with pointing_to_the_report(config, preparing=True):
+            sources = {split: source for split in SPLITS if (source := open_files(config, split)) is not None}
         identities = {split: identify(source, config, split) for split, source in sources.items()}
         if manifest is not None:
             _require_same(config.records_dir, _flat(manifest.sources), _flat({split: identity.summary for split, identity in identities.items()}))
@@ -205,7 +206,7 @@ class _Preparation:
                 smallest=np.min([shard.smallest for shard in written if shard.smallest], axis=0).tolist(),
                 largest=np.max([shard.largest for shard in written if shard.largest], axis=0).tolist(),
                 names=[source.names[index] for index in kept], locations=[source.locations[index] for index in kept],
-                skipped=[(source.locations[index], problem) for index, problem in skipped.items()])
+                states=self._identities[split].digests, skipped=[(source.locations[index], problem) for index, problem in skipped.items()])
         return result
 
     def _finish(self, manifest: Manifest) -> None:
@@ -257,7 +258,8 @@ class _Preparation:
             return self._record(*item)
         except UserError as error:
             if self._config.on_bad_example == 'error':
-                raise
+                with pointing_to_the_report(self._config, preparing=True):
+                    raise
             return error
 
     def _record(self, split: str, index: int) -> _Record:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import os
+from typing import Iterator
 
 from spade_jax.config import Config
 from spade_jax.data.label_reader import check_label_ids
 from spade_jax.data.paired_transforms import Geometry, crop_room
-from spade_jax.data.sources.folders import FolderSource, size_of
+from spade_jax.data.sources.folders import FolderSource, folders_of, size_of
+from spade_jax.data.sources.identity import first_change
+from spade_jax.data.sources.pairing import pair_files
 from spade_jax.data.sources.source import SPLITS, Source
 from spade_jax.errors import UserError
 
@@ -47,29 +51,67 @@ def open_files(config: Config, split: str) -> Source | None:
     return FolderSource(config, split)
 
 
-def check_source(source: Source, config: Config) -> list[UserError]:
+def change_since_prepared(config: Config, split: str) -> str | None:
+    """A warning where the files that the records of a split were made from have changed since; None where they have not, or are not there.
+
+    Records may be read where the files are not, and where they are, they are what the user looks at and mends. Sizes and times are compared, which takes a
+    few seconds for a hundred thousand examples.
+    """
+    if not config.records_dir or config.dataset in ('scenes', 'tfds', 'celebamask_hq'):
+        return None
+    from spade_jax.data.sources.records import read_manifest
+    manifest = read_manifest(os.path.expanduser(config.records_dir))
+    if manifest is None or split not in manifest.splits or not manifest.splits[split].states:
+        return None
+    try:
+        files = pair_files(folders_of(config, split)).files
+    except UserError:
+        return None
+    if not files or (change := first_change(files, manifest.splits[split].states)) is None:
+        return None
+    return (f'the {split} files have changed since records_dir={config.records_dir} was prepared: {change}; training reads the records as they are; '
+            'to have the change in them, remove the directory and run --mode=prepare_data with the same flags')
+
+
+@contextlib.contextmanager
+def pointing_to_the_report(config: Config, *, preparing: bool = False) -> Iterator[None]:
+    """What is wrong with the data is followed by where all of it is listed. Records were checked when they were prepared, and scenes are not the user's.
+
+    Args:
+      preparing: True where records are written, and `config.records_dir` is not what is read.
+    """
+    try:
+        yield
+    except UserError as error:
+        if config.records_dir and not preparing or config.dataset == 'scenes':
+            raise
+        pointer = f'--mode=validate_data with the same flags{", but for --records_dir," if preparing else ""} lists all defects and suggests flags'
+        raise UserError(error.problem, f'{error.remedy}; {pointer}' if error.remedy else pointer) from error
+
+
+def check_source(source: Source, config: Config) -> dict[str, UserError]:
     """Reads every label map and instance map once, so that a bad one stops the run now and not in the middle of an epoch.
 
     Shows a progress bar when it takes longer than two seconds.
 
     Returns:
-      With config.on_bad_example 'skip', what is wrong with the examples that will be skipped; else nothing.
+      With config.on_bad_example 'skip', by location what is wrong with the examples that will be skipped; else nothing.
 
     Raises:
       UserError: for the first example whose label map cannot be read or has another size than its photograph or an id out of range, or that cannot be
         brought to the training size; with 'skip', only if there is no other.
     """
     if source.already_scaled or config.dataset == 'scenes':
-        return []  # Checked when they were written, for this very configuration.
+        return {}  # Checked when they were written, for this very configuration.
     from tqdm import tqdm
-    bad = []
+    bad = {}
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
         checks = pool.map(functools.partial(_defect_of, source, config), range(len(source)))
         try:
-            for error in tqdm(checks, desc='checking the label maps', total=len(source), unit='map', delay=2, leave=False):
+            for location, error in zip(source.locations, tqdm(checks, desc='checking the label maps', total=len(source), unit='map', delay=2, leave=False)):
                 if error is None:
                     continue
-                bad.append(error)
+                bad[location] = error
                 if config.on_bad_example == 'error' or len(bad) == len(source):
                     raise error
         finally:

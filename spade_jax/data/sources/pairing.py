@@ -16,6 +16,7 @@ from spade_jax.config import Config
 from spade_jax.data.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.errors import UserError
 
+LISTED_WITH_EXTENSION = 'listed examples have an extension'
 _NAMES_SHOWN = 3
 
 
@@ -206,6 +207,10 @@ def _listed_files(folders: Folders) -> Pairing:
         split, stem = name.split('/', 1) if '/' in name and name not in photos_here else ('', name)
         roles, found = search(split)
         missing = [role for role, files in zip(roles, found) if stem not in files]
+        short, extension = os.path.splitext(stem)
+        if len(missing) == len(roles) and extension.lower() in PHOTO_EXTENSIONS | ID_EXTENSIONS and short in found[0]:
+            defects.append(Defect(LISTED_WITH_EXTENSION, name, f'{line}: {name} has an extension', f'write {name.removesuffix(extension)}'))
+            continue
         defects += [Defect(f'listed examples have no {role.name}', name, f'{line}: {name} has no {role.name} in {role.directory}',
                            'write "stem" or "split/stem", without extension and suffix') for role in missing]
         if not missing:

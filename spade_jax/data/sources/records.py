@@ -54,6 +54,7 @@ class Split:
       smallest, largest: of all examples, the least and the greatest width and height; None where there are no examples.
       names, locations: of each example, as the source had them.
       skipped: location and defect of the examples that were left out.
+      states: of each example of the source by name, what its files were like, see `Identity.digests`; empty where it has none, and in older records.
     """
 
     shards: Sequence[Shard]
@@ -62,6 +63,7 @@ class Split:
     names: Sequence[str]
     locations: Sequence[str]
     skipped: Sequence[tuple[str, str]]
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +148,7 @@ def open_records(config: Config, split: str) -> RecordSource | None:
         raise UserError(f'records_dir={config.records_dir} was prepared with other settings ({"; ".join(differing)})',
                         'give the same flags, or prepare another --records_dir with --mode=prepare_data')
     if split not in manifest.splits:
+        _require_no_validation_flags(config)
         return None
     found = manifest.splits[split]
     require_whole(directory, manifest)
@@ -233,6 +236,14 @@ def _not_prepared(given: str, directory: str) -> UserError:
                          'write them with --mode=prepare_data and the flags of this run, or leave --records_dir out')
     return UserError(f'records_dir={given} is not complete: its preparation was interrupted or is still going on',
                      'run --mode=prepare_data again, which goes on where it stopped')
+
+
+def _require_no_validation_flags(config: Config) -> None:
+    """Raises UserError where flags name validation pictures that the records, prepared without any, do not have."""
+    default = Config.__dataclass_fields__['validation_image_dir'].default
+    if config.dataset == 'folders' and config.validation_image_dir not in ('', default):
+        raise UserError(f'validation_image_dir={config.validation_image_dir}, but records_dir={config.records_dir} was prepared without validation pictures',
+                        'prepare another --records_dir with these flags, or leave --validation_image_dir out')
 
 
 def _shown(value: Any) -> str:

@@ -18,6 +18,7 @@ _LEGEND_COLUMNS = 6
 _SWATCH = (26, 18)
 _PAGE, _FRAME, _INK, _PALE_INK = (255, 255, 255), (236, 238, 240), (28, 32, 36), (110, 116, 122)
 _EDGE = (255, 255, 255)
+_OUTLINE = (120, 126, 132)
 NO_CLASS_COLOR = (255, 0, 255)
 
 
@@ -117,9 +118,11 @@ def _fitted(pixels: np.ndarray, tile: tuple[int, int], resample: Image.Resamplin
 
 
 def _framed(pixels: np.ndarray, tile: tuple[int, int]) -> Image.Image:
-    """[H, W, 3] uint8 in the middle of a pale ground of the size of a tile."""
+    """[H, W, 3] uint8 in the middle of a pale ground of the size of a tile, with a line around it: a picture may be as white as the page."""
     framed = Image.new('RGB', tile, _FRAME)
-    framed.paste(Image.fromarray(pixels), ((tile[0] - pixels.shape[1]) // 2, (tile[1] - pixels.shape[0]) // 2))
+    left, top = (tile[0] - pixels.shape[1]) // 2, (tile[1] - pixels.shape[0]) // 2
+    framed.paste(Image.fromarray(pixels), (left, top))
+    ImageDraw.Draw(framed).rectangle((left, top, left + pixels.shape[1] - 1, top + pixels.shape[0] - 1), outline=_OUTLINE)
     return framed
 
 

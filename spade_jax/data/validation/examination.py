@@ -18,13 +18,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from spade_jax.config import DONTCARE_ID, Config
-from spade_jax.data.image_files import PHOTO_EXTENSIONS, read_ids, read_ids_or_colors, read_photo
+from spade_jax.data.image_files import LOSSY_EXTENSIONS, PHOTO_EXTENSIONS, read_ids, read_ids_or_colors, read_photo
 from spade_jax.data.in_order import map_in_order
 from spade_jax.data.label_reader import LabelReader
 from spade_jax.data.paired_transforms import Example, Geometry, crop_room
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.folders import folders_of, open_annotations, require_same_size, size_of
-from spade_jax.data.sources.opening import open_files, open_source
+from spade_jax.data.sources.opening import change_since_prepared, open_files, open_source
 from spade_jax.data.sources.pairing import Defect, Pairing, files_below, pair_files
 from spade_jax.data.sources.source import Source
 from spade_jax.errors import UserError
@@ -42,6 +42,7 @@ UNUSABLE_IDS = 'label maps have ids that cannot be read as classes'
 LOSSY = 'label maps are lossy'  # as `pairing` calls it
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
 WITHOUT_PHOTO = 'label maps have no photograph (they are passed over)'
+OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photographs are in train and in validation'
 
 _LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
@@ -53,6 +54,7 @@ MOST_COLORS = 4096
 _MASK_COLORS = 32
 _MASK_SHARE = 0.5
 _PICTURE_GRAYS = 100
+_MOST_COLORS_OF_A_MASK = 256
 
 
 class Parts(NamedTuple):
@@ -107,6 +109,7 @@ class SplitReport:
       sizes: how many examples have this (width, height).
       pixels, pictures: by id, how many pixels have it and how many examples.
       out_of_range: the ids among them that are no class.
+      foreign: those ids by name of an example.
       colors: by colour, 0xrrggbb, the pixels of label maps that should have none or others.
       picture_maps: number of label maps that are pictures.
       defective: by name of an example, the kinds of its defects.
@@ -122,6 +125,7 @@ class SplitReport:
     pixels: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     pictures: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     out_of_range: dict[int, IdsOutOfRange] = dataclasses.field(default_factory=dict)
+    foreign: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     colors: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     picture_maps: int = 0
     defects: list[Defect] = dataclasses.field(default_factory=list)
@@ -138,6 +142,8 @@ class SplitReport:
         if number < len(self.names):
             if examined.defects:
                 self.defective.setdefault(examined.name, set()).update(defect.kind for defect in examined.defects)
+            if examined.out_of_range:
+                self.foreign[examined.name] = examined.out_of_range
             if examined.size:
                 self.sizes[examined.size] += 1
             if examined.usable:
@@ -166,6 +172,8 @@ def examine(config: Config, split: str) -> SplitReport | None:
         return report
     if source is None:
         return None
+    if change := change_since_prepared(config, split):
+        report.warnings.append(Defect(OUTDATED, config.records_dir, change, ''))
     _examine_source(source, config, report)
     return report
 
@@ -445,6 +453,27 @@ def _colors_of(pixels: np.ndarray) -> tuple[dict[int, int], bool]:
     codes, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
     order = np.argsort(-counts, kind='stable')[:MOST_COLORS]
     return dict(zip(codes[order].tolist(), counts[order].tolist())), bool(counts[order[:_MASK_COLORS]].sum() < _MASK_SHARE * counts.sum())
+
+
+def looks_like_mask(path: str) -> bool:
+    """True where a file holds ids, or few colours."""
+    try:
+        pixels = read_ids_or_colors(path)
+    except UserError:
+        return False
+    if pixels.ndim == 2:
+        return not _is_gray_photo(pixels, _histogram(pixels)) if pixels.min() >= 0 else False
+    colors, is_photo = _colors_of(pixels)
+    return not is_photo and len(colors) <= _MOST_COLORS_OF_A_MASK
+
+
+def looks_like_photo(path: str) -> bool:
+    """True where a file is stored with loss, or has as many colours or grays as a photograph."""
+    try:
+        pixels = read_ids_or_colors(path)
+    except UserError:
+        return os.path.splitext(path)[1].lower() in LOSSY_EXTENSIONS
+    return _colors_of(pixels)[1] if pixels.ndim == 3 else pixels.min() >= 0 and _is_gray_photo(pixels, _histogram(pixels))
 
 
 def _is_gray_photo(label: np.ndarray, pixels: dict[int, int]) -> bool:

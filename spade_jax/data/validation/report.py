@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import json
 import os
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from spade_jax.data.sources.source import SPLITS
 from spade_jax.data.validation import examination
 from spade_jax.data.validation.contact_sheet import Section, contact_sheet, legend_of
 from spade_jax.data.validation.examination import SplitReport
-from spade_jax.data.validation.suggestions import Suggestion, command_line, flags_of, merged, palette_file, palette_name, suffixes, suggestions
+from spade_jax.data.validation.suggestions import (Suggestion, command_line, counted_classes, flags_of, merged, needed_flags, palette_file,
+                                                    prefixes, suffixes, suggestions, unused_file)
 from spade_jax.errors import UserError
 from spade_jax.image_grid import write_png
-from spade_jax.label_table import parse_palette
+from spade_jax.label_table import LARGEST_ID, parse_palette
 
 SHOWN_ON_THE_TERMINAL = 20
 _EXAMPLES_SHOWN = 12
@@ -28,6 +29,9 @@ _BAR = 40  # characters
 _SIZES_NAMED = 3
 _VALUES_NAMED = 20
 _REMEDIES_NAMED = 3
+_OTHER_SHAPE = 1.5
+_MODES_THAT_KEEP_SHAPES = ('scale_width', 'scale_shortside', 'none')  # Other shapes do not come out as the training size: they are defects.
+_MANY_UNUSED = 0.5  # of the classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +39,15 @@ class Report:
     """What is told of a data set.
 
     Attributes:
-      config: with which it was read: the one that was given, and the endings that it took for the pairing.
-      given: the configuration that was given.
+      config: with which it was read: the one that was given, and the endings that it took for the pairing, and the classes that were counted.
+      given: the flags that were given, by name.
       splits: what was found.
       suggestions: what to do about it.
       output_dir: absolute.
     """
 
     config: Config
-    given: Config
+    given: Mapping[str, Any]
     splits: Sequence[SplitReport]
     suggestions: Sequence[Suggestion]
     output_dir: str
@@ -63,25 +67,34 @@ class Report:
 
     @property
     def command(self) -> str:
-        """The command line that looks again, with the suggested flags; or that trains, where all is well."""
-        palette_path = os.path.join(self.output_dir, 'palette.json')
-        first = {'mode': 'validate_data'} if self.defects else {'workdir': f'runs/{self.config.dataset}'}
-        return command_line(self.given, merged(self.suggestions), palette_path, **first)
+        """The command line that looks again, with the flags that were given and suggested; or that trains, where all is well."""
+        changes = merged(self.suggestions)
+        if self.defects:
+            return command_line(self.given, changes, mode='validate_data')
+        given = {'workdir': f'runs/{self.config.dataset}', **{name: value for name, value in self.given.items() if name != 'output_dir'}}
+        return command_line(given, changes | self.without_vgg19)
+
+    @property
+    def without_vgg19(self) -> dict[str, Any]:
+        """The flag without which training refuses to begin, where there are no weights of VGG19."""
+        return {'perceptual_weight': 0} if self.config.perceptual_weight and not self.config.vgg19_weights else {}
 
 
-def validate(config: Config, output_dir: str) -> None:
+def validate(config: Config, output_dir: str, *, given: Mapping[str, Any] | None = None, count_classes: bool = False) -> None:
     """Reads all files of all splits, prints what they are and what is wrong, and writes report.txt, report.json and contact_sheet.png.
 
     Args:
       config: of the training run that is planned.
-      output_dir: for the report; files of an earlier one are replaced.
+      output_dir: for the report; report.txt, report.json and contact_sheet.png of an earlier one are replaced, no other file is.
+      given: the flags that made the configuration, which the suggested command line repeats; None: those that would make it.
+      count_classes: True where nobody has said how many classes there are: `config.num_classes` and `config.dontcare` then follow from the data.
 
     Raises:
       UserError: at the end, when there are defects that training would trip over.
     """
     output_dir = os.path.abspath(output_dir)
     os.makedirs(output_dir, exist_ok=True)
-    report = examine_all(config, output_dir)
+    report = examine_all(config, output_dir, given=given, count_classes=count_classes)
     _write_text(os.path.join(output_dir, 'report.txt'), '\n'.join(_lines(report)) + '\n')
     _write_text(os.path.join(output_dir, 'report.json'), json.dumps(as_json(report), indent=1, ensure_ascii=False) + '\n')
     _write_files(report)
@@ -91,23 +104,71 @@ def validate(config: Config, output_dir: str) -> None:
     if report.defects:
         raise UserError(f'{_count(len(report.defects), "defect")} in {_count(report.num_files, "file")} of the data set',
                         f'the list is in {os.path.join(output_dir, "report.txt")}')
-    print(f'\nThe data are fine. To train:\n  {report.command}')
+    verdict = f'No defects, but {_count(len(report.warnings), "warning")}, see above.' if report.warnings else 'The data are fine.'
+    print(f'\n{verdict} To train:\n  {report.command}')
+    if report.without_vgg19:
+        print('  (--perceptual_weight=0, because the perceptual loss needs --vgg19_weights=FILE)')
 
 
-def examine_all(config: Config, output_dir: str) -> Report:
+def examine_all(config: Config, output_dir: str, *, given: Mapping[str, Any] | None = None, count_classes: bool = False) -> Report:
     """Looks at every split, in spite of anything that is wrong."""
     endings = suffixes(config) if examination.reads_folders(config) else None
+    beginnings = prefixes(config) if examination.reads_folders(config) and not endings else None
     used = dataclasses.replace(config, **endings.changes) if endings else config
-    splits = [split for split in (examination.examine(used, name) for name in SPLITS) if split is not None]
+    counted: list[Suggestion] = []
+    if count_classes:
+        used, splits, counted = _examined_with_any_ids(used, given or {})
+    else:
+        splits = _examined(used)
     if endings:
         splits[0].defects.insert(0, Defect(examination.NO_PAIRS, config.train_image_dir, endings.reason,
                                             'the rest of this report is as with the flags suggested below'))
     if len(splits) == 2:
         splits[1].warnings += examination.in_both_splits(*splits)
+    for split in splits:
+        split.warnings += _other_shapes(split, used)
     if config.condition != 'rgb' and splits[0].pixels:
         splits[0].warnings += _unused_classes(splits[0], used)
-    found = ([endings] if endings else []) + suggestions(used, splits, output_dir)
-    return Report(used, config, splits, found, output_dir)
+    found = [*filter(None, [endings, beginnings]), *counted, *suggestions(used, splits, output_dir)]
+    if beginnings:  # A list of what is left over would mend nothing.
+        found = [beginnings, *counted]
+    if given is None:
+        path = unused_file(os.path.join(output_dir, 'palette.json'), palette_file(parse_palette(config.palette))) if config.palette else ''
+        given = needed_flags(config, path)
+    return Report(used, given, splits, found, output_dir)
+
+
+def _examined(config: Config) -> list[SplitReport]:
+    return [split for split in (examination.examine(config, name) for name in SPLITS) if split is not None]
+
+
+def _examined_with_any_ids(config: Config, given: Mapping[str, Any]) -> tuple[Config, list[SplitReport], list[Suggestion]]:
+    """The classes are counted as the data are read, and only where some id is no class after all, the data are read once more."""
+    splits = _examined(dataclasses.replace(config, num_classes=LARGEST_ID + 1, dontcare=False))
+    counted = counted_classes(splits)
+    if 'dontcare' in given:
+        counted.pop('dontcare', None)
+    config = dataclasses.replace(config, **{'num_classes': 1, **counted})
+    if any(not examination.is_class(value, config) for split in splits for value in split.pixels):
+        splits = _examined(config)
+    if not counted:
+        return config, splits, []
+    reason = f'the ids go up to {config.num_classes - 1}' + (', and 255 stands for "unknown"' if counted.get('dontcare') else '')
+    return config, splits, [Suggestion(counted, reason)]
+
+
+def _other_shapes(split: SplitReport, config: Config) -> list[Defect]:
+    """A warning where most pictures are stretched to another shape, or half of each is cut off."""
+    if not split.sizes or config.preprocess_mode in _MODES_THAT_KEEP_SHAPES:
+        return []
+    ratios = np.repeat([width / height for width, height in split.sizes], list(split.sizes.values()))
+    median, wanted = float(np.median(ratios)), config.image_width / config.image_height
+    if max(median / wanted, wanted / median) < _OTHER_SHAPE:
+        return []
+    what = 'stretched' if config.preprocess_mode in ('resize_and_crop', 'fixed') else 'cut off on two sides'
+    return [Defect(f'pictures have another shape than --aspect_ratio={config.aspect_ratio:.4g}', config.train_image_dir,
+                   f'width / height is {median:.3g} for most of them: they are {what}',
+                   f'set --aspect_ratio to about {median:.2g}, or choose another --preprocess_mode')]
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -121,7 +182,8 @@ def as_json(report: Report) -> dict[str, Any]:
         } for split in report.splits},
         'classes': [{'id': number, 'name': _name_of(number, report.config), **{split.split: _occurrence(split, number) for split in report.splits}}
                     for number in _ids_that_occur(report)],
-        'suggestions': [{'flags': flags_of(suggestion.changes), 'reason': suggestion.reason, 'alternative': suggestion.alternative}
+        'suggestions': [{'flags': flags_of(suggestion.changes), 'reason': suggestion.reason, 'alternative': suggestion.alternative,
+                         'advice': suggestion.advice}
                         for suggestion in report.suggestions],
         'command': report.command,
         'num_defects': len(report.defects), 'num_files_with_defects': report.num_files,
@@ -162,8 +224,11 @@ def _unused_classes(train: SplitReport, config: Config) -> list[Defect]:
     if not unused:
         return []
     names = ', '.join(f'{number} {_name_of(number, config)}' for number in unused)
-    return [Defect('classes never occur in train', config.train_label_dir, f'{len(unused)} of {config.num_classes}: {names}',
-                   'the generator learns nothing of them')]
+    remedy = 'the generator learns nothing of them'
+    highest = max((number for number in train.pixels if number < config.num_classes), default=0)
+    if len(unused) >= _MANY_UNUSED * config.num_classes and config.dataset in ('folders', 'tfds') and not config.palette and highest + 1 < config.num_classes:
+        remedy += f'; --num_classes={highest + 1} is enough for the ids that occur'
+    return [Defect('classes never occur in train', config.train_label_dir, f'{len(unused)} of {config.num_classes}: {names}', remedy)]
 
 
 # Text.
@@ -189,11 +254,14 @@ def _lines(report: Report, most: int | None = None) -> Iterator[str]:
         yield from ['', 'Suggestions']
         for suggestion in report.suggestions:
             yield from _suggestion(suggestion)
-        yield from ['', 'To look again with all of them:' if report.defects else 'To train:', f'  {report.command}']
+    if report.defects:
+        conditions = [', with all of these flags'] * bool(merged(report.suggestions)) + [', when the files are mended'] * any(
+            not suggestion.changes for suggestion in report.suggestions)
+        yield from ['', f'To look again{"".join(conditions)}:', f'  {report.command}']
 
 
 def _suggestion(suggestion: Suggestion) -> Iterator[str]:
-    yield f'  {" ".join(flags_of(suggestion.changes))}'
+    yield f'  {" ".join(flags_of(suggestion.changes)) or suggestion.advice}'
     yield f'      {suggestion.reason}'
     if suggestion.alternative:
         yield f'      or: {suggestion.alternative}'
@@ -279,11 +347,10 @@ def _count(number: int, noun: str) -> str:
 # Files.
 
 def _write_files(report: Report) -> None:
-    """What the flags of the suggestions and of the command line name."""
-    config = report.given
-    path = os.path.join(report.output_dir, 'palette.json')
-    if palette_name(config, path) == path:
-        _write_text(path, palette_file(parse_palette(config.palette)))
+    """What the flags of the suggestions and of the command line name. None of them has been there with another text, see `unused_file`."""
+    path = report.given.get('palette', '')
+    if path and os.path.dirname(path) == report.output_dir and not os.path.exists(path):
+        _write_text(path, palette_file(parse_palette(report.config.palette)))
     for suggestion in report.suggestions:
         if suggestion.file:
             _write_text(*suggestion.file)

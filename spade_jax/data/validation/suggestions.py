@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import dataclasses
+import difflib
 import functools
 import itertools
 import json
@@ -22,9 +24,10 @@ from spade_jax.data.catalog import CATALOG, builtin_palette, defaults_of
 from spade_jax.data.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.paired_transforms import Geometry, crop_room
 from spade_jax.data.sources.folders import folders_of
-from spade_jax.data.sources.pairing import files_below, pair_files
+from spade_jax.data.sources.pairing import LISTED_WITH_EXTENSION, files_below, pair_files
 from spade_jax.data.validation import examination
 from spade_jax.data.validation.examination import SplitReport
+from spade_jax.data.validation.mistaken_maps import are_smoothed_colors, are_smoothed_grays, swapped_directories
 from spade_jax.errors import UserError
 from spade_jax.label_table import LARGEST_ID, LabelClass, parse_palette, read_palette
 
@@ -34,7 +37,9 @@ _MOST_NEW_COLORS = 16
 _LEAST_COLORS_OF_A_TABLE = 5
 _SPARSE = 4  # So many times more ids than there are classes.
 _MOST_SPARSE = 64
-_SHARE_OF_MISTAKES = 0.2
+_SHARE_OF_MISTAKES = 0.25  # of the label maps: an id that fewer have may be a slip
+_FEW_PIXELS = 0.01  # of all
+_FAR_BEYOND = 4  # times the highest id that is no mistake
 _LABEL_WORDS = re.compile(r'label|mask|seg|gt|annot|(^|[_-])L$', re.IGNORECASE)
 _OTHER_WORDS = re.compile(r'color|colour|inst|rgb|train_?ids|poly|vis', re.IGNORECASE)
 _SEPARATORS = '_-. '
@@ -52,6 +57,7 @@ class Suggestion(NamedTuple):
       mends: the kinds of defects that are gone with it.
       alternative: what else would do.
       file: (path, text) of a file that a flag names.
+      advice: what to do where no flag helps; then `changes` is empty.
     """
 
     changes: Mapping[str, Any]
@@ -59,6 +65,7 @@ class Suggestion(NamedTuple):
     mends: frozenset[str] = frozenset()
     alternative: str = ''
     file: tuple[str, str] | None = None
+    advice: str = ''
 
 
 def suggestions(config: Config, reports: Sequence[SplitReport], output_dir: str) -> list[Suggestion]:
@@ -69,12 +76,48 @@ def suggestions(config: Config, reports: Sequence[SplitReport], output_dir: str)
       reports: of the splits.
       output_dir: absolute path of the directory for the files that flags name. They are not written here.
     """
-    pictures = _as_pictures(config, reports)
-    found = [pictures] if pictures else list(filter(None, [_classes(config, reports, output_dir)]))
-    found += filter(None, [_geometry(config, reports), _instances(config, reports)])
+    no_masks = _as_pictures(config, reports) or _smoothed(config, reports)
+    mistakes = frozenset() if no_masks else mistaken_ids(config, reports)
+    found = [no_masks] if no_masks else list(filter(None, [_classes(config, reports, mistakes, output_dir)]))
+    found += [*filter(None, [_geometry(config, reports)]), *_instances(config, reports)]
     mended = frozenset(itertools.chain.from_iterable(suggestion.mends for suggestion in found))
-    found += _without_defective_examples(config, reports, mended, output_dir)
-    return found
+    return found + _without_defective_examples(config, reports, mended, mistakes, output_dir)
+
+
+def counted_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
+    """num_classes and dontcare, for a data set of which nobody has said them: up to the highest id, 255 being "unknown". Nothing where there are no ids,
+    or no sensible ones.
+
+    Ids that do not count (grays that are evenly spaced, or a few large numbers) are as many classes as there are ids, and those that look like mistakes are
+    none: with this configuration they are out of range, and suggestions can be made for them.
+    """
+    present = sorted({value for report in reports for value in report.pixels})
+    pixels, pictures = (sum((getattr(report, name) for report in reports), collections.Counter()) for name in ('pixels', 'pictures'))
+    if not present or present[0] < 0 or are_smoothed_grays(pixels, pictures):
+        return {}
+    if levels := _gray_levels(present):
+        return {'num_classes': len(levels)}
+    unknown = present[-1] == DONTCARE_ID and DONTCARE_ID - 1 not in present
+    ids = [value for value in present if not (unknown and value == DONTCARE_ID)]
+    for place in range(1, len(ids)):
+        # What is far beyond all other ids, and all that follows it, in few files: no reason for hundreds of classes.
+        if ids[place] >= _FAR_BEYOND * (ids[place - 1] + 1) and sum(pictures[value] for value in ids[place:]) <= _few_files(reports):
+            ids = ids[:place]
+            break
+    if not ids:
+        return {'num_classes': 1, 'dontcare': True}
+    return {'num_classes': len(ids) if _is_sparse(ids) else ids[-1] + 1, **({'dontcare': True} if unknown else {})}
+
+
+def unused_file(path: str, text: str) -> str:
+    """`path`, or where that holds another text, the first of its kind that does not: palette.json, palette_2.json, ... What a user has edited is kept."""
+    base, extension = os.path.splitext(path)
+    for candidate in itertools.chain([path], (f'{base}_{number}{extension}' for number in itertools.count(2))):
+        if not os.path.lexists(candidate):
+            return candidate
+        with contextlib.suppress(OSError, UnicodeDecodeError), open(candidate, encoding='utf-8') as file:
+            if file.read() == text:
+                return candidate
 
 
 def merged(found: Sequence[Suggestion]) -> dict[str, Any]:
@@ -87,25 +130,40 @@ def flags_of(changes: Mapping[str, Any]) -> list[str]:
     return [f'--{"" if value else "no"}{name}' if isinstance(value, bool) else shlex.quote(f'--{name}={value}') for name, value in changes.items()]
 
 
-def command_line(config: Config, changes: Mapping[str, Any], palette_path: str, **first: str) -> str:
-    """The program with the flags that this configuration needs.
+def needed_flags(config: Config, palette_path: str) -> dict[str, Any]:
+    """The flags that make this configuration: what differs from the defaults.
 
     Args:
       config: the configuration.
-      changes: flags that replace those of the configuration.
       palette_path: where the palette lies if it is not one of the package.
-      first: flags that are none of the configuration, such as the mode.
     """
-    wanted = dataclasses.asdict(config) | {'palette': palette_name(config, palette_path)} | dict(changes)
+    wanted = dataclasses.asdict(config) | {'palette': palette_name(config, palette_path)}
     defaults = dataclasses.asdict(Config()) | defaults_of(config.dataset, config.data_dir)
-    if wanted['condition'] == 'rgb':
-        without_classes = dict(palette='', label_remap='', dontcare=False)
-        wanted, defaults = wanted | without_classes, defaults | without_classes
     needed = {name: value for name, value in wanted.items() if value != defaults[name]}
-    if config.dataset not in CATALOG and wanted['condition'] != 'rgb':
-        needed['num_classes'] = wanted['num_classes']  # which a palette would set otherwise
-    data = {name: needed.pop(name) for name in ('dataset', 'data_dir') if name in needed}
-    return ' '.join(['python -m spade_jax.main', *flags_of({**first, **data, **needed})])
+    if config.dataset not in CATALOG and config.condition != 'rgb':
+        needed['num_classes'] = config.num_classes  # which a palette would set otherwise
+    return needed
+
+
+def command_line(given: Mapping[str, Any], changes: Mapping[str, Any], **first: str) -> str:
+    """The program with flags that were given and changes to them.
+
+    Args:
+      given: flags, all of which stay, unless a change replaces them or leaves them without effect.
+      changes: flags that replace those that were given.
+      first: flags that come first, such as the mode.
+    """
+    dataset = given.get('dataset', Config.dataset)
+    defaults = dataclasses.asdict(Config()) | defaults_of(dataset, given.get('data_dir', ''))
+    flags = {**given, **first, **changes}
+    flags = {name: value for name, value in flags.items() if name not in changes or name == 'num_classes' or value != defaults[name]}
+    condition = flags.get('condition', defaults['condition'])
+    if 'condition' in changes and condition == 'rgb':
+        flags = {name: value for name, value in flags.items() if name not in ('palette', 'label_remap', 'dontcare')}
+    if 'condition' in changes and condition != 'labels+edges':
+        flags = {name: value for name, value in flags.items() if not name.endswith('_instance_dir')}
+    order = [*first, 'workdir', 'output_dir', 'dataset', 'data_dir', *defaults]
+    return ' '.join(['python -m spade_jax.main', *flags_of({name: flags[name] for name in dict.fromkeys(order) if name in flags})])
 
 
 def palette_name(config: Config, palette_path: str) -> str:
@@ -122,6 +180,33 @@ def palette_file(classes: Sequence[LabelClass]) -> str:
 
 
 # Pairing.
+
+def prefixes(config: Config) -> Suggestion | None:
+    """What to do where nothing pairs because names differ in how they begin, "photo_1" and "mask_1"; None where that is not so."""
+    folders = folders_of(config, 'train')
+    if folders.listing or _pairs(config) or folders.photo.directory == folders.label.directory:
+        return None
+    try:
+        photos, labels = (_stems(role.directory, extensions) for role, extensions in ((folders.photo, PHOTO_EXTENSIONS), (folders.label, ID_EXTENSIONS)))
+    except UserError:
+        return None
+    image_prefix, label_prefix = map(_beginning, (photos, labels))
+    same = {stem[len(image_prefix):] for stem in photos} & {stem[len(label_prefix):] for stem in labels}
+    if image_prefix == label_prefix or not same or len(same) * 2 < min(len(photos), len(labels)):
+        return None
+    reason = f'the names agree but for how they begin: photographs with "{image_prefix}", label maps with "{label_prefix}"; only endings may differ'
+    # What is to be typed: one line for the files of each directory whose names begin with something.
+    commands = [f"for file in *; do mv \"$file\" \"${{file#{prefix}}}\"; done (in {role.directory})"
+                for prefix, role in ((image_prefix, folders.photo), (label_prefix, folders.label)) if prefix]
+    return Suggestion({}, reason, frozenset({examination.NO_PAIRS, f'photographs have no {folders.label.name}'}),
+                      advice='rename the files, for example with: ' + ' and '.join(commands))
+
+
+def _beginning(stems: Sequence[str]) -> str:
+    """What all stems begin with, up to a separator or a digit: "photo_" of photo_10 and photo_12."""
+    common = '' if any('/' in stem for stem in stems) else os.path.commonprefix(list(stems))
+    return common.rstrip('0123456789') if len(stems) > 1 else common[:max(common.rfind(separator) for separator in _SEPARATORS) + 1]
+
 
 def suffixes(config: Config) -> Suggestion | None:
     """The constant endings by which the names of photographs and label maps differ; None where there are none, or something pairs without."""
@@ -189,24 +274,46 @@ def _plausibility(image_suffix: str, label_suffix: str) -> int:
 # Label maps.
 
 def _as_pictures(config: Config, reports: Sequence[SplitReport]) -> Suggestion | None:
-    """condition=rgb, where most label maps are pictures."""
+    """What to do where most label maps are pictures: nearly always they are the wrong files, and only at last condition=rgb."""
     pictures, maps = sum(report.picture_maps for report in reports), sum(report.label_maps for report in reports)
     if config.condition == 'rgb' or not maps or pictures * 2 <= maps or config.dataset == 'scenes':
         return None
     changes = {'condition': 'rgb'}
     if config.dataset not in CATALOG:  # whose settings give way to condition=rgb
         changes |= {name: type(value)() for name in ('palette', 'label_remap', 'dontcare') if (value := getattr(config, name))}
-    alternative = 'if they are meant to be maps of classes: make them anew as PNG, without smoothing' + (
-        '; instance edges do not go together with pictures' if config.instance_edges else '')
     instance_kinds = {defect.kind for report in reports for defect in report.defects if 'instance map' in defect.kind}
-    reason = f'{pictures} of {maps} label maps are photographs or stored like photographs: the generator can draw from such pictures as they are'
-    return Suggestion(changes, reason, _MAP_KINDS | instance_kinds, alternative)
+    mends = _MAP_KINDS | instance_kinds
+    alternative = f'{" ".join(flags_of(changes))} if they are no label maps, but edges or drawings: the generator then draws from such pictures as they are' + (
+        ', without instance edges' if config.instance_edges else '')
+    if swapped := swapped_directories(config):
+        return Suggestion(swapped, 'the label maps look like photographs, and the photographs like label maps: are --train_image_dir and --train_label_dir swapped?',
+                          mends, alternative)
+    lossy = sum(defect.kind == examination.LOSSY for report in reports for defect in report.defects)
+    if lossy * 2 > maps:
+        reason = f'{lossy} of {maps} label maps are JPEG or WebP files, which change ids and colours at every border: no flag brings back what they were'
+        return Suggestion({}, reason, mends, alternative, advice='make the label maps anew from their source, as PNG')
+    reason = f'{pictures} of {maps} label maps have as many colours or grays as photographs'
+    return Suggestion({}, reason, mends, alternative, advice='see whether --train_label_dir is the directory of the label maps')
 
 
-def _classes(config: Config, reports: Sequence[SplitReport], output_dir: str) -> Suggestion | None:
+def _smoothed(config: Config, reports: Sequence[SplitReport]) -> Suggestion | None:
+    """What to do where masks were smoothed: a palette or classes of blends would be nonsense."""
+    colors, pixels, pictures = (sum((getattr(report, name) for report in reports), collections.Counter()) for name in ('colors', 'pixels', 'pictures'))
+    known = {int(entry.color[1:], 16) for entry in parse_palette(config.palette) if entry.color} if config.palette else set()
+    beyond = any(not examination.is_class(value, config) for value in pixels)
+    if set(colors) - known and are_smoothed_colors(colors):
+        reason = f'the label maps are smoothed: of {len(colors)} colours most are rare blends of others, at the borders'
+    elif beyond and are_smoothed_grays(pixels, pictures):
+        reason = f'the label maps are smoothed: of {len(pixels)} ids most are rare blends of others, at the borders'
+    else:
+        return None
+    return Suggestion({}, reason, _MAP_KINDS, advice='export or scale the label maps anew without smoothing (nearest neighbour, no anti-aliasing), as PNG')
+
+
+def _classes(config: Config, reports: Sequence[SplitReport], mistakes: frozenset[int], output_dir: str) -> Suggestion | None:
     """Palette, number and numbering of the classes."""
     palette = _palette(config, reports, output_dir)
-    ids = _ids(config, reports)
+    ids = _ids(config, reports, mistakes)
     if palette is None or ids is None:
         return palette or ids
     if 'label_remap' in ids.changes:
@@ -230,13 +337,28 @@ def _palette(config: Config, reports: Sequence[SplitReport], output_dir: str) ->
     if not classes and (table := _table_with(set(new))):
         return Suggestion({'palette': table, **_number_of_classes(parse_palette(_tables()[table]))},
                           f'the label maps are colour masks, in the {len(new)} colours that are known as "{table}"', _MAP_KINDS)
-    new.sort(key=lambda color: color != 0)  # Black is mostly "unknown", and comes first.
-    first = max([entry.id for entry in classes if entry.id != DONTCARE_ID] + [-1]) + 1
-    drafted = classes + [LabelClass(number, f'class {number}', f'#{color:06x}') for number, color in enumerate(new, start=first)]
-    path = os.path.join(output_dir, 'palette.json')
+    if not classes and all(color >> 16 == color >> 8 & 255 == color & 255 for color in new):
+        drafted = _gray_classes(sorted(color & 255 for color in new))
+    else:
+        new.sort(key=lambda color: color != 0)  # Black is mostly "unknown", and comes first.
+        first = max([entry.id for entry in classes if entry.id != DONTCARE_ID] + [-1]) + 1
+        drafted = classes + [LabelClass(number, f'class {number}', f'#{color:06x}') for number, color in enumerate(new, start=first)]
+    text = palette_file(sorted(drafted))
+    path = unused_file(os.path.join(output_dir, 'palette.json'), text)
     reason = f'{len(new)} colours are not in the palette' if classes else f'the label maps are colour masks of {len(new)} colours'
     reason += f'; {path} is a draft of a palette, where the names are to be filled in'
-    return Suggestion({'palette': path, **_number_of_classes(drafted)}, reason, _MAP_KINDS, file=(path, palette_file(sorted(drafted))))
+    return Suggestion({'palette': path, **_number_of_classes(drafted)}, reason, _MAP_KINDS, file=(path, text))
+
+
+def _gray_classes(grays: Sequence[int]) -> list[LabelClass]:
+    """The classes of ids that were saved as RGB: a gray is its id. Only where they do not count (see `_gray_levels`) they are numbered, the dark ones first."""
+    ids = [gray for gray in grays if gray != DONTCARE_ID]
+    numbers = {gray: gray for gray in grays}
+    if levels := _gray_levels(grays):
+        numbers = dict(levels)
+    elif ids and _is_sparse(ids):
+        numbers |= {gray: number for number, gray in enumerate(ids)}
+    return [LabelClass(number, 'unknown' if number == DONTCARE_ID else f'class {number}', f'#{gray:02x}{gray:02x}{gray:02x}') for gray, number in numbers.items()]
 
 
 def _number_of_classes(classes: Sequence[LabelClass]) -> dict[str, Any]:
@@ -261,19 +383,23 @@ def _table_with(colors: set[int]) -> str | None:
     return None
 
 
-def _ids(config: Config, reports: Sequence[SplitReport]) -> Suggestion | None:
-    """Number and numbering of the classes, where ids are out of range."""
-    suggestion = _ids_as_meant(config, reports)
-    count = sum(defect.kind == examination.OUT_OF_RANGE for report in reports for defect in report.defects)
-    if suggestion and suggestion.changes.keys() != {'dontcare'} and count < _SHARE_OF_MISTAKES * sum(report.label_maps for report in reports):
-        mistakes = f'if these ids are mistakes: mend the {"file" if count == 1 else f"{count} files"}'
-        return suggestion._replace(alternative='; '.join(filter(None, [suggestion.alternative, mistakes])))
-    return suggestion
+def mistaken_ids(config: Config, reports: Sequence[SplitReport]) -> frozenset[int]:
+    """The ids out of range that are more probably slips than classes: in few files, and in few pixels or not the next id after the classes."""
+    pixels, pictures = (sum((getattr(report, name) for report in reports), collections.Counter()) for name in ('pixels', 'pictures'))
+    found = frozenset(value for value, count in pixels.items() if not examination.is_class(value, config) and value != DONTCARE_ID
+                      and pictures[value] <= _few_files(reports) and (count < _FEW_PIXELS * pixels.total() or value != config.label_channels))
+    # Of many classes each may be rare: then it is num_classes that is wrong, and not the files.
+    files = sum(not found.isdisjoint(ids) for report in reports for ids in report.foreign.values())
+    return found if files <= _few_files(reports) else frozenset()
 
 
-def _ids_as_meant(config: Config, reports: Sequence[SplitReport]) -> Suggestion | None:
-    """As `_ids`, taking every id for what it says."""
-    present = sorted({value for report in reports for value in report.pixels})
+def _few_files(reports: Sequence[SplitReport]) -> float:
+    return _SHARE_OF_MISTAKES * sum(report.label_maps for report in reports)
+
+
+def _ids(config: Config, reports: Sequence[SplitReport], mistakes: frozenset[int]) -> Suggestion | None:
+    """Number and numbering of the classes, where ids are out of range. Those that are mistakes do not count."""
+    present = sorted({value for report in reports for value in report.pixels} - mistakes)
     wrong = [value for value in present if not examination.is_class(value, config)]
     if not wrong or present[0] < 0 or present[-1] > LARGEST_ID:
         return None
@@ -383,38 +509,94 @@ def _fits(config: Config, size: tuple[int, int]) -> bool:
 
 # Instance maps, and examples to leave out.
 
-def _instances(config: Config, reports: Sequence[SplitReport]) -> Suggestion | None:
-    """condition=labels, where there are no instance maps at all."""
-    if not config.instance_edges or not any(defect.kind == examination.NO_INSTANCES for report in reports for defect in report.defects):
+def _instances(config: Config, reports: Sequence[SplitReport]) -> list[Suggestion]:
+    """Another directory of instance maps, where that of a split is not there; at last condition=labels."""
+    found = []
+    for report in reports:
+        if not config.instance_edges or not any(defect.kind == examination.NO_INSTANCES for defect in report.defects):
+            continue
+        flag = f'{report.split}_instance_dir'
+        given = getattr(config, flag)
+        kinds = frozenset(defect.kind for defect in report.defects if 'instance map' in defect.kind)
+        alternative = '--condition=labels if there are no instance maps: it does without the borders between instances'
+        if os.path.exists(os.path.join(os.path.expanduser(config.data_dir), given)):
+            found.append(Suggestion({}, f'--{flag}={given} has no instance maps', kinds, alternative, advice=f'set --{flag} to where they are'))
+            continue
+        reason = f'--{flag}={given} does not exist'
+        if near := _directory_like(config, given):
+            found.append(Suggestion({flag: near}, f'{reason}; {near} does', kinds, alternative))
+        else:
+            found.append(Suggestion({}, reason, kinds, alternative, advice=f'set --{flag} to where the instance maps are'))
+    return found
+
+
+def _directory_like(config: Config, given: str) -> str | None:
+    """The path with the most similar last name beside a path that does not exist; None where there is none that is no directory of other files."""
+    parent, name = os.path.split(os.path.normpath(given))
+    try:
+        with os.scandir(os.path.join(os.path.expanduser(config.data_dir), parent)) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() or entry.name.endswith('.json')]
+    except OSError:
         return None
-    kinds = frozenset(defect.kind for report in reports for defect in report.defects if 'instance map' in defect.kind)
-    return Suggestion({'condition': 'labels'}, 'there are no instance maps', kinds)
+    taken = {os.path.normpath(getattr(config, f'{split}_{field}_dir')) for split in ('train', 'validation') for field in ('image', 'label')}
+    candidates = [other for other in difflib.get_close_matches(name, names, n=4) if os.path.join(parent, other) not in taken]
+    return os.path.join(parent, candidates[0]) if candidates else None
 
 
-def _without_defective_examples(config: Config, reports: Sequence[SplitReport], mended: frozenset[str], output_dir: str) -> list[Suggestion]:
+def _without_defective_examples(config: Config, reports: Sequence[SplitReport], mended: frozenset[str], mistakes: frozenset[int],
+                                output_dir: str) -> list[Suggestion]:
     """Lists of the examples that are as they should be, where most are; or to skip the others, where the source takes no lists."""
     reads_lists = examination.reads_folders(config) or config.dataset == 'celebamask_hq' and not config.records_dir
     found = []
     for report in reports:
-        bad = {name for name, kinds in report.defective.items() if kinds - mended}
+        bad = {name for name, kinds in report.defective.items() if kinds - mended or mistakes.intersection(report.foreign.get(name, ()))}
+        strays = _of_mistakes(config, sorted(mistakes.intersection(report.out_of_range)))
         lacking = _incomplete(report, mended)
         good = [name for name in report.names if name not in bad]
-        if not bad and not lacking or not good or len(good) < max(len(bad), lacking):
+        if not bad and not lacking:
+            continue
+        if not good or len(good) < max(len(bad), lacking):
+            if strays:
+                found.append(Suggestion({}, strays.reason, alternative=strays.alternative, advice='mend the label maps'))
             continue
         if reads_lists:
-            path = os.path.join(output_dir, f'{report.split}_list.txt')
-            reason = f'{path} lists the {len(good)} examples of {report.split} that can be used, without the {len(bad) + lacking} others'
-            alternative = '--on_bad_example=skip: training passes over the files that are bad, and this report still names them' if bad and not lacking else ''
-            found.append(Suggestion({f'{report.split}_list': path}, reason, alternative=alternative, file=(path, '\n'.join(good) + '\n')))
+            text = '\n'.join(good) + '\n'
+            path = unused_file(os.path.join(output_dir, f'{report.split}_list.txt'), text)
+            reason = f'{path} lists the {len(good)} examples of {report.split} that can be used, and leaves out {len(bad) + lacking}'
+            skip = '--on_bad_example=skip: training passes over the files that are bad, and this report still names them'
+            alternatives = ([f'mend the label maps; {strays.alternative}'] if strays else []) + [skip] * bool(bad and not lacking and config.on_bad_example == 'error')
+            found.append(Suggestion({f'{report.split}_list': path}, f'{strays.reason}; {reason}' if strays else reason, alternative='; or '.join(alternatives),
+                                    file=(path, text)))
         elif config.on_bad_example == 'error':
             reason = f'{len(bad)} of {len(report.names)} examples of {report.split} cannot be used; training then passes over them, and counts them'
             found.append(Suggestion({'on_bad_example': 'skip'}, reason))
     return found
 
 
+class _Strays(NamedTuple):
+    reason: str
+    alternative: str
+
+
+def _of_mistakes(config: Config, mistakes: Sequence[int]) -> _Strays | None:
+    """What to say of ids that are probably mistakes; None without any."""
+    if not mistakes:
+        return None
+    several = len(mistakes) > 1
+    reason = f'{"ids" if several else "id"} {_listed(mistakes)} in few files {"are" if several else "is"} probably a mistake'
+    options = []
+    if not config.label_remap:
+        table = ','.join(f'{value}:{DONTCARE_ID}' for value in mistakes[:_MOST_SPARSE])
+        if len(mistakes) <= _MOST_SPARSE and config.num_classes <= DONTCARE_ID:
+            options.append(f'--label_remap={table}' + ('' if config.dontcare else ' --dontcare') + ' makes these pixels "unknown"')
+    if list(mistakes) == list(range(config.label_channels, config.label_channels + len(mistakes))):
+        options.append(f'--num_classes={mistakes[-1] + 1} if {"they are classes" if several else "it is a class"}')
+    return _Strays(reason, '; or '.join(options))
+
+
 def _incomplete(report: SplitReport, mended: frozenset[str]) -> int:
     """How many photographs, or lines of a listing, are no example."""
     kinds = collections.Counter(defect.kind for defect in report.defects)
     mended_maps = kinds[examination.LOSSY] if examination.LOSSY in mended else 0
-    lines = kinds['lines are listed twice'] + kinds['listed examples have no photograph']
+    lines = kinds['lines are listed twice'] + kinds[LISTED_WITH_EXTENSION] + kinds['listed examples have no photograph']
     return max(0, report.photographs - len(report.names) - mended_maps) + lines

@@ -208,7 +208,8 @@ def test_a_bad_example_stops_the_preparation(root, small_shards, monkeypatch):
     _damage(root, 7)
     config = config_of(root)
     assert message(prepare, config) == (
-        f'{root}/train_label/7.png: label id 9 at pixel (x=7, y=5) is not one of the 4 classes 0..3; use --num_classes=10 or more')
+        f'{root}/train_label/7.png: label id 9 at pixel (x=7, y=5) is not one of the 4 classes 0..3; use --num_classes=10 or more; '
+        '--mode=validate_data with the same flags, but for --records_dir, lists all defects and suggests flags')
     assert 'is not complete' in message(open_records, config, 'train')
 
 

@@ -121,6 +121,7 @@ def test_a_listing_of_other_splits(root):
     ('a\nzebra\n', r'list.txt, line 2: zebra has no photograph in .*train_img; write "stem" or "split/stem", without extension'),
     ('val/a\n', r'list.txt, line 1: val/a has no photograph in .*val_img'),
     ('a\na\n', 'list.txt, line 2: a is listed twice'),
+    ('a.jpg\nb.png\n', r'^2 listed examples have an extension \(a.jpg, b.png\): .*list.txt, line 1: a.jpg has an extension; write a$'),
     ('\n', 'lists no examples'),
 ])
 def test_bad_listings(root, lines, problem):

@@ -15,7 +15,7 @@ from spade_jax.config import Config
 from spade_jax.data.builders import records as builder
 from spade_jax.data.input_pipeline import Skipped, read_for_training, training_batches, validation_examples
 from spade_jax.data.sources import records
-from spade_jax.data.sources.opening import check_source, open_files, open_source
+from spade_jax.data.sources.opening import change_since_prepared, check_source, open_files, open_source
 from spade_jax.data.sources.records import MANIFEST, PROGRESS, open_records
 from spade_jax.errors import UserError
 from tests.data.miniatures import MINIATURES
@@ -100,7 +100,7 @@ def test_examples_are_those_of_the_files(tmp_path, settings, sizes):
         for position in range(20):
             assert_same(read_for_training(prepared, config, position), read_for_training(files, config, position))
         assert_same(validation_examples(prepared, config, 3), validation_examples(files, config, 3))
-        assert check_source(prepared, config) == []
+        assert check_source(prepared, config) == {}
 
 
 def test_batches_are_those_of_the_files(tmp_path):
@@ -285,6 +285,43 @@ def test_a_damaged_record_may_be_skipped(prepared):
     for position in range(5):
         read_for_training(source, config, position, skipped)
     assert skipped.count == 1 and list(skipped.reasons) == [source.locations[3]]
+
+
+def test_files_that_changed_since_are_named(prepared):
+    """Records are read as they are; but who looks at the files is told that they are others."""
+    root = pathlib.Path(prepared.data_dir)
+    assert change_since_prepared(prepared, 'train') is None
+    label = root / 'train_label' / '2.png'
+    os.utime(label, ns=(1, 1))
+    change = change_since_prepared(prepared, 'train')
+    assert f'was prepared: {label} has changed; ' in change and f'records_dir={prepared.records_dir}' in change and '--mode=prepare_data' in change
+    assert change_since_prepared(prepared, 'validation') is None
+    (root / 'val_img' / '7.png').write_bytes((root / 'val_img' / '1.png').read_bytes())
+    (root / 'val_label' / '7.png').write_bytes((root / 'val_label' / '1.png').read_bytes())
+    assert f'{root}/val_img/7.png is new' in change_since_prepared(prepared, 'validation')
+    for role in ('img', 'label'):
+        (root / f'val_{role}' / '7.png').unlink()
+        (root / f'val_{role}' / '4.png').unlink()
+    assert ': 4 is gone; ' in change_since_prepared(prepared, 'validation')
+
+
+def test_files_that_are_not_there_have_not_changed(prepared, tmp_path):
+    assert change_since_prepared(config_of(tmp_path / 'elsewhere', records_dir=prepared.records_dir), 'train') is None
+    manifest = pathlib.Path(prepared.records_dir) / MANIFEST
+    content = json.loads(manifest.read_text())
+    for split in content['splits'].values():
+        del split['states']  # as older records are
+    manifest.write_text(json.dumps(content))
+    os.utime(tmp_path / 'train_label' / '2.png', ns=(1, 1))
+    assert change_since_prepared(prepared, 'train') is None and open_records(prepared, 'train') is not None
+
+
+def test_validation_pictures_that_the_records_do_not_have(tmp_path):
+    config = config_of(write_examples(tmp_path, splits=('train',)))
+    builder.prepare(config)
+    assert open_records(config, 'validation') is None
+    asked = config_of(tmp_path, validation_image_dir='more')
+    assert message(open_records, asked, 'validation').startswith(f'validation_image_dir=more, but records_dir={config.records_dir} was prepared without validation')
 
 
 def test_a_shard_of_something_else(prepared):

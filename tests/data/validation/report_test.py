@@ -13,10 +13,10 @@ from spade_jax.config import Config
 from spade_jax.data.catalog import builtin_palette
 from spade_jax.data.label_reader import LabelReader
 from spade_jax.data.palette import classes_of
-from spade_jax.data.validation import examination, suggestions
+from spade_jax.data.validation import contact_sheet, examination, suggestions
 from spade_jax.data.validation.contact_sheet import NO_CLASS_COLOR
 from spade_jax.data.validation.report import validate
-from spade_jax.data.validation.suggestions import command_line, remap_text
+from spade_jax.data.validation.suggestions import command_line, needed_flags, remap_text
 from spade_jax.errors import UserError
 from spade_jax.label_table import read_palette
 from tests.program import run, write_folders
@@ -44,11 +44,11 @@ def recode(root, change, splits=('train', 'val')):
             save(path, change(np.asarray(Image.open(path))))
 
 
-def look(config, output_dir):
+def look(config, output_dir, **options):
     """(the report as JSON, the message of the error or None)."""
     message = None
     try:
-        validate(config, str(output_dir))
+        validate(config, str(output_dir), **options)
     except UserError as error:
         message = str(error)
         assert '\n' not in message
@@ -241,10 +241,59 @@ def test_colors_beyond_the_palette(root, output_dir, tmp_path):
     assert names == ['void', 'red', 'class 2']
 
 
-def test_smooth_color_masks_get_no_palette(root, output_dir):
-    recode(root, lambda label: np.asarray(Image.fromarray(COLORS[label]).resize((44, 40), Image.Resampling.BICUBIC, box=(1, 1, 40, 38))))
+@pytest.mark.parametrize('method', [Image.Resampling.BICUBIC, Image.Resampling.BILINEAR])
+@pytest.mark.parametrize('steps', [1, 64])
+def test_smooth_masks_get_no_palette(root, output_dir, method, steps):
+    """Whether they have thousands of colours or, with coarse steps, a few dozen."""
+    def smooth(label):
+        return np.asarray(Image.fromarray(COLORS[label]).resize((44, 40), method, box=(1, 1, 40, 38))) // steps * steps
+    recode(root, smooth)
     report, _ = look(config_of(root), output_dir)
-    assert not any('palette' in flag for flag in flags(report))
+    suggestion, = report['suggestions']
+    assert suggestion['flags'] == [] and 'without smoothing (nearest neighbour' in suggestion['advice'] and 'rare blends' in suggestion['reason']
+
+
+def test_smooth_gray_masks_are_not_renumbered(root, output_dir):
+    grays = np.array([0, 128, 255], np.uint8)
+    recode(root, lambda label: np.asarray(Image.fromarray(grays[label]).resize((44, 40), Image.Resampling.BICUBIC, box=(1, 1, 40, 38))))
+    for options in ({}, dict(count_classes=True)):
+        report, message = look(config_of(root), output_dir, **options)
+        assert message and 'smoothing' in report['suggestions'][-1]['advice'] and not any('remap' in flag for flag in flags(report))
+
+
+def test_many_classes_in_many_sizes_are_not_smooth(root, output_dir):
+    """Rare colours of classes do not lie between others."""
+    colors = np.random.default_rng(5).integers(0, 256, (40, 3)).astype(np.uint8)
+
+    def rare(label):
+        label = label.copy()
+        label[:6, :6] = np.arange(36).reshape(6, 6) + 4
+        return colors[label]
+    recode(root, rare)
+    assert flags(mend(config_of(root), output_dir))[0] == f'--palette={output_dir}/palette.json'
+
+
+@pytest.mark.parametrize('grays, ids, num_classes', [([0, 1, 2], [0, 1, 2], 3), ([3, 4, 6], [3, 4, 6], 7), ([0, 127, 254], [0, 1, 2], 3), ([0, 1, 255], [0, 1, 255], 2)])
+def test_grays_that_were_saved_as_colors_are_ids(root, output_dir, grays, ids, num_classes):
+    recode(root, lambda label: np.repeat(np.array(grays, np.uint8)[2 - label][..., None], 3, axis=-1))
+    config = config_of(root)
+    found = flags(mend(config, output_dir))
+    assert f'--num_classes={num_classes}' in found and ('--dontcare' in found) == (255 in ids)
+    entries = json.loads((output_dir / 'palette.json').read_text())['classes']
+    assert [(entry['id'], entry['color']) for entry in entries] == [(number, f'#{gray:02x}{gray:02x}{gray:02x}') for number, gray in zip(ids, grays)]
+
+
+def test_files_of_the_user_are_not_replaced(root, output_dir):
+    recode(root, lambda label: COLORS[label])
+    (root / 'train_img' / '3.jpg').write_bytes(b'')
+    output_dir.mkdir()
+    (output_dir / 'palette.json').write_text('mine')
+    (output_dir / 'train_list.txt').write_text('mine too')
+    for _ in range(2):  # What was written the first time is used again.
+        report, _ = look(config_of(root), output_dir)
+        assert flags(report) == [f'--palette={output_dir}/palette_2.json', '--num_classes=3', f'--train_list={output_dir}/train_list_2.txt']
+    assert (output_dir / 'palette.json').read_text() == 'mine' and (output_dir / 'train_list.txt').read_text() == 'mine too'
+    assert not (output_dir / 'palette_3.json').exists()
 
 
 def test_a_few_color_masks_among_maps_of_ids_are_left_out(root, output_dir):
@@ -259,13 +308,36 @@ def test_photographs_instead_of_label_maps(root, output_dir, extension, settings
         for number in range(6):
             (root / f'{split}_label' / f'{number}.png').unlink()
             save(root / f'{split}_label' / f'{number}.{extension}', noise(number))
-    suggested = flags(mend(config_of(root, **settings), output_dir))
-    assert suggested[0] == '--condition=rgb' and ('--nodontcare' in suggested) == ('dontcare' in settings)
+    config = config_of(root, **settings)
+    report, _ = look(config, output_dir)
+    suggestion, = report['suggestions']
+    assert suggestion['flags'] == [] and ('anew from their source, as PNG' if extension == 'jpg' else 'see whether --train_label_dir') in suggestion['advice']
+    last = re.match(r'((--\S+ )+)if they are no label maps', suggestion['alternative'])[1].split()
+    assert last[0] == '--condition=rgb' and ('--nodontcare' in last) == ('dontcare' in settings)
+    assert look(with_flags(config, last), output_dir)[1] is None
 
 
 def test_gray_photographs_instead_of_label_maps(root, output_dir):
     recode(root, lambda label: noise(channels=()))
-    assert flags(mend(config_of(root), output_dir)) == ['--condition=rgb']
+    report, _ = look(config_of(root), output_dir)
+    assert flags(report) == [] and report['suggestions'][0]['alternative'].startswith('--condition=rgb if')
+
+
+@pytest.mark.parametrize('extension', ['jpg', 'png'])
+@pytest.mark.parametrize('as_colors', [True, False])
+def test_swapped_directories(root, output_dir, extension, as_colors):
+    for split in ('train', 'val'):
+        for number in range(6):
+            (root / f'{split}_img' / f'{number}.jpg').unlink()
+            save(root / f'{split}_img' / f'{number}.{extension}', noise(number))
+    if as_colors:
+        recode(root, lambda label: COLORS[label])
+    config = config_of(root, train_image_dir='train_label', train_label_dir='train_img', validation_image_dir='val_label', validation_label_dir='val_img')
+    report, _ = look(config, output_dir)
+    assert 'are --train_image_dir and --train_label_dir swapped?' in report['suggestions'][0]['reason']
+    mended = with_flags(config, flags(report))
+    assert mended.train_label_dir == 'train_label' and mended.validation_image_dir == 'val_img'
+    assert groups(look(mended, output_dir)[0]).keys() <= {examination.COLOURED}
 
 
 @pytest.mark.parametrize('photo, label, expected', [
@@ -379,9 +451,21 @@ def test_a_missing_instance_map_is_left_out(root, output_dir):
 
 def test_no_instance_maps_at_all(root, output_dir):
     recode(root, lambda label: label * 2)
-    report = mend(config_of(root, condition='labels+edges', train_instance_dir='nowhere', validation_instance_dir='nowhere'), output_dir)
-    assert flags(report) == ['--num_classes=5', '--condition=labels']
+    config = config_of(root, condition='labels+edges', train_instance_dir='nowhere', validation_instance_dir='nowhere')
+    report, _ = look(config, output_dir)
+    assert flags(report) == ['--num_classes=5']
+    assert [(suggestion['advice'], suggestion['reason']) for suggestion in report['suggestions'][1:]] == [
+        (f'set --{split}_instance_dir to where the instance maps are', f'--{split}_instance_dir=nowhere does not exist') for split in ('train', 'validation')]
+    assert all(suggestion['alternative'].startswith('--condition=labels if') for suggestion in report['suggestions'][1:])
+    assert look(with_flags(config, [*flags(report), '--condition=labels']), output_dir)[1] is None
     assert 'nowhere' in groups(report)[examination.NO_INSTANCES][0]
+
+
+def test_a_mistyped_directory_of_instance_maps(root, output_dir):
+    report = mend(config_of(root, condition='labels+edges', train_instance_dir='train_insts'), output_dir)
+    assert flags(report) == ['--train_instance_dir=train_inst']
+    suggestion, = report['suggestions']
+    assert suggestion['reason'] == '--train_instance_dir=train_insts does not exist; train_inst does' and suggestion['alternative'].startswith('--condition=labels if')
 
 
 def test_annotations_that_lack_a_photograph(root, output_dir):
@@ -465,6 +549,7 @@ def test_a_source_with_bad_examples(root, output_dir, monkeypatch):
     report, _ = look(config_of(root), output_dir)
     assert len(groups(report)[examination.OUT_OF_RANGE]) == 5 and '3.jpg' in groups(report)[examination.UNREADABLE_EXAMPLES][0]
     assert flags(report) == ['--num_classes=5', '--on_bad_example=skip']
+    assert flags(look(config_of(root), output_dir, count_classes=True)[0]) == ['--num_classes=5', '--on_bad_example=skip']
 
 
 # The contact sheet.
@@ -489,6 +574,15 @@ def test_the_contact_sheet_of_one_odd_example(tmp_path, output_dir):
     assert Image.open(output_dir / 'contact_sheet.png').height > 200
 
 
+def test_white_pictures_have_a_frame(tmp_path, output_dir):
+    root = write_folders(tmp_path / 'data', count=1, splits=['train'])
+    save(root / 'train_img' / '0.jpg', np.full((*SIZE, 3), 255, np.uint8))
+    look(config_of(root), output_dir)
+    sheet = np.asarray(Image.open(output_dir / 'contact_sheet.png'))
+    row = sheet[sheet.shape[0] // 3]
+    assert (row == contact_sheet._OUTLINE).all(-1).sum() == 4  # left and right of photograph and label map
+
+
 # Details.
 
 @pytest.mark.parametrize('targets, text', [
@@ -500,12 +594,171 @@ def test_the_text_of_a_table_of_ids(targets, text):
     assert remap_text(targets) == text
 
 
-def test_the_command_line_leaves_out_what_the_data_set_sets():
+def test_flags_leave_out_what_the_data_set_sets():
     config = Config(dataset='camvid_32', data_dir='a b', num_classes=32, aspect_ratio=4 / 3, label_suffix='_L', palette=read_palette(builtin_palette('camvid_32')),
                     train_image_dir='701_StillsRaw_full', train_label_dir='LabeledApproved_full', crop_size=256)
-    assert command_line(config, {}, 'palette.json') == "python -m spade_jax.main --dataset=camvid_32 '--data_dir=a b'"
-    assert '--palette=gaugan' in command_line(dataclasses.replace(config, palette=read_palette(builtin_palette('gaugan'))), {}, 'palette.json')
-    assert command_line(config, {'condition': 'rgb'}, '').endswith('--condition=rgb')
+    given = needed_flags(config, 'palette.json')
+    assert command_line(given, {}) == "python -m spade_jax.main --dataset=camvid_32 '--data_dir=a b'"
+    assert needed_flags(dataclasses.replace(config, palette=read_palette(builtin_palette('gaugan'))), 'palette.json')['palette'] == 'gaugan'
+    assert command_line(given, {'condition': 'rgb'}).endswith('--condition=rgb')
+
+
+def test_the_command_line_keeps_what_was_given():
+    given = dict(workdir='runs/x', dataset='folders', seed=3, flip=True, palette='my.json', condition='labels+edges', train_instance_dir='inst', load_size=286)
+    assert command_line(given, {}) == ('python -m spade_jax.main --workdir=runs/x --dataset=folders --train_instance_dir=inst --condition=labels+edges '
+                                       '--palette=my.json --load_size=286 --flip --seed=3')
+    assert command_line(given, {'palette': 'new.json', 'num_classes': 4, 'condition': 'labels', 'load_size': 300}, mode='validate_data') == (
+        'python -m spade_jax.main --mode=validate_data --workdir=runs/x --dataset=folders --num_classes=4 --palette=new.json --load_size=300 --flip --seed=3')
+    assert '--palette' not in command_line(given, {'condition': 'rgb'})
+
+
+def test_the_command_that_trains(root, output_dir, tmp_path, capsys):
+    """It runs: without weights of VGG19 there is no perceptual loss; and directory and palette are those that were given."""
+    palette = tmp_path / 'own.json'
+    palette.write_text(json.dumps([{'name': f'class {number}', 'color': f'#00000{number}'} for number in range(3)]))
+    config = config_of(root, palette=read_palette(str(palette)))
+    report, message = look(config, output_dir, given=dict(workdir='runs/mine', dataset='folders', data_dir=str(root), palette=str(palette), output_dir='x'))
+    expected = f'python -m spade_jax.main --workdir=runs/mine --dataset=folders --data_dir={root} --palette={palette} --perceptual_weight=0'
+    assert message is None and report['command'] == expected and f'{expected}\n  (--perceptual_weight=0, because' in capsys.readouterr().out
+    assert not (output_dir / 'palette.json').exists()
+    report, _ = look(dataclasses.replace(config, vgg19_weights='vgg19.pth'), output_dir, given=dict(dataset='folders', vgg19_weights='vgg19.pth'))
+    assert report['command'] == 'python -m spade_jax.main --workdir=runs/folders --dataset=folders --vgg19_weights=vgg19.pth'
+
+
+# Classes that are counted.
+
+@pytest.mark.parametrize('change, given, expected', [
+    (lambda label: label, {}, ['--num_classes=3']),
+    (lambda label: label * 2, {}, ['--num_classes=5']),
+    (lambda label: np.where(label == 2, 255, label), {}, ['--num_classes=2', '--dontcare']),
+    (lambda label: np.where(label == 2, 255, label), dict(dontcare=True), ['--num_classes=2']),
+    (lambda label: label + 253, {}, ['--num_classes=256']),
+])
+def test_classes_are_counted(root, output_dir, change, given, expected):
+    recode(root, lambda label: change(label).astype(np.uint8))
+    report, message = look(config_of(root, **given), output_dir, given=given, count_classes=True)
+    assert message is None and flags(report) == expected and all(flag in report['command'] for flag in expected)
+
+
+@pytest.mark.parametrize('change, expected', [
+    (lambda label: np.where(label > 0, 255, 0), ['--label_remap=255:1', '--num_classes=2']),
+    (lambda label: label.astype(np.uint16) * 1000, ['--label_remap=1000:1,2000:2', '--num_classes=3']),
+])
+def test_ids_that_do_not_count_are_renumbered(root, output_dir, change, expected):
+    recode(root, change if change(np.zeros(1, np.uint8)).dtype == np.uint16 else lambda label: change(label).astype(np.uint8))
+    config = config_of(root)
+    report, message = look(config, output_dir, count_classes=True)
+    assert message and sorted(flags(report)) == sorted(expected)
+    assert look(with_flags(config, flags(report)), output_dir)[1] is None
+
+
+def test_classes_of_color_masks_are_counted(root, output_dir):
+    recode(root, lambda label: COLORS[label])
+    report, _ = look(config_of(root), output_dir, count_classes=True)
+    assert flags(report) == [f'--palette={output_dir}/palette.json', '--num_classes=3']
+
+
+def put_id(root, value, pixels=5):
+    """Writes an id into one label map."""
+    label = np.asarray(Image.open(root / 'train_label' / '3.png')).copy()
+    label.ravel()[:pixels] = value
+    save(root / 'train_label' / '3.png', label)
+
+
+@pytest.mark.parametrize('count_classes', [True, False])
+def test_a_stray_id_is_no_class(root, output_dir, count_classes):
+    put_id(root, 200, pixels=900)
+    report, message = look(config_of(root), output_dir, count_classes=count_classes)
+    assert message.startswith('1 defect in 1 file')
+    assert flags(report) == ['--num_classes=3'] * count_classes + [f'--train_list={output_dir}/train_list.txt']
+    suggestion = report['suggestions'][-1]
+    assert suggestion['reason'].startswith('id 200 in few files is probably a mistake; ')
+    assert suggestion['alternative'].startswith('mend the label maps; --label_remap=200:255 --dontcare makes these pixels "unknown"; or --on_bad_example=skip')
+    assert (output_dir / 'train_list.txt').read_text().split() == ['0', '1', '2', '4', '5']
+    for given in (flags(report), ['--label_remap=200:255', '--dontcare']):
+        assert look(with_flags(config_of(root), given), output_dir.with_name('again'))[1] is None
+
+
+def test_a_rare_id_that_continues_the_classes_may_be_one(root, output_dir):
+    put_id(root, 3)
+    report, _ = look(config_of(root), output_dir)
+    assert flags(report) == [f'--train_list={output_dir}/train_list.txt'] and '--num_classes=4 if it is a class' in report['suggestions'][0]['alternative']
+    put_id(root, 3, pixels=900)
+    assert flags(look(config_of(root), output_dir)[0]) == ['--num_classes=4']
+
+
+def scatter_ids(root, count):
+    """Every label map gets ids of its own, as of many classes of which each is rare."""
+    for number, path in enumerate(sorted(root.glob('*_label/*.png'))):
+        label = np.asarray(Image.open(path)).copy()
+        label[:3, :count // 12] = 3 + number * (count // 12) + np.arange(count // 12)
+        save(path, label)
+
+
+@pytest.mark.parametrize('count_classes', [True, False])
+def test_many_rare_classes_are_classes(root, output_dir, count_classes):
+    scatter_ids(root, 120)
+    report, message = look(config_of(root), output_dir, count_classes=count_classes)
+    assert flags(report) == ['--num_classes=123'] and (message is None) == count_classes
+
+
+def test_ids_of_many_rare_classes_that_were_saved_as_colors(root, output_dir):
+    scatter_ids(root, 36)
+    recode(root, lambda label: np.repeat(label[..., None], 3, axis=-1))
+    assert flags(mend(config_of(root), output_dir)) == [f'--palette={output_dir}/palette.json', '--num_classes=39']
+
+
+def test_stray_ids_beside_others(root, output_dir):
+    recode(root, lambda label: label * 2)
+    put_id(root, 200)
+    assert flags(mend(config_of(root), output_dir)) == ['--num_classes=5', f'--train_list={output_dir}/train_list.txt']
+
+
+def test_a_listing_with_extensions(root, output_dir):
+    (root / 'list.txt').write_text('0\n1.jpg\n2\n3\n')
+    report = mend(config_of(root, train_list='list.txt'), output_dir)
+    assert groups(report) == {'listed examples have an extension': [f'{root}/list.txt, line 2: 1.jpg has an extension']}
+
+
+# Further hints.
+
+def test_names_that_differ_in_how_they_begin(root, output_dir):
+    for split in ('train', 'val'):
+        for number in range(6):
+            (root / f'{split}_img/{number}.jpg').rename(root / f'{split}_img/photo_1{number}.jpg')
+            (root / f'{split}_label/{number}.png').rename(root / f'{split}_label/mask_1{number}.png')
+    report, message = look(config_of(root), output_dir)
+    suggestion, = report['suggestions']
+    assert message and 'photographs with "photo_", label maps with "mask_"' in suggestion['reason'] and '${file#mask_}' in suggestion['advice']
+
+
+def test_names_without_any_label_map_are_not_to_be_changed(root, output_dir):
+    for number in range(6):
+        (root / f'train_label/{number}.png').unlink()
+        (root / f'train_img/{number}.jpg').rename(root / f'train_img/photo_{number}.jpg')
+    assert all('rename' not in suggestion['advice'] for suggestion in look(config_of(root), output_dir)[0]['suggestions'])
+
+
+def test_the_shape_of_the_photographs(tmp_path, output_dir, capsys):
+    root = write_folders(tmp_path / 'data', size=(40, 80))
+    report, message = look(config_of(root), output_dir)
+    assert message is None
+    assert groups(report, what='warnings') == {'pictures have another shape than --aspect_ratio=1': ['width / height is 2 for most of them: they are stretched']}
+    printed = capsys.readouterr().out
+    assert 'No defects, but 2 warnings, see above. To train:' in printed and 'data are fine' not in printed
+    assert look(config_of(root, aspect_ratio=2.0, crop_size=64, load_size=72), output_dir)[0]['splits']['train']['warnings'] == []
+
+
+def test_many_classes_that_never_occur(root, output_dir):
+    report, _ = look(config_of(root, num_classes=20), output_dir)
+    group, = report['splits']['train']['warnings']
+    assert group['files'][0]['remedy'].endswith('--num_classes=3 is enough for the ids that occur')
+
+
+def test_the_alternative_to_a_list_is_not_repeated_to_who_has_taken_it(root, output_dir):
+    (root / 'train_img' / '3.jpg').write_bytes(b'')
+    report, _ = look(config_of(root, on_bad_example='skip'), output_dir)
+    assert report['suggestions'][0]['alternative'] == ''
 
 
 def test_a_palette_of_ones_own_lies_beside_the_report(root, output_dir, tmp_path):
