@@ -22,6 +22,7 @@ FLOORS = [
     ['data.validation', 'data.builders.records'],
     ['data', 'training.optimizers', 'training.run_log'],
     ['training.train_state'],
+    ['training.gauges'],
     ['training.train_step', 'training.checkpoints'],
     ['sampling'],
     ['training.train_loop'],

@@ -93,7 +93,8 @@ def last_step(workdir):
 def test_a_run_leaves_records_and_grids(trained):
     records = read_scalars(trained)
     assert [record['step'] for record in records] == [2, 4]
-    for name in ('g_gan', 'g_feature_matching', 'g_kl', 'd_real', 'd_fake', 'images_per_second', 'generator_learning_rate'):
+    for name in ('g_gan', 'g_feature_matching', 'g_kl', 'd_real', 'd_fake', 'images_per_second', 'generator_learning_rate',
+                 'g_gradient_norm', 'd_gradient_norm', 'generator_weight_norm', 'discriminator_weight_norm', 'encoder_weight_norm', 'd_score_real', 'd_score_fake'):
         assert np.isfinite(records[-1][name])
     assert records[-1]['generator_learning_rate'] == pytest.approx(1e-4)
     (grid,) = (trained / 'samples').iterdir()

@@ -50,7 +50,7 @@ def run(config, num_devices, num_steps=2, mapped=True):
 def largest_differences(one, other):
     """Largest difference between the losses, between first moments of Adam (with beta1 = 0: the last gradients; relative), and between running statistics."""
     (losses, state), (other_losses, other_state) = one, other
-    of_losses = max(abs(a[name] - b[name]) for a, b in zip(losses, other_losses, strict=True) for name in a)
+    of_losses = max(abs(a[name] - b[name]) / max(1, abs(a[name])) for a, b in zip(losses, other_losses, strict=True) for name in a)
 
     def largest(select, scale):
         pairs = list(zip(jax.tree.leaves(select(state)), jax.tree.leaves(select(other_state)), strict=True))
@@ -83,6 +83,14 @@ def test_eight_replicas_give_the_update_of_the_unmapped_step():
         assert len(shards) == 8
         for shard in shards[1:]:
             np.testing.assert_array_equal(shard, shards[0])
+
+
+@pytest.mark.slow
+def test_recorded_norms_are_those_of_the_gradients_of_the_global_batch():
+    (losses,), state = run_unmapped()
+    for name, optimizer_state in (('g_gradient_norm', state.generator_optimizer), ('d_gradient_norm', state.discriminator_optimizer)):
+        expected = np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in map(np.asarray, jax.tree.leaves(optimizer_state.mu))))  # with beta1 = 0
+        np.testing.assert_allclose(losses[name], expected, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -70,6 +70,14 @@ class Stopwatch:
         return {'images_per_second': self._steps * batch_size / seconds, 'share_of_time_waiting_for_data': self._waited / seconds} if self._steps else {}
 
 
+def progress_fields(values: dict[str, float]) -> dict[str, str]:
+    """What the progress bar shows of a record: the speed, and the losses without norms and scores, which would not fit."""
+    fields = {}
+    if 'images_per_second' in values:
+        fields = {'images/s': f'{values["images_per_second"]:.3g}', 'waiting': f'{values["share_of_time_waiting_for_data"]:.0%}'}
+    return fields | {name: f'{value:.3g}' for name, value in values.items() if name.startswith(('g_', 'd_')) and not name.endswith('_norm') and '_score_' not in name}
+
+
 def read_scalars(workdir: str) -> list[dict[str, float]]:
     """The records of a run in order; a line that a crash cut off is left out."""
     path = os.path.join(workdir, 'metrics.jsonl')

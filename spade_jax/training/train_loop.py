@@ -9,7 +9,6 @@ from typing import Callable, Iterator
 
 import jax
 import numpy as np
-import optax
 from tqdm import tqdm
 
 from spade_jax import replicas
@@ -25,7 +24,8 @@ from spade_jax.models import build_networks
 from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.checkpoints import Checkpoints
-from spade_jax.training.run_log import RunLog, Stopwatch
+from spade_jax.training.gauges import weight_norms
+from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
 from spade_jax.training.train_state import TrainState, init_train_state
 from spade_jax.training.train_step import train_step
 
@@ -90,20 +90,18 @@ class Run:
 
                 due = functools.partial(is_due, step, last_step)
                 if due(config.log_every) or due(config.checkpoint_every):
-                    values = average(pending)  # waits for the device
+                    values = average(pending) | weight_norms(state)  # waits for the device
                     check_finite(step, values, self.checkpoints)
                     values |= stopwatch.rates(config.batch_size)
                     if config.on_bad_example == 'skip':
                         values['skipped_examples'] = self.skipped.count
                     self.log.scalars(step, values)
-                    progress.set_postfix({name.replace('_per_second', '/s'): f'{value:.3g}' for name, value in values.items()
-                                          if name.startswith(('g_', 'd_', 'images'))})
+                    progress.set_postfix(progress_fields(values))
                     pending, stopwatch = [], Stopwatch()
                 if due(config.sample_every):
                     self.show(step, state)
                     stopwatch = Stopwatch()
                 if due(config.checkpoint_every):
-                    check_finite(step, parameter_norms(state), self.checkpoints)
                     self.checkpoints.save(replicas.first(state), config, self.num_examples)
                     stopwatch = Stopwatch()
 
@@ -152,15 +150,6 @@ def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
     if saved not in (None, given):
         raise UserError(f'workdir={workdir} holds a run over {saved} training examples, now there are {given}; restore the data to resume it, '
                         'or choose another --workdir')
-
-
-def parameter_norms(state: TrainState) -> Metrics:
-    """Norm of the parameters of each network; NaN where one of them is."""
-    networks = {'generator': state.generator, 'discriminator': state.discriminator, 'encoder': state.encoder}
-    return {f'norm of the {name}': float(global_norm(variables['params'])) for name, variables in networks.items() if variables is not None}
-
-
-global_norm = jax.jit(optax.global_norm)
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:

@@ -13,6 +13,7 @@ from spade_jax.config import Config
 from spade_jax.models import Networks, image_of, layout_of
 from spade_jax.networks.style_encoder import sample_style
 from spade_jax.random_streams import Stream, style_noise
+from spade_jax.training import gauges
 from spade_jax.training.optimizers import descend, learning_rates, make_optimizer
 from spade_jax.training.train_state import TrainState, Variables, trained_by_generator_update
 
@@ -38,7 +39,7 @@ def train_step(state: TrainState, batch: Batch, vgg19: Variables | None = None, 
       noise: draws the latents' noise; default: from the seed.
 
     Returns:
-      The new state, and the losses with their weights as scalars over the global batch: g_* and d_*.
+      The new state, and scalars over the global batch, g_* and d_*: the losses with their weights, norms of gradients, mean scores.
     """
     step = Step(config, networks, vgg19, axis_name, noise or seeded_noise(config))
     layout, real = layout_of(batch, config), image_of(batch)
@@ -86,7 +87,7 @@ class Step:
         return state.replace(
             generator=generator | {'params': params['generator']},
             encoder=None if encoder is None else encoder | {'params': params['encoder']},
-            discriminator=discriminator, generator_optimizer=optimizer_state), terms
+            discriminator=discriminator, generator_optimizer=optimizer_state), terms | gauges.gradient_norm('g', gradients)
 
     def update_discriminator(self, state: TrainState, layout: jax.Array, real: jax.Array, rate: jax.Array) -> tuple[TrainState, Metrics]:
         """One Adam step of the discriminator; generator and encoder only draw, though their statistics move."""
@@ -97,12 +98,13 @@ class Step:
             fake_outputs, real_outputs, discriminator = self.discriminate(state.discriminator, params, layout, fake, real)
             terms = {'d_fake': losses.adversarial(fake_outputs, False, kind=self.config.gan_loss, for_discriminator=True),
                      'd_real': losses.adversarial(real_outputs, True, kind=self.config.gan_loss, for_discriminator=True)}
-            return sum(terms.values()), (terms, discriminator)
+            return sum(terms.values()), (terms | gauges.mean_scores(fake_outputs, real_outputs), discriminator)
 
         gradients, (terms, discriminator) = jax.grad(loss, has_aux=True)(state.discriminator['params'])
         gradients = replicas.mean(gradients, self.axis_name)
         params, optimizer_state = descend(self.optimizer, gradients, state.discriminator_optimizer, state.discriminator['params'], rate)
-        return state.replace(generator=generator, encoder=encoder, discriminator=discriminator | {'params': params}, discriminator_optimizer=optimizer_state), terms
+        state = state.replace(generator=generator, encoder=encoder, discriminator=discriminator | {'params': params}, discriminator_optimizer=optimizer_state)
+        return state, terms | gauges.gradient_norm('d', gradients)
 
     def generate(self, state: TrainState, params: dict[str, Any], layout: jax.Array, real: jax.Array, stream: Stream):
         """Draws the layouts, in the style of the real pictures where there is an encoder.
