@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 # From the ground up. A module belongs to the floor with the longest prefix that fits.
 FLOORS = [
     ['errors'],
-    ['label_table', 'data.catalog'],
+    ['label_table', 'step_range', 'data.catalog'],
     ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
     ['config_flags', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling', 'data.tensorflow_host', 'data.paired_transforms',
      'data.in_order'],
@@ -20,7 +20,7 @@ FLOORS = [
     ['data.label_reader'],
     ['data.sources'],
     ['data.validation', 'data.builders.records'],
-    ['data', 'training.optimizers', 'training.run_log'],
+    ['data', 'training.optimizers', 'training.run_log', 'training.profiling'],
     ['training.train_state'],
     ['training.gauges'],
     ['training.train_step', 'training.checkpoints'],

@@ -25,6 +25,7 @@ from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.gauges import weight_norms
+from spade_jax.training.profiling import StepProfiler
 from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
 from spade_jax.training.train_state import TrainState, init_train_state
 from spade_jax.training.train_step import train_step
@@ -57,12 +58,13 @@ def train(config: Config, workdir: str) -> None:
         print(f'{len(source)} training examples of {config.image_width}x{config.image_height}, {jax.local_device_count()} x {jax.devices()[0].device_kind}, '
               f'steps {first_step + 1} to {last_step}; compiling the train step ...', flush=True)
 
+        profiler = StepProfiler(workdir, config.profile_steps, first_step, last_step)
         state = init_train_state(config, build_networks(config))
         if first_step:
             state = checkpoints.restore(first_step, like=state)
         skipped = Skipped()
-        with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
-            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown, len(source), skipped)
+        with RunLog(workdir, first_step) as log, profiler, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
+            run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown, len(source), skipped, profiler)
             run.train(replicas.broadcast(state), batches, first_step, last_step)
         print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
 
@@ -71,9 +73,9 @@ class Run:
     """The loop around the train step: records, grids and checkpoints at their intervals."""
 
     def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch, num_examples: int,
-                 skipped: Skipped):
+                 skipped: Skipped, profiler: StepProfiler):
         self.config, self.step_of, self.log, self.checkpoints = config, step_of, log, checkpoints
-        self.shown, self.num_examples, self.skipped = shown, num_examples, skipped
+        self.shown, self.num_examples, self.skipped, self.profiler = shown, num_examples, skipped, profiler
 
     def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
         config, pending, stopwatch = self.config, [], Stopwatch()
@@ -81,7 +83,7 @@ class Run:
             for step in range(first_step + 1, last_step + 1):
                 with stopwatch.waiting():
                     batch = replicas.split(next(batches), jax.local_device_count())
-                state, metrics = self.step_of(step - 1)(state, batch)
+                state, metrics = self.profiler.run(step, self.step_of(step - 1), state, batch)
                 pending.append(metrics)
                 progress.update()
                 if step == first_step + 1:  # its compilation belongs in no rate
