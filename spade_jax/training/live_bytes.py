@@ -18,9 +18,9 @@ from jax.extend import core
 _SAME_BYTES = {'reshape', 'squeeze', 'expand_dims', 'copy', 'stop_gradient', 'optimization_barrier'}
 # One result element from a few operand elements: computed where it is read.
 _ELEMENTWISE = {
-    'abs', 'add', 'add_any', 'and', 'broadcast_in_dim', 'ceil', 'clamp', 'convert_element_type', 'cos', 'div', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'floor', 'ge', 'gt', 'integer_pow',
-    'iota', 'is_finite', 'le', 'log', 'log1p', 'logistic', 'lt', 'max', 'min', 'mul', 'ne', 'neg', 'not', 'or', 'pad', 'pow', 'rem', 'rev', 'round', 'rsqrt', 'select_n', 'sign', 'sin',
-    'slice', 'sqrt', 'square', 'sub', 'tanh', 'transpose', 'xor'}
+    'abs', 'add', 'add_any', 'and', 'broadcast_in_dim', 'ceil', 'clamp', 'convert_element_type', 'cos', 'div', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'floor', 'ge', 'gt',
+    'integer_pow', 'iota', 'is_finite', 'le', 'log', 'log1p', 'logistic', 'lt', 'max', 'min', 'mul', 'ne', 'neg', 'not', 'or', 'pad', 'pow', 'rem', 'rev', 'round', 'rsqrt',
+    'select_n', 'sign', 'sin', 'slice', 'sqrt', 'square', 'sub', 'tanh', 'transpose', 'xor'}
 _REDUCTIONS = {'reduce_sum', 'reduce_max', 'reduce_min', 'reduce_window_sum', 'argmax', 'reduce_and', 'reduce_or'}
 _HEAVY = {'conv_general_dilated', 'dot_general'}
 _LOOPS = {'scan', 'while', 'cond', 'custom_linear_solve', 'pmap', 'shard_map'}
@@ -118,13 +118,11 @@ def _walk(jaxpr: core.Jaxpr, num_donated: int) -> LiveBytes:
     last_read = {array: place for place, operation in enumerate(program.operations) for array in operation.operands}
     immortal = results | set(arguments[num_donated:])
     made = {array for operation in program.operations for array in operation.results}
-    living = set(range(len(program.bytes))) - made & set(last_read) | set(arguments)  # arguments and constants
-    living = {array for array in living if array in immortal or array in last_read or array in arguments}
+    constants = {array for array in last_read if array not in made}
+    living = set(arguments) | constants
     live = peak = sum(program.bytes[array] for array in living)
-    for array in list(living):
-        if array not in immortal and array not in last_read:
-            living.discard(array)
-            live -= program.bytes[array]
+    unread = {array for array in living if array not in immortal and array not in last_read}
+    living, live = living - unread, live - sum(program.bytes[array] for array in unread)
     for place, operation in enumerate(program.operations):
         dying = {array for array in operation.operands if last_read[array] == place and array not in immortal and array in living}
         freed = sum(program.bytes[array] for array in dying)

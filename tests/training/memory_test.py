@@ -1,4 +1,5 @@
 import dataclasses
+import types
 
 import jax
 import numpy as np
@@ -63,6 +64,13 @@ def test_the_batch_is_that_of_the_pipeline(changes):
                                                              (50, 150, 100, '  does not fit: 150% of the device'), (50, None, None, '')])
 def test_the_verdict(peak, compiled, limit, expected):
     assert memory.verdict(memory.StepMemory(0, 0, 0, 0, 0, 0, peak, compiled), limit) == expected
+
+
+def test_what_the_device_has_is_said_where_it_is_known():
+    gpu, cpu = (types.SimpleNamespace(device_kind=kind, platform=platform) for kind, platform in (('NVIDIA H100', 'gpu'), ('cpu', 'cpu')))
+    assert 'NVIDIA H100: 60.0 GiB are for JAX' in memory.explanation(gpu, 60 * 2**30, compiled=True)
+    assert 'the plan of a GPU or TPU is another one' in memory.explanation(cpu, None, compiled=True)
+    assert 'cpu tells no memory of its own' in memory.explanation(cpu, None, compiled=False)
 
 
 @pytest.mark.parametrize('text', ['0', 'a', '-1', '1.5', ''])
