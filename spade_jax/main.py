@@ -11,10 +11,10 @@ from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
-MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'memory'],
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'],
                          'train: train in --workdir, or resume there. sample: draw label maps. validate_data: report everything that is '
                          'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster. '
-                         'memory: print what a train step needs on one device, before any run.')
+                         'report: write report.html of the run in --workdir. memory: print what a train step needs on one device, before any run.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
 LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps. Default: the validation set of the run.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
@@ -33,7 +33,8 @@ flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 def main(argv: list[str]) -> None:
     """Runs the mode."""
     with one_line_errors(argv):
-        {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data, 'memory': memory}[MODE.value]()
+        {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data, 'report': report,
+         'memory': memory}[MODE.value]()
 
 
 def train() -> None:
@@ -85,6 +86,13 @@ def prepare_data() -> None:
     config = config_flags.config_from_flags(flags.FLAGS)
     from spade_jax.data.builders import records
     records.prepare(config)
+
+
+def report() -> None:
+    """--mode=report."""
+    workdir = given_workdir()
+    from spade_jax.training import run_report
+    print(f'Report: {run_report.write(workdir)}')
 
 
 def memory() -> None:

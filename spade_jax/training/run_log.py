@@ -12,6 +12,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from spade_jax.image_grid import write_png
+from spade_jax.training.run_facts import RunFacts
 
 
 class RunLog:
@@ -20,10 +21,12 @@ class RunLog:
     metrics.jsonl: one object a record, with "step". A resumed run drops the records of steps that it does again.
     tensorboard/: the same scalars, and the grids.
     samples/: the grids as PNG files.
+    run.json: see `RunFacts`, where some are given.
     """
 
-    def __init__(self, workdir: str, first_step: int):
+    def __init__(self, workdir: str, first_step: int, facts: RunFacts | None = None):
         os.makedirs(workdir, exist_ok=True)
+        self._facts = facts
         self.samples = os.path.join(workdir, 'samples')
         self._path = os.path.join(workdir, 'metrics.jsonl')
         _drop_records_after(self._path, first_step)
@@ -41,6 +44,8 @@ class RunLog:
             file.write(json.dumps({'step': step} | {name: float(value) for name, value in values.items()}) + '\n')
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
+        if self._facts is not None:
+            self._facts.reached(step)
 
     def grid(self, step: int, image: np.ndarray) -> str:
         """Records a sample grid [H, W, 3] uint8; returns the path of its PNG file."""

@@ -23,9 +23,11 @@ from spade_jax.image_grid import image_grid
 from spade_jax.models import build_networks
 from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
+from spade_jax.training import run_report
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.gauges import weight_norms
 from spade_jax.training.profiling import StepProfiler
+from spade_jax.training.run_facts import RunFacts
 from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
 from spade_jax.training.train_state import TrainState, init_train_state
 from spade_jax.training.train_step import train_step
@@ -63,10 +65,12 @@ def train(config: Config, workdir: str) -> None:
         if first_step:
             state = checkpoints.restore(first_step, like=state)
         skipped = Skipped()
-        with RunLog(workdir, first_step) as log, profiler, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
+        facts = RunFacts(workdir, config, len(source), first_step, f'{jax.device_count()} x {jax.devices()[0].device_kind}')
+        with RunLog(workdir, first_step, facts) as log, profiler, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
             run = Run(config, mapped_steps(config, len(source), vgg19), log, checkpoints, shown, len(source), skipped, profiler)
             run.train(replicas.broadcast(state), batches, first_step, last_step)
         print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
+    print(f'Report: {run_report.write(workdir)}')
 
 
 class Run:
