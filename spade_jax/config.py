@@ -12,6 +12,7 @@ from typing import Any
 
 from spade_jax.errors import UserError
 from spade_jax.label_table import parse_palette, parse_remap
+from spade_jax.step_range import parse_step_range
 
 # Every data set of the catalogue (`data/catalog.py`, which has their settings) and three forms of one's own data.
 DATASETS = ('scenes', 'folders', 'tfds', 'coco_stuff', 'ade20k', 'cityscapes', 'cityscapes_19', 'facades', 'camvid', 'camvid_32', 'celebamask_hq')
@@ -142,6 +143,8 @@ class Config:
     sample_every: int = knob(500, 'Steps between two sample grids.', at_least=1, may_change=True)
     num_samples_shown: int = knob(8, 'Validation examples in a sample grid.', at_least=1, may_change=True)
     checkpoint_every: int = knob(500, 'Steps between two checkpoints.', at_least=1, may_change=True)
+    profile_steps: str = knob('', 'Write a trace of these steps, FIRST-LAST, for example 10-12, to <workdir>/profile. The first step compiles: take later ones.',
+                              may_change=True)
     keep_checkpoints: int = knob(3, 'Newest checkpoints that are kept.', at_least=1, may_change=True)
     on_bad_example: str = knob('error', 'What a file that cannot be used does to training: stop it, or be skipped (another example takes its place) and counted '
                                'in the records.', choices=('error', 'skip'), may_change=True)
@@ -156,6 +159,8 @@ class Config:
             value = getattr(self, name)
             if value is not None and value >= 1:
                 raise UserError(f'{name}={value} does not decay; use a value in [0, 1)')
+        if self.profile_steps:
+            parse_step_range('profile_steps', self.profile_steps)
         self._check_labels()
         if self.batch_size % self.accumulation_steps:
             raise UserError(f'batch_size={self.batch_size} cannot be divided into {self.accumulation_steps} equal parts',

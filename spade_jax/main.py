@@ -11,9 +11,10 @@ from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
-MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data'],
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'],
                          'train: train in --workdir, or resume there. sample: draw label maps. validate_data: report everything that is '
-                         'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster.')
+                         'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster. '
+                         'report: write report.html of the run in --workdir. memory: print what a train step needs on one device, before any run.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
 LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps. Default: the validation set of the run.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
@@ -22,6 +23,9 @@ OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
 SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
                                 'sample: scale label maps to the training size, or draw them at their own.')
+MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
+MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
+MEMORY_COMPILE = flags.DEFINE_bool('memory_compile', False, 'memory: compile each step too (minutes), for what the compiler says.')
 config_flags.define_flags()
 flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 
@@ -29,7 +33,8 @@ flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 def main(argv: list[str]) -> None:
     """Runs the mode."""
     with one_line_errors(argv):
-        {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data}[MODE.value]()
+        {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data, 'report': report,
+         'memory': memory}[MODE.value]()
 
 
 def train() -> None:
@@ -83,6 +88,21 @@ def prepare_data() -> None:
     config = config_flags.config_from_flags(flags.FLAGS)
     from spade_jax.data.builders import records
     records.prepare(config)
+
+
+def report() -> None:
+    """--mode=report."""
+    workdir = given_workdir()
+    from spade_jax.training import run_report
+    print(f'Report: {run_report.write(workdir)}')
+
+
+def memory() -> None:
+    """--mode=memory."""
+    config = config_flags.config_from_flags(flags.FLAGS)
+    from spade_jax.training import memory as step_memory
+    step_memory.report(config, step_memory.positive_integers('memory_widths', MEMORY_WIDTHS.value),
+                       step_memory.positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value), compiled=MEMORY_COMPILE.value)
 
 
 def given_workdir() -> str:

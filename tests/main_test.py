@@ -79,7 +79,7 @@ def trained(folder_flags, tmp_path_factory):
     """A work directory with a style encoder and instance edges, trained for four steps."""
     workdir = tmp_path_factory.mktemp('runs') / 'trained'
     result = program.run(f'--workdir={workdir}', *folder_flags, '--style_encoder', '--style_dim=8', '--encoder_width=2', '--encoder_input_size=64',
-                         '--condition=labels+edges', '--max_steps=4', '--init_gain=1')  # at the usual gain four steps leave all pictures gray
+                         '--condition=labels+edges', '--max_steps=4', '--init_gain=1', '--profile_steps=3-4')  # at the usual gain four steps leave all pictures gray
     assert result.returncode == 0, result.stderr
     assert f'Pictures (label | generated | real): {workdir}' in result.stdout
     return workdir
@@ -129,12 +129,19 @@ def last_step(workdir):
 def test_a_run_leaves_records_and_grids(trained):
     records = read_scalars(trained)
     assert [record['step'] for record in records] == [2, 4]
-    for name in ('g_gan', 'g_feature_matching', 'g_kl', 'd_real', 'd_fake', 'images_per_second', 'generator_learning_rate'):
+    for name in ('g_gan', 'g_feature_matching', 'g_kl', 'd_real', 'd_fake', 'images_per_second', 'generator_learning_rate',
+                 'g_gradient_norm', 'd_gradient_norm', 'generator_weight_norm', 'discriminator_weight_norm', 'encoder_weight_norm', 'd_score_real', 'd_score_fake'):
         assert np.isfinite(records[-1][name])
     assert records[-1]['generator_learning_rate'] == pytest.approx(1e-4)
     (grid,) = (trained / 'samples').iterdir()
     assert Image.open(grid).size == (2 * (3 * (128 + 4) + 4) - 8, 128)  # two groups of three, four times as large
     assert any(path.name.startswith('events') for path in (trained / 'tensorboard').iterdir())
+    (session,) = json.loads((trained / 'run.json').read_text())['sessions']
+    assert (session['first_step'], session['last_step']) == (0, 4) and session['devices'] == '2 x cpu'
+    report = (trained / 'report.html').read_text()
+    assert '<b>4</b>steps' in report and 'd_gradient_norm' in report and report.count('src="data:image/') == 1
+    (trace,) = (trained / 'profile').rglob('perfetto_trace.json.gz')  # of --profile_steps=3-4
+    assert trace.stat().st_size > 1000
 
 
 @pytest.mark.slow

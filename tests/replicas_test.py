@@ -150,6 +150,14 @@ def test_a_batch_in_parts(norm):
 
 
 @pytest.mark.slow
+def test_recorded_norms_are_those_of_the_gradients_of_the_global_batch():
+    (losses,), state, _ = run_unmapped()
+    for name, optimizer_state in (('g_gradient_norm', state.generator_optimizer), ('d_gradient_norm', state.discriminator_optimizer)):
+        expected = np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in map(np.asarray, jax.tree.leaves(optimizer_state.mu))))  # with beta1 = 0
+        np.testing.assert_allclose(losses[name], expected, rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_one_replica_and_eight_give_the_same_two_steps_with_style_encoder():
     config = Config(**SMALL, style_encoder=True)
     assert_same_update(run(config, 1), run(config, 8))

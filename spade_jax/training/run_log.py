@@ -12,6 +12,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from spade_jax.image_grid import write_png
+from spade_jax.training.run_facts import RunFacts
 
 
 class RunLog:
@@ -20,10 +21,12 @@ class RunLog:
     metrics.jsonl: one object a record, with "step". A resumed run drops the records of steps that it does again.
     tensorboard/: the same scalars, and the grids.
     samples/: the grids as PNG files.
+    run.json: see `RunFacts`, where some are given.
     """
 
-    def __init__(self, workdir: str, first_step: int):
+    def __init__(self, workdir: str, first_step: int, facts: RunFacts | None = None):
         os.makedirs(workdir, exist_ok=True)
+        self._facts = facts
         self.samples = os.path.join(workdir, 'samples')
         self._path = os.path.join(workdir, 'metrics.jsonl')
         _drop_records_after(self._path, first_step)
@@ -41,6 +44,8 @@ class RunLog:
             file.write(json.dumps({'step': step} | {name: float(value) for name, value in values.items()}) + '\n')
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
+        if self._facts is not None:
+            self._facts.reached(step)
 
     def grid(self, step: int, image: np.ndarray) -> str:
         """Records a sample grid [H, W, 3] uint8; returns the path of its PNG file."""
@@ -68,6 +73,14 @@ class Stopwatch:
         """Images a second, and the share of the time spent waiting for data; nothing where no step was counted."""
         seconds = time.perf_counter() - self._since
         return {'images_per_second': self._steps * batch_size / seconds, 'share_of_time_waiting_for_data': self._waited / seconds} if self._steps else {}
+
+
+def progress_fields(values: dict[str, float]) -> dict[str, str]:
+    """What the progress bar shows of a record: the speed, and the losses without norms and scores, which would not fit."""
+    fields = {}
+    if 'images_per_second' in values:
+        fields = {'images/s': f'{values["images_per_second"]:.3g}', 'waiting': f'{values["share_of_time_waiting_for_data"]:.0%}'}
+    return fields | {name: f'{value:.3g}' for name, value in values.items() if name.startswith(('g_', 'd_')) and not name.endswith('_norm') and '_score_' not in name}
 
 
 def read_scalars(workdir: str) -> list[dict[str, float]]:

@@ -9,7 +9,6 @@ from typing import Any, Callable, Iterator
 
 import jax
 import numpy as np
-import optax
 from tqdm import tqdm
 
 from spade_jax import replicas
@@ -24,9 +23,12 @@ from spade_jax.image_grid import image_grid
 from spade_jax.models import build_networks
 from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training import placement
+from spade_jax.training import placement, run_report
 from spade_jax.training.checkpoints import Checkpoints
-from spade_jax.training.run_log import RunLog, Stopwatch
+from spade_jax.training.gauges import weight_norms
+from spade_jax.training.profiling import StepProfiler
+from spade_jax.training.run_facts import RunFacts
+from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
 from spade_jax.training.train_state import TrainState, init_train_state
 from spade_jax.training.train_step import train_step
 
@@ -60,23 +62,26 @@ def train(config: Config, workdir: str) -> None:
         print(f'{len(source)} training examples of {config.image_width}x{config.image_height}, {jax.local_device_count()} x {jax.devices()[0].device_kind}, '
               f'steps {first_step + 1} to {last_step}; compiling the train step ...', flush=True)
 
+        profiler = StepProfiler(workdir, config.profile_steps, first_step, last_step)
         state = init_train_state(config, build_networks(config))
         if first_step:
             state = checkpoints.restore(first_step, like=state)
-        with RunLog(workdir, first_step) as log, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
+        facts = RunFacts(workdir, config, len(source), first_step, f'{jax.device_count()} x {jax.devices()[0].device_kind}')
+        with RunLog(workdir, first_step, facts) as log, profiler, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
             steps = mapped_steps(config, len(source), vgg19, placement.axes(state, config))
-            run = Run(config, steps, log, checkpoints, shown, len(source), skipped)
+            run = Run(config, steps, log, checkpoints, shown, len(source), skipped, profiler)
             run.train(placement.to_devices(state, config), batches, first_step, last_step)
         print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
+    print(f'Report: {run_report.write(workdir)}')
 
 
 class Run:
     """The loop around the train step: records, grids and checkpoints at their intervals."""
 
     def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch, num_examples: int,
-                 skipped: Skipped):
+                 skipped: Skipped, profiler: StepProfiler):
         self.config, self.step_of, self.log, self.checkpoints = config, step_of, log, checkpoints
-        self.shown, self.num_examples, self.skipped = shown, num_examples, skipped
+        self.shown, self.num_examples, self.skipped, self.profiler = shown, num_examples, skipped, profiler
 
     def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
         config, pending, stopwatch = self.config, [], Stopwatch()
@@ -84,7 +89,7 @@ class Run:
             for step in range(first_step + 1, last_step + 1):
                 with stopwatch.waiting(), pointing_to_the_report(config):
                     batch = replicas.split(next(batches), jax.local_device_count(), config.accumulation_steps)
-                state, metrics = self.step_of(step - 1)(state, batch)
+                state, metrics = self.profiler.run(step, self.step_of(step - 1), state, batch)
                 pending.append(metrics)
                 progress.update()
                 if step == first_step + 1:  # its compilation belongs in no rate
@@ -93,20 +98,18 @@ class Run:
 
                 due = functools.partial(is_due, step, last_step)
                 if due(config.log_every) or due(config.checkpoint_every):
-                    values = average(pending)  # waits for the device
+                    values = average(pending) | weight_norms(state)  # waits for the device
                     check_finite(step, values, self.checkpoints)
                     values |= stopwatch.rates(config.batch_size)
                     if config.on_bad_example == 'skip':
                         values['skipped_examples'] = self.skipped.count
                     self.log.scalars(step, values)
-                    progress.set_postfix({name.replace('_per_second', '/s'): f'{value:.3g}' for name, value in values.items()
-                                          if name.startswith(('g_', 'd_', 'images'))})
+                    progress.set_postfix(progress_fields(values))
                     pending, stopwatch = [], Stopwatch()
                 if due(config.sample_every):
                     self.show(step, state)
                     stopwatch = Stopwatch()
                 if due(config.checkpoint_every):
-                    check_finite(step, parameter_norms(state), self.checkpoints)
                     self.checkpoints.save(placement.to_host(state, config), config, self.num_examples)
                     stopwatch = Stopwatch()
 
@@ -160,15 +163,6 @@ def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
     if saved not in (None, given):
         raise UserError(f'workdir={workdir} holds a run over {saved} training examples, now there are {given}; restore the data to resume it, '
                         'or choose another --workdir')
-
-
-def parameter_norms(state: TrainState) -> Metrics:
-    """Norm of the parameters of each network; NaN where one of them is."""
-    networks = {'generator': state.generator, 'discriminator': state.discriminator, 'encoder': state.encoder}
-    return {f'norm of the {name}': float(global_norm(variables['params'])) for name, variables in networks.items() if variables is not None}
-
-
-global_norm = jax.jit(optax.tree.norm)
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:

@@ -15,6 +15,7 @@ from spade_jax.layers.spectral_norm import move_vectors
 from spade_jax.models import Networks, image_of, layout_of
 from spade_jax.networks.style_encoder import sample_style
 from spade_jax.random_streams import Stream, style_noise
+from spade_jax.training import gauges
 from spade_jax.training.optimizers import descend, learning_rates, make_optimizer
 from spade_jax.training.train_state import TrainState, Variables, trained_by_generator_update
 
@@ -44,7 +45,7 @@ def train_step(state: TrainState, batch: Batch, vgg19: Variables | None = None, 
       noise: draws the latents' noise; default: from the seed.
 
     Returns:
-      The new state, and the losses with their weights as scalars over the global batch: g_* and d_*.
+      The new state, and scalars over the global batch, g_* and d_*: the losses with their weights, norms of gradients, mean scores.
     """
     step = Step(config, networks, vgg19, axis_name, noise or seeded_noise(config))
     parts = parts_of(batch, config.accumulation_steps, axis_name)
@@ -131,7 +132,7 @@ class Step:
             fake_outputs, real_outputs, moved_discriminator = self.discriminate(state.discriminator | {'params': params}, layout, fake, real)
             terms = {'d_fake': losses.adversarial(fake_outputs, False, kind=self.config.gan_loss, for_discriminator=True),
                      'd_real': losses.adversarial(real_outputs, True, kind=self.config.gan_loss, for_discriminator=True)}
-            return sum(terms.values()), (terms, moved | moved_discriminator)
+            return sum(terms.values()), (terms | gauges.mean_scores(fake_outputs, real_outputs), moved | moved_discriminator)
 
         params = state.discriminator['params']
         gradients, (terms, moved) = mean_over_parts(functools.partial(jax.grad(loss, has_aux=True), params), parts)

@@ -43,7 +43,7 @@ def test_a_step_of_the_discriminator_alone():
     state = init_train_state(config, networks)
     step = jax.jit(functools.partial(train_step, config=config, networks=networks, num_examples=16, update_generator=False))
     moved, metrics = step(state, random_batch(config))
-    assert set(metrics) == {'d_fake', 'd_real', 'd_gradient_norm', 'discriminator_learning_rate'}
+    assert set(metrics) == {'d_fake', 'd_real', 'd_score_fake', 'd_score_real', 'd_gradient_norm', 'discriminator_learning_rate'}
     jax.tree.map(np.testing.assert_array_equal, moved.generator['params'], state.generator['params'])
     assert moved.step == 1
 

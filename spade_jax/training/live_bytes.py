@@ -1,0 +1,167 @@
+"""How many bytes a JAX program holds at once, told from its trace alone: seconds, where a compilation takes minutes.
+
+The trace is walked in its order. An array lives from the operation that makes it to the last one that reads it: what the backward pass reads lives
+from the forward pass on. As a compiler does, elementwise operations are taken together with the reader of their result where it follows before the next
+convolution, copies of shape alone take nothing, and donated arguments make room for results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Callable, Iterator, NamedTuple
+
+import jax
+from jax.extend import core
+
+# The result may share the memory of the operand.
+_SAME_BYTES = {'reshape', 'squeeze', 'expand_dims', 'copy', 'stop_gradient', 'optimization_barrier'}
+# One result element from a few operand elements: computed where it is read.
+_ELEMENTWISE = {
+    'abs', 'add', 'add_any', 'and', 'broadcast_in_dim', 'ceil', 'clamp', 'convert_element_type', 'cos', 'div', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'floor', 'ge', 'gt',
+    'integer_pow', 'iota', 'is_finite', 'le', 'log', 'log1p', 'logistic', 'lt', 'max', 'min', 'mul', 'ne', 'neg', 'not', 'or', 'pad', 'pow', 'rem', 'rev', 'round', 'rsqrt',
+    'select_n', 'sign', 'sin', 'slice', 'sqrt', 'square', 'sub', 'tanh', 'transpose', 'xor'}
+_REDUCTIONS = {'reduce_sum', 'reduce_max', 'reduce_min', 'reduce_window_sum', 'argmax', 'reduce_and', 'reduce_or'}
+_HEAVY = {'conv_general_dilated', 'dot_general'}
+_LOOPS = {'scan', 'while', 'cond', 'custom_linear_solve', 'pmap', 'shard_map'}
+_FAR = 16  # operands of one fused operation, beyond which its result is stored
+
+
+class LiveBytes(NamedTuple):
+    """arguments, results: their bytes. peak: the most that lives at once, arguments included."""
+
+    arguments: int
+    results: int
+    peak: int
+
+
+def live_bytes(function: Callable, *arguments: Any, donated: int = 0) -> LiveBytes:
+    """The memory of `function(*arguments)`.
+
+    Args:
+      arguments: trees of arrays, concrete or abstract (`jax.ShapeDtypeStruct`).
+      donated: so many of the first arguments are the function's to overwrite.
+    """
+    closed = jax.make_jaxpr(function)(*arguments)
+    return _walk(closed.jaxpr, len(jax.tree.leaves(arguments[:donated])))
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes of all arrays of a tree, concrete or abstract."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+@dataclasses.dataclass
+class _Operation:
+    name: str
+    operands: list[int]
+    results: list[int]
+    inside: int  # bytes that live within it alone
+
+
+class _Program:
+    """A trace without nested calls: operations on numbered arrays of known bytes."""
+
+    def __init__(self):
+        self.operations: list[_Operation] = []
+        self.bytes: list[int] = []
+
+    def array(self, variable: core.Var) -> int:
+        shape, dtype = getattr(variable.aval, 'shape', ()), getattr(variable.aval, 'dtype', None)
+        self.bytes.append(math.prod(shape) * (dtype.itemsize if dtype is not None else 0))
+        return len(self.bytes) - 1
+
+    def add(self, jaxpr: core.Jaxpr, numbers: dict[core.Var, int]) -> None:
+        """Appends the operations of a trace whose arguments have numbers already; calls are written out."""
+        for variable in jaxpr.constvars:
+            numbers.setdefault(variable, self.array(variable))
+        for equation in jaxpr.eqns:
+            operands = [None if isinstance(atom, core.Literal) else numbers[atom] for atom in equation.invars]
+            nested = list(_nested(equation))
+            name = equation.primitive.name
+            if name not in _LOOPS and len(nested) == 1 and len(nested[0].invars) == len(operands):
+                self._inline(nested[0], equation, operands, numbers)
+                continue
+            read = [operand for operand in operands if operand is not None]
+            if name in _SAME_BYTES and len(equation.outvars) == len(operands) and len(read) == len(operands):
+                numbers.update(zip(equation.outvars, read))
+                continue
+            results = [self.array(variable) for variable in equation.outvars]
+            numbers.update(zip(equation.outvars, results))
+            inside = max((live.peak - live.arguments for live in (_walk(jaxpr, 0) for jaxpr in nested)), default=0) if name in _LOOPS else 0
+            self.operations.append(_Operation(name, read, results, inside))
+
+    def _inline(self, jaxpr, equation, operands, numbers):
+        inner = {variable: self.array(variable) if operand is None else operand for variable, operand in zip(jaxpr.invars, operands)}
+        self.add(jaxpr, inner)
+        for outer, result in zip(equation.outvars, jaxpr.outvars):
+            numbers[outer] = self.array(outer) if isinstance(result, core.Literal) else inner[result]
+
+
+def _nested(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    for value in equation.params.values():
+        for item in value if isinstance(value, (tuple, list)) else [value]:
+            if isinstance(item, core.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, core.Jaxpr):
+                yield item
+
+
+def _walk(jaxpr: core.Jaxpr, num_donated: int) -> LiveBytes:
+    program = _Program()
+    arguments = [program.array(variable) for variable in jaxpr.invars]
+    numbers = dict(zip(jaxpr.invars, arguments))
+    program.add(jaxpr, numbers)
+    results = {numbers[variable] for variable in jaxpr.outvars if not isinstance(variable, core.Literal)}
+    _fuse(program, results)
+
+    last_read = {array: place for place, operation in enumerate(program.operations) for array in operation.operands}
+    immortal = results | set(arguments[num_donated:])
+    made = {array for operation in program.operations for array in operation.results}
+    constants = {array for array in last_read if array not in made}
+    living = set(arguments) | constants
+    live = peak = sum(program.bytes[array] for array in living)
+    unread = {array for array in living if array not in immortal and array not in last_read}
+    living, live = living - unread, live - sum(program.bytes[array] for array in unread)
+    for place, operation in enumerate(program.operations):
+        dying = {array for array in operation.operands if last_read[array] == place and array not in immortal and array in living}
+        freed = sum(program.bytes[array] for array in dying)
+        born = [array for array in operation.results if program.bytes[array] and (array in last_read or array in immortal)]
+        new = sum(program.bytes[array] for array in born)
+        live += new
+        # An elementwise result takes the place of an operand that nobody reads after it.
+        peak = max(peak, live + operation.inside - (min(freed, new) if operation.name in _ELEMENTWISE else 0))
+        live -= freed
+        living = (living | set(born)) - dying
+    return LiveBytes(sum(program.bytes[array] for array in arguments), sum(program.bytes[array] for array in results), peak)
+
+
+def _fuse(program: _Program, results: set[int]) -> None:
+    """Removes elementwise operations whose result need not be stored: its reader reads their operands instead."""
+    readers: dict[int, list[int]] = {}
+    for place, operation in enumerate(program.operations):
+        for array in set(operation.operands):
+            readers.setdefault(array, []).append(place)
+    heavy_before, count = [], 0
+    for operation in program.operations:
+        heavy_before.append(count)
+        count += operation.name in _HEAVY
+    operands_of: dict[int, list[int]] = {}  # of results that are not stored
+    kept = []
+    for place, operation in enumerate(program.operations):
+        operation.operands = list(dict.fromkeys(base for array in operation.operands for base in operands_of.get(array, [array])))
+        if _is_fused(program, place, operation, readers, heavy_before, results):
+            operands_of[operation.results[0]] = operation.operands
+        else:
+            kept.append(operation)
+    program.operations = kept
+
+
+def _is_fused(program, place, operation, readers, heavy_before, results) -> bool:
+    if operation.name not in _ELEMENTWISE or len(operation.operands) > _FAR or operation.results[0] in results:
+        return False
+    (result,) = operation.results
+    if 4 * sum(program.bytes[array] for array in operation.operands) <= program.bytes[result]:  # spreads a smaller array: never worth storing
+        return True
+    places = readers.get(result, [])
+    return len(places) == 1 and program.operations[places[0]].name in _ELEMENTWISE | _REDUCTIONS and heavy_before[places[0]] == heavy_before[place]

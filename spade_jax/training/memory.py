@@ -1,0 +1,152 @@
+"""Does a configuration fit? The memory of a train step on one device, before any device is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spade_jax.batch import Batch
+from spade_jax.config import Config
+from spade_jax.data.label_reader import label_dtype
+from spade_jax.errors import UserError
+from spade_jax.models import build_networks
+from spade_jax.training.live_bytes import live_bytes, tree_bytes
+from spade_jax.training.train_state import TrainState, abstract_networks, with_fresh_optimizers
+from spade_jax.training.train_step import train_step
+
+GIB, MIB = 2**30, 2**20
+
+
+class StepMemory(NamedTuple):
+    """Bytes on one device.
+
+    parameters, optimizer, statistics: the state; statistics are running means and variances, and the vectors of spectral norms.
+    vgg19: the perceptual network, 0 without its loss.
+    batch: pictures and label maps as they travel.
+    activations: all else that lives when most does: what the forward pass keeps for the backward pass, gradients, temporary arrays.
+    peak: the sum, the most that lives at once.
+    compiled: the peak that the compiler of this backend plans for the same step; None where it was not asked.
+    """
+
+    parameters: int
+    optimizer: int
+    statistics: int
+    vgg19: int
+    batch: int
+    activations: int
+    peak: int
+    compiled: int | None = None
+
+
+def step_memory(config: Config, batch_size: int, *, compiled: bool = False) -> StepMemory:
+    """The memory of a train step with `batch_size` images on one device.
+
+    Nothing is computed: the step is traced with shapes alone, see `live_bytes`.
+
+    Args:
+      compiled: compile the step too, for what the compiler says.
+    """
+    config = dataclasses.replace(config, batch_size=batch_size)
+    networks = build_networks(config)
+    state = _abstract(with_fresh_optimizers(config, *abstract_networks(config, networks)))
+    picture = jax.ShapeDtypeStruct((1, config.image_height, config.image_width, 3), jnp.float32)
+    vgg19 = jax.eval_shape(networks.vgg19.init, jax.random.key(0), picture) if config.perceptual_weight else None
+    batch = abstract_batch(config)
+    step = functools.partial(train_step, config=config, networks=networks, num_examples=batch_size)
+    live = live_bytes(step, state, batch, vgg19, donated=1)
+
+    networks_of_state = [variables for variables in (state.generator, state.discriminator, state.encoder) if variables is not None]
+    parameters = tree_bytes([variables['params'] for variables in networks_of_state])
+    statistics = tree_bytes(networks_of_state) - parameters
+    return StepMemory(
+        parameters, tree_bytes(state) - parameters - statistics, statistics, tree_bytes(vgg19), tree_bytes(batch), live.peak - live.arguments, live.peak,
+        _compiled_bytes(step, state, batch, vgg19) if compiled else None)
+
+
+def abstract_batch(config: Config) -> Batch:
+    """Shapes of the batch that the input pipeline hands over."""
+    pixels = config.batch_size, config.image_height, config.image_width
+    label = (*pixels, 3) if config.condition == 'rgb' else pixels
+    label_type = np.uint8 if config.condition == 'rgb' else label_dtype(config)
+    return Batch(jax.ShapeDtypeStruct((*pixels, 3), np.uint8), jax.ShapeDtypeStruct(label, label_type),
+                 jax.ShapeDtypeStruct(pixels, np.int32) if config.instance_edges else None)
+
+
+def of_width(config: Config, width: int) -> Config:
+    """The configuration for pictures of another width; the size before the crop grows with it."""
+    return dataclasses.replace(config, crop_size=width, load_size=max(width, round(config.load_size * width / config.crop_size)))
+
+
+def report(config: Config, widths: list[int], batch_sizes: list[int], *, compiled: bool = False) -> None:
+    """Prints a line for every width and batch size, and what this machine has."""
+    device = jax.local_devices()[0]
+    limit = (device.memory_stats() or {}).get('bytes_limit')
+    sizes = batch_sizes or [default_batch_size(config)]
+    configs = [of_width(config, width) for width in widths or [config.crop_size]]  # wrong widths are told before any is traced
+    print('Memory of a train step on one device, in MiB; the batch size is that of one device.')
+    print(f'{"size":>11} {"batch":>6} {"parameters":>11} {"optimiser":>10} {"statistics":>11} {"VGG19":>7} {"data":>7} {"activations":>12} {"peak":>9}'
+          + (f' {"compiled":>9}' if compiled else ''), flush=True)
+    for sized in configs:
+        for batch_size in sizes:
+            memory = step_memory(sized, batch_size, compiled=compiled)
+            print(table_row(sized, batch_size, memory) + verdict(memory, limit), flush=True)
+    print(explanation(device, limit, compiled))
+
+
+def default_batch_size(config: Config) -> int:
+    """The share of one device of this machine, rounded up."""
+    return -(-config.batch_size // jax.local_device_count())
+
+
+def table_row(config: Config, batch_size: int, memory: StepMemory) -> str:
+    """The numbers in MiB."""
+    numbers = [memory.parameters, memory.optimizer, memory.statistics, memory.vgg19, memory.batch, memory.activations, memory.peak]
+    row = f'{f"{config.image_width}x{config.image_height}":>11} {batch_size:>6}' + ''.join(
+        f' {number / MIB:>{width}.1f}' for number, width in zip(numbers, (11, 10, 11, 7, 7, 12, 9), strict=True))
+    return row + ('' if memory.compiled is None else f' {memory.compiled / MIB:>9.1f}')
+
+
+def verdict(memory: StepMemory, limit: int | None) -> str:
+    """Whether it fits into `limit` bytes; nothing where the limit is not known."""
+    if limit is None:
+        return ''
+    share = (memory.peak if memory.compiled is None else memory.compiled) / limit
+    return f'  {"fits" if share <= 0.9 else "tight" if share <= 1 else "does not fit"}: {share:.0%} of the device'
+
+
+def explanation(device: Any, limit: int | None, compiled: bool) -> str:
+    """What the numbers mean on this machine."""
+    lines = ['activations: kept for the backward pass, gradients and temporary arrays, told from the trace of the step without compiling it; a GPU\'s convolutions '
+             'want some working memory besides.']
+    if compiled:
+        lines.append(f'compiled: what the compiler plans for {device.platform}' + (
+            ': the plan of a GPU or TPU is another one (recomputation, for example, saves memory there only).' if device.platform == 'cpu' else '.'))
+    if limit is None:
+        pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else 0
+        lines.append(f'{device.device_kind} tells no memory of its own' + (f'; this machine has {pages / GIB:.1f} GiB.' if pages else '.'))
+    else:
+        lines.append(f'{device.device_kind}: {limit / GIB:.1f} GiB are for JAX (three quarters of a GPU unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise).')
+    return '\n'.join(lines)
+
+
+def positive_integers(flag: str, texts: list[str]) -> list[int]:
+    """['1', '8'] -> [1, 8]; raises UserError with the flag's name for anything else."""
+    for text in texts:
+        if not text.strip().isdigit() or int(text) < 1:
+            raise UserError(f'{flag}={",".join(texts)}: {text!r} is not a positive whole number', f'write --{flag}=1,2,4')
+    return [int(text) for text in texts]
+
+
+def _abstract(tree: Any) -> TrainState:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def _compiled_bytes(step, state, batch, vgg19) -> int:
+    plan = jax.jit(step, donate_argnums=0).lower(state, batch, vgg19).compile().memory_analysis()
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes

@@ -1,0 +1,65 @@
+"""A trace of some steps, for Perfetto and XProf."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable
+
+import jax
+
+from spade_jax.errors import UserError
+from spade_jax.step_range import parse_step_range
+
+DIRECTORY = 'profile'
+
+
+class StepProfiler:
+    """Records the steps of `Config.profile_steps` to <workdir>/profile: what host and devices did, and when.
+
+    Used as a context, so that a run that ends within the range leaves what was recorded until then.
+    """
+
+    def __init__(self, workdir: str, steps: str, first_step: int, last_step: int):
+        """
+        Args:
+          steps: 'FIRST-LAST', or '' for no trace.
+          first_step, last_step: steps that are done, and the last one of this run.
+
+        Raises:
+          UserError: when the run ends before the range begins. Steps that an earlier run did are no error, so that the same command resumes.
+        """
+        self.directory = os.path.join(workdir, DIRECTORY)
+        self._range, self._tracing = range(0), False
+        if steps:
+            first, last = parse_step_range('profile_steps', steps)
+            if first > last_step:
+                raise UserError(f'profile_steps={steps} begins after the last step of the run, {last_step}', f'use a range up to {last_step}')
+            if last <= first_step:
+                print(f'No trace: profile_steps={steps} are done already.')
+            self._range = range(max(first, first_step + 1), min(last, last_step) + 1)
+
+    def __enter__(self) -> StepProfiler:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._stop()
+
+    def run(self, step: int, train_step: Callable[..., tuple[Any, Any]], *arguments) -> tuple[Any, Any]:
+        """The (state, metrics) of a train step, recorded where it is in the range."""
+        if step not in self._range:
+            return train_step(*arguments)
+        if not self._tracing:
+            jax.profiler.start_trace(self.directory, create_perfetto_trace=True)
+            self._tracing = True
+        with jax.profiler.StepTraceAnnotation('train', step_num=step):
+            state, metrics = train_step(*arguments)
+        if step == self._range[-1]:
+            jax.block_until_ready(metrics)  # the devices work behind
+            self._stop()
+        return state, metrics
+
+    def _stop(self) -> None:
+        if self._tracing:
+            self._tracing = False
+            jax.profiler.stop_trace()
+            print(f'\nTrace of the steps {self._range[0]} to {self._range[-1]}: {self.directory}')

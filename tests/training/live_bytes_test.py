@@ -1,0 +1,72 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from spade_jax.training.live_bytes import live_bytes
+
+MATRIX = jax.ShapeDtypeStruct((10, 10), jnp.float32)  # 400 bytes
+
+
+def test_operations_that_a_compiler_takes_together_need_no_memory():
+    assert live_bytes(lambda x: jnp.sum(jnp.tanh(x + 1) * 2), MATRIX) == (400, 4, 404)
+
+
+def test_arrays_live_from_their_making_to_their_last_reading():
+    def three_products(x):
+        return x @ (x @ (x @ x))
+
+    assert live_bytes(three_products, MATRIX) == (400, 400, 400 + 2 * 400)  # one product and the next
+
+    def read_again(x):
+        first = x @ x
+        return first @ (x @ (x @ first))
+
+    assert live_bytes(read_again, MATRIX).peak == 400 + 3 * 400
+
+
+def test_donated_arguments_make_room_for_results():
+    assert live_bytes(lambda x: x + 1, MATRIX).peak == 800
+    assert live_bytes(lambda x: x + 1, MATRIX, donated=1).peak == 400
+    assert live_bytes(lambda x: (x @ x) @ x, MATRIX, donated=1).peak == 1200  # both products, and x until the second is done
+
+
+@pytest.mark.parametrize('depth', [2, 8])
+def test_what_the_backward_pass_reads_is_kept(depth):
+    def loss(weights, x):
+        for weight in weights:
+            x = jnp.sin(weight @ x)
+        return jnp.sum(x)
+
+    weights = [MATRIX] * depth
+    grow = live_bytes(jax.grad(loss), weights, MATRIX).peak - live_bytes(loss, weights, MATRIX).peak
+    # Of every layer its input and the cosine, but as the gradients of the weights are made the layers behind them are done with.
+    residuals = sum(leaf.size * 4 for leaf in jax.tree.leaves(jax.eval_shape(lambda weights, x: jax.vjp(loss, weights, x)[1], weights, MATRIX)))
+    kept = residuals - 400 * (depth + 1)  # what vjp counts of the arguments
+    assert kept >= 400 * (2 * depth - 2)
+    assert kept - 400 <= grow <= kept + 4 * 400
+
+
+def test_recomputation_keeps_less():
+    def layer(weight, x):
+        return jnp.sin(jnp.cos(weight @ jnp.sin(weight @ x)) @ weight)
+
+    def loss(weights, x, layer):
+        for weight in weights:
+            x = layer(weight, x)
+        return jnp.sum(x)
+
+    plain, again = (live_bytes(jax.grad(lambda weights, x: loss(weights, x, each)), [MATRIX] * 12, MATRIX).peak for each in (layer, jax.checkpoint(layer)))
+    assert again < plain - 12 * 2 * 400
+
+
+def test_a_loop_holds_what_one_turn_of_it_holds():
+    def loop(x, count):
+        return jax.lax.scan(lambda carry, _: (carry @ (carry @ carry), None), x, None, length=count)[0]
+
+    few, many = (live_bytes(lambda x: loop(x, count), MATRIX).peak for count in (2, 200))
+    assert few == many and 400 * 3 <= few <= 400 * 5
+
+
+def test_constants_and_literals_count_once():
+    constant = jnp.ones((10, 10))
+    assert live_bytes(lambda x: constant @ x + 1.0, MATRIX).peak == 3 * 400
