@@ -30,6 +30,11 @@ def config_from_flags(values: flags.FlagValues) -> Config:
     Raises:
       UserError: from the validation of Config; when the palette cannot be read.
     """
+    return Config(**described_fields(values))
+
+
+def described_fields(values: flags.FlagValues) -> dict:
+    """The fields that flags, the data set or the palette set; all others have their defaults."""
     given = given_fields(values)
     folder_flags = [name for name in given if name.endswith(('_dir', '_list', '_suffix')) and name not in ('data_dir', 'records_dir')]
     if folder_flags and 'dataset' not in given:
@@ -41,7 +46,7 @@ def config_from_flags(values: flags.FlagValues) -> Config:
     if 'palette' in given and values['dataset'].value not in catalog.CATALOG:
         ids = [entry.id for entry in parse_palette(given['palette'])]
         defaults |= {'num_classes': max(number for number in [*ids, 0] if number != DONTCARE_ID) + 1, 'dontcare': DONTCARE_ID in ids}
-    return Config(**defaults | given)
+    return defaults | given
 
 
 def given_fields(values: flags.FlagValues) -> dict:
