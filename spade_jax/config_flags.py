@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing
 
 from absl import flags
@@ -60,6 +61,14 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
     given = dataclasses.replace(saved, **given_fields(values))  # validates the free fields too
     if differing := conflicts(saved, dataclasses.replace(given, **{name: getattr(saved, name) for name in free})):
         raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)}); leave them out: the checkpoint knows its configuration')
+
+
+def flags_of(config: Config) -> str:
+    """The flags without which training would not go on from a Config: those that differ from the defaults and may not change. A palette, whose file is not
+    known, is left out."""
+    fields = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)
+              if getattr(config, field.name) != field.default and field.name != 'palette' and not field.metadata['may_change']]
+    return ' '.join(f'--{"" if value else "no"}{name}' if isinstance(value, bool) else f'--{name}={shlex.quote(str(value))}' for name, value in fields)
 
 
 def _palette_text(fields: dict) -> dict:

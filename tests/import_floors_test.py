@@ -23,7 +23,7 @@ FLOORS = [
     ['data', 'training.optimizers', 'training.run_log'],
     ['training.train_state'],
     ['training.train_step', 'training.checkpoints'],
-    ['sampling'],
+    ['sampling', 'convert.from_torch', 'convert.to_torch'],
     ['training.train_loop'],
     ['main'],
 ]
