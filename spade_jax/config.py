@@ -113,7 +113,7 @@ class Config:
     gan_loss: str = knob('hinge', 'Adversarial loss.', choices=('hinge', 'least_squares', 'cross_entropy', 'wasserstein'))
     feature_matching_weight: float = knob(10.0, 'Weight of the feature matching loss; 0 turns it off.', at_least=0)
     perceptual_weight: float = knob(10.0, 'Weight of the VGG19 loss; 0 turns it off.', at_least=0)
-    vgg19_weights: str = knob('', 'File with the weights of VGG19: torchvision\'s .pth, or an .npz with the same names.', may_change=True)
+    vgg19_weights: str = knob('', 'File with the weights of VGG19: torchvision\'s .pth, or an .npz or .safetensors with the same names.', may_change=True)
     perceptual_input: str = knob('raw', 'Input of VGG19: "raw" [-1, 1] as the published models were trained, or "imagenet" mean and deviation.',
                                  choices=('raw', 'imagenet'))
     kl_weight: float = knob(0.05, 'Weight of the KL divergence of the style, summed over its dimensions and averaged over the batch. The published recipe '

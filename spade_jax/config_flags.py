@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing
 from typing import Any
 
@@ -40,6 +41,11 @@ def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool 
     Raises:
       UserError: from the validation of Config; when the palette cannot be read; when flags are given that have no effect, or the number of classes is not.
     """
+    return Config(**described_fields(values))
+
+
+def described_fields(values: flags.FlagValues) -> dict:
+    """The fields that flags, the data set or the palette set; all others have their defaults."""
     given = given_fields(values)
     folder_flags = [name for name in given if name.endswith(('_dir', '_list', '_suffix')) and name not in ('data_dir', 'records_dir')]
     if folder_flags and 'dataset' not in given:
@@ -57,7 +63,7 @@ def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool 
     if 'palette' in given and values['dataset'].value not in catalog.CATALOG:
         ids = [entry.id for entry in parse_palette(given['palette'])]
         defaults |= {'num_classes': max(number for number in [*ids, 0] if number != DONTCARE_ID) + 1, 'dontcare': DONTCARE_ID in ids}
-    return Config(**defaults | given)
+    return defaults | given
 
 
 def lacks_classes(values: flags.FlagValues) -> bool:
@@ -83,6 +89,14 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
     given = dataclasses.replace(saved, **given_fields(values))  # validates the free fields too
     if differing := conflicts(saved, dataclasses.replace(given, **{name: getattr(saved, name) for name in free})):
         raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)}); leave them out: the checkpoint knows its configuration')
+
+
+def flags_of(config: Config) -> str:
+    """The flags without which training would not go on from a Config: those that differ from the defaults and may not change. A palette, whose file is not
+    known, is left out."""
+    fields = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)
+              if getattr(config, field.name) != field.default and field.name != 'palette' and not field.metadata['may_change']]
+    return ' '.join(f'--{"" if value else "no"}{name}' if isinstance(value, bool) else f'--{name}={shlex.quote(str(value))}' for name, value in fields)
 
 
 def _palette_text(fields: dict) -> dict:

@@ -11,21 +11,25 @@ from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
-MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'],
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory', 'convert', 'export_torch'],
                          'train: train in --workdir, or resume there. sample: draw label maps. validate_data: report everything that is '
                          'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster. '
-                         'report: write report.html of the run in --workdir. memory: print what a train step needs on one device, before any run.')
+                         'report: write report.html of the run in --workdir. memory: print what a train step needs on one device, before any run. '
+                         'convert: make --workdir of the PyTorch files in --torch_checkpoint_dir. export_torch: write such files of --workdir.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
 LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps. Default: the validation set of the run.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
 OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go; default: <workdir>/pictures. validate_data: where the report goes; default: '
-                                 'data_report.')
+                                 'data_report. export_torch: where the files go.')
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
 SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
                                 'sample: scale label maps to the training size, or draw them at their own.')
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
 MEMORY_COMPILE = flags.DEFINE_bool('memory_compile', False, 'memory: compile each step too (minutes), for what the compiler says.')
+TORCH_CHECKPOINT_DIR = flags.DEFINE_string('torch_checkpoint_dir', None, 'convert: directory of the files <epoch>_net_{G,D,E}.pth, .npz or .safetensors.')
+TORCH_EPOCH = flags.DEFINE_string('torch_epoch', 'latest', 'convert, export_torch: how the names of the files begin.')
+TORCH_FORMAT = flags.DEFINE_enum('torch_format', 'pth', ['pth', 'npz', 'safetensors'], 'export_torch: format of the files; pth needs PyTorch.')
 config_flags.define_flags()
 flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 
@@ -33,8 +37,8 @@ flags.adopt_module_key_flags(config_flags)  # so that --help shows them
 def main(argv: list[str]) -> None:
     """Runs the mode."""
     with one_line_errors(argv):
-        {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data, 'report': report,
-         'memory': memory}[MODE.value]()
+        {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data, 'report': report, 'memory': memory,
+         'convert': convert, 'export_torch': export_torch}[MODE.value]()
 
 
 def train() -> None:
@@ -105,8 +109,35 @@ def memory() -> None:
                        step_memory.positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value), compiled=MEMORY_COMPILE.value)
 
 
+def convert() -> None:
+    """--mode=convert. The flags that describe the run are those with which it may be trained on."""
+    workdir = given_workdir()
+    if TORCH_CHECKPOINT_DIR.value is None:
+        raise UserError('--torch_checkpoint_dir is missing', 'give the directory of the files latest_net_G.pth, ...')
+    described, given = config_flags.described_fields(flags.FLAGS), config_flags.given_fields(flags.FLAGS)
+    make_directory('workdir', workdir)
+    from spade_jax.convert import from_torch
+    config, files = from_torch.convert(os.path.expanduser(TORCH_CHECKPOINT_DIR.value), TORCH_EPOCH.value, workdir, described, given)
+    fresh = '' if any('_net_D' in os.path.basename(file) for file in files) else '; the discriminator is a fresh one'
+    print(f'{", ".join(map(os.path.basename, files))} -> {workdir}{fresh}\nTo train on, repeat: {config_flags.flags_of(config)}')
+
+
+def export_torch() -> None:
+    """--mode=export_torch."""
+    workdir = given_workdir()
+    if OUTPUT_DIR.value is None:
+        raise UserError('--output_dir is missing', 'give the directory for the files latest_net_G.pth, ...')
+    output_dir = os.path.expanduser(OUTPUT_DIR.value)
+    make_directory('output_dir', output_dir)
+    from spade_jax.convert import to_torch
+    config, files = to_torch.export(workdir, output_dir, TORCH_FORMAT.value, TORCH_EPOCH.value)
+    print(f'{workdir} -> {", ".join(files)}')
+    if beyond := to_torch.beyond_the_reference(config):
+        print(f'The reference implementation has no networks for {", ".join(beyond)}: it will not load these files, --mode=convert does.')
+
+
 def given_workdir() -> str:
-    """--workdir, which training and sampling need."""
+    """--workdir, which all modes need that read or write a run."""
     if WORKDIR.value is None:
         raise UserError('--workdir is missing: the directory of the run')
     return os.path.expanduser(WORKDIR.value)

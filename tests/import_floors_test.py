@@ -14,7 +14,7 @@ FLOORS = [
     ['label_table', 'step_range', 'data.catalog'],
     ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
     ['config_flags', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling', 'data.tensorflow_host', 'data.paired_transforms',
-     'data.in_order'],
+     'data.in_order', 'convert.state_files'],
     ['networks', 'losses', 'convert', 'data.builders', 'initialization', 'training.live_bytes', 'training.healthy_ranges', 'training.run_facts',
      'training.svg_curves'],
     ['models', 'data.palette', 'evaluation'],
@@ -26,7 +26,7 @@ FLOORS = [
     ['training.gauges'],
     ['training.train_step', 'training.checkpoints', 'training.placement'],
     ['training.memory'],
-    ['sampling'],
+    ['sampling', 'convert.from_torch', 'convert.to_torch'],
     ['training.train_loop'],
     ['main'],
 ]
@@ -86,6 +86,7 @@ def test_networks_do_not_know_config_or_flags(module):
 
 @pytest.mark.parametrize('library, rooms', [
     ('tensorflow', ('data',)), ('tensorflow_datasets', ('data',)), ('orbax', ('training.checkpoints',)),
+    ('torch', ('convert.state_files',)), ('safetensors', ('convert.state_files',)),
 ])
 def test_libraries_stay_in_their_rooms(library, rooms):
     users = [name for name, path in MODULES.items() if any(dotted.split('.')[0] == library for dotted, _ in imports(path))]

@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 
+from spade_jax.convert.state_files import read_state
 from spade_jax.errors import UserError
 from spade_jax.layers.convolution import Convolution
 
@@ -57,7 +58,7 @@ def load_vgg19(path: str) -> dict:
     """Reads the weights that the perceptual loss needs.
 
     Args:
-      path: torchvision's `.pth` (needs PyTorch), or an `.npz` with the same names and shapes.
+      path: torchvision's `.pth` (needs PyTorch), or an `.npz` or `.safetensors` with the same names and shapes.
 
     Returns:
       The variables of `Vgg19`, as NumPy arrays.
@@ -71,7 +72,7 @@ def load_vgg19(path: str) -> dict:
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise UserError(f'vgg19_weights={path}: no such file; download {DOWNLOAD}, or turn the loss off with --perceptual_weight=0')
-    arrays = _read_arrays(path)
+    arrays = read_state(path)
     params, channels = {}, 3
     for name, torch_name in torchvision_names().items():
         kernel, bias = (_take(arrays, f'{torch_name}.{part}', path) for part in ('weight', 'bias'))
@@ -86,21 +87,3 @@ def _take(arrays: dict, name: str, path: str) -> np.ndarray:
     if name not in arrays:
         raise UserError(f'{path} has no entry {name}; expected the names of torchvision\'s VGG19 (without batch normalisation)')
     return np.asarray(arrays[name], np.float32)
-
-
-def _read_arrays(path: str) -> dict[str, np.ndarray]:
-    if path.endswith('.npz'):
-        try:
-            with np.load(path) as file:
-                return dict(file)
-        except Exception as error:
-            raise UserError(f'{path} is not a readable .npz file ({type(error).__name__}); make it again') from error
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(f"{path}: reading PyTorch's format needs PyTorch (pip install torch), or convert the file to .npz") from error
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        return {name: tensor.numpy() for name, tensor in state.items()}
-    except Exception as error:
-        raise UserError(f'{path} is not a readable PyTorch state dictionary ({type(error).__name__}); download {DOWNLOAD}') from error

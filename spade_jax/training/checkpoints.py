@@ -44,14 +44,14 @@ class Checkpoints:
         """Step of the newest checkpoint; None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, config: Config, num_examples: int) -> None:
-        """Saves the state under its step, in the background."""
+    def save(self, state: TrainState, config: Config, num_examples: int | None) -> None:
+        """Saves the state under its step, in the background. A state that no data was seen for has num_examples None."""
         drawing, rest = split(state)
         self._manager.save(int(state.step), args=ocp.args.Composite(
             **{DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), RUN: ocp.args.JsonSave({'config': config.to_json(), 'num_examples': num_examples})}))
 
-    def restore_run(self, step: int) -> tuple[Config, int]:
-        """The Config of the run that wrote a checkpoint, and the number of its training examples."""
+    def restore_run(self, step: int) -> tuple[Config, int | None]:
+        """The Config of the run that wrote a checkpoint, and the number of its training examples; None before it saw any."""
         run = self._restore(step, **{RUN: ocp.args.JsonRestore()})[RUN]
         return Config.from_json(run['config']), run['num_examples']
 

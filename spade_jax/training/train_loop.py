@@ -43,8 +43,9 @@ def train(config: Config, workdir: str) -> None:
       FloatingPointError: when a loss is not finite.
     """
     with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
-        first_step = checkpoints.latest_step() or 0
-        saved, saved_examples = checkpoints.restore_run(first_step) if first_step else (config, None)
+        latest = checkpoints.latest_step()
+        first_step = latest or 0
+        saved, saved_examples = (config, None) if latest is None else checkpoints.restore_run(latest)
         check_same_run(saved, config, workdir)
         replicas.check_divisible(config.batch_size, jax.device_count(), config.accumulation_steps)
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
@@ -64,8 +65,8 @@ def train(config: Config, workdir: str) -> None:
 
         profiler = StepProfiler(workdir, config.profile_steps, first_step, last_step)
         state = init_train_state(config, build_networks(config))
-        if first_step:
-            state = checkpoints.restore(first_step, like=state)
+        if latest is not None:  # a converted model is one of step 0
+            state = checkpoints.restore(latest, like=state)
         facts = RunFacts(workdir, config, len(source), first_step, f'{jax.device_count()} x {jax.devices()[0].device_kind}')
         with RunLog(workdir, first_step, facts) as log, profiler, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
             steps = mapped_steps(config, len(source), vgg19, placement.axes(state, config))
