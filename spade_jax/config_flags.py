@@ -41,6 +41,9 @@ def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool 
     Raises:
       UserError: from the validation of Config; when the palette cannot be read; when flags are given that have no effect, or the number of classes is not.
     """
+    if lacks_classes(values) and not classes_may_be_unknown:
+        raise UserError(f'num_classes is not given, and dataset={values["dataset"].value} does not tell it',
+                        'add --num_classes=N or --palette=FILE; --mode=validate_data with the same flags counts the classes')
     return Config(**described_fields(values))
 
 
@@ -50,9 +53,6 @@ def described_fields(values: flags.FlagValues) -> dict:
     folder_flags = [name for name in given if name.endswith(('_dir', '_list', '_suffix')) and name not in ('data_dir', 'records_dir')]
     if folder_flags and 'dataset' not in given:
         raise UserError(f'{folder_flags[0]} is set, but dataset=scenes has no files', 'add --dataset=folders')
-    if lacks_classes(values) and not classes_may_be_unknown:
-        raise UserError(f'num_classes is not given, and dataset={values["dataset"].value} does not tell it',
-                        'add --num_classes=N or --palette=FILE; --mode=validate_data with the same flags counts the classes')
     defaults = catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
     instance_flags = [name for name in given if name.endswith('_instance_dir')]
     if instance_flags and (condition := given.get('condition', defaults.get('condition', 'labels'))) != 'labels+edges':
