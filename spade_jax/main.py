@@ -114,7 +114,7 @@ def convert() -> None:
     workdir = given_workdir()
     if TORCH_CHECKPOINT_DIR.value is None:
         raise UserError('--torch_checkpoint_dir is missing', 'give the directory of the files latest_net_G.pth, ...')
-    described, given = config_flags.described_fields(flags.FLAGS), config_flags.given_fields(flags.FLAGS)
+    described, given = config_flags.described_fields(flags.FLAGS, dataset_may_be_unknown=True), config_flags.given_fields(flags.FLAGS)
     make_directory('workdir', workdir)
     from spade_jax.convert import from_torch
     config, files = from_torch.convert(os.path.expanduser(TORCH_CHECKPOINT_DIR.value), TORCH_EPOCH.value, workdir, described, given)
