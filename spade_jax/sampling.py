@@ -24,7 +24,7 @@ from spade_jax.image_grid import write_png
 from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
 from spade_jax.random_streams import Stream, style_noise
 from spade_jax.training.checkpoints import Checkpoints
-from spade_jax.training.train_state import abstract_networks
+from spade_jax.training.train_state import abstract_networks, averaged_part, weights_to_draw_with
 
 
 class TrainedGenerator:
@@ -121,15 +121,16 @@ def check_size(config: Config, height: int, width: int) -> None:
                             f'use {nearest_multiples(size, scale)}, or the training size, {config.image_width}x{config.image_height}')
 
 
-def load(workdir: str, step: int | None = None) -> TrainedGenerator:
+def load(workdir: str, step: int | None = None, *, averaged: bool | None = None) -> TrainedGenerator:
     """The generator of a checkpoint.
 
     Args:
       workdir: of the run.
       step: of the checkpoint; None: the newest.
+      averaged: draw with the averaged weights, or with those of the last step; None: averaged where the run has kept an average.
 
     Raises:
-      UserError: there is no such checkpoint, or it cannot be read.
+      UserError: there is no such checkpoint, it cannot be read, or it has no averaged weights.
     """
     workdir = os.path.expanduser(workdir)
     if not os.path.isdir(workdir):
@@ -140,8 +141,13 @@ def load(workdir: str, step: int | None = None) -> TrainedGenerator:
         step = checkpoints.latest_step() if step is None else step
         config, _ = checkpoints.restore_run(step)
         generator, _, encoder = abstract_networks(config, build_networks(config))
-        variables = checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder})
-    return TrainedGenerator(config, variables['generator'], variables['encoder'])
+        average = averaged_part(generator, encoder) if config.average_decay else None
+        if averaged and average is None:
+            raise UserError(f'workdir={workdir}: the run kept no average of its weights (average_decay=0)', 'draw with those of the last step')
+        variables = checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder, 'average': average})
+    if averaged is False:
+        variables['average'] = None
+    return TrainedGenerator(config, *weights_to_draw_with(**variables))
 
 
 def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, *, seed: int = 0, num_samples: int = 1, batch_size: int = 8,

@@ -22,7 +22,7 @@ DRAWING, REST, RUN = 'drawing', 'rest', 'run'
 class Checkpoints:
     """The checkpoints of one work directory.
 
-    Each holds three items: `drawing` (generator and encoder: all that sampling reads), `rest` (discriminator, optimisers, step) and `run` (the Config, and the number of training
+    Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and `run` (the Config, and the number of training
     examples, on which order and learning rate depend too).
     Saving is asynchronous; a save that was cut off leaves the one before in place.
     """
@@ -86,7 +86,7 @@ class Checkpoints:
 
 def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
     """What drawing needs, and the rest."""
-    drawing = {'generator': state.generator, 'encoder': state.encoder}
+    drawing = {'generator': state.generator, 'encoder': state.encoder, 'average': state.average}
     rest = {name: getattr(state, name) for name in ('step', 'discriminator', 'generator_optimizer', 'discriminator_optimizer')}
     return drawing, rest
 

@@ -29,7 +29,7 @@ from spade_jax.training.gauges import weight_norms
 from spade_jax.training.profiling import StepProfiler
 from spade_jax.training.run_facts import RunFacts
 from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
-from spade_jax.training.train_state import TrainState, init_train_state
+from spade_jax.training.train_state import TrainState, init_train_state, weights_to_draw_with
 from spade_jax.training.train_step import train_step
 
 Metrics = dict[str, float]
@@ -117,7 +117,7 @@ class Run:
     def show(self, step: int, state: TrainState) -> None:
         """Writes the grid label | generated | real of the fixed validation examples."""
         state = replicas.first(state)
-        trained = TrainedGenerator(self.config, state.generator, state.encoder)
+        trained = TrainedGenerator(self.config, *weights_to_draw_with(state.generator, state.encoder, state.average))
         styles = None if state.encoder is None else trained.encode(self.shown.image)
         fake = trained(self.shown.label, self.shown.instance, styles=styles)
         self.log.grid(step, image_grid([shown(self.shown.label, self.config), fake, self.shown.image]))
