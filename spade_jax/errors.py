@@ -38,5 +38,12 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
             raise UserError(f'{argv[1]} is not a flag; write --name=value')
         yield
     except (UserError, FloatingPointError) as error:
-        print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 3)
+        sys.exit(report_error(error))
+
+
+def report_error(error: BaseException) -> int | None:
+    """Prints an error that `one_line_errors` makes one line of, and returns its exit status; does nothing with any other, and returns None."""
+    if not isinstance(error, (UserError, FloatingPointError)):
+        return None
+    print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
+    return 2 if isinstance(error, UserError) else 3
