@@ -23,9 +23,7 @@ from spade_jax.training.train_state import TrainState
 
 DIRECTORY, DAMAGED_DIRECTORY = 'checkpoints', 'damaged'
 DRAWING, REST, RUN = 'drawing', 'rest', 'run'
-# What the storage says when it has no room, as an error number, or within a text of TensorStore.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FULL_TEXTS = ('No space left', 'Disk quota exceeded', 'File too large')
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # as an error number, or as its text within a text of TensorStore
 
 
 class Checkpoints:
@@ -46,8 +44,9 @@ class Checkpoints:
         Raises:
           UserError: the directory cannot be made.
         """
-        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every step of every save, and of every item it does not restore
-        logging.getLogger('orbax').setLevel(logging.ERROR)
+        absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every step of every save, and gives each error several tracebacks beside raising it
+        for library in ('orbax', 'asyncio'):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         self._metrics, self._saving = {}, None
         options = ocp.CheckpointManagerOptions(
@@ -59,17 +58,21 @@ class Checkpoints:
             raise UserError(f'{self.directory} cannot be used ({error.strerror or error})', 'choose another --workdir, or mend its permissions') from error
 
     def __enter__(self) -> Checkpoints:
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
     def __exit__(self, kind, *exception) -> None:
-        try:
-            self.finish()
-        except UserError as error:
-            if kind is None:
-                raise
-            print(f'error: {error}', file=sys.stderr)  # beside the one under way, not in its place
-        finally:
-            self._manager.close()
+        failures = []
+        for end in (self.finish, lambda: self._writing(self._manager.close)):
+            try:
+                end()
+            except UserError as error:
+                failures.append(error)
+        sys.unraisablehook = self._hook
+        if failures and kind is None:
+            raise failures[0]
+        if failures:
+            print(f'error: {failures[0]}', file=sys.stderr)  # beside the one under way, not in its place
 
     def steps(self) -> list[int]:
         """Steps of all checkpoints, in order."""
@@ -147,6 +150,10 @@ class Checkpoints:
         self._manager.reload()
         return free
 
+    def _unraisable(self, unraisable):
+        if str(unraisable.exc_value) != 'Event loop is closed':  # what is left of reads and writes that went on after one of them had failed
+            self._hook(unraisable)
+
     def _checked(self, step, targets):
         record = self.record(step)
         items = self._restore(step, **{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
@@ -174,9 +181,9 @@ class Checkpoints:
             self._metrics.pop(step, None)
             self._manager.reload()
             whole = f'whole are those of {", ".join(map(str, steps))}' if (steps := [other for other in self.steps() if other != step]) else 'there is none before'
-            remedy = 'make room on the disk' if _is_full(error) else 'mend it'
-            raise UserError(f'the checkpoint of step {step} cannot be written to {self.directory} ({_reason(error)}); {whole}',
-                            f'{remedy} and start the same command again') from error
+            full = _full_disk(error)
+            raise UserError(f'the checkpoint of step {step} cannot be written to {self.directory} ({full or _reason(error)}); {whole}',
+                            f'{"make room on the disk" if full else "mend it"} and start the same command again') from error
 
     def _metrics_of(self, step: int) -> dict[str, float]:
         """The metrics of a checkpoint, also one that an earlier session saved; {} where it is damaged."""
@@ -211,8 +218,11 @@ def _reason(error: Exception) -> str:
     return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}' if str(error) else type(error).__name__
 
 
-def _is_full(error: Exception) -> bool:
-    return getattr(error, 'errno', None) in _FULL or any(text in str(error) for text in _FULL_TEXTS)
+def _full_disk(error: Exception) -> str:
+    """What the storage says when it has no room; '' where it says something else."""
+    if getattr(error, 'errno', None) in _FULL:
+        return os.strerror(error.errno)
+    return next((text for text in map(os.strerror, _FULL) if text in str(error)), '')
 
 
 def _on_one_device(leaf) -> jax.ShapeDtypeStruct:

@@ -64,7 +64,7 @@ def test_detour_and_metrics_come_back(tmp_path):
 
 
 def truncated(path):
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
 
 
 def emptied(path):
@@ -88,7 +88,7 @@ def files_of(workdir, step):
 
 @pytest.mark.parametrize('harm', [truncated, emptied, removed, flipped])
 def test_no_damage_to_any_file_gives_wrong_weights(two, tmp_path, harm):
-    unnoticed = []
+    unnoticed = set()
     names = [path.relative_to(two) for path in files_of(two, 8)]
     assert len(names) >= 8
     for number, name in enumerate(names):
@@ -102,12 +102,11 @@ def test_no_damage_to_any_file_gives_wrong_weights(two, tmp_path, harm):
             except Damaged as error:
                 assert 'checkpoints/8' in str(error) and '\n' not in str(error)
             else:  # it concerns nothing that is read
-                unnoticed.append(name.name)
+                unnoticed.add(name)
                 assert_same(state, tiny_state(8))
                 assert (record.config, record.num_examples) == (CONFIG, 12)
             assert_same(checkpoints.restore(4, like=tiny_state(0)), tiny_state(4))
-    print(harm.__name__, 'without effect:', unnoticed)
-    assert len(unnoticed) < len(names) / 2
+    assert not unnoticed & {name for name in names if (two / name).stat().st_size > 5000}  # every file with arrays, and the record
 
 
 def test_a_changed_digit_in_the_configuration_is_noticed(two, tmp_path):
@@ -179,11 +178,11 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_ones(tmp_path, monkeypatch
         def full(*_, **__):
             raise OSError(errno.ENOSPC, 'No space left on device')
 
-        monkeypatch.setattr(checkpoints._manager, 'wait_until_finished', full)
         checkpoints.save(tiny_state(8), CONFIG, 12)
-        with pytest.raises(UserError, match=r'the checkpoint of step 8 .*No space left on device.*whole are those of 4; make room on the disk'):
-            checkpoints.save(tiny_state(12), CONFIG, 12)
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints._manager, 'wait_until_finished', full)
+            with pytest.raises(UserError, match=r'the checkpoint of step 8 .*\(No space left on device\); whole are those of 4; make room on the disk'):
+                checkpoints.save(tiny_state(12), CONFIG, 12)
 
 
 LIMITED = '''
@@ -207,7 +206,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     result = subprocess.run([sys.executable, '-c', LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=120, cwd=pathlib.Path(__file__).parents[2])
     assert result.returncode == 2, result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
-    assert 'the checkpoint of step 8 cannot be written' in line and 'whole are those of 4' in line and 'Traceback' not in result.stderr
+    assert 'the checkpoint of step 8 cannot be written' in line and '(File too large); whole are those of 4; make room' in line and 'Traceback' not in result.stderr
     assert steps_in(tmp_path) == [4]
     with Checkpoints(tmp_path) as checkpoints:
         assert_same(checkpoints.restore(4, like=tiny_state(0)), tiny_state(4))

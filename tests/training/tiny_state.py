@@ -5,7 +5,7 @@ import numpy as np
 from spade_jax.training.train_state import TrainState
 
 
-def tiny_state(step: int, *, width: int = 3) -> TrainState:
+def tiny_state(step: int, *, width: int = 64) -> TrainState:
     """A state whose numbers are a function of the step."""
     random = np.random.default_rng(step)
 
