@@ -1,0 +1,96 @@
+"""Where a session of a run begins: at the newest checkpoint that is whole, or afresh."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Callable
+
+import jax
+
+from spade_jax.config import Config, conflicts
+from spade_jax.errors import UserError
+from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.integrity import Damaged
+from spade_jax.training.train_state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The beginning of a session.
+
+    state: on the host.
+    resumed: True where it is that of a checkpoint.
+    num_examples, detour: of the checkpoint, see `CheckpointRecord`.
+    """
+
+    state: TrainState
+    resumed: bool
+    num_examples: int | None = None
+    detour: int = 0
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return int(self.state.step)
+
+
+def start(checkpoints: Checkpoints, config: Config, workdir: str, fresh: Callable[[], TrainState]) -> Start:
+    """The newest checkpoint that is whole, else a fresh state. Damaged checkpoints that are newer are moved aside and named on standard error.
+
+    Args:
+      checkpoints: of the work directory.
+      config: of the session.
+      workdir: what messages call it.
+      fresh: makes the state before the first step.
+
+    Raises:
+      UserError: another configuration wrote the checkpoint; or there are checkpoints, and all of them are damaged.
+    """
+    state = fresh()
+    if not checkpoints.steps():
+        return Start(state, resumed=False)
+
+    def read(step):
+        record = checkpoints.record(step)
+        check_same_run(record.config, config, workdir)
+        return record, checkpoints.restore(step, like=state)
+
+    step, (record, state), damaged = newest_whole(checkpoints, read)
+    for broken, error in damaged.items():
+        # With several processes, all read the same files and come to the same end, and the first one moves them.
+        place = f'moved to {checkpoints.move_aside(broken)}' if jax.process_index() == 0 else 'left to the first process'
+        print(f'warning: damaged checkpoint {error.problem}; {place}', file=sys.stderr)
+    if damaged:
+        print(f'warning: going on from the checkpoint of step {step}, the newest that is whole', file=sys.stderr)
+    return Start(state, True, record.num_examples, record.detour)
+
+
+def newest_whole(checkpoints: Checkpoints, read: Callable[[int], object]) -> tuple[int, object, dict[int, Damaged]]:
+    """Reads checkpoints, the newest first, until one is whole. Changes nothing.
+
+    Args:
+      checkpoints: has some.
+      read: reads that of a step; raises Damaged.
+
+    Returns:
+      Its step, what was read, and what is wrong with those of later steps.
+
+    Raises:
+      UserError: all are damaged.
+    """
+    damaged: dict[int, Damaged] = {}
+    for step in reversed(checkpoints.steps()):
+        try:
+            return step, read(step), damaged
+        except Damaged as error:
+            damaged[step] = error
+    raise UserError(f'all checkpoints are damaged: {"; ".join(error.problem for error in damaged.values())}',
+                    'bring back their files, or start afresh in another --workdir; nothing was changed')
+
+
+def check_same_run(saved: Config, given: Config, workdir: str) -> None:
+    """Raises UserError when the checkpoint in the work directory was written by another configuration."""
+    if differing := conflicts(saved, given):
+        raise UserError(f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)}); '
+                        'give these the saved values to resume it, or choose another --workdir')
