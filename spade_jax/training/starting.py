@@ -10,9 +10,11 @@ import jax
 
 from spade_jax.config import Config, conflicts
 from spade_jax.errors import UserError
+from spade_jax.models import build_networks
+from spade_jax.training import fine_tuning
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.integrity import Damaged
-from spade_jax.training.train_state import TrainState
+from spade_jax.training.train_state import TrainState, init_train_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,26 +37,34 @@ class Start:
         return int(self.state.step)
 
 
-def start(checkpoints: Checkpoints, config: Config, workdir: str, fresh: Callable[[], TrainState]) -> Start:
-    """The newest checkpoint that is whole, else a fresh state. Damaged checkpoints that are newer are moved aside and named on standard error.
-
-    Args:
-      checkpoints: of the work directory.
-      config: of the session.
-      workdir: what messages call it.
-      fresh: makes the state before the first step.
+def start(checkpoints: Checkpoints, config: Config, workdir: str) -> Start:
+    """The newest checkpoint that is whole, else the state before the first step, with the networks of `config.init_from` where that is set.
 
     Raises:
-      UserError: another configuration wrote the checkpoint; or there are checkpoints, and all of them are damaged.
+      UserError: see `resume` and `fine_tuning.from_run`.
     """
-    state = fresh()
-    if not checkpoints.steps():
-        return Start(state, resumed=False)
+    state = init_train_state(config, build_networks(config))
+    if checkpoints.steps():
+        return resume(checkpoints, config, workdir, like=state)
+    return Start(fine_tuning.from_run(state, config) if config.init_from else state, resumed=False)
 
+
+def resume(checkpoints: Checkpoints, config: Config, workdir: str, like: TrainState) -> Start:
+    """The newest checkpoint that is whole. Damaged ones that are newer are moved aside and named on standard error.
+
+    Args:
+      checkpoints: of the work directory; there are some.
+      config: of the session.
+      workdir: what messages call the directory.
+      like: a state of the same shapes.
+
+    Raises:
+      UserError: another configuration wrote the checkpoint, or all of them are damaged.
+    """
     def read(step):
         record = checkpoints.record(step)
         check_same_run(record.config, config, workdir)
-        return record, checkpoints.restore(step, like=state)
+        return record, checkpoints.restore(step, like=like)
 
     step, (record, state), damaged = newest_whole(checkpoints, read)
     for broken, error in damaged.items():
