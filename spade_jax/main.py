@@ -24,6 +24,7 @@ OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
 SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
                                 'sample: scale label maps to the training size, or draw them at their own.')
+CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
 MEMORY_COMPILE = flags.DEFINE_bool('memory_compile', False, 'memory: compile each step too (minutes), for what the compiler says.')
@@ -54,7 +55,7 @@ def sample() -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
     workdir = given_workdir()
     from spade_jax import sampling
-    generator = sampling.load(workdir)
+    generator = sampling.load(workdir, CHECKPOINT_STEP.value)
     config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
     output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
     make_directory('output_dir', output_dir)
