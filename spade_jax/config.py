@@ -151,8 +151,14 @@ class Config:
     profile_steps: str = knob('', 'Write a trace of these steps, FIRST-LAST, for example 10-12, to <workdir>/profile. The first step compiles: take later ones.',
                               may_change=True)
     keep_checkpoints: int = knob(3, 'Newest checkpoints that are kept.', at_least=1, may_change=True)
+    keep_best: str = knob('', 'Name of a metric, for example g_perceptual: the checkpoint with its lowest value is kept too.', may_change=True)
+    init_from: str = knob('', 'Start a new run from the networks of the newest checkpoint in this work directory, with fresh optimisers; arrays of other shapes '
+                          '(other classes) start fresh.', may_change=True)
+    on_nan: str = knob('stop', 'What a loss that is not finite does: stop the run, or rollback to the newest checkpoint and go on with other data order and noise.',
+                       choices=('stop', 'rollback'), may_change=True)
     on_bad_example: str = knob('error', 'What a file that cannot be used does to training: stop it, or be skipped (another example takes its place) and counted '
                                'in the records.', choices=('error', 'skip'), may_change=True)
+    data_timeout: float = knob(600.0, 'Seconds after which training stops because the data source gives nothing; 0: wait forever.', at_least=0, may_change=True)
     data_workers: int = knob(4, 'Examples that are read at the same time.', at_least=1, may_change=True)
 
     def __post_init__(self):

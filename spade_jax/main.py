@@ -28,6 +28,7 @@ COORDINATOR_ADDRESS = flags.DEFINE_string('coordinator_address', None, 'train: H
                                           'under Slurm (srun), Open MPI (mpirun) and on TPU pods.')
 NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'train: how many processes there are, usually one a host.', lower_bound=1)
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'train: which of them this is, from 0.', lower_bound=0)
+CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
 MEMORY_DEVICES = flags.DEFINE_integer('memory_devices', None, 'memory: number of devices of the run. Default: those of this machine.', lower_bound=1)
@@ -61,7 +62,7 @@ def sample() -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
     workdir = given_workdir()
     from spade_jax import sampling
-    generator = sampling.load(workdir)
+    generator = sampling.load(workdir, CHECKPOINT_STEP.value)
     config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
     output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
     make_directory('output_dir', output_dir)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from typing import Any, Iterator
@@ -24,6 +25,7 @@ from spade_jax.image_grid import write_png
 from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
 from spade_jax.random_streams import Stream, style_noise
 from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.integrity import Damaged
 from spade_jax.training.train_state import abstract_networks, averaged_part, weights_to_draw_with
 
 
@@ -130,7 +132,7 @@ def load(workdir: str, step: int | None = None, *, averaged: bool | None = None)
       averaged: draw with the averaged weights, or with those of the last step; None: averaged where the run has kept an average.
 
     Raises:
-      UserError: there is no such checkpoint, it cannot be read, or it has no averaged weights.
+      UserError: there is no such checkpoint, it has no averaged weights, or it is damaged; then with the newest one that is whole.
     """
     workdir = os.path.expanduser(workdir)
     if not os.path.isdir(workdir):
@@ -139,15 +141,33 @@ def load(workdir: str, step: int | None = None, *, averaged: bool | None = None)
         if checkpoints.latest_step() is None:
             raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
         step = checkpoints.latest_step() if step is None else step
-        config, _ = checkpoints.restore_run(step)
-        generator, _, encoder = abstract_networks(config, build_networks(config))
-        average = averaged_part(generator, encoder) if config.average_decay else None
-        if averaged and average is None:
-            raise UserError(f'workdir={workdir}: the run kept no average of its weights (average_decay=0)', 'draw with those of the last step')
-        variables = checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder, 'average': average})
+        try:
+            config, variables = _drawing(checkpoints, step)
+        except Damaged as error:
+            raise UserError(f'damaged checkpoint {error.problem}', _remedy(checkpoints, step)) from error
+    if averaged and variables['average'] is None:
+        raise UserError(f'workdir={workdir}: the run kept no average of its weights (average_decay=0)', 'draw with those of the last step')
     if averaged is False:
         variables['average'] = None
     return TrainedGenerator(config, *weights_to_draw_with(**variables))
+
+
+def _drawing(checkpoints: Checkpoints, step: int) -> tuple[Config, dict[str, Any]]:
+    """The Config of a checkpoint, and the variables of generator and encoder, with their averages."""
+    config, _ = checkpoints.restore_run(step)
+    generator, _, encoder = abstract_networks(config, build_networks(config))
+    average = averaged_part(generator, encoder) if config.average_decay else None
+    return config, checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder, 'average': average})
+
+
+def _remedy(checkpoints: Checkpoints, damaged_step: int) -> str:
+    """What to draw with instead of a damaged checkpoint."""
+    for step in reversed(checkpoints.steps()):
+        with contextlib.suppress(Damaged):
+            if step != damaged_step:
+                _drawing(checkpoints, step)
+                return f'--checkpoint_step={step} is the newest that is whole; training moves damaged ones aside when it goes on'
+    return 'there is no other that is whole; bring back its files'
 
 
 def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, *, seed: int = 0, num_samples: int = 1, batch_size: int = 8,

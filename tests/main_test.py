@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_named(trained, tmp_path):
     for path in (tmp_path / 'damaged' / 'checkpoints' / '4').rglob('*'):
         if path.is_file() and path.stat().st_size:
             path.write_bytes(b'')
-    with pytest.raises(spade_jax.errors.UserError, match='checkpoints/4 cannot be read'):
+    with pytest.raises(spade_jax.errors.UserError, match='damaged checkpoint .*checkpoints/4: run cannot be read .*no other that is whole'):
         spade_jax.load(str(tmp_path / 'damaged'))
 
 

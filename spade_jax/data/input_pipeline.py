@@ -122,6 +122,12 @@ def example_index(seed: int, position: int, num_examples: int) -> int:
     return int(_permutation(seed, epoch, num_examples)[place])
 
 
+def locations_of_step(source: Source, config: Config, step: int) -> list[str]:
+    """Where the examples in the batch of step `step`, the first of which is 1, come from; where one was skipped, the one that it stands for."""
+    positions = range((step - 1) * config.batch_size, step * config.batch_size)
+    return [source.locations[example_index(config.seed, position, len(source))] for position in positions]
+
+
 def steps_in_epochs(epochs: int, batch_size: int, num_examples: int) -> int:
     """The least number of steps that shows every example at least `epochs` times."""
     return -(-epochs * num_examples // batch_size)

@@ -1,9 +1,11 @@
-"""Orbax checkpoints: the state of a run and its Config."""
+"""Orbax checkpoints: the state of a run and what it says of itself, each with checksums."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import sys
 from typing import Any
 
 import jax
@@ -13,47 +15,115 @@ from absl import logging as absl_logging
 
 from spade_jax.config import Config
 from spade_jax.errors import UserError
+from spade_jax.training import integrity
+from spade_jax.training.checkpoint_record import CheckpointRecord
+from spade_jax.training.integrity import Damaged
+from spade_jax.training.retention import kept_steps
 from spade_jax.training.train_state import TrainState
 
-DIRECTORY = 'checkpoints'
+DIRECTORY, DAMAGED_DIRECTORY = 'checkpoints', 'damaged'
 DRAWING, REST, RUN = 'drawing', 'rest', 'run'
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # as an error number, or as its text within a text of TensorStore
 
 
 class Checkpoints:
     """The checkpoints of one work directory.
 
-    Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and `run` (the Config, and the number of training
-    examples, on which order and learning rate depend too).
-    Saving is asynchronous; a save that was cut off leaves the one before in place.
+    Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and `run`
+    (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums.
+    Saving is asynchronous; a save that was cut off leaves the ones before in place. What goes wrong with it is raised by the next save, or at the end.
     """
 
-    def __init__(self, workdir: str, *, keep: int = 3, read_only: bool = False):
-        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every step of every save, and of every item it does not restore
-        logging.getLogger('orbax').setLevel(logging.ERROR)
+    def __init__(self, workdir: str, *, keep: int = 3, keep_best: str = '', read_only: bool = False):
+        """
+        Args:
+          keep: so many of the newest checkpoints stay.
+          keep_best: metric of which the checkpoint with the lowest value stays too; '': none.
+          read_only: nothing is saved, and nothing is changed.
+
+        Raises:
+          UserError: the directory cannot be made.
+        """
+        absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every step of every save, and gives each error several tracebacks beside raising it
+        for library in ('orbax', 'asyncio'):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not read_only, read_only=read_only, enable_async_checkpointing=not read_only)
-        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=(DRAWING, REST, RUN))
+        self._metrics, self._saving = {}, None
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_Retention(self._metrics_of, keep, keep_best), create=False, read_only=read_only,
+            enable_async_checkpointing=not read_only, cleanup_tmp_directories=not read_only, multiprocessing_options=_this_process_alone())
+        try:
+            if not read_only:
+                os.makedirs(self.directory, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=(DRAWING, REST, RUN))
+        except OSError as error:
+            raise UserError(f'{self.directory} cannot be used ({error.strerror or error})', 'choose another --workdir, or mend its permissions') from error
 
     def __enter__(self) -> Checkpoints:
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
-    def __exit__(self, *exception) -> None:
-        self._manager.close()  # waits for a save under way
+    def __exit__(self, kind, *exception) -> None:
+        failures = []
+        for end in (self.finish, lambda: self._writing(self._manager.close)):
+            try:
+                end()
+            except UserError as error:
+                failures.append(error)
+        sys.unraisablehook = self._hook
+        if failures and kind is None:
+            raise failures[0]
+        if failures:
+            print(f'error: {failures[0]}', file=sys.stderr)  # beside the one under way, not in its place
+
+    def steps(self) -> list[int]:
+        """Steps of all checkpoints, in order."""
+        return sorted(self._manager.all_steps())
 
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint; None if there is none."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
 
-    def save(self, state: TrainState, config: Config, num_examples: int | None) -> None:
-        """Saves the state under its step, in the background. A state that no data was seen for has num_examples None."""
-        drawing, rest = split(state)
-        self._manager.save(int(state.step), args=ocp.args.Composite(
-            **{DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), RUN: ocp.args.JsonSave({'config': config.to_json(), 'num_examples': num_examples})}))
+    def path(self, step: int) -> str:
+        """The directory of a checkpoint."""
+        return os.path.join(self.directory, str(step))
+
+    def save(self, state: TrainState, config: Config, num_examples: int | None, *, metrics: dict[str, float] | None = None, detour: int = 0) -> None:
+        """Saves a state under its step, in the background.
+
+        Args:
+          state: on the host.
+          config, num_examples, metrics, detour: see `CheckpointRecord`. A state that no data was seen for has num_examples None.
+
+        Raises:
+          FloatingPointError: an array is not finite; nothing is saved then.
+          UserError: this save, or the one before, cannot be written.
+        """
+        self.finish()
+        step, (drawing, rest) = int(state.step), split(state)
+        if broken := integrity.not_finite({DRAWING: drawing, REST: rest}):
+            raise FloatingPointError(f'step {step}: {len(broken)} arrays of the state ({broken[0]}, ...) are not finite; it is not saved, '
+                                     f'the newest checkpoint is that of step {self.latest_step()}')
+        record = CheckpointRecord(config, num_examples, detour, metrics or {}, {DRAWING: integrity.checksums(drawing), REST: integrity.checksums(rest)})
+        self._metrics[step], self._saving = record.metrics, step
+        items = {DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), RUN: ocp.args.JsonSave(record.to_json())}
+        self._writing(lambda: self._manager.save(step, args=ocp.args.Composite(**items)))
+
+    def finish(self) -> None:
+        """Waits until what was saved is on the disk. Raises UserError where it cannot be written."""
+        if self._saving is not None:
+            self._writing(self._manager.wait_until_finished)
+            self._saving = None
+
+    def record(self, step: int) -> CheckpointRecord:
+        """What a checkpoint says of itself. Raises Damaged, or UserError where there is no such checkpoint."""
+        place = os.path.join(self.path(step), RUN)
+        return CheckpointRecord.from_json(self._restore(step, **{RUN: ocp.args.JsonRestore()})[RUN], place)
 
     def restore_run(self, step: int) -> tuple[Config, int | None]:
         """The Config of the run that wrote a checkpoint, and the number of its training examples; None before it saw any."""
-        run = self._restore(step, **{RUN: ocp.args.JsonRestore()})[RUN]
-        return Config.from_json(run['config']), run['num_examples']
+        record = self.record(step)
+        return record.config, record.num_examples
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of a checkpoint.
@@ -61,27 +131,102 @@ class Checkpoints:
         Args:
           step: of the checkpoint.
           like: a state of the same shapes, concrete or abstract.
+
+        Raises:
+          Damaged: it is not the state that was saved.
         """
         drawing, rest = split(jax.tree.map(_on_one_device, like))
-        items = self._restore(step, **{DRAWING: ocp.args.StandardRestore(drawing), REST: ocp.args.StandardRestore(rest)})
+        items = self._checked(step, {DRAWING: drawing, REST: rest})
         return TrainState(**items[DRAWING], **items[REST])
 
     def restore_drawing(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Variables of 'generator' and 'encoder' alone, in the shapes of `like`."""
-        return self._restore(step, **{DRAWING: ocp.args.StandardRestore(jax.tree.map(_on_one_device, like))})[DRAWING]
+        """Variables of 'generator' and 'encoder' alone, in the shapes of `like`. Raises Damaged where they are not what was saved."""
+        return self._checked(step, {DRAWING: jax.tree.map(_on_one_device, like)})[DRAWING]
+
+    def move_aside(self, step: int) -> str:
+        """Moves a damaged checkpoint out of the way, for whoever wants to look at it. Returns where to."""
+        target = os.path.join(self.directory, DAMAGED_DIRECTORY, str(step))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        free = next(path for number in range(1, sys.maxsize) if not os.path.lexists(path := target if number == 1 else f'{target}.{number}'))
+        os.rename(self.path(step), free)
+        self._manager.reload()
+        return free
+
+    def _unraisable(self, unraisable):
+        if str(unraisable.exc_value) != 'Event loop is closed':  # what is left of reads and writes that went on after one of them had failed
+            self._hook(unraisable)
+
+    def _checked(self, step, targets):
+        record = self.record(step)
+        items = self._restore(step, **{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
+        for name in targets:
+            integrity.check(items[name], record.checksums.get(name, {}), os.path.join(self.path(step), name))
+        return items
 
     def _restore(self, step, **items):
-        steps = sorted(self._manager.all_steps())
-        if step not in steps:
-            raise UserError(f'{self.directory} has no checkpoint of step {step}; it has {", ".join(map(str, steps)) or "none"}')
+        if step not in self.steps():
+            raise UserError(f'{self.directory} has no checkpoint of step {step}; it has {", ".join(map(str, self.steps())) or "none"}')
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:  # Orbax raises a dozen types for a damaged file
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise UserError(f'checkpoint {os.path.join(self.directory, str(step))} cannot be read ({reason}); if its files are damaged, '
-                            'move that directory away to use the checkpoint before') from error
+            raise Damaged(f'{self.path(step)}: {" and ".join(items)} cannot be read ({_reason(error)})') from error
+
+    def _writing(self, write):
+        try:
+            write()
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # as many types as for reading
+            step, self._saving = self._saving, None
+            self._metrics.pop(step, None)
+            self._manager.reload()
+            whole = f'whole are those of {", ".join(map(str, steps))}' if (steps := [other for other in self.steps() if other != step]) else 'there is none before'
+            full = _full_disk(error)
+            raise UserError(f'the checkpoint of step {step} cannot be written to {self.directory} ({full or _reason(error)}); {whole}',
+                            f'{"make room on the disk" if full else "mend it"} and start the same command again') from error
+
+    def _metrics_of(self, step: int) -> dict[str, float]:
+        """The metrics of a checkpoint, also one that an earlier session saved; {} where it is damaged."""
+        if step not in self._metrics:
+            try:
+                self._metrics[step] = self.record(step).metrics
+            except UserError:
+                self._metrics[step] = {}
+        return self._metrics[step]
+
+
+class _Retention:
+    """For Orbax, which removes what is not to be preserved once a new checkpoint is complete."""
+
+    def __init__(self, metrics_of, newest: int, best: str):
+        self._metrics_of, self._newest, self._best = metrics_of, newest, best
+
+    def should_preserve(self, checkpoints, *, context):
+        kept = kept_steps({info.step: self._metrics_of(info.step) if self._best else {} for info in checkpoints}, self._newest, self._best)
+        return [info.step in kept for info in checkpoints]
+
+
+class NoCheckpoints:
+    """In the place of `Checkpoints` in the processes that leave them to the first."""
+
+    directory = ''
+
+    def __enter__(self) -> NoCheckpoints:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def latest_step(self) -> None:
+        """Not known here."""
+
+    def save(self, *state, **record) -> None:
+        """Saves nothing."""
+
+    def finish(self) -> None:
+        """Has nothing to wait for."""
 
 
 def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -91,6 +236,27 @@ def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
     return drawing, rest
 
 
-def _on_one_device(leaf) -> jax.ShapeDtypeStruct:
-    """Restored arrays go to the first device; the mapped step spreads them from there."""
+def _reason(error: Exception) -> str:
+    """An error of a library in one line."""
+    return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}' if str(error) else type(error).__name__
+
+
+def _full_disk(error: Exception) -> str:
+    """What the storage says when it has no room; '' where it says something else."""
+    if getattr(error, 'errno', None) in _FULL:
+        return os.strerror(error.errno)
+    return next((text for text in map(os.strerror, _FULL) if text in str(error)), '')
+
+
+def _this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """Of several processes, the one that has made this object reads and writes, without waiting for the others."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(primary_host=jax.process_index(), active_processes={jax.process_index()})
+
+
+def _on_one_device(leaf) -> jax.ShapeDtypeStruct | np.ndarray:
+    """Restored arrays go to the first device; the mapped step spreads them from there. Of several processes one restores, so there they stay on its host."""
+    if jax.process_count() > 1:
+        return np.empty(np.shape(leaf), leaf.dtype)
     return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import sys
 from typing import Any, Callable, Iterator
@@ -11,10 +12,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from spade_jax import replicas
+from spade_jax import processes, replicas
 from spade_jax.batch import Batch
-from spade_jax.config import Config, conflicts
-from spade_jax.data.input_pipeline import Skipped, steps_in_epochs, training_batches, validation_examples
+from spade_jax.config import Config
+from spade_jax.data.awaited_batches import AwaitedBatches
+from spade_jax.data.input_pipeline import Skipped, locations_of_step, steps_in_epochs, training_batches, validation_examples
 from spade_jax.data.palette import shown
 from spade_jax.data.sources.opening import change_since_prepared, check_source, open_source, pointing_to_the_report
 from spade_jax.data.sources.source import SPLITS, Source
@@ -23,14 +25,17 @@ from spade_jax.image_grid import image_grid
 from spade_jax.models import build_networks
 from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training import placement, run_report
-from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training import placement, run_report, starting
+from spade_jax.training.checkpoints import Checkpoints, NoCheckpoints
+from spade_jax.training.divergence import Rollbacks, check_finite, detoured
 from spade_jax.training.gauges import weight_norms
+from spade_jax.training.interruption import Interruption
 from spade_jax.training.profiling import StepProfiler
 from spade_jax.training.run_facts import RunFacts
-from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
-from spade_jax.training.train_state import TrainState, init_train_state, weights_to_draw_with
+from spade_jax.training.run_log import NoLog, RunLog, Stopwatch, progress_fields
+from spade_jax.training.train_state import TrainState, weights_to_draw_with
 from spade_jax.training.train_step import train_step
+from spade_jax.training.work_directory import only_run
 
 Metrics = dict[str, float]
 
@@ -39,54 +44,81 @@ def train(config: Config, workdir: str) -> None:
     """Trains until the configured end; where the work directory has a checkpoint, from there on.
 
     Raises:
-      UserError: before any device work, when data, weights, batch size or an earlier run in the directory do not fit the configuration.
+      UserError: before any device work, when data, weights, batch size or an earlier run in the directory do not fit the configuration, or another process
+        trains there; later, when data or disk fail.
       FloatingPointError: when a loss is not finite.
+      SystemExit: after SIGTERM or SIGINT, see `Interruption`.
     """
-    with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
-        latest = checkpoints.latest_step()
-        first_step = latest or 0
-        saved, saved_examples = (config, None) if latest is None else checkpoints.restore_run(latest)
-        check_same_run(saved, config, workdir)
+    with alone_there(workdir), Interruption() as interruption, checkpoints_of(workdir, config) as checkpoints:
         replicas.check_divisible(config.batch_size, jax.device_count(), config.accumulation_steps)
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
+        begin = starting.start(checkpoints, config, workdir)
         skipped = Skipped()
         with pointing_to_the_report(config):
-            source, shown = open_data(config, skipped)
-        check_same_examples(saved_examples, len(source), workdir)
+            source, shown = first_process_first(lambda: open_data(config, skipped))
+        check_same_examples(begin.num_examples, len(source), workdir)
 
         last_step = steps_in_epochs(config.constant_epochs + config.decay_epochs, config.batch_size, len(source))
         if config.max_steps:
             last_step = min(last_step, config.max_steps)
-        if first_step >= last_step:
+        if begin.step >= last_step:
             print(f'{workdir} has done all {last_step} steps already.')
             return
-        print(f'{len(source)} training examples of {config.image_width}x{config.image_height}, {jax.local_device_count()} x {jax.devices()[0].device_kind}, '
-              f'steps {first_step + 1} to {last_step}; compiling the train step ...', flush=True)
+        rollbacks = Rollbacks(config.on_nan, begin.detour)
+        while True:
+            print(f'{len(source)} training examples of {config.image_width}x{config.image_height}, {jax.device_count()} x {jax.devices()[0].device_kind}, '
+                  f'steps {begin.step + 1} to {last_step}; compiling the train step ...', flush=True)
+            session = Session(config, workdir, checkpoints, interruption, source, shown, skipped, vgg19, rollbacks.detour)
+            try:
+                samples = session.run(begin.state, last_step)
+                break
+            except FloatingPointError as error:
+                checkpoints.finish()
+                rollbacks.take(error, newest_of_all(checkpoints))
+                begin = starting.start(checkpoints, config, workdir)
+        print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {samples}')
+    if processes.is_first():
+        print(f'Report: {run_report.write(workdir)}')
 
-        profiler = StepProfiler(workdir, config.profile_steps, first_step, last_step)
-        state = init_train_state(config, build_networks(config))
-        if latest is not None:  # a converted model is one of step 0
-            state = checkpoints.restore(latest, like=state)
-        facts = RunFacts(workdir, config, len(source), first_step, f'{jax.device_count()} x {jax.devices()[0].device_kind}')
-        with RunLog(workdir, first_step, facts) as log, profiler, contextlib.closing(training_batches(source, config, first_step=first_step, skipped=skipped)) as batches:
-            steps = mapped_steps(config, len(source), vgg19, placement.axes(state, config))
-            run = Run(config, steps, log, checkpoints, shown, len(source), skipped, profiler)
-            run.train(placement.to_devices(state, config), batches, first_step, last_step)
-        print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {log.samples}')
-    print(f'Report: {run_report.write(workdir)}')
 
+@dataclasses.dataclass
+class Session:
+    """The loop around the train step, from a state to the end: records, grids and checkpoints at their intervals.
 
-class Run:
-    """The loop around the train step: records, grids and checkpoints at their intervals."""
+    detour: names the order of the data and the noise, see `divergence.detoured`.
+    """
 
-    def __init__(self, config: Config, step_of: Callable[[int], Callable], log: RunLog, checkpoints: Checkpoints, shown: Batch, num_examples: int,
-                 skipped: Skipped, profiler: StepProfiler):
-        self.config, self.step_of, self.log, self.checkpoints = config, step_of, log, checkpoints
-        self.shown, self.num_examples, self.skipped, self.profiler = shown, num_examples, skipped, profiler
+    config: Config
+    workdir: str
+    checkpoints: Checkpoints | NoCheckpoints
+    interruption: Interruption
+    source: Source
+    shown: Batch
+    skipped: Skipped
+    vgg19: dict | None = None
+    detour: int = 0
+
+    def run(self, state: TrainState, last_step: int) -> str:
+        """Trains a state from the host up to a step. Returns the directory of the sample grids."""
+        config, first_step = detoured(self.config, self.detour), int(state.step)
+        self.locations = functools.partial(locations_of_step, self.source, config)
+        self.profiler = StepProfiler(self.workdir, config.profile_steps if processes.is_first() else '', first_step, last_step)
+        batches = training_batches(self.source, config, first_step=first_step, process_index=jax.process_index(), process_count=jax.process_count(), skipped=self.skipped)
+        with contextlib.closing(AwaitedBatches(batches, config.data_timeout)) as batches, self.open_log(first_step) as self.log, self.profiler:
+            self.step_of = mapped_steps(config, len(self.source), self.vgg19, placement.axes(state, config))
+            self.train(placement.to_devices(state, config), batches, first_step, last_step)
+            return self.log.samples
+
+    def open_log(self, first_step: int) -> RunLog | NoLog:
+        """The records of the work directory; in the first process."""
+        if not processes.is_first():
+            return NoLog()
+        return RunLog(self.workdir, first_step, RunFacts(self.workdir, self.config, len(self.source), first_step, f'{jax.device_count()} x {jax.devices()[0].device_kind}'))
 
     def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
         config, pending, stopwatch = self.config, [], Stopwatch()
-        with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20) as progress:
+        with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20,
+                  disable=not processes.is_first()) as progress:
             for step in range(first_step + 1, last_step + 1):
                 with stopwatch.waiting(), pointing_to_the_report(config):
                     batch = replicas.split(next(batches), jax.local_device_count(), config.accumulation_steps)
@@ -96,23 +128,35 @@ class Run:
                 if step == first_step + 1:  # its compilation belongs in no rate
                     jax.block_until_ready(metrics)
                     stopwatch = Stopwatch()
+                    self.interruption.worth_saving()
 
                 due = functools.partial(is_due, step, last_step)
-                if due(config.log_every) or due(config.checkpoint_every):
+                interrupted = self.interrupted(due)
+                if due(config.log_every) or due(config.checkpoint_every) or interrupted:
+                    pending = jax.device_get(pending)
                     values = average(pending) | weight_norms(state)  # waits for the device
-                    check_finite(step, values, self.checkpoints)
+                    check_finite(step, pending, values, self.checkpoints.latest_step(), self.locations)
                     values |= stopwatch.rates(config.batch_size)
                     if config.on_bad_example == 'skip':
                         values['skipped_examples'] = self.skipped.count
                     self.log.scalars(step, values)
                     progress.set_postfix(progress_fields(values))
                     pending, stopwatch = [], Stopwatch()
-                if due(config.sample_every):
+                if due(config.sample_every) and processes.is_first():
                     self.show(step, state)
                     stopwatch = Stopwatch()
-                if due(config.checkpoint_every):
-                    self.checkpoints.save(placement.to_host(state, config), config, self.num_examples)
+                if due(config.checkpoint_every) or interrupted:
+                    self.checkpoints.save(placement.to_host(state, config), config, len(self.source), metrics=values, detour=self.detour)
                     stopwatch = Stopwatch()
+                if interrupted:
+                    self.checkpoints.finish()
+                    self.interruption.leave(step)
+
+    def interrupted(self, due: Callable[[int], bool]) -> bool:
+        """Whether to stop after this step. Several processes stop together, and so agree on it when a record is due."""
+        if jax.process_count() == 1:
+            return self.interruption.asked
+        return due(self.config.log_every) and replicas.any_process(self.interruption.asked)
 
     def show(self, step: int, state: TrainState) -> None:
         """Writes the grid label | generated | real of the fixed validation examples."""
@@ -121,6 +165,30 @@ class Run:
         styles = None if state.encoder is None else trained.encode(self.shown.image)
         fake = trained(self.shown.label, self.shown.instance, styles=styles)
         self.log.grid(step, image_grid([shown(self.shown.label, self.config), fake, self.shown.image]))
+
+
+def alone_there(workdir: str) -> contextlib.AbstractContextManager:
+    """Holds the work directory, in the first process."""
+    return only_run(workdir) if processes.is_first() else contextlib.nullcontext()
+
+
+def checkpoints_of(workdir: str, config: Config) -> Checkpoints | NoCheckpoints:
+    """The checkpoints of the work directory, in the first process."""
+    return Checkpoints(workdir, keep=config.keep_checkpoints, keep_best=config.keep_best) if processes.is_first() else NoCheckpoints()
+
+
+def newest_of_all(checkpoints: Checkpoints | NoCheckpoints) -> int | None:
+    """Step of the newest checkpoint, in all processes; None if there is none."""
+    newest = checkpoints.latest_step()
+    newest = int(replicas.from_first_process(np.array(-1 if newest is None else newest, np.int32)))
+    return None if newest < 0 else newest
+
+
+def first_process_first(work: Callable[[], Any]) -> Any:
+    """Work that makes files where there are none: the first process does it, then the others at once, which find them if they see the same disk."""
+    result = work() if processes.is_first() else None
+    replicas.any_process(False)  # waits
+    return result if processes.is_first() else work()
 
 
 def open_data(config: Config, skipped: Skipped) -> tuple[Source, Batch]:
@@ -152,13 +220,6 @@ def mapped_steps(config: Config, num_examples: int, vgg19: dict | None, state_ax
     return lambda step: mapped(step % config.discriminator_steps_per_generator_step == 0)
 
 
-def check_same_run(saved: Config, given: Config, workdir: str) -> None:
-    """Raises UserError when the checkpoint in the work directory was written by another configuration."""
-    if differing := conflicts(saved, given):
-        raise UserError(f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)}); '
-                        'give these the saved values to resume it, or choose another --workdir')
-
-
 def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
     """Raises UserError when a resumed run would see another number of examples: order and learning rate depend on it."""
     if saved not in (None, given):
@@ -176,11 +237,3 @@ def average(records: list[dict[str, jax.Array]]) -> Metrics:
     records = jax.device_get(records)
     names = dict.fromkeys(name for record in records for name in record)
     return {name: float(np.mean([record[name] for record in records if name in record])) for name in names}
-
-
-def check_finite(step: int, values: Metrics, checkpoints: Checkpoints) -> None:
-    """Raises FloatingPointError when a metric is NaN or infinite: nothing good comes after it."""
-    broken = {name: value for name, value in values.items() if not np.isfinite(value)}
-    if broken:
-        raise FloatingPointError(f'step {step}: {broken} is not finite; training stops, the newest checkpoint is that of step {checkpoints.latest_step()}. '
-                                 'A lower --learning_rate or --compute_dtype=float32, in a new --workdir, may help.')

@@ -1,0 +1,119 @@
+"""Where a session of a run begins: at the newest checkpoint that is whole, or afresh."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Callable
+
+import jax
+import numpy as np
+
+from spade_jax import processes, replicas
+from spade_jax.config import Config, conflicts
+from spade_jax.errors import UserError
+from spade_jax.models import build_networks
+from spade_jax.training import fine_tuning
+from spade_jax.training.checkpoints import Checkpoints, NoCheckpoints
+from spade_jax.training.integrity import Damaged
+from spade_jax.training.train_state import TrainState, init_train_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The beginning of a session.
+
+    state: on the host.
+    resumed: True where it is that of a checkpoint.
+    num_examples, detour: of the checkpoint, see `CheckpointRecord`.
+    """
+
+    state: TrainState
+    resumed: bool
+    num_examples: int | None = None
+    detour: int = 0
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return int(self.state.step)
+
+
+def start(checkpoints: Checkpoints | NoCheckpoints, config: Config, workdir: str) -> Start:
+    """The newest checkpoint that is whole, else the state before the first step, with the networks of `config.init_from` where that is set.
+
+    Of several processes the first reads them, and all get what it has read.
+
+    Raises:
+      UserError: see `resume` and `fine_tuning.from_run`.
+    """
+    state = init_train_state(config, build_networks(config))
+    if not processes.is_first():
+        return shared(Start(state, resumed=False))
+    if checkpoints.steps():
+        return shared(resume(checkpoints, config, workdir, like=state))
+    return shared(Start(fine_tuning.from_run(state, config) if config.init_from else state, resumed=False))
+
+
+def shared(begin: Start) -> Start:
+    """The first process's start, in all of them."""
+    if jax.process_count() == 1:
+        return begin
+    num_examples = -1 if begin.num_examples is None else begin.num_examples
+    resumed, num_examples, detour = replicas.from_first_process(np.array([begin.resumed, num_examples, begin.detour], np.int32)).tolist()
+    return Start(replicas.from_first_process(begin.state), bool(resumed), None if num_examples < 0 else num_examples, detour)
+
+
+def resume(checkpoints: Checkpoints, config: Config, workdir: str, like: TrainState) -> Start:
+    """The newest checkpoint that is whole. Damaged ones that are newer are moved aside and named on standard error.
+
+    Args:
+      checkpoints: of the work directory; there are some.
+      config: of the session.
+      workdir: what messages call the directory.
+      like: a state of the same shapes.
+
+    Raises:
+      UserError: another configuration wrote the checkpoint, or all of them are damaged.
+    """
+    def read(step):
+        record = checkpoints.record(step)
+        check_same_run(record.config, config, workdir)
+        return record, checkpoints.restore(step, like=like)
+
+    step, (record, state), damaged = newest_whole(checkpoints, read)
+    for broken, error in damaged.items():
+        print(f'warning: damaged checkpoint {error.problem}; moved to {checkpoints.move_aside(broken)}', file=sys.stderr)
+    if damaged:
+        print(f'warning: going on from the checkpoint of step {step}, the newest that is whole', file=sys.stderr)
+    return Start(state, True, record.num_examples, record.detour)
+
+
+def newest_whole(checkpoints: Checkpoints, read: Callable[[int], object]) -> tuple[int, object, dict[int, Damaged]]:
+    """Reads checkpoints, the newest first, until one is whole. Changes nothing.
+
+    Args:
+      checkpoints: has some.
+      read: reads that of a step; raises Damaged.
+
+    Returns:
+      Its step, what was read, and what is wrong with those of later steps.
+
+    Raises:
+      UserError: all are damaged.
+    """
+    damaged: dict[int, Damaged] = {}
+    for step in reversed(checkpoints.steps()):
+        try:
+            return step, read(step), damaged
+        except Damaged as error:
+            damaged[step] = error
+    raise UserError(f'all checkpoints are damaged: {"; ".join(error.problem for error in damaged.values())}',
+                    'bring back their files, or start afresh in another --workdir; nothing was changed')
+
+
+def check_same_run(saved: Config, given: Config, workdir: str) -> None:
+    """Raises UserError when the checkpoint in the work directory was written by another configuration."""
+    if differing := conflicts(saved, given):
+        raise UserError(f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)}); '
+                        'give these the saved values to resume it, or choose another --workdir')

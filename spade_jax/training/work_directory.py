@@ -1,0 +1,39 @@
+"""One training run at a time in a work directory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import sys
+from typing import Iterator
+
+from spade_jax.errors import UserError
+
+LOCK = 'train.lock'
+
+
+@contextlib.contextmanager
+def only_run(workdir: str) -> Iterator[None]:
+    """Holds the work directory, which others may still read. The kernel lets go of it however the process ends.
+
+    Raises:
+      UserError: another run has it, with its process and host.
+    """
+    with open(os.path.join(workdir, LOCK), 'a+') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or 'another process'
+            raise UserError(f'workdir={workdir} is in use: {holder} trains there', 'wait for it, stop it, or choose another --workdir') from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                raise
+            print(f'warning: the file system of workdir={workdir} has no locks ({error.strerror}); see to it that one run alone trains there', file=sys.stderr)
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}')
+        file.flush()
+        yield

@@ -1,0 +1,225 @@
+"""Checkpoints of a state of a few numbers: what is saved comes back, or is said to be damaged."""
+
+import errno
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from spade_jax.config import Config
+from spade_jax.errors import UserError
+from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.integrity import Damaged
+from tests.training.tiny_state import tiny_state
+
+CONFIG = Config(seed=5)
+
+
+def save(workdir, *steps, metrics=None, **options):
+    with Checkpoints(workdir, **options) as checkpoints:
+        for step in steps:
+            checkpoints.save(tiny_state(step), CONFIG, 12, metrics=(metrics or {}).get(step))
+
+
+def steps_in(workdir):
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        return checkpoints.steps()
+
+
+def assert_same(state, expected):
+    assert jax.tree.structure(state) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    """A work directory with checkpoints of the steps 4 and 8."""
+    workdir = tmp_path_factory.mktemp('two')
+    save(workdir, 4, 8)
+    return workdir
+
+
+def test_what_was_saved_comes_back(two):
+    with Checkpoints(two, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [4, 8] and checkpoints.latest_step() == 8
+        assert_same(checkpoints.restore(8, like=tiny_state(0)), tiny_state(8))
+        assert_same(checkpoints.restore_drawing(4, like={'generator': tiny_state(0).generator, 'encoder': None})['generator'], tiny_state(4).generator)
+        record = checkpoints.record(8)
+        assert (record.config, record.num_examples, record.detour, record.metrics) == (CONFIG, 12, 0, {})
+        assert 'generator/params/layer/kernel' in record.checksums['drawing'] and 'step' in record.checksums['rest']
+
+
+def test_detour_and_metrics_come_back(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(tiny_state(3), CONFIG, None, metrics={'g_gan': 0.1}, detour=2)
+        checkpoints.finish()
+        record = checkpoints.record(3)
+        assert (record.num_examples, record.detour, record.metrics) == (None, 2, {'g_gan': 0.1})
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def emptied(path):
+    path.write_bytes(b'')
+
+
+def removed(path):
+    path.unlink()
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def files_of(workdir, step):
+    directory = pathlib.Path(workdir) / 'checkpoints' / str(step)
+    return [path for path in sorted(directory.rglob('*')) if path.is_file() and path.stat().st_size]
+
+
+@pytest.mark.parametrize('harm', [truncated, emptied, removed, flipped])
+def test_no_damage_to_any_file_gives_wrong_weights(two, tmp_path, harm):
+    unnoticed = set()
+    names = [path.relative_to(two) for path in files_of(two, 8)]
+    assert len(names) >= 8
+    for number, name in enumerate(names):
+        workdir = tmp_path / str(number)
+        shutil.copytree(two, workdir)
+        harm(workdir / name)
+        with Checkpoints(workdir, read_only=True) as checkpoints:
+            assert checkpoints.steps() == [4, 8]
+            try:
+                state, record = checkpoints.restore(8, like=tiny_state(0)), checkpoints.record(8)
+            except Damaged as error:
+                assert 'checkpoints/8' in str(error) and '\n' not in str(error)
+            else:  # it concerns nothing that is read
+                unnoticed.add(name)
+                assert_same(state, tiny_state(8))
+                assert (record.config, record.num_examples) == (CONFIG, 12)
+            assert_same(checkpoints.restore(4, like=tiny_state(0)), tiny_state(4))
+    assert not unnoticed & {name for name in names if (two / name).stat().st_size > 5000}  # every file with arrays, and the record
+
+
+def test_a_changed_digit_in_the_configuration_is_noticed(two, tmp_path):
+    shutil.copytree(two, tmp_path / 'run')
+    (path,) = [path for path in files_of(tmp_path / 'run', 8) if b'"learning_rate"' in path.read_bytes()]
+    text = path.read_text()
+    path.write_text(text.replace('"seed": 5', '"seed": 6').replace('"seed":5', '"seed":6'))
+    assert path.read_text() != text
+    json.loads(path.read_text())
+    with Checkpoints(tmp_path / 'run', read_only=True) as checkpoints, pytest.raises(Damaged, match='checkpoints/8/run: the record is not as saved'):
+        checkpoints.record(8)
+
+
+def test_the_array_with_other_bits_is_named(two, monkeypatch):
+    with Checkpoints(two, read_only=True) as checkpoints:
+        read = checkpoints._manager.restore
+
+        def flip(step, args):
+            items = read(step, args=args)
+            if 'drawing' in items:
+                kernel = items['drawing']['generator']['params']['layer']['kernel']
+                items['drawing']['generator']['params']['layer']['kernel'] = kernel.at[1, 2].add(1e-6)
+            return items
+
+        monkeypatch.setattr(checkpoints._manager, 'restore', flip)
+        with pytest.raises(Damaged, match='checkpoints/8/drawing: generator/params/layer/kernel of 2 arrays'):
+            checkpoints.restore(8, like=tiny_state(0))
+
+
+def test_damaged_ones_are_moved_aside(tmp_path):
+    save(tmp_path, 4, 8)
+    for expected in ('8', '8.2'):
+        with Checkpoints(tmp_path) as checkpoints:
+            assert checkpoints.move_aside(8) == str(tmp_path / 'checkpoints' / 'damaged' / expected)
+            assert checkpoints.steps() == [4]
+            checkpoints.save(tiny_state(8), CONFIG, 12)
+        assert steps_in(tmp_path) == [4, 8]
+    assert len(list((tmp_path / 'checkpoints' / 'damaged').iterdir())) == 2
+
+
+def test_the_newest_are_kept(tmp_path):
+    save(tmp_path, 1, 2, 3, 4, keep=2)
+    assert steps_in(tmp_path) == [3, 4]
+
+
+def test_the_best_is_kept_over_sessions(tmp_path):
+    metrics = {1: {'g_gan': 2.0}, 2: {'g_gan': 1.0}, 3: {'g_gan': 3.0}, 4: {'g_gan': 4.0}, 5: {'g_gan': 0.5}, 6: {'g_gan': 0.6}}
+    save(tmp_path, 1, 2, 3, metrics=metrics, keep=1, keep_best='g_gan')
+    assert steps_in(tmp_path) == [2, 3]
+    save(tmp_path, 4, metrics=metrics, keep=1, keep_best='g_gan')
+    assert steps_in(tmp_path) == [2, 4]
+    save(tmp_path, 5, 6, metrics=metrics, keep=1, keep_best='g_gan')
+    assert steps_in(tmp_path) == [5, 6]
+
+
+def test_what_is_not_finite_is_not_saved(tmp_path):
+    save(tmp_path, 4)
+    state = tiny_state(8)
+    state.discriminator['params']['layer']['kernel'][0, 0] = np.nan
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(FloatingPointError, match=r'step 8: 1 arrays .*rest/discriminator/params/layer/kernel.*newest checkpoint is that of step 4'):
+            checkpoints.save(state, CONFIG, 12)
+    assert steps_in(tmp_path) == [4]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_older_ones(tmp_path, monkeypatch):
+    save(tmp_path, 4)
+    with Checkpoints(tmp_path) as checkpoints:
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+        checkpoints.save(tiny_state(8), CONFIG, 12)
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints._manager, 'wait_until_finished', full)
+            with pytest.raises(UserError, match=r'the checkpoint of step 8 .*\(No space left on device\); whole are those of 4; make room on the disk'):
+                checkpoints.save(tiny_state(12), CONFIG, 12)
+
+
+LIMITED = '''
+import resource, signal, sys
+import numpy as np
+from spade_jax.config import Config
+from spade_jax.errors import one_line_errors
+from spade_jax.training.checkpoints import Checkpoints
+from tests.training.tiny_state import tiny_state
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with one_line_errors(['test']), Checkpoints(sys.argv[1]) as checkpoints:
+    checkpoints.save(tiny_state(4), Config(), 12)
+    checkpoints.finish()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+    checkpoints.save(tiny_state(8, width=2000), Config(), 12)
+'''
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """A limit on the size of files: the asynchronous save fails, and the program says so at its end."""
+    result = subprocess.run([sys.executable, '-c', LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=120, cwd=pathlib.Path(__file__).parents[2])
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert 'the checkpoint of step 8 cannot be written' in line and '(File too large); whole are those of 4; make room' in line and 'Traceback' not in result.stderr
+    assert steps_in(tmp_path) == [4]
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_same(checkpoints.restore(4, like=tiny_state(0)), tiny_state(4))
+        checkpoints.save(tiny_state(8), CONFIG, 12)
+    assert steps_in(tmp_path) == [4, 8]
+    assert not [path for path in (tmp_path / 'checkpoints').iterdir() if 'tmp' in path.name]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_a_directory_that_may_not_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match='cannot be used'):
+            Checkpoints(tmp_path / 'run')
+    finally:
+        tmp_path.chmod(0o700)

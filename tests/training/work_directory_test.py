@@ -1,0 +1,36 @@
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from spade_jax.errors import UserError
+from spade_jax.training.work_directory import only_run
+
+HOLD = '''
+import sys, time
+from spade_jax.training.work_directory import only_run
+with only_run(sys.argv[1]):
+    print('held', flush=True)
+    time.sleep(60)
+'''
+
+
+def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_path):
+    holder = subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=pathlib.Path(__file__).parents[2])
+    try:
+        assert holder.stdout.readline() == 'held\n'
+        with pytest.raises(UserError, match=f'process {holder.pid} on {socket.gethostname()} trains there'):
+            with only_run(str(tmp_path)):
+                pass
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.communicate()
+    with only_run(str(tmp_path)):
+        pass
+    with only_run(str(tmp_path)):
+        with pytest.raises(UserError, match=f'process {os.getpid()} on'), only_run(str(tmp_path)):
+            pass
