@@ -6,6 +6,7 @@ out: its moments are vectors, of which every replica has a slice. All else is eq
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ def axes(state: TrainState, config: Config, devices: list | None = None) -> Any:
     """For `replicas.replicate`: which parts of this state (host or devices, concrete or abstract) are dealt out."""
     if not deals_out(config, devices):
         return None
-    whole = jax.tree.map(lambda _: None, state)
+    whole = state.replace(**{field.name: None for field in dataclasses.fields(state)})  # a prefix without dictionaries: pmap hashes it
     return whole.replace(**{name: jax.tree.map(lambda part: 0 if is_like(params)(part) else None, getattr(state, name), is_leaf=is_like(params))
                             for name, params in _trained(state).items()})
 
