@@ -120,9 +120,7 @@ def test_killed_and_resumed_ends_in_the_bits_of_the_uninterrupted_run(tmp_path):
 
     (step, expected), (resumed_step, actual) = final_state(whole), final_state(killed)
     assert step == resumed_step == 14
-    for path, leaf in jax.tree_util.tree_leaves_with_path(actual):
-        other = dict(jax.tree_util.tree_leaves_with_path(expected))[path]
-        np.testing.assert_array_equal(leaf, other, err_msg=jax.tree_util.keystr(path))
+    assert_same_state(actual, expected)
     records = read_scalars(killed)
     assert [record['step'] for record in records] == [record['step'] for record in read_scalars(whole)] == [2, 4, 6, 8, 10, 12, 14]
     assert records[-1]['g_gan'] == read_scalars(whole)[-1]['g_gan']
@@ -389,3 +387,46 @@ def test_rollbacks_of_a_run_that_always_diverges_end(folder_flags, tmp_path):
     assert [f'rollback to step 0, detour {number}' in result.stderr for number in (1, 2, 3, 4)] == [True, True, True, False]
     (line,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
     assert 'given up after 3 rollbacks' in line and 'val_' not in line and 'train_label/' in line
+
+
+BREAKS_ONCE = '''
+import sys
+from absl import app
+from spade_jax.training import train_loop
+from spade_jax import main
+mapped, broken = train_loop.mapped_steps, []
+def breaking(*arguments):
+    step_of = mapped(*arguments)
+    def step_with_nan(number):
+        def run(state, batch):
+            state, metrics = step_of(number)(state, batch)
+            if number == 4 and not broken:
+                broken.append(number)
+                metrics['g_gan'] = metrics['g_gan'] * float('nan')
+            return state, metrics
+        return run
+    return step_with_nan
+train_loop.mapped_steps = breaking
+app.run(main.main)
+'''
+
+
+@pytest.mark.slow
+def test_a_detour_ends_and_is_resumed_exactly(folder_flags, tmp_path):
+    def run(workdir, max_steps):
+        return subprocess.run([sys.executable, '-c', BREAKS_ONCE, f'--workdir={workdir}', *folder_flags, f'--max_steps={max_steps}', '--on_nan=rollback'],
+                              env=program.environment(), capture_output=True, text=True, timeout=300)
+
+    result = run(tmp_path / 'whole', 8)
+    assert result.returncode == 0, result.stderr
+    assert 'rollback to step 4, detour 1' in result.stderr and 'step 5: g_gan=nan is not finite' in result.stderr and 'train_label/' in result.stderr
+    assert [record['step'] for record in read_scalars(tmp_path / 'whole')] == [2, 4, 6, 8]
+    for max_steps in (6, 8):  # the second goes on from the sixth step
+        result = run(tmp_path / 'parts', max_steps)
+        assert result.returncode == 0 and ('rollback' in result.stderr) == (max_steps == 6), result.stderr
+    assert 'steps 7 to 8' in result.stdout
+    for workdir in ('whole', 'parts'):
+        with Checkpoints(tmp_path / workdir, read_only=True) as checkpoints:
+            assert [checkpoints.record(step).detour for step in (4, 8)] == [0, 1]
+            assert checkpoints.record(8).config.seed == 0 and np.isfinite(checkpoints.record(8).metrics['g_gan'])
+    assert_same_state(final_state(tmp_path / 'parts')[1], final_state(tmp_path / 'whole')[1])
