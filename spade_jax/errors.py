@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 from typing import Iterator
+
+# What a disk says that takes no more, to whatever is being written.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class UserError(ValueError):
@@ -29,6 +34,7 @@ class UserError(ValueError):
 @contextlib.contextmanager
 def one_line_errors(argv: list[str]) -> Iterator[None]:
     """Around the body of a program: what the user can mend is one line and exit status 2, a run that diverged one line and exit status 3.
+    A full disk is the user's to mend, whatever was being written.
 
     Args:
       argv: what absl leaves of the command line; anything after the program's name is an error.
@@ -40,3 +46,9 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
     except (UserError, FloatingPointError) as error:
         print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2 if isinstance(error, UserError) else 3)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        print(f'error: {error.filename or "a file"} cannot be written ({os.strerror(error.errno)}); make room on the disk and start the same command again',
+              file=sys.stderr)
+        sys.exit(2)
