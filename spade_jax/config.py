@@ -137,7 +137,12 @@ class Config:
     compute_dtype: str = knob('float32', 'Type of activations and products; parameters, statistics and losses are float32.', choices=('float32', 'bfloat16'))
     seed: int = knob(0, 'Of the weights, the order of the data, crops, flips and latents.', at_least=0)
 
+    average_decay: float = knob(0.0, 'Decay of an exponential average of the weights of generator and encoder, from which pictures are drawn, for example 0.999; 0: no '
+                                'average, as the published models.', at_least=0)
+
     # The run.
+    rematerialize: str = knob('none', 'Activations of the generator that the backward pass computes again, to save memory: none; modulation: the SPADE layers; blocks: '
+                              'whole residual blocks.', choices=('none', 'modulation', 'blocks'), may_change=True)
     shard_optimizer: bool = knob(True, 'With several devices, each keeps its share of the optimisers\' state instead of all of it.', may_change=True)
     log_every: int = knob(20, 'Steps between two records of the losses.', at_least=1, may_change=True)
     sample_every: int = knob(500, 'Steps between two sample grids.', at_least=1, may_change=True)
@@ -167,6 +172,8 @@ class Config:
                 raise UserError(f'{name}={value} does not decay; use a value in [0, 1)')
         if self.profile_steps:
             parse_step_range('profile_steps', self.profile_steps)
+        if self.average_decay >= 1:
+            raise UserError(f'average_decay={self.average_decay} would never move', 'use a value below 1, for example 0.999')
         self._check_labels()
         if self.batch_size % self.accumulation_steps:
             raise UserError(f'batch_size={self.batch_size} cannot be divided into {self.accumulation_steps} equal parts',

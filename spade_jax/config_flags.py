@@ -47,13 +47,18 @@ def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool 
     return Config(**described_fields(values))
 
 
-def described_fields(values: flags.FlagValues) -> dict:
-    """The fields that flags, the data set or the palette set; all others have their defaults."""
+def described_fields(values: flags.FlagValues, *, dataset_may_be_unknown: bool = False) -> dict:
+    """The fields that flags, the data set or the palette set; all others have their defaults.
+
+    Args:
+      dataset_may_be_unknown: True where a data set that no flag names sets nothing, instead of being the default one.
+    """
     given = given_fields(values)
     folder_flags = [name for name in given if name.endswith(('_dir', '_list', '_suffix')) and name not in ('data_dir', 'records_dir')]
     if folder_flags and 'dataset' not in given:
         raise UserError(f'{folder_flags[0]} is set, but dataset=scenes has no files', 'add --dataset=folders')
-    defaults = catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
+    unknown = dataset_may_be_unknown and 'dataset' not in given
+    defaults = {} if unknown else catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
     instance_flags = [name for name in given if name.endswith('_instance_dir')]
     if instance_flags and (condition := given.get('condition', defaults.get('condition', 'labels'))) != 'labels+edges':
         raise UserError(f'{instance_flags[0]} is set, but condition={condition} reads no instance maps', 'add --condition=labels+edges, or leave the flag out')

@@ -43,12 +43,17 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
         if len(argv) > 1:
             raise UserError(f'{argv[1]} is not a flag; write --name=value')
         yield
-    except (UserError, FloatingPointError) as error:
-        print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 3)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
+    except (UserError, FloatingPointError, OSError) as error:
+        if (status := report_error(error)) is None:
             raise
-        print(f'error: {error.filename or "a file"} cannot be written ({os.strerror(error.errno)}); make room on the disk and start the same command again',
-              file=sys.stderr)
-        sys.exit(2)
+        sys.exit(status)
+
+
+def report_error(error: BaseException) -> int | None:
+    """Prints an error that `one_line_errors` makes one line of, and returns its exit status; does nothing with any other, and returns None."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        error = UserError(f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})', 'make room on the disk and start the same command again')
+    if not isinstance(error, (UserError, FloatingPointError)):
+        return None
+    print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
+    return 2 if isinstance(error, UserError) else 3

@@ -25,8 +25,13 @@ NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each l
 SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
                                 'sample: scale label maps to the training size, or draw them at their own.')
 CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
+COORDINATOR_ADDRESS = flags.DEFINE_string('coordinator_address', None, 'train: HOST:PORT of the first of several processes that train together, the same for all. Not needed '
+                                          'under Slurm (srun), Open MPI (mpirun) and on TPU pods.')
+NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'train: how many processes there are, usually one a host.', lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer('process_id', None, 'train: which of them this is, from 0.', lower_bound=0)
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
+MEMORY_DEVICES = flags.DEFINE_integer('memory_devices', None, 'memory: number of devices of the run. Default: those of this machine.', lower_bound=1)
 MEMORY_COMPILE = flags.DEFINE_bool('memory_compile', False, 'memory: compile each step too (minutes), for what the compiler says.')
 TORCH_CHECKPOINT_DIR = flags.DEFINE_string('torch_checkpoint_dir', None, 'convert: directory of the files <epoch>_net_{G,D,E}.pth, .npz or .safetensors.')
 TORCH_EPOCH = flags.DEFINE_string('torch_epoch', 'latest', 'convert, export_torch: how the names of the files begin.')
@@ -47,8 +52,10 @@ def train() -> None:
     workdir = given_workdir()
     config = config_flags.config_from_flags(flags.FLAGS)
     make_directory('workdir', workdir)
-    from spade_jax.training import train_loop  # imports JAX: only once the flags are right
-    train_loop.train(config, workdir)
+    from spade_jax import processes  # imports JAX: only once the flags are right
+    with processes.joined(COORDINATOR_ADDRESS.value, NUM_PROCESSES.value, PROCESS_ID.value):
+        from spade_jax.training import train_loop
+        train_loop.train(config, workdir)
 
 
 def sample() -> None:
@@ -107,7 +114,8 @@ def memory() -> None:
     config = config_flags.config_from_flags(flags.FLAGS)
     from spade_jax.training import memory as step_memory
     step_memory.report(config, step_memory.positive_integers('memory_widths', MEMORY_WIDTHS.value),
-                       step_memory.positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value), compiled=MEMORY_COMPILE.value)
+                       step_memory.positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value), num_devices=MEMORY_DEVICES.value,
+                       compiled=MEMORY_COMPILE.value)
 
 
 def convert() -> None:
@@ -115,7 +123,7 @@ def convert() -> None:
     workdir = given_workdir()
     if TORCH_CHECKPOINT_DIR.value is None:
         raise UserError('--torch_checkpoint_dir is missing', 'give the directory of the files latest_net_G.pth, ...')
-    described, given = config_flags.described_fields(flags.FLAGS), config_flags.given_fields(flags.FLAGS)
+    described, given = config_flags.described_fields(flags.FLAGS, dataset_may_be_unknown=True), config_flags.given_fields(flags.FLAGS)
     make_directory('workdir', workdir)
     from spade_jax.convert import from_torch
     config, files = from_torch.convert(os.path.expanduser(TORCH_CHECKPOINT_DIR.value), TORCH_EPOCH.value, workdir, described, given)

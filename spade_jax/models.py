@@ -35,7 +35,7 @@ def build_networks(config: Config, axis_name: str | None = None) -> Networks:
     generator = SpadeGenerator(
         width=config.generator_width, num_upsamplings=UPSAMPLINGS[config.upsampling], style_dim=config.style_dim if config.style_encoder else None,
         norm=config.generator_norm, spade_hidden=config.spade_hidden, spade_kernel_size=config.spade_kernel_size,
-        spectral_norm=config.generator_spectral_norm, axis_name=axis_name, dtype=dtype)
+        spectral_norm=config.generator_spectral_norm, rematerialize=config.rematerialize, axis_name=axis_name, dtype=dtype)
     discriminator = MultiscaleDiscriminator(
         num_scales=config.num_discriminators, width=config.discriminator_width, depth=config.discriminator_depth, norm=config.discriminator_norm,
         spectral_norm=config.discriminator_spectral_norm, axis_name=axis_name, dtype=dtype)

@@ -110,6 +110,29 @@ def collect(slices: jax.Array, size: int) -> np.ndarray:
     return np.asarray(slices).reshape(-1)[:size]
 
 
+def from_first_process(tree: Any) -> Any:
+    """The first process's arrays, bit for bit, in all of them: a tree of NumPy arrays, of the same shapes everywhere, of 4 bytes an entry."""
+    if jax.process_count() == 1:
+        return tree
+
+    def send(leaf):
+        bits = np.zeros((jax.local_device_count(), *np.shape(leaf)), np.uint32)
+        if jax.process_index() == 0:
+            bits[0] = np.asarray(leaf).view(np.uint32)
+        return np.asarray(first(_sum(bits))).view(leaf.dtype)
+
+    return jax.tree.map(send, tree)
+
+
+def any_process(flag: bool) -> bool:
+    """True in all processes where it is in one. All of them must call it."""
+    return flag if jax.process_count() == 1 else bool(first(_sum(np.full((jax.local_device_count(), 1), flag, np.int32))) > 0)
+
+
+def _sum(x: np.ndarray) -> jax.Array:
+    return jax.pmap(lambda x: lax.psum(x, REPLICA_AXIS), axis_name=REPLICA_AXIS, out_axes=None)(x)
+
+
 def replica_counts(devices: list | None = None) -> tuple[int, int]:
     """Number of replicas, and how many of them are on this host."""
     return (len(devices), len(devices)) if devices else (jax.device_count(), jax.local_device_count())

@@ -26,7 +26,7 @@ from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
 from spade_jax.random_streams import Stream, style_noise
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.integrity import Damaged
-from spade_jax.training.train_state import abstract_networks
+from spade_jax.training.train_state import abstract_networks, averaged_part, weights_to_draw_with
 
 
 class TrainedGenerator:
@@ -123,15 +123,16 @@ def check_size(config: Config, height: int, width: int) -> None:
                             f'use {nearest_multiples(size, scale)}, or the training size, {config.image_width}x{config.image_height}')
 
 
-def load(workdir: str, step: int | None = None) -> TrainedGenerator:
+def load(workdir: str, step: int | None = None, *, averaged: bool | None = None) -> TrainedGenerator:
     """The generator of a checkpoint.
 
     Args:
       workdir: of the run.
       step: of the checkpoint; None: the newest.
+      averaged: draw with the averaged weights, or with those of the last step; None: averaged where the run has kept an average.
 
     Raises:
-      UserError: there is no such checkpoint, or it is damaged; then with the newest one that is whole.
+      UserError: there is no such checkpoint, it has no averaged weights, or it is damaged; then with the newest one that is whole.
     """
     workdir = os.path.expanduser(workdir)
     if not os.path.isdir(workdir):
@@ -144,14 +145,19 @@ def load(workdir: str, step: int | None = None) -> TrainedGenerator:
             config, variables = _drawing(checkpoints, step)
         except Damaged as error:
             raise UserError(f'damaged checkpoint {error.problem}', _remedy(checkpoints, step)) from error
-    return TrainedGenerator(config, variables['generator'], variables['encoder'])
+    if averaged and variables['average'] is None:
+        raise UserError(f'workdir={workdir}: the run kept no average of its weights (average_decay=0)', 'draw with those of the last step')
+    if averaged is False:
+        variables['average'] = None
+    return TrainedGenerator(config, *weights_to_draw_with(**variables))
 
 
 def _drawing(checkpoints: Checkpoints, step: int) -> tuple[Config, dict[str, Any]]:
-    """The Config of a checkpoint, and the variables of generator and encoder."""
+    """The Config of a checkpoint, and the variables of generator and encoder, with their averages where there are any."""
     config, _ = checkpoints.restore_run(step)
     generator, _, encoder = abstract_networks(config, build_networks(config))
-    return config, checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder})
+    average = averaged_part(generator, encoder) if config.average_decay else None
+    return config, checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder, 'average': average})
 
 
 def _remedy(checkpoints: Checkpoints, damaged_step: int) -> str:

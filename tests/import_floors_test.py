@@ -13,7 +13,7 @@ FLOORS = [
     ['errors'],
     ['label_table', 'step_range', 'data.catalog'],
     ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
-    ['config_flags', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling', 'data.tensorflow_host', 'data.paired_transforms',
+    ['config_flags', 'processes', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling', 'data.tensorflow_host', 'data.paired_transforms',
      'data.in_order', 'convert.state_files'],
     ['networks', 'losses', 'convert', 'data.builders', 'initialization', 'training.live_bytes', 'training.healthy_ranges', 'training.run_facts', 'training.interruption', 'training.work_directory', 'training.integrity', 'training.retention', 'training.divergence',
      'training.svg_curves'],

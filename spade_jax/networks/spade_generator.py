@@ -12,6 +12,7 @@ from flax.typing import Dtype
 
 from spade_jax.layers.activations import leaky_relu
 from spade_jax.layers.convolution import Convolution
+from spade_jax.layers.rematerialization import maybe_rematerialized
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
 from spade_jax.layers.spatially_adaptive_norm import SpatiallyAdaptiveNorm
 
@@ -23,23 +24,28 @@ class SpadeResidualBlock(nn.Module):
       features: output channels. The channels between the two convolutions are the smaller of input and output.
       norm: makes a SPADE layer, given a name.
       conv: makes a convolution, given channels and a name.
+      rematerialize_norms: the backward pass computes the SPADE layers again.
     """
 
     features: int
     norm: Callable[..., nn.Module] = SpatiallyAdaptiveNorm
     conv: Callable[..., nn.Module] = functools.partial(Convolution, spectral_norm=True)
+    rematerialize_norms: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: jax.Array, *, train: bool) -> jax.Array:
         """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution. Returns [B, H, W, features]."""
+        def norm(name: str, x: jax.Array) -> jax.Array:
+            return maybe_rematerialized(self.rematerialize_norms, self.norm(name=name), x, layout, train=train)
+
         channels = x.shape[-1]
         shortcut = x
         if channels != self.features:
-            shortcut = self.norm(name='norm_s')(x, layout, train=train)
+            shortcut = norm('norm_s', x)
             shortcut = self.conv(self.features, kernel_size=1, use_bias=False, name='conv_s')(shortcut, train=train)
-        y = leaky_relu(self.norm(name='norm_0')(x, layout, train=train))
+        y = leaky_relu(norm('norm_0', x))
         y = self.conv(min(channels, self.features), name='conv_0')(y, train=train)
-        y = leaky_relu(self.norm(name='norm_1')(y, layout, train=train))
+        y = leaky_relu(norm('norm_1', y))
         y = self.conv(self.features, name='conv_1')(y, train=train)
         return shortcut + y
 
@@ -57,6 +63,8 @@ class SpadeGenerator(nn.Module):
       latent_size: height and width of the coarse grid; None: those of the layout, divided by 2 for every doubling.
       norm, spade_hidden, spade_kernel_size: see `SpatiallyAdaptiveNorm`.
       spectral_norm: normalise the convolutions of the residual blocks.
+      rematerialize: what the backward pass computes again instead of keeping it: 'none'; 'modulation': the SPADE layers; 'blocks': whole
+        residual blocks.
       axis_name: the replicas over which 'sync_batch' takes its statistics.
       dtype: of activations and products.
     """
@@ -69,6 +77,7 @@ class SpadeGenerator(nn.Module):
     spade_hidden: int = 128
     spade_kernel_size: int = 3
     spectral_norm: bool = True
+    rematerialize: str = 'none'
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -86,11 +95,13 @@ class SpadeGenerator(nn.Module):
         """
         if (style is None) != (self.style_dim is None):
             raise ValueError(f'style is {"missing" if style is None else "given"}, but the generator has style_dim={self.style_dim}')
-        block = functools.partial(
-            SpadeResidualBlock,
-            norm=functools.partial(SpatiallyAdaptiveNorm, self.norm, self.spade_hidden, self.spade_kernel_size, self.axis_name, self.dtype),
-            conv=functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype),
-        )
+        norm = functools.partial(SpatiallyAdaptiveNorm, self.norm, self.spade_hidden, self.spade_kernel_size, self.axis_name, self.dtype)
+        conv = functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype)
+
+        def block(features: int, name: str, x: jax.Array) -> jax.Array:
+            module = SpadeResidualBlock(features, norm, conv, self.rematerialize == 'modulation', name=name)
+            return maybe_rematerialized(self.rematerialize == 'blocks', module, x, layout, train=train)
+
         layout = layout.astype(self.dtype)
         height, width = self._latent_size(layout)
         n = self.width
@@ -100,16 +111,16 @@ class SpadeGenerator(nn.Module):
         else:
             x = nn.Dense(height * width * 16 * n, dtype=self.dtype, name='first')(style)
             x = x.reshape(-1, height, width, 16 * n)  # [B, h, w, 16n]
-        x = block(16 * n, name='head')(x, layout, train=train)
+        x = block(16 * n, 'head', x)
         x = upsample_nearest(x)  # [B, 2h, 2w, 16n]
-        x = block(16 * n, name='middle_0')(x, layout, train=train)
+        x = block(16 * n, 'middle_0', x)
         if self.num_upsamplings >= 6:
             x = upsample_nearest(x)
-        x = block(16 * n, name='middle_1')(x, layout, train=train)
+        x = block(16 * n, 'middle_1', x)
         widths = [8 * n, 4 * n, 2 * n, n] + ([n // 2] if self.num_upsamplings == 7 else [])
         for i, features in enumerate(widths):
             x = upsample_nearest(x)
-            x = block(features, name=f'up_{i}')(x, layout, train=train)
+            x = block(features, f'up_{i}', x)
         x = Convolution(3, dtype=self.dtype, name='to_rgb')(leaky_relu(x), train=train)
         return jnp.tanh(x.astype(jnp.float32))  # [B, H, W, 3]
 

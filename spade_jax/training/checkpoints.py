@@ -29,8 +29,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # as an error number, or as i
 class Checkpoints:
     """The checkpoints of one work directory.
 
-    Each holds three items: `drawing` (generator and encoder: all that sampling reads), `rest` (discriminator, optimisers, step) and `run`
-    (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums.
+    Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and
+    `run` (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums.
     Saving is asynchronous; a save that was cut off leaves the ones before in place. What goes wrong with it is raised by the next save, or at the end.
     """
 
@@ -138,7 +138,7 @@ class Checkpoints:
         return TrainState(**items[DRAWING], **items[REST])
 
     def restore_drawing(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Variables of 'generator' and 'encoder' alone, in the shapes of `like`. Raises Damaged where they are not what was saved."""
+        """What `split` names for drawing alone, in the shapes of `like`. Raises Damaged where they are not what was saved."""
         return self._checked(step, {DRAWING: jax.tree.map(_on_one_device, like)})[DRAWING]
 
     def move_aside(self, step: int) -> str:
@@ -208,7 +208,7 @@ class _Retention:
 
 def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
     """What drawing needs, and the rest."""
-    drawing = {'generator': state.generator, 'encoder': state.encoder}
+    drawing = {'generator': state.generator, 'encoder': state.encoder, 'average': state.average}
     rest = {name: getattr(state, name) for name in ('step', 'discriminator', 'generator_optimizer', 'discriminator_optimizer')}
     return drawing, rest
 

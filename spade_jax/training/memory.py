@@ -26,7 +26,7 @@ GIB, MIB = 2**30, 2**20
 class StepMemory(NamedTuple):
     """Bytes on one device.
 
-    parameters, optimizer, statistics: the state; statistics are running means and variances, and the vectors of spectral norms.
+    parameters, optimizer, statistics: the state; statistics are running means and variances, the vectors of spectral norms, and averaged weights.
     vgg19: the perceptual network, 0 without its loss.
     batch: pictures and label maps as they travel.
     activations: all else that lives when most does: what the forward pass keeps for the backward pass, gradients, temporary arrays.
@@ -44,12 +44,13 @@ class StepMemory(NamedTuple):
     compiled: int | None = None
 
 
-def step_memory(config: Config, batch_size: int, *, compiled: bool = False) -> StepMemory:
+def step_memory(config: Config, batch_size: int, *, num_devices: int = 1, compiled: bool = False) -> StepMemory:
     """The memory of a train step with `batch_size` images on one device.
 
     Nothing is computed: the step is traced with shapes alone, see `live_bytes`.
 
     Args:
+      num_devices: over which the state of the optimisers is dealt out, where it is.
       compiled: compile the step too, for what the compiler says.
     """
     config = dataclasses.replace(config, batch_size=batch_size)
@@ -63,10 +64,11 @@ def step_memory(config: Config, batch_size: int, *, compiled: bool = False) -> S
 
     networks_of_state = [variables for variables in (state.generator, state.discriminator, state.encoder) if variables is not None]
     parameters = tree_bytes([variables['params'] for variables in networks_of_state])
-    statistics = tree_bytes(networks_of_state) - parameters
+    optimizer = tree_bytes([state.generator_optimizer, state.discriminator_optimizer])
+    elsewhere = optimizer - optimizer // num_devices if config.shard_optimizer else 0
     return StepMemory(
-        parameters, tree_bytes(state) - parameters - statistics, statistics, tree_bytes(vgg19), tree_bytes(batch), live.peak - live.arguments, live.peak,
-        _compiled_bytes(step, state, batch, vgg19) if compiled else None)
+        parameters, optimizer - elsewhere, tree_bytes(state) - parameters - optimizer, tree_bytes(vgg19), tree_bytes(batch), live.peak - live.arguments,
+        live.peak - elsewhere, _compiled_bytes(step, state, batch, vgg19) - elsewhere if compiled else None)
 
 
 def abstract_batch(config: Config) -> Batch:
@@ -83,25 +85,24 @@ def of_width(config: Config, width: int) -> Config:
     return dataclasses.replace(config, crop_size=width, load_size=max(width, round(config.load_size * width / config.crop_size)))
 
 
-def report(config: Config, widths: list[int], batch_sizes: list[int], *, compiled: bool = False) -> None:
-    """Prints a line for every width and batch size, and what this machine has."""
-    device = jax.local_devices()[0]
+def report(config: Config, widths: list[int], batch_sizes: list[int], *, num_devices: int | None = None, compiled: bool = False) -> None:
+    """Prints a line for every width and batch size, and what this machine has.
+
+    Args:
+      num_devices: of the run; None: those of this machine.
+    """
+    device, num_devices = jax.local_devices()[0], num_devices or jax.device_count()
     limit = (device.memory_stats() or {}).get('bytes_limit')
-    sizes = batch_sizes or [default_batch_size(config)]
+    sizes = batch_sizes or [-(-config.batch_size // num_devices)]
     configs = [of_width(config, width) for width in widths or [config.crop_size]]  # wrong widths are told before any is traced
-    print('Memory of a train step on one device, in MiB; the batch size is that of one device.')
+    print(f'Memory of a train step on one device of {num_devices}, in MiB; the batch size is that of one device.')
     print(f'{"size":>11} {"batch":>6} {"parameters":>11} {"optimiser":>10} {"statistics":>11} {"VGG19":>7} {"data":>7} {"activations":>12} {"peak":>9}'
           + (f' {"compiled":>9}' if compiled else ''), flush=True)
     for sized in configs:
         for batch_size in sizes:
-            memory = step_memory(sized, batch_size, compiled=compiled)
+            memory = step_memory(sized, batch_size, num_devices=num_devices, compiled=compiled)
             print(table_row(sized, batch_size, memory) + verdict(memory, limit), flush=True)
     print(explanation(device, limit, compiled))
-
-
-def default_batch_size(config: Config) -> int:
-    """The share of one device of this machine, rounded up."""
-    return -(-config.batch_size // jax.local_device_count())
 
 
 def table_row(config: Config, batch_size: int, memory: StepMemory) -> str:

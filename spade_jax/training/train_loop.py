@@ -33,7 +33,7 @@ from spade_jax.training.interruption import Interruption
 from spade_jax.training.profiling import StepProfiler
 from spade_jax.training.run_facts import RunFacts
 from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
-from spade_jax.training.train_state import TrainState
+from spade_jax.training.train_state import TrainState, weights_to_draw_with
 from spade_jax.training.train_step import train_step
 from spade_jax.training.work_directory import only_run
 
@@ -123,8 +123,9 @@ class Session:
                     stopwatch = Stopwatch()
                     self.interruption.worth_saving()
 
-                interrupted = self.interruption.asked
                 due = functools.partial(is_due, step, last_step)
+                # Several processes have to agree on it, which waits for the devices.
+                interrupted = self.interruption.asked if jax.process_count() == 1 else due(config.log_every) and replicas.any_process(self.interruption.asked)
                 if due(config.log_every) or due(config.checkpoint_every) or interrupted:
                     pending = jax.device_get(pending)
                     values = average(pending) | weight_norms(state)  # waits for the device
@@ -148,7 +149,7 @@ class Session:
     def show(self, step: int, state: TrainState) -> None:
         """Writes the grid label | generated | real of the fixed validation examples."""
         state = replicas.first(state)
-        trained = TrainedGenerator(self.config, state.generator, state.encoder)
+        trained = TrainedGenerator(self.config, *weights_to_draw_with(state.generator, state.encoder, state.average))
         styles = None if state.encoder is None else trained.encode(self.shown.image)
         fake = trained(self.shown.label, self.shown.instance, styles=styles)
         self.log.grid(step, image_grid([shown(self.shown.label, self.config), fake, self.shown.image]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import flax
@@ -27,6 +28,7 @@ class TrainState:
     generator, discriminator, encoder: variables of each network; `encoder` is None without a style encoder.
     generator_optimizer: over the parameters of generator and encoder together, see `trained_by_generator_update`.
     discriminator_optimizer: over the parameters of the discriminator.
+    average: running average of what `averaged_part` takes from generator and encoder; None without averaging.
     """
 
     step: jax.Array
@@ -35,6 +37,31 @@ class TrainState:
     encoder: Variables | None
     generator_optimizer: optax.OptState
     discriminator_optimizer: optax.OptState
+    average: dict[str, Variables] | None = None
+
+
+def averaged_part(generator: Variables, encoder: Variables | None) -> dict[str, Variables]:
+    """Parameters and running statistics of the networks that draw, by network: of these a smooth average makes sense. The vectors of spectral norms are not
+    among them."""
+    networks = {'generator': generator} | ({} if encoder is None else {'encoder': encoder})
+    return {name: {collection: variables[collection] for collection in ('params', 'batch_stats') if collection in variables} for name, variables in networks.items()}
+
+
+def moved_average(average: dict[str, Variables], generator: Variables, encoder: Variables | None, *, step: jax.Array, decay: float) -> dict[str, Variables]:
+    """decay * average + (1 - decay) * weights. In the first steps the decay is (1 + step) / (10 + step) at most, so that the start is soon forgotten.
+
+    Args:
+      step: number of this step, from 0.
+    """
+    decay = jnp.minimum(decay, (1 + step) / (10 + step))
+    return optax.incremental_update(averaged_part(generator, encoder), average, 1 - decay)
+
+
+def weights_to_draw_with(generator: Variables, encoder: Variables | None, average: dict[str, Variables] | None) -> tuple[Variables, Variables | None]:
+    """Variables of generator and encoder: the averaged ones where there are any, with the spectral vectors of the trained ones."""
+    if average is None:
+        return generator, encoder
+    return generator | average['generator'], None if encoder is None else encoder | average['encoder']
 
 
 def trained_by_generator_update(generator: Variables, encoder: Variables | None) -> dict[str, Any]:
@@ -66,6 +93,7 @@ def with_fresh_optimizers(config: Config, generator: Variables, discriminator: V
 
     return TrainState(
         step=np.zeros((), np.int32), generator=generator, discriminator=discriminator, encoder=encoder,
+        average=jax.tree.map(copy.copy, averaged_part(generator, encoder)) if config.average_decay else None,
         generator_optimizer=moments(trained_by_generator_update(generator, encoder)), discriminator_optimizer=moments(discriminator['params']))
 
 

@@ -17,7 +17,7 @@ from spade_jax.networks.style_encoder import sample_style
 from spade_jax.random_streams import Stream, style_noise
 from spade_jax.training import gauges
 from spade_jax.training.optimizers import descend, learning_rates, make_optimizer
-from spade_jax.training.train_state import TrainState, Variables, trained_by_generator_update
+from spade_jax.training.train_state import TrainState, Variables, moved_average, trained_by_generator_update
 
 Metrics = dict[str, jax.Array]
 NoiseSource = Callable[[Stream, jax.Array, jax.Array], jax.Array]  # (stream, step, [B] indices) -> [B, style_dim]
@@ -55,6 +55,8 @@ def train_step(state: TrainState, batch: Batch, vgg19: Variables | None = None, 
         state, generator_metrics = step.update_generator(state, parts, generator_rate)
         metrics |= generator_metrics | {'generator_learning_rate': generator_rate}
     state, discriminator_metrics = step.update_discriminator(state, parts, discriminator_rate)
+    if state.average is not None and update_generator:
+        state = state.replace(average=moved_average(state.average, state.generator, state.encoder, step=state.step, decay=config.average_decay))
     return state.replace(step=state.step + 1), replicas.mean(metrics | discriminator_metrics, axis_name)
 
 

@@ -21,9 +21,9 @@ def test_state_and_batch_to_the_byte():
     networks = [variables for variables in abstract_networks(CONFIG, build_networks(CONFIG)) if variables is not None]
     parameters = sum(map(parameter_count, networks))
     assert found.parameters == 4 * parameters
-    # Adam: two moments, and a counter for each of the two optimisers; the step.
-    assert found.optimizer == 2 * 4 * parameters + 3 * 4
-    assert found.statistics == sum(leaf.size * 4 for variables in networks for name in variables if name != 'params' for leaf in jax.tree.leaves(variables[name]))
+    # Adam: two moments, and a counter for each of the two optimisers.
+    assert found.optimizer == 2 * 4 * parameters + 2 * 4
+    assert found.statistics == sum(leaf.size * 4 for variables in networks for name in variables if name != 'params' for leaf in jax.tree.leaves(variables[name])) + 4  # the step
     assert found.batch == 4 * 32 * 32 * (3 + 1)
     assert found.vgg19 == 0 and found.compiled is None
     assert found.peak == sum(found[:6])
@@ -92,3 +92,18 @@ def test_the_program_prints_a_line_for_every_size():
 def test_the_estimate_is_near_what_the_compiler_plans():
     found = memory.step_memory(memory.of_width(CONFIG, 64), 4, compiled=True)
     assert 0.7 < found.peak / found.compiled < 1.4
+
+
+def test_a_dealt_out_optimiser_takes_its_share_of_each_device():
+    one, eight = (memory.step_memory(CONFIG, 4, num_devices=n) for n in (1, 8))
+    whole = memory.step_memory(dataclasses.replace(CONFIG, shard_optimizer=False), 4, num_devices=8)
+    assert eight.optimizer == -(-one.optimizer // 8) or eight.optimizer == one.optimizer // 8
+    assert one.peak - eight.peak == one.optimizer - eight.optimizer
+    assert whole == one
+
+
+def test_parts_and_recomputation_save_activations():
+    config = memory.of_width(CONFIG, 64)
+    plain = memory.step_memory(config, 8).activations
+    assert memory.step_memory(dataclasses.replace(config, batch_size=8, accumulation_steps=4), 8).activations < 0.6 * plain
+    assert memory.step_memory(dataclasses.replace(config, rematerialize='blocks'), 8).activations < 0.8 * plain

@@ -11,9 +11,11 @@ from spade_jax.config import Config
 from spade_jax.convert.reference_names import to_variables
 from spade_jax.models import build_networks, image_of, layout_of
 from spade_jax.random_streams import Stream
-from spade_jax.training.train_state import trained_by_generator_update, with_fresh_optimizers
+from spade_jax.training.train_state import (abstract_networks, averaged_part, init_train_state, moved_average, trained_by_generator_update, weights_to_draw_with,
+                                            with_fresh_optimizers)
 from spade_jax.training.train_step import Step, parts_of, train_step, with_moved_vectors
 from tests import parity
+from tests.replicas_test import SMALL, random_batch
 
 LOSSES = {'GAN': 'g_gan', 'GAN_Feat': 'g_feature_matching', 'KLD': 'g_kl', 'D_Fake': 'd_fake', 'D_real': 'd_real'}
 NUM_STEPS = 3
@@ -161,3 +163,56 @@ def test_bfloat16_draws_about_the_same_and_keeps_float32_parameters():
             np.testing.assert_allclose(metrics[ours], golden.arrays[f'loss/1/{name}'][0], rtol=0.03, atol=0.03)
     assert {leaf.dtype for leaf in jax.tree.leaves(moved.replace(step=None))} == {np.dtype('float32')} | (
         {np.dtype('int32')} & {leaf.dtype for leaf in jax.tree.leaves(moved.generator_optimizer)})
+
+
+def test_the_average_by_hand():
+    def weights(value):
+        return {'params': {'w': jnp.full(2, value)}, 'batch_stats': {'mean': jnp.full(1, 10 * value)}, 'spectral': {'u': jnp.full(1, 99.0)}}
+
+    average = averaged_part(weights(0.0), None)
+    assert set(average['generator']) == {'params', 'batch_stats'}
+    average = moved_average(average, weights(1.0), None, step=jnp.asarray(0), decay=0.5)  # in the first step the decay is 1/10
+    np.testing.assert_allclose(average['generator']['params']['w'], 0.9, rtol=1e-6)
+    average = moved_average(average, weights(2.0), None, step=jnp.asarray(1000), decay=0.5)
+    np.testing.assert_allclose(average['generator']['params']['w'], 1.45, rtol=1e-6)
+    np.testing.assert_allclose(average['generator']['batch_stats']['mean'], 14.5, rtol=1e-6)
+    generator, encoder = weights_to_draw_with(weights(2.0), None, average)
+    assert encoder is None and generator['spectral']['u'] == 99 and generator['params']['w'][0] == average['generator']['params']['w'][0]
+
+
+@pytest.mark.slow
+def test_a_step_moves_the_average_and_draws_as_without():
+    """The average is beside training, and activations that are computed again are the same."""
+    config = Config(**SMALL, style_encoder=True)
+    plain, averaging = config, dataclasses.replace(config, average_decay=0.999, rematerialize='blocks')
+    moved = {}
+    for one in (plain, averaging):
+        networks = build_networks(one)
+        step = jax.jit(functools.partial(train_step, config=one, networks=networks, num_examples=16))
+        moved[one], _ = step(init_train_state(one, networks), random_batch(one))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), moved[averaging].generator['batch_stats'], moved[plain].generator['batch_stats'])
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moved[plain].generator_optimizer.mu))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4 * largest), moved[averaging].generator_optimizer.mu, moved[plain].generator_optimizer.mu)
+    start, end = init_train_state(averaging, build_networks(averaging)), moved[averaging]
+    expected = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, averaged_part(start.generator, start.encoder), averaged_part(end.generator, end.encoder))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), end.average, expected)
+    assert moved[plain].average is None
+
+
+@pytest.mark.parametrize('kind', ['modulation', 'blocks'])
+def test_what_is_computed_again_is_not_kept(kind):
+    """The residuals of the generator's backward pass, from its trace."""
+    def residuals(rematerialize):
+        config = Config(**SMALL, rematerialize=rematerialize)
+        networks = build_networks(config)
+        variables, *_ = abstract_networks(config, networks)
+        layout = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
+
+        def pullback(params, variables, layout):
+            def draw(params):
+                return networks.generator.apply(variables | {'params': params}, layout, train=True, mutable=['batch_stats'])[0]
+            return jax.vjp(draw, params)[1]
+
+        return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(pullback, variables['params'], variables, layout)))
+
+    assert residuals(kind) < {'modulation': 0.7, 'blocks': 0.35}[kind] * residuals('none')
