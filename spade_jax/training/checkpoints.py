@@ -132,6 +132,7 @@ class Checkpoints:
 
         Raises:
           Damaged: it is not the state that was saved.
+          UserError: what was saved is a state of other arrays.
         """
         drawing, rest = split(jax.tree.map(_on_one_device, like))
         items = self._checked(step, {DRAWING: drawing, REST: rest})
@@ -156,9 +157,13 @@ class Checkpoints:
 
     def _checked(self, step, targets):
         record = self.record(step)
+        for name, target in targets.items():
+            if other := record.checksums.get(name, {}).keys() ^ set(integrity.paths(target)):
+                raise UserError(f'{self.path(step)} does not hold the state of this version and configuration ({min(other)}, ... {len(other)} arrays)',
+                                'use the version that wrote it, or choose another --workdir')
         items = self._restore(step, **{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
         for name in targets:
-            integrity.check(items[name], record.checksums.get(name, {}), os.path.join(self.path(step), name))
+            integrity.check(items[name], record.checksums[name], os.path.join(self.path(step), name))
         return items
 
     def _restore(self, step, **items):

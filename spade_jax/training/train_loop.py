@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from spade_jax import replicas
+from spade_jax import processes, replicas
 from spade_jax.batch import Batch
 from spade_jax.config import Config
 from spade_jax.data.awaited_batches import AwaitedBatches
@@ -49,7 +49,8 @@ def train(config: Config, workdir: str) -> None:
       FloatingPointError: when a loss is not finite.
       SystemExit: after SIGTERM or SIGINT, see `Interruption`.
     """
-    with only_run(workdir), Interruption() as interruption, Checkpoints(workdir, keep=config.keep_checkpoints, keep_best=config.keep_best) as checkpoints:
+    with (only_run(workdir) if processes.is_first() else contextlib.nullcontext(), Interruption() as interruption,
+          Checkpoints(workdir, keep=config.keep_checkpoints, keep_best=config.keep_best) as checkpoints):
         replicas.check_divisible(config.batch_size, jax.device_count(), config.accumulation_steps)
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
         begin = starting.start(checkpoints, config, workdir)

@@ -49,10 +49,18 @@ def test_what_was_saved_comes_back(two):
     with Checkpoints(two, read_only=True) as checkpoints:
         assert checkpoints.steps() == [4, 8] and checkpoints.latest_step() == 8
         assert_same(checkpoints.restore(8, like=tiny_state(0)), tiny_state(8))
-        assert_same(checkpoints.restore_drawing(4, like={'generator': tiny_state(0).generator, 'encoder': None})['generator'], tiny_state(4).generator)
+        like = {'generator': tiny_state(0).generator, 'encoder': None, 'average': None}
+        assert_same(checkpoints.restore_drawing(4, like=like)['generator'], tiny_state(4).generator)
         record = checkpoints.record(8)
         assert (record.config, record.num_examples, record.detour, record.metrics) == (CONFIG, 12, 0, {})
         assert 'generator/params/layer/kernel' in record.checksums['drawing'] and 'step' in record.checksums['rest']
+
+
+def test_a_state_of_other_arrays_is_no_damage(two):
+    other = tiny_state(0).replace(average={'generator': {'params': np.zeros(3)}})
+    with Checkpoints(two, read_only=True) as checkpoints, pytest.raises(UserError, match='not hold the state of this version .*average/generator/params') as raised:
+        checkpoints.restore(8, like=other)
+    assert not isinstance(raised.value, Damaged)
 
 
 def test_detour_and_metrics_come_back(tmp_path):
