@@ -48,7 +48,7 @@ class Checkpoints:
         for library in ('orbax', 'asyncio'):
             logging.getLogger(library).setLevel(logging.CRITICAL)
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
-        self._metrics, self._saving = {}, None
+        self._metrics, self._saving, self._unseen_best = {}, None, keep_best
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_Retention(self._metrics_of, keep, keep_best), create=not read_only, read_only=read_only,
             enable_async_checkpointing=not read_only, cleanup_tmp_directories=not read_only)
@@ -104,6 +104,9 @@ class Checkpoints:
                                      f'the newest checkpoint is that of step {self.latest_step()}')
         record = CheckpointRecord(config, num_examples, detour, metrics or {}, {DRAWING: integrity.checksums(drawing), REST: integrity.checksums(rest)})
         self._metrics[step], self._saving = record.metrics, step
+        if self._unseen_best and self._unseen_best not in record.metrics:
+            print(f'warning: keep_best={self._unseen_best} keeps nothing: there is no such metric; there are {", ".join(sorted(record.metrics))}', file=sys.stderr)
+        self._unseen_best = ''
         items = {DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), RUN: ocp.args.JsonSave(record.to_json())}
         self._writing(lambda: self._manager.save(step, args=ocp.args.Composite(**items)))
 
