@@ -24,11 +24,11 @@ OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
 SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
                                 'sample: scale label maps to the training size, or draw them at their own.')
-CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
 COORDINATOR_ADDRESS = flags.DEFINE_string('coordinator_address', None, 'train: HOST:PORT of the first of several processes that train together, the same for all. Not needed '
                                           'under Slurm (srun), Open MPI (mpirun) and on TPU pods.')
 NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'train: how many processes there are, usually one a host.', lower_bound=1)
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'train: which of them this is, from 0.', lower_bound=0)
+CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
 MEMORY_DEVICES = flags.DEFINE_integer('memory_devices', None, 'memory: number of devices of the run. Default: those of this machine.', lower_bound=1)

@@ -153,7 +153,7 @@ def load(workdir: str, step: int | None = None, *, averaged: bool | None = None)
 
 
 def _drawing(checkpoints: Checkpoints, step: int) -> tuple[Config, dict[str, Any]]:
-    """The Config of a checkpoint, and the variables of generator and encoder, with their averages where there are any."""
+    """The Config of a checkpoint, and the variables of generator and encoder, with their averages."""
     config, _ = checkpoints.restore_run(step)
     generator, _, encoder = abstract_networks(config, build_networks(config))
     average = averaged_part(generator, encoder) if config.average_decay else None

@@ -29,8 +29,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # as an error number, or as i
 class Checkpoints:
     """The checkpoints of one work directory.
 
-    Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and
-    `run` (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums.
+    Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and `run`
+    (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums.
     Saving is asynchronous; a save that was cut off leaves the ones before in place. What goes wrong with it is raised by the next save, or at the end.
     """
 
@@ -50,9 +50,11 @@ class Checkpoints:
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         self._metrics, self._saving, self._unseen_best = {}, None, keep_best
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=_Retention(self._metrics_of, keep, keep_best), create=not read_only, read_only=read_only,
-            enable_async_checkpointing=not read_only, cleanup_tmp_directories=not read_only)
+            preservation_policy=_Retention(self._metrics_of, keep, keep_best), create=False, read_only=read_only,
+            enable_async_checkpointing=not read_only, cleanup_tmp_directories=not read_only, multiprocessing_options=_this_process_alone())
         try:
+            if not read_only:
+                os.makedirs(self.directory, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=(DRAWING, REST, RUN))
         except OSError as error:
             raise UserError(f'{self.directory} cannot be used ({error.strerror or error})', 'choose another --workdir, or mend its permissions') from error
@@ -214,6 +216,27 @@ class _Retention:
         return [info.step in kept for info in checkpoints]
 
 
+class NoCheckpoints:
+    """In the place of `Checkpoints` in the processes that leave them to the first."""
+
+    directory = ''
+
+    def __enter__(self) -> NoCheckpoints:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def latest_step(self) -> None:
+        """Not known here."""
+
+    def save(self, *state, **record) -> None:
+        """Saves nothing."""
+
+    def finish(self) -> None:
+        """Has nothing to wait for."""
+
+
 def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
     """What drawing needs, and the rest."""
     drawing = {'generator': state.generator, 'encoder': state.encoder, 'average': state.average}
@@ -233,6 +256,15 @@ def _full_disk(error: Exception) -> str:
     return next((text for text in map(os.strerror, _FULL) if text in str(error)), '')
 
 
-def _on_one_device(leaf) -> jax.ShapeDtypeStruct:
-    """Restored arrays go to the first device; the mapped step spreads them from there."""
+def _this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """Of several processes, the one that has made this object reads and writes, without waiting for the others."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(primary_host=jax.process_index(), active_processes={jax.process_index()})
+
+
+def _on_one_device(leaf) -> jax.ShapeDtypeStruct | np.ndarray:
+    """Restored arrays go to the first device; the mapped step spreads them from there. Of several processes one restores, so there they stay on its host."""
+    if jax.process_count() > 1:
+        return np.empty(np.shape(leaf), leaf.dtype)
     return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]))

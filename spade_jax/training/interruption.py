@@ -53,10 +53,10 @@ class Interruption:
         return self._asked is not None
 
     def leave(self, step: int) -> None:
-        """Raises SystemExit, after the state was saved; as for SIGTERM where it was another process that got the signal."""
-        number = signal.Signals(self._asked or signal.SIGTERM)
-        print(f'\n{number.name}: stopped after step {step}, which is saved; the same command goes on from there.', file=sys.stderr)
-        raise SystemExit(128 + number)
+        """Raises SystemExit, after the state was saved. A process that was not asked itself leaves with the others."""
+        self._asked = self._asked or signal.SIGTERM
+        print(f'\n{signal.Signals(self._asked).name}: stopped after step {step}, which is saved; the same command goes on from there.', file=sys.stderr)
+        raise SystemExit(128 + self._asked)
 
     def _watch(self, reader: int) -> None:
         with os.fdopen(reader, 'rb', buffering=0) as pipe:

@@ -55,6 +55,21 @@ class RunLog:
         return path
 
 
+class NoLog:
+    """In the place of `RunLog` in the processes that leave it to the first."""
+
+    samples = ''
+
+    def __enter__(self) -> NoLog:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Records nothing."""
+
+
 class Stopwatch:
     """Time since it was made, counted for the steps that passed through `waiting`."""
 

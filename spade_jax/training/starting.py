@@ -7,12 +7,14 @@ import sys
 from typing import Callable
 
 import jax
+import numpy as np
 
+from spade_jax import processes, replicas
 from spade_jax.config import Config, conflicts
 from spade_jax.errors import UserError
 from spade_jax.models import build_networks
 from spade_jax.training import fine_tuning
-from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from spade_jax.training.integrity import Damaged
 from spade_jax.training.train_state import TrainState, init_train_state
 
@@ -37,16 +39,29 @@ class Start:
         return int(self.state.step)
 
 
-def start(checkpoints: Checkpoints, config: Config, workdir: str) -> Start:
+def start(checkpoints: Checkpoints | NoCheckpoints, config: Config, workdir: str) -> Start:
     """The newest checkpoint that is whole, else the state before the first step, with the networks of `config.init_from` where that is set.
+
+    Of several processes the first reads them, and all get what it has read.
 
     Raises:
       UserError: see `resume` and `fine_tuning.from_run`.
     """
     state = init_train_state(config, build_networks(config))
+    if not processes.is_first():
+        return shared(Start(state, resumed=False))
     if checkpoints.steps():
-        return resume(checkpoints, config, workdir, like=state)
-    return Start(fine_tuning.from_run(state, config) if config.init_from else state, resumed=False)
+        return shared(resume(checkpoints, config, workdir, like=state))
+    return shared(Start(fine_tuning.from_run(state, config) if config.init_from else state, resumed=False))
+
+
+def shared(begin: Start) -> Start:
+    """The first process's start, in all of them."""
+    if jax.process_count() == 1:
+        return begin
+    num_examples = -1 if begin.num_examples is None else begin.num_examples
+    resumed, num_examples, detour = replicas.from_first_process(np.array([begin.resumed, num_examples, begin.detour], np.int32)).tolist()
+    return Start(replicas.from_first_process(begin.state), bool(resumed), None if num_examples < 0 else num_examples, detour)
 
 
 def resume(checkpoints: Checkpoints, config: Config, workdir: str, like: TrainState) -> Start:
@@ -68,9 +83,7 @@ def resume(checkpoints: Checkpoints, config: Config, workdir: str, like: TrainSt
 
     step, (record, state), damaged = newest_whole(checkpoints, read)
     for broken, error in damaged.items():
-        # With several processes, all read the same files and come to the same end, and the first one moves them.
-        place = f'moved to {checkpoints.move_aside(broken)}' if jax.process_index() == 0 else 'left to the first process'
-        print(f'warning: damaged checkpoint {error.problem}; {place}', file=sys.stderr)
+        print(f'warning: damaged checkpoint {error.problem}; moved to {checkpoints.move_aside(broken)}', file=sys.stderr)
     if damaged:
         print(f'warning: going on from the checkpoint of step {step}, the newest that is whole', file=sys.stderr)
     return Start(state, True, record.num_examples, record.detour)

@@ -26,13 +26,13 @@ from spade_jax.models import build_networks
 from spade_jax.networks.vgg19 import load_vgg19
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training import placement, run_report, starting
-from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from spade_jax.training.divergence import Rollbacks, check_finite, detoured
 from spade_jax.training.gauges import weight_norms
 from spade_jax.training.interruption import Interruption
 from spade_jax.training.profiling import StepProfiler
 from spade_jax.training.run_facts import RunFacts
-from spade_jax.training.run_log import RunLog, Stopwatch, progress_fields
+from spade_jax.training.run_log import NoLog, RunLog, Stopwatch, progress_fields
 from spade_jax.training.train_state import TrainState, weights_to_draw_with
 from spade_jax.training.train_step import train_step
 from spade_jax.training.work_directory import only_run
@@ -49,14 +49,13 @@ def train(config: Config, workdir: str) -> None:
       FloatingPointError: when a loss is not finite.
       SystemExit: after SIGTERM or SIGINT, see `Interruption`.
     """
-    with (only_run(workdir) if processes.is_first() else contextlib.nullcontext(), Interruption() as interruption,
-          Checkpoints(workdir, keep=config.keep_checkpoints, keep_best=config.keep_best) as checkpoints):
+    with alone_there(workdir), Interruption() as interruption, checkpoints_of(workdir, config) as checkpoints:
         replicas.check_divisible(config.batch_size, jax.device_count(), config.accumulation_steps)
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
         begin = starting.start(checkpoints, config, workdir)
         skipped = Skipped()
         with pointing_to_the_report(config):
-            source, shown = open_data(config, skipped)
+            source, shown = first_process_first(lambda: open_data(config, skipped))
         check_same_examples(begin.num_examples, len(source), workdir)
 
         last_step = steps_in_epochs(config.constant_epochs + config.decay_epochs, config.batch_size, len(source))
@@ -67,7 +66,7 @@ def train(config: Config, workdir: str) -> None:
             return
         rollbacks = Rollbacks(config.on_nan, begin.detour)
         while True:
-            print(f'{len(source)} training examples of {config.image_width}x{config.image_height}, {jax.local_device_count()} x {jax.devices()[0].device_kind}, '
+            print(f'{len(source)} training examples of {config.image_width}x{config.image_height}, {jax.device_count()} x {jax.devices()[0].device_kind}, '
                   f'steps {begin.step + 1} to {last_step}; compiling the train step ...', flush=True)
             session = Session(config, workdir, checkpoints, interruption, source, shown, skipped, vgg19, rollbacks.detour)
             try:
@@ -75,10 +74,11 @@ def train(config: Config, workdir: str) -> None:
                 break
             except FloatingPointError as error:
                 checkpoints.finish()
-                rollbacks.take(error, checkpoints.latest_step())
+                rollbacks.take(error, newest_of_all(checkpoints))
                 begin = starting.start(checkpoints, config, workdir)
         print(f'Done. Checkpoints: {checkpoints.directory}\nPictures (label | generated | real): {samples}')
-    print(f'Report: {run_report.write(workdir)}')
+    if processes.is_first():
+        print(f'Report: {run_report.write(workdir)}')
 
 
 @dataclasses.dataclass
@@ -90,7 +90,7 @@ class Session:
 
     config: Config
     workdir: str
-    checkpoints: Checkpoints
+    checkpoints: Checkpoints | NoCheckpoints
     interruption: Interruption
     source: Source
     shown: Batch
@@ -102,17 +102,23 @@ class Session:
         """Trains a state from the host up to a step. Returns the directory of the sample grids."""
         config, first_step = detoured(self.config, self.detour), int(state.step)
         self.locations = functools.partial(locations_of_step, self.source, config)
-        facts = RunFacts(self.workdir, self.config, len(self.source), first_step, f'{jax.device_count()} x {jax.devices()[0].device_kind}')
-        self.profiler = StepProfiler(self.workdir, config.profile_steps, first_step, last_step)
-        batches = AwaitedBatches(training_batches(self.source, config, first_step=first_step, skipped=self.skipped), config.data_timeout)
-        with contextlib.closing(batches), RunLog(self.workdir, first_step, facts) as self.log, self.profiler:
+        self.profiler = StepProfiler(self.workdir, config.profile_steps if processes.is_first() else '', first_step, last_step)
+        batches = training_batches(self.source, config, first_step=first_step, process_index=jax.process_index(), process_count=jax.process_count(), skipped=self.skipped)
+        with contextlib.closing(AwaitedBatches(batches, config.data_timeout)) as batches, self.open_log(first_step) as self.log, self.profiler:
             self.step_of = mapped_steps(config, len(self.source), self.vgg19, placement.axes(state, config))
             self.train(placement.to_devices(state, config), batches, first_step, last_step)
             return self.log.samples
 
+    def open_log(self, first_step: int) -> RunLog | NoLog:
+        """The records of the work directory; in the first process."""
+        if not processes.is_first():
+            return NoLog()
+        return RunLog(self.workdir, first_step, RunFacts(self.workdir, self.config, len(self.source), first_step, f'{jax.device_count()} x {jax.devices()[0].device_kind}'))
+
     def train(self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int) -> None:
         config, pending, stopwatch = self.config, [], Stopwatch()
-        with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20) as progress:
+        with tqdm(total=last_step, initial=first_step, unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=0.5 if sys.stderr.isatty() else 20,
+                  disable=not processes.is_first()) as progress:
             for step in range(first_step + 1, last_step + 1):
                 with stopwatch.waiting(), pointing_to_the_report(config):
                     batch = replicas.split(next(batches), jax.local_device_count(), config.accumulation_steps)
@@ -125,8 +131,7 @@ class Session:
                     self.interruption.worth_saving()
 
                 due = functools.partial(is_due, step, last_step)
-                # Several processes have to agree on it, which waits for the devices.
-                interrupted = self.interruption.asked if jax.process_count() == 1 else due(config.log_every) and replicas.any_process(self.interruption.asked)
+                interrupted = self.interrupted(due)
                 if due(config.log_every) or due(config.checkpoint_every) or interrupted:
                     pending = jax.device_get(pending)
                     values = average(pending) | weight_norms(state)  # waits for the device
@@ -137,7 +142,7 @@ class Session:
                     self.log.scalars(step, values)
                     progress.set_postfix(progress_fields(values))
                     pending, stopwatch = [], Stopwatch()
-                if due(config.sample_every):
+                if due(config.sample_every) and processes.is_first():
                     self.show(step, state)
                     stopwatch = Stopwatch()
                 if due(config.checkpoint_every) or interrupted:
@@ -147,6 +152,12 @@ class Session:
                     self.checkpoints.finish()
                     self.interruption.leave(step)
 
+    def interrupted(self, due: Callable[[int], bool]) -> bool:
+        """Whether to stop after this step. Several processes stop together, and so agree on it when a record is due."""
+        if jax.process_count() == 1:
+            return self.interruption.asked
+        return due(self.config.log_every) and replicas.any_process(self.interruption.asked)
+
     def show(self, step: int, state: TrainState) -> None:
         """Writes the grid label | generated | real of the fixed validation examples."""
         state = replicas.first(state)
@@ -154,6 +165,30 @@ class Session:
         styles = None if state.encoder is None else trained.encode(self.shown.image)
         fake = trained(self.shown.label, self.shown.instance, styles=styles)
         self.log.grid(step, image_grid([shown(self.shown.label, self.config), fake, self.shown.image]))
+
+
+def alone_there(workdir: str) -> contextlib.AbstractContextManager:
+    """Holds the work directory, in the first process."""
+    return only_run(workdir) if processes.is_first() else contextlib.nullcontext()
+
+
+def checkpoints_of(workdir: str, config: Config) -> Checkpoints | NoCheckpoints:
+    """The checkpoints of the work directory, in the first process."""
+    return Checkpoints(workdir, keep=config.keep_checkpoints, keep_best=config.keep_best) if processes.is_first() else NoCheckpoints()
+
+
+def newest_of_all(checkpoints: Checkpoints | NoCheckpoints) -> int | None:
+    """Step of the newest checkpoint, in all processes; None if there is none."""
+    newest = checkpoints.latest_step()
+    newest = int(replicas.from_first_process(np.array(-1 if newest is None else newest, np.int32)))
+    return None if newest < 0 else newest
+
+
+def first_process_first(work: Callable[[], Any]) -> Any:
+    """Work that makes files where there are none: the first process does it, then the others at once, which find them if they see the same disk."""
+    result = work() if processes.is_first() else None
+    replicas.any_process(False)  # waits
+    return result if processes.is_first() else work()
 
 
 def open_data(config: Config, skipped: Skipped) -> tuple[Source, Batch]:

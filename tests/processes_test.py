@@ -1,0 +1,170 @@
+"""Several processes on one machine, from the command line: the same update, the same checkpoints, and no one waits for the dead."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from spade_jax import processes, replicas
+from spade_jax.config import Config
+from spade_jax.errors import UserError
+from spade_jax.models import build_networks
+from spade_jax.training import starting
+from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.run_log import read_scalars
+from tests import program
+
+CONFIG = dict(num_classes=3, style_encoder=True, style_dim=4, encoder_width=2, encoder_input_size=64, learning_rate=1e-4)
+NUM_STEPS = 8
+
+
+@pytest.fixture(scope='module')
+def flags(tmp_path_factory):
+    folders = program.write_folders(tmp_path_factory.mktemp('data'))
+    given = [f'--{name}' if value is True else f'--{name}={value}' for name, value in CONFIG.items()]
+    return ['--dataset=folders', f'--data_dir={folders}', *program.SMALL, *given, '--log_every=1', '--checkpoint_every=2', '--sample_every=4', f'--max_steps={NUM_STEPS}']
+
+
+@pytest.fixture(scope='module')
+def alone(flags, tmp_path_factory):
+    """The work directory of one process with four devices."""
+    workdir = tmp_path_factory.mktemp('runs') / 'alone'
+    result = program.run(f'--workdir={workdir}', *flags, num_devices=4)
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+class Pair:
+    """Two processes with two devices each."""
+
+    def __init__(self, directory, *flags):
+        with socket.socket() as listener:
+            listener.bind(('127.0.0.1', 0))
+            port = listener.getsockname()[1]
+        self.logs = [directory / f'process_{i}.txt' for i in range(2)]
+        together = ['--num_processes=2', f'--coordinator_address=127.0.0.1:{port}']
+        self.processes = [subprocess.Popen(program.command(*flags, *together, f'--process_id={i}'), env=program.environment(2), stdout=log.open('w'),
+                                           stderr=subprocess.STDOUT) for i, log in enumerate(self.logs)]
+
+    def wait(self, seconds=300):
+        """Exit statuses."""
+        try:
+            return [process.wait(seconds) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+
+    def wait_for_step(self, workdir, step):
+        while self.processes[0].poll() is None and max((record['step'] for record in read_scalars(workdir)), default=0) < step:
+            time.sleep(0.005)
+        assert self.processes[0].poll() is None, self.output()
+
+    def output(self):
+        return '\n'.join(log.read_text() for log in self.logs)
+
+
+def final_state(workdir):
+    config = Config(**CONFIG, **{name.removeprefix('--'): type(getattr(Config, name.removeprefix('--')))(float(value)) for name, value in
+                                 (flag.split('=') for flag in program.SMALL) if name.removeprefix('--') not in ('log_every', 'checkpoint_every', 'sample_every')})
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        step = checkpoints.latest_step()
+        saved, _ = checkpoints.restore_run(step)
+        return step, checkpoints.restore(step, like=starting.init_train_state(saved, build_networks(config)))
+
+
+def assert_same_run(workdir, other):
+    records, others = read_scalars(workdir), read_scalars(other)
+    assert [record['step'] for record in records] == [record['step'] for record in others] == list(range(1, NUM_STEPS + 1))
+    for record, expected in zip(others, records):
+        for name in ('g_gan', 'g_feature_matching', 'g_kl', 'd_real', 'd_fake'):
+            np.testing.assert_allclose(record[name], expected[name], rtol=2e-3, atol=2e-3, err_msg=f'step {record["step"]}: {name}')
+    (step, expected), (other_step, actual) = final_state(workdir), final_state(other)
+    assert step == other_step == NUM_STEPS
+    for name in ('generator', 'discriminator', 'encoder'):
+        scale = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(getattr(expected, name)['params']))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2 * NUM_STEPS * 4e-4 * 0.25), getattr(actual, name)['params'], getattr(expected, name)['params'])
+        assert scale > 0.01
+    for name in ('generator_optimizer', 'discriminator_optimizer'):
+        expected_nu, actual_nu = getattr(expected, name).nu, getattr(actual, name).nu
+        largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(expected_nu))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.02 * largest), actual_nu, expected_nu)
+
+
+@pytest.mark.slow
+def test_two_processes_with_two_devices_train_as_one_with_four(flags, alone, tmp_path):
+    workdir = tmp_path / 'run'
+    pair = Pair(tmp_path, f'--workdir={workdir}', *flags)
+    assert pair.wait() == [0, 0], pair.output()
+    assert_same_run(alone, workdir)
+    assert 'Done.' in pair.logs[0].read_text() and 'Done.' not in pair.logs[1].read_text()
+    assert (workdir / 'report.html').exists() and len(list((workdir / 'samples').iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_when_one_process_is_killed_the_other_stops_and_both_resume(flags, alone, tmp_path):
+    """Also on another number of processes: the last steps are those of one alone."""
+    workdir = tmp_path / 'run'
+    pair = Pair(tmp_path, f'--workdir={workdir}', *flags)
+    pair.wait_for_step(workdir, 3)
+    pair.processes[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    statuses = pair.wait(120)
+    assert statuses[1] == -signal.SIGKILL and statuses[0] not in (0, None), pair.output()
+    assert time.monotonic() - killed < 100
+    assert 'another process is gone' in pair.logs[0].read_text() or 'another task died' in pair.logs[0].read_text(), pair.output()
+
+    pair = Pair(tmp_path, f'--workdir={workdir}', *flags, f'--max_steps={NUM_STEPS - 2}')
+    assert pair.wait() == [0, 0], pair.output()
+    assert 'steps 1 to' not in pair.logs[0].read_text()
+    result = program.run(f'--workdir={workdir}', *flags, num_devices=2)
+    assert result.returncode == 0 and f'steps {NUM_STEPS - 1} to {NUM_STEPS}' in result.stdout, result.stderr
+    assert_same_run(alone, workdir)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_both_after_the_same_step(flags, tmp_path):
+    workdir = tmp_path / 'run'
+    pair = Pair(tmp_path, f'--workdir={workdir}', *flags, '--max_steps=4000', '--checkpoint_every=4000', '--constant_epochs=4000')
+    pair.wait_for_step(workdir, 3)
+    pair.processes[1].send_signal(signal.SIGTERM)
+    assert pair.wait(120) == [143, 143], pair.output()
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        assert checkpoints.latest_step() == read_scalars(workdir)[-1]['step'] >= 3
+
+
+@pytest.mark.slow
+def test_an_error_in_the_first_process_stops_the_other(flags, alone, tmp_path):
+    pair = Pair(tmp_path, f'--workdir={alone}', *flags, '--seed=9')
+    statuses = pair.wait(120)
+    assert statuses[0] == 2 and statuses[1] not in (0, None), pair.output()
+    assert 'holds a run of another configuration (seed: 0 -> 9)' in pair.logs[0].read_text()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (('127.0.0.1:1', 2, None), '--process_id is missing'),
+    ((None, None, 1), '--coordinator_address is missing'),
+    (('127.0.0.1:1', 2, 2), 'process_id=2 is not one of 2 processes; use 0 to 1'),
+])
+def test_flags_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        with processes.joined(*arguments):
+            pass
+
+
+def test_clusters_are_recognised():
+    assert not processes.started_by_a_cluster({}) and not processes.started_by_a_cluster({'SLURM_NTASKS': '4'})  # salloc, without srun
+    assert not processes.started_by_a_cluster({'SLURM_STEP_NODELIST': 'n1', 'SLURM_NTASKS': '1', 'TPU_WORKER_HOSTNAMES': 'localhost'})
+    assert processes.started_by_a_cluster({'SLURM_STEP_NODELIST': 'n[1-2]', 'SLURM_NTASKS': '2'})
+    assert processes.started_by_a_cluster({'OMPI_COMM_WORLD_SIZE': '2'}) and processes.started_by_a_cluster({'TPU_WORKER_HOSTNAMES': 'a,b'})
+
+
+def test_alone_everything_is_as_it_is():
+    with processes.joined():
+        assert processes.is_first() and replicas.any_process(True) and not replicas.any_process(False)
+    tree = {'a': np.arange(3)}
+    assert replicas.from_first_process(tree) is tree
