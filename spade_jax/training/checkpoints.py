@@ -101,6 +101,8 @@ class Checkpoints:
         """
         self.finish()
         step, (drawing, rest) = int(state.step), split(state)
+        if step <= max(self.steps(), default=-1):  # the library would leave it out without a word
+            raise ValueError(f'step {step} is saved after step {self.latest_step()}')
         if broken := integrity.not_finite({DRAWING: drawing, REST: rest}):
             raise FloatingPointError(f'step {step}: {len(broken)} arrays of the state ({broken[0]}, ...) are not finite; it is not saved, '
                                      f'the newest checkpoint is that of step {self.latest_step()}')

@@ -170,6 +170,13 @@ def test_the_best_is_kept_over_sessions(tmp_path):
     assert steps_in(tmp_path) == [5, 6]
 
 
+def test_steps_only_rise(tmp_path):
+    save(tmp_path, 0, 4)
+    for step in (3, 4):
+        with pytest.raises(ValueError, match=f'step {step} is saved after step 4'):
+            save(tmp_path, step)
+
+
 def test_a_best_of_no_metric_is_said_once(tmp_path, capfd):
     save(tmp_path, 1, 2, metrics={1: {'g_gan': 2.0, 'd_real': 1.0}, 2: {'g_gan': 1.0}}, keep_best='fid')
     assert capfd.readouterr().err == 'warning: keep_best=fid keeps nothing: there is no such metric; there are d_real, g_gan\n'
