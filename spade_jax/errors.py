@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 from typing import Iterator
+
+# What a disk says that takes no more, to whatever is being written.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class UserError(ValueError):
@@ -29,6 +34,7 @@ class UserError(ValueError):
 @contextlib.contextmanager
 def one_line_errors(argv: list[str]) -> Iterator[None]:
     """Around the body of a program: what the user can mend is one line and exit status 2, a run that diverged one line and exit status 3.
+    A full disk is the user's to mend, whatever was being written.
 
     Args:
       argv: what absl leaves of the command line; anything after the program's name is an error.
@@ -37,12 +43,16 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
         if len(argv) > 1:
             raise UserError(f'{argv[1]} is not a flag; write --name=value')
         yield
-    except (UserError, FloatingPointError) as error:
-        sys.exit(report_error(error))
+    except (UserError, FloatingPointError, OSError) as error:
+        if (status := report_error(error)) is None:
+            raise
+        sys.exit(status)
 
 
 def report_error(error: BaseException) -> int | None:
     """Prints an error that `one_line_errors` makes one line of, and returns its exit status; does nothing with any other, and returns None."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        error = UserError(f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})', 'make room on the disk and start the same command again')
     if not isinstance(error, (UserError, FloatingPointError)):
         return None
     print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)

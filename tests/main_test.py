@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import jax
@@ -93,31 +94,54 @@ def test_killed_and_resumed_ends_in_the_bits_of_the_uninterrupted_run(tmp_path):
     result = program.run(f'--workdir={whole}', *flags)
     assert result.returncode == 0, result.stderr
 
-    seen = []
-    for kill_after in (5, 10):  # not at a checkpoint, which are at 4, 8, 12 and 14
-        process = subprocess.Popen(program.command(f'--workdir={killed}', *flags), env=program.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and (last_step(killed) or 0) < kill_after:
-            time.sleep(0.01)
-        assert process.poll() is None, 'the run ended before it was killed'
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        seen.append(last_step(killed))
+    # The first two in the course of the steps, not at a checkpoint, which are at 4, 8, 12 and 14; then at random moments, most of them within a save.
+    random, kills = np.random.default_rng(), int(os.environ.get('SPADE_JAX_KILLS', '4'))
+    done = in_saves = 0
+    while done < kills:
+        process = subprocess.Popen(program.command(f'--workdir={killed}', *flags), env=program.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        before = checkpoints_in(killed)
+        if done < 2:
+            assert wait_for(process, lambda: (last_step(killed) or 0) >= (5, 10)[done]), 'the run ended before it was killed'
+        elif wait_for(process, lambda: checkpoints_in(killed) - before):  # a save has begun
+            time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        stderr = process.communicate()[1]
+        assert 'damaged' not in stderr, stderr
+        in_saves += any('tmp' in name for name in checkpoints_in(killed))
+        done += process.returncode == -signal.SIGKILL
+        if process.returncode == 0:  # it was quicker; from an earlier checkpoint again
+            for step in ('12', '14'):
+                shutil.rmtree(killed / 'checkpoints' / step)
+    print(f'{kills} kills, {in_saves} of them within a save')
     result = program.run(f'--workdir={killed}', *flags)
     assert result.returncode == 0, result.stderr
-    resumed_from = int(result.stdout.split('steps ')[1].split(' to ')[0]) - 1
-    assert 4 <= resumed_from <= 12, result.stdout
+    assert 'steps' in result.stdout and 'damaged' not in result.stderr
+    assert not any('tmp' in name for name in checkpoints_in(killed))
 
     (step, expected), (resumed_step, actual) = final_state(whole), final_state(killed)
     assert step == resumed_step == 14
-    for path, leaf in jax.tree_util.tree_leaves_with_path(actual):
-        other = dict(jax.tree_util.tree_leaves_with_path(expected))[path]
-        np.testing.assert_array_equal(leaf, other, err_msg=jax.tree_util.keystr(path))
+    assert_same_state(actual, expected)
     records = read_scalars(killed)
     assert [record['step'] for record in records] == [record['step'] for record in read_scalars(whole)] == [2, 4, 6, 8, 10, 12, 14]
     assert records[-1]['g_gan'] == read_scalars(whole)[-1]['g_gan']
 
     again = program.run(f'--workdir={killed}', *flags)
     assert again.returncode == 0 and 'has done all 14 steps already' in again.stdout
+
+
+def checkpoints_in(workdir):
+    """Names of the directories of checkpoints, those of saves under way included."""
+    directory = pathlib.Path(workdir) / 'checkpoints'
+    return set(os.listdir(directory)) if directory.is_dir() else set()
+
+
+def wait_for(process, condition):
+    """True once the condition holds, False where the process ended before."""
+    while not condition():
+        if process.poll() is not None:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def last_step(workdir):
@@ -283,3 +307,125 @@ def test_a_run_that_diverges_stops_and_saves_nothing(folder_flags, tmp_path):
     assert 'is not finite' in line and 'new --workdir' in line and 'Traceback' not in result.stderr
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert checkpoints.latest_step() is None
+
+
+def assert_same_state(actual, expected):
+    for (path, leaf), other in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(leaf, other, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_saves_and_goes_on_and_keeps_others_out(folder_flags, tmp_path):
+    """SIGTERM and a damaged checkpoint on the way, and yet the bits of the run that nothing happened to."""
+    whole, interrupted = tmp_path / 'whole', tmp_path / 'interrupted'
+    flags = [*folder_flags, '--max_steps=10', '--sample_every=100']
+    result = program.run(f'--workdir={whole}', *flags)
+    assert result.returncode == 0, result.stderr
+
+    # Slow data, so that the signal comes within the run.
+    process = subprocess.Popen([sys.executable, '-c', SLOW, 'main', f'--workdir={interrupted}', *flags], env=program.environment(), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    assert wait_for(process, lambda: (interrupted / 'train.lock').exists())
+    message = program.refusal(f'--workdir={interrupted}', *flags)
+    assert f'is in use: process {process.pid} on' in message
+    assert wait_for(process, lambda: (last_step(interrupted) or 0) >= 6)
+    process.terminate()
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 143, stderr
+    assert 'SIGTERM: stopped after step' in stderr and 'Traceback' not in stderr
+    stopped = max(map(int, checkpoints_in(interrupted)))
+    assert 6 <= stopped < 10 and read_scalars(interrupted)[-1]['step'] == stopped
+
+    for path in (interrupted / 'checkpoints' / str(stopped) / 'drawing').rglob('*'):
+        if path.is_file() and path.stat().st_size > 5000:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+    with pytest.raises(spade_jax.errors.UserError, match=f'damaged checkpoint .*checkpoints/{stopped}.*drawing.*--checkpoint_step=4 '):
+        spade_jax.load(str(interrupted))
+    assert spade_jax.load(str(interrupted), step=4)
+    result = program.run(f'--workdir={interrupted}', *flags)
+    assert result.returncode == 0, result.stderr
+    assert f'checkpoints/{stopped}' in result.stderr and 'going on from the checkpoint of step' in result.stderr
+    (_, expected), (_, actual) = final_state(whole), final_state(interrupted)
+    assert_same_state(actual, expected)
+
+
+SLOW = '''
+import sys, time
+from absl import app
+from spade_jax.data import input_pipeline
+from spade_jax import main
+read, stopped_at = input_pipeline.read_for_training, int(sys.argv.pop(1)) if sys.argv[1].isdigit() else None
+def slow(source, config, position, skipped=None):
+    if stopped_at is not None and position >= stopped_at:
+        time.sleep(10000)
+    time.sleep(1)
+    return read(source, config, position, skipped)
+input_pipeline.read_for_training = slow
+sys.argv.pop(1)
+app.run(main.main)
+'''
+
+
+@pytest.mark.slow
+def test_a_data_source_that_hangs_ends_the_run_in_one_line(folder_flags, tmp_path):
+    result = subprocess.run([sys.executable, '-c', SLOW, '24', 'main', f'--workdir={tmp_path}', *folder_flags, '--max_steps=20', '--data_timeout=5'],
+                            env=program.environment(), capture_output=True, text=True, timeout=200)
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert 'no batch of training examples within 5 seconds' in line and 'Traceback' not in result.stderr
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.latest_step() == 4
+
+
+@pytest.mark.slow
+def test_rollbacks_of_a_run_that_always_diverges_end(folder_flags, tmp_path):
+    result = program.run(f'--workdir={tmp_path}', *folder_flags, '--learning_rate=1e30', '--max_steps=8', '--on_nan=rollback')
+    assert result.returncode == 3, result.stderr
+    assert [f'rollback to step 0, detour {number}' in result.stderr for number in (1, 2, 3, 4)] == [True, True, True, False]
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert 'given up after 3 rollbacks' in line and 'val_' not in line and 'train_label/' in line
+
+
+BREAKS_ONCE = '''
+import sys
+from absl import app
+from spade_jax.training import train_loop
+from spade_jax import main
+mapped, broken = train_loop.mapped_steps, []
+def breaking(*arguments):
+    step_of = mapped(*arguments)
+    def step_with_nan(number):
+        def run(state, batch):
+            state, metrics = step_of(number)(state, batch)
+            if number == 4 and not broken:
+                broken.append(number)
+                metrics['g_gan'] = metrics['g_gan'] * float('nan')
+            return state, metrics
+        return run
+    return step_with_nan
+train_loop.mapped_steps = breaking
+app.run(main.main)
+'''
+
+
+@pytest.mark.slow
+def test_a_detour_ends_and_is_resumed_exactly(folder_flags, tmp_path):
+    def run(workdir, max_steps):
+        return subprocess.run([sys.executable, '-c', BREAKS_ONCE, f'--workdir={workdir}', *folder_flags, f'--max_steps={max_steps}', '--on_nan=rollback'],
+                              env=program.environment(), capture_output=True, text=True, timeout=300)
+
+    result = run(tmp_path / 'whole', 8)
+    assert result.returncode == 0, result.stderr
+    assert 'rollback to step 4, detour 1' in result.stderr and 'step 5: g_gan=nan is not finite' in result.stderr and 'train_label/' in result.stderr
+    assert [record['step'] for record in read_scalars(tmp_path / 'whole')] == [2, 4, 6, 8]
+    for max_steps in (6, 8):  # the second goes on from the sixth step
+        result = run(tmp_path / 'parts', max_steps)
+        assert result.returncode == 0 and ('rollback' in result.stderr) == (max_steps == 6), result.stderr
+    assert 'steps 7 to 8' in result.stdout
+    for workdir in ('whole', 'parts'):
+        with Checkpoints(tmp_path / workdir, read_only=True) as checkpoints:
+            assert [checkpoints.record(step).detour for step in (4, 8)] == [0, 1]
+            assert checkpoints.record(8).config.seed == 0 and np.isfinite(checkpoints.record(8).metrics['g_gan'])
+    assert_same_state(final_state(tmp_path / 'parts')[1], final_state(tmp_path / 'whole')[1])

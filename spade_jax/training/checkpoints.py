@@ -48,7 +48,7 @@ class Checkpoints:
         for library in ('orbax', 'asyncio'):
             logging.getLogger(library).setLevel(logging.CRITICAL)
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
-        self._metrics, self._saving = {}, None
+        self._metrics, self._saving, self._unseen_best = {}, None, keep_best
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_Retention(self._metrics_of, keep, keep_best), create=False, read_only=read_only,
             enable_async_checkpointing=not read_only, cleanup_tmp_directories=not read_only, multiprocessing_options=_this_process_alone())
@@ -101,11 +101,16 @@ class Checkpoints:
         """
         self.finish()
         step, (drawing, rest) = int(state.step), split(state)
+        if step <= max(self.steps(), default=-1):  # the library would leave it out without a word
+            raise ValueError(f'step {step} is saved after step {self.latest_step()}')
         if broken := integrity.not_finite({DRAWING: drawing, REST: rest}):
             raise FloatingPointError(f'step {step}: {len(broken)} arrays of the state ({broken[0]}, ...) are not finite; it is not saved, '
                                      f'the newest checkpoint is that of step {self.latest_step()}')
         record = CheckpointRecord(config, num_examples, detour, metrics or {}, {DRAWING: integrity.checksums(drawing), REST: integrity.checksums(rest)})
         self._metrics[step], self._saving = record.metrics, step
+        if self._unseen_best and self._unseen_best not in record.metrics:
+            print(f'warning: keep_best={self._unseen_best} keeps nothing: there is no such metric; there are {", ".join(sorted(record.metrics))}', file=sys.stderr)
+        self._unseen_best = ''
         items = {DRAWING: ocp.args.StandardSave(drawing), REST: ocp.args.StandardSave(rest), RUN: ocp.args.JsonSave(record.to_json())}
         self._writing(lambda: self._manager.save(step, args=ocp.args.Composite(**items)))
 
@@ -134,13 +139,14 @@ class Checkpoints:
 
         Raises:
           Damaged: it is not the state that was saved.
+          UserError: what was saved is a state of other arrays.
         """
         drawing, rest = split(jax.tree.map(_on_one_device, like))
         items = self._checked(step, {DRAWING: drawing, REST: rest})
         return TrainState(**items[DRAWING], **items[REST])
 
     def restore_drawing(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Variables of 'generator' and 'encoder' alone, in the shapes of `like`. Raises Damaged where they are not what was saved."""
+        """What `split` names for drawing alone, in the shapes of `like`. Raises Damaged where they are not what was saved."""
         return self._checked(step, {DRAWING: jax.tree.map(_on_one_device, like)})[DRAWING]
 
     def move_aside(self, step: int) -> str:
@@ -158,9 +164,13 @@ class Checkpoints:
 
     def _checked(self, step, targets):
         record = self.record(step)
+        for name, target in targets.items():
+            if other := record.checksums.get(name, {}).keys() ^ set(integrity.paths(target)):
+                raise UserError(f'{self.path(step)} does not hold the state of this version and configuration ({min(other)}, ... {len(other)} arrays)',
+                                'use the version that wrote it, or choose another --workdir')
         items = self._restore(step, **{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
         for name in targets:
-            integrity.check(items[name], record.checksums.get(name, {}), os.path.join(self.path(step), name))
+            integrity.check(items[name], record.checksums[name], os.path.join(self.path(step), name))
         return items
 
     def _restore(self, step, **items):

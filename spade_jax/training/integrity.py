@@ -50,8 +50,13 @@ def not_finite(tree: Any) -> list[str]:
 
 
 def named_leaves(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a tree on the host, by their paths; optimisers' tuples, lists and their dictionaries are named alike."""
-    return {'/'.join(_key(part) for part in path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """The arrays of a tree on the host, by their paths."""
+    return {path: np.asarray(leaf) for path, leaf in zip(paths(tree), jax.tree.leaves(tree))}
+
+
+def paths(tree: Any) -> list[str]:
+    """The paths of the leaves of a tree; fields, entries of dictionaries and of lists are named alike."""
+    return ['/'.join(_key(part) for part in path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:

@@ -49,10 +49,18 @@ def test_what_was_saved_comes_back(two):
     with Checkpoints(two, read_only=True) as checkpoints:
         assert checkpoints.steps() == [4, 8] and checkpoints.latest_step() == 8
         assert_same(checkpoints.restore(8, like=tiny_state(0)), tiny_state(8))
-        assert_same(checkpoints.restore_drawing(4, like={'generator': tiny_state(0).generator, 'encoder': None})['generator'], tiny_state(4).generator)
+        like = {'generator': tiny_state(0).generator, 'encoder': None, 'average': None}
+        assert_same(checkpoints.restore_drawing(4, like=like)['generator'], tiny_state(4).generator)
         record = checkpoints.record(8)
         assert (record.config, record.num_examples, record.detour, record.metrics) == (CONFIG, 12, 0, {})
         assert 'generator/params/layer/kernel' in record.checksums['drawing'] and 'step' in record.checksums['rest']
+
+
+def test_a_state_of_other_arrays_is_no_damage(two):
+    other = tiny_state(0).replace(average={'generator': {'params': np.zeros(3)}})
+    with Checkpoints(two, read_only=True) as checkpoints, pytest.raises(UserError, match='not hold the state of this version .*average/generator/params') as raised:
+        checkpoints.restore(8, like=other)
+    assert not isinstance(raised.value, Damaged)
 
 
 def test_detour_and_metrics_come_back(tmp_path):
@@ -160,6 +168,20 @@ def test_the_best_is_kept_over_sessions(tmp_path):
     assert steps_in(tmp_path) == [2, 4]
     save(tmp_path, 5, 6, metrics=metrics, keep=1, keep_best='g_gan')
     assert steps_in(tmp_path) == [5, 6]
+
+
+def test_steps_only_rise(tmp_path):
+    save(tmp_path, 0, 4)
+    for step in (3, 4):
+        with pytest.raises(ValueError, match=f'step {step} is saved after step 4'):
+            save(tmp_path, step)
+
+
+def test_a_best_of_no_metric_is_said_once(tmp_path, capfd):
+    save(tmp_path, 1, 2, metrics={1: {'g_gan': 2.0, 'd_real': 1.0}, 2: {'g_gan': 1.0}}, keep_best='fid')
+    assert capfd.readouterr().err == 'warning: keep_best=fid keeps nothing: there is no such metric; there are d_real, g_gan\n'
+    save(tmp_path, 3, metrics={3: {'g_gan': 2.0}}, keep_best='g_gan')
+    assert not capfd.readouterr().err
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path):
