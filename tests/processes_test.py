@@ -1,6 +1,5 @@
 """Several processes on one machine, from the command line: the same update, the same checkpoints, and no one waits for the dead."""
 
-import os
 import signal
 import socket
 import subprocess
