@@ -22,8 +22,13 @@ INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of ins
 OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go; default: <workdir>/pictures. validate_data: where the report goes; default: '
                                  'data_report. export_torch: where the files go.')
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
-SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
-                                'sample: scale label maps to the training size, or draw them at their own.')
+STYLE_IMAGE = flags.DEFINE_string('style_image', '', 'sample: draw in the style of this picture, or of the pictures of the same names in this directory, one for each label map.')
+STYLE_IMAGE_TO = flags.DEFINE_string('style_image_to', '', 'sample: where an interpolation that starts at --style_image ends.')
+SEED_TO = flags.DEFINE_integer('seed_to', None, 'sample: where an interpolation that starts at --seed ends.', lower_bound=0)
+STYLE_INTERPOLATION = flags.DEFINE_integer('style_interpolation', 0, 'sample: pictures of each label map on the way between two styles, both included.', lower_bound=0)
+TRUNCATION = flags.DEFINE_float('truncation', 1.0, 'sample: scale of the random styles in [0, 1]; less: nearer to the mean style.')
+FIXED_STYLE = flags.DEFINE_bool('fixed_style', False, 'sample: one random style for all label maps, as for the frames of a video.')
+SAMPLE_SIZE = flags.DEFINE_string('sample_size', 'training', 'sample, export: the size to which label maps are scaled: "training", "native" (drawn at their own), or WIDTHxHEIGHT.')
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
 MEMORY_COMPILE = flags.DEFINE_bool('memory_compile', False, 'memory: compile each step too (minutes), for what the compiler says.')
@@ -53,14 +58,18 @@ def train() -> None:
 def sample() -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
     workdir = given_workdir()
-    from spade_jax import sampling
-    generator = sampling.load(workdir)
+    given = config_flags.given_fields(flags.FLAGS)
+    from spade_jax.sampling import choices, drawing, load, sizes
+    choice = choices.StyleChoice(
+        seed=given.get('seed', 0), num_samples=NUM_SAMPLES.value, truncation=TRUNCATION.value, fixed_style=FIXED_STYLE.value, style_image=STYLE_IMAGE.value,
+        style_image_to=STYLE_IMAGE_TO.value, seed_to=SEED_TO.value, style_interpolation=STYLE_INTERPOLATION.value)
+    generator = load(workdir)
     config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
+    size = sizes.parse_size(SAMPLE_SIZE.value, generator.config)
     output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
     make_directory('output_dir', output_dir)
-    given = config_flags.given_fields(flags.FLAGS)
-    pictures = sampling.draw(generator, label_maps(dataclasses.replace(generator.config, **given)), output_dir, seed=given.get('seed', 0),
-                             num_samples=NUM_SAMPLES.value, batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
+    maps = label_maps(dataclasses.replace(generator.config, **given))
+    pictures = drawing.draw(generator, maps, output_dir, choice.styles(generator, maps), size=size, batch_size=given.get('batch_size', 8))
     print(f'{len(pictures)} pictures: {output_dir}')
 
 

@@ -1,0 +1,177 @@
+"""From a work directory to a function that draws label maps. No flags of the model are needed: its Config is in the checkpoint.
+
+    generator = spade_jax.load('runs/quickstart')
+    pictures = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] uint8
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any, Callable
+
+import jax
+import numpy as np
+
+from spade_jax.batch import Batch
+from spade_jax.config import UPSAMPLINGS, Config, nearest_multiples
+from spade_jax.data.label_reader import check_label_ids
+from spade_jax.errors import UserError
+from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
+from spade_jax.layers.spectral_norm import folded
+from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
+from spade_jax.sampling.styles import check_truncation, random_styles
+from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.train_state import abstract_networks
+
+
+BATCH_SIZE = 4  # maps that are drawn at a time: larger ones are hardly faster, and need more memory
+
+
+class TrainedGenerator:
+    """A generator that draws NumPy label maps.
+
+    Attributes:
+      config: of the run that trained it.
+    """
+
+    def __init__(self, config: Config, generator: dict[str, Any], encoder: dict[str, Any] | None = None):
+        """generator, encoder: variables of the networks of `config`; the generator's with spectral norms or, see `folded`, without."""
+        self.config = config
+        self._generator, self._encoder = jax.device_put((generator, encoder))
+
+    def __call__(self, labels: np.ndarray, instances: np.ndarray | None = None, *, style: np.ndarray | None = None, seed: int = 0, sample: int = 0,
+                 truncation: float = 1.0, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """Draws label maps.
+
+        Args:
+          labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8; without N: one map. N: any number. H and W: any multiples of
+            2^upsamplings; with a style encoder the training size.
+          instances: instance ids in the shape of the label maps; needed exactly if the model was trained with instance edges.
+          style: [N, style_dim] latents, see `encode`, or [style_dim] or [1, style_dim] for all maps; None: drawn from (seed, sample, index of the map).
+          seed, sample: two numbers that name a random style; the same ones give the same pictures.
+          truncation: scale of the random styles in [0, 1]; less: nearer to the mean style, so less variety.
+          batch_size: maps that are drawn at a time. Fewer are filled up to it, so that a size of the maps compiles once, but for a single map, which is drawn alone.
+
+        Returns:
+          [N, H, W, 3] uint8; [H, W, 3] for one map.
+
+        Raises:
+          UserError: on ids out of range, an illegal size, or instances or styles that the model does not take.
+        """
+        labels = np.asarray(labels)
+        if labels.ndim == self._map_rank:
+            instances = None if instances is None else np.asarray(instances)[None]
+            return self(labels[None], instances, style=style, seed=seed, sample=sample, truncation=truncation, batch_size=batch_size)[0]
+        self._check(labels, instances, style, truncation)
+        if not len(labels):
+            return np.zeros((*labels.shape[:3], 3), np.uint8)
+        if style is None and self.config.style_encoder:
+            style = random_styles(self.config.style_dim, seed, sample, np.arange(len(labels)), truncation)
+        if style is not None:
+            style = np.broadcast_to(np.asarray(style, np.float32), (len(labels), self.config.style_dim))
+        return _in_groups(self.draw, (labels, None if instances is None else np.asarray(instances), style), batch_size)
+
+    def encode(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8 of any size; [style_dim] of one picture [H, W, 3]."""
+        if self._encoder is None:
+            raise UserError('this model has no style encoder, so a picture\'s style means nothing to it; train one with style_encoder=True')
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3 or not images.size:
+            raise UserError(f'pictures of shape {images.shape} and type {images.dtype}; give [N, H, W, 3] or [H, W, 3] uint8')
+        if images.ndim == 3:
+            return self.encode(images[None])[0]
+        return _in_groups(functools.partial(_encode, self.config, self._encoder), (images,), batch_size)
+
+    def draw(self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None) -> jax.Array:
+        """As a call, but traceable, of a whole batch at a time and without checks: [B, H, W] ids -> [B, H, W, 3] uint8. What is exported."""
+        return _draw(self.config, self._generator, labels, instances, style)
+
+    @property
+    def _map_rank(self) -> int:
+        return 3 if self.config.condition == 'rgb' else 2
+
+    def _check(self, labels, instances, style, truncation):
+        config = self.config
+        if config.condition == 'rgb':
+            if labels.ndim != 4 or labels.shape[-1] != 3 or labels.dtype != np.uint8:
+                raise UserError(f'condition pictures of shape {labels.shape} and type {labels.dtype}', 'give [N, H, W, 3] or [H, W, 3] uint8')
+        elif labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f'label maps of shape {labels.shape} and type {labels.dtype}', 'give [N, H, W] or [H, W] integers')
+        check_size(config, *labels.shape[1:3])
+        for i, label in enumerate(labels):
+            check_label_ids(label, config, f'label map {i}', f'renumber the ids: the model knows 0..{config.num_classes - 1}'
+                            + (' and 255, "unknown"' if config.dontcare else ''))
+        if (instances is not None) != config.instance_edges:
+            raise UserError('this model was trained with instance edges: give instances, one map for each label map' if config.instance_edges else
+                            'this model was trained without instance edges: it takes no instance maps')
+        if instances is not None and np.shape(instances) != labels.shape:
+            raise UserError(f'instance maps of shape {np.shape(instances)} for label maps of shape {labels.shape}; give one of the same size for each')
+        check_truncation(truncation)
+        if style is None:
+            return
+        if not config.style_encoder:
+            raise UserError('this model has no style encoder, so it takes no style; train one with style_encoder=True')
+        if np.shape(style) not in ((len(labels), config.style_dim), (1, config.style_dim), (config.style_dim,)):
+            raise UserError(f'a style of shape {np.shape(style)}; give ({len(labels)}, {config.style_dim}), or ({config.style_dim},) for one style')
+
+
+def _in_groups(function: Callable[..., jax.Array], arrays: tuple[np.ndarray | None, ...], size: int) -> np.ndarray:
+    """`function` of arrays [N, ...], at most `size` entries at a time. The last entry fills a short group up, so that it does not compile again."""
+    count = len(arrays[0])
+    size = 1 if count == 1 else size
+    results = []
+    for first in range(0, count, size):
+        indices = np.minimum(np.arange(first, first + size), count - 1)
+        results.append(np.asarray(function(*(None if array is None else array[indices] for array in arrays)))[:count - first])
+    return np.concatenate(results)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(config, variables, labels, instances, style):
+    network = build_networks(config).generator
+    if SPECTRAL not in variables:
+        network = network.clone(spectral_norm=False)
+    layout = layout_of(Batch(None, labels, instances), config)
+    return to_uint8(network.apply(variables, layout, style, train=False))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(config, variables, images):
+    mean, _ = build_networks(config).encoder.apply(variables, to_signed(images), train=False)
+    return mean
+
+
+def check_size(config: Config, height: int, width: int) -> None:
+    """Raises UserError, with the nearest legal sizes, when the generator cannot draw this size."""
+    scale = 2 ** UPSAMPLINGS[config.upsampling]
+    if config.style_encoder and (height, width) != (config.image_height, config.image_width):
+        raise UserError(f'a label map of {width}x{height}, but a model with style encoder draws {config.image_width}x{config.image_height} alone, '
+                        'the size it was trained at', 'scale it to that size')
+    for name, size in (('width', width), ('height', height)):
+        if size % scale or not size:
+            raise UserError(f'a label map of {width}x{height}: its {name} is not divisible by {scale} ({UPSAMPLINGS[config.upsampling]} upsamplings)',
+                            f'use {nearest_multiples(size, scale)}, or the training size, {config.image_width}x{config.image_height}')
+
+
+def load(workdir: str, step: int | None = None) -> TrainedGenerator:
+    """The generator of a checkpoint, with its spectral norms folded into the kernels: drawing does not divide by them again for every batch.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; None: the newest.
+
+    Raises:
+      UserError: there is no such checkpoint, or it cannot be read.
+    """
+    workdir = os.path.expanduser(workdir)
+    if not os.path.isdir(workdir):
+        raise UserError(f'workdir={workdir}: no such directory; give the directory that a training run wrote')
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        if checkpoints.latest_step() is None:
+            raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
+        step = checkpoints.latest_step() if step is None else step
+        config, _ = checkpoints.restore_run(step)
+        generator, _, encoder = abstract_networks(config, build_networks(config))
+        variables = checkpoints.restore_drawing(step, like={'generator': generator, 'encoder': encoder})
+    return TrainedGenerator(config, folded(variables['generator']), variables['encoder'])
