@@ -19,6 +19,8 @@ MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', '
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
 LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps. Default: the validation set of the run.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
+PHOTO_DIR = flags.DEFINE_string('photo_dir', '', 'sample: directory of photographs of the same names, which the gallery shows beside the pictures.')
+GALLERY = flags.DEFINE_bool('gallery', True, 'sample: write index.html and contact_sheet.png, with label maps, pictures and photographs side by side.')
 OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go; default: <workdir>/pictures. validate_data: where the report goes; default: '
                                  'data_report. export_torch: where the files go.')
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
@@ -59,7 +61,7 @@ def sample() -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
     workdir = given_workdir()
     given = config_flags.given_fields(flags.FLAGS)
-    from spade_jax.sampling import choices, drawing, load, sizes
+    from spade_jax.sampling import choices, drawing, gallery, load, sizes
     choice = choices.StyleChoice(
         seed=given.get('seed', 0), num_samples=NUM_SAMPLES.value, truncation=TRUNCATION.value, fixed_style=FIXED_STYLE.value, style_image=STYLE_IMAGE.value,
         style_image_to=STYLE_IMAGE_TO.value, seed_to=SEED_TO.value, style_interpolation=STYLE_INTERPOLATION.value)
@@ -68,16 +70,24 @@ def sample() -> None:
     size = sizes.parse_size(SAMPLE_SIZE.value, generator.config)
     output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
     make_directory('output_dir', output_dir)
-    maps = label_maps(dataclasses.replace(generator.config, **given))
-    pictures = drawing.draw(generator, maps, output_dir, choice.styles(generator, maps), size=size, batch_size=given.get('batch_size', 8))
+    config = dataclasses.replace(generator.config, **given)
+    maps = label_maps(config)
+    styles = choice.styles(generator, maps)
+    viewer = gallery.Gallery(config, maps, output_dir, styles.num_samples, os.path.basename(os.path.abspath(workdir))) if GALLERY.value else None
+    pictures = drawing.draw(generator, maps, output_dir, styles, size=size, batch_size=given.get('batch_size', 8), viewer=viewer)
     print(f'{len(pictures)} pictures: {output_dir}')
+    if viewer:
+        print(f'Gallery: {os.path.join(output_dir, gallery.PAGE)}')
 
 
 def label_maps(config: Config):
     """The `LabelMaps` that sampling draws: those of --label_dir, else of the validation set."""
     from spade_jax.data.label_maps import LabelFolder, LabelsOfSource
     if LABEL_DIR.value is not None:
-        return LabelFolder(config, os.path.expanduser(LABEL_DIR.value), os.path.expanduser(INSTANCE_DIR.value))
+        return LabelFolder(config, os.path.expanduser(LABEL_DIR.value), os.path.expanduser(INSTANCE_DIR.value), os.path.expanduser(PHOTO_DIR.value))
+    for flag in (INSTANCE_DIR, PHOTO_DIR):
+        if flag.value:
+            raise UserError(f'{flag.name}={flag.value} without label_dir: the validation set of the run has its own', 'add --label_dir, or leave the flag out')
     from spade_jax.data.sources.opening import open_source
     source = open_source(config, 'validation')
     if source is None:

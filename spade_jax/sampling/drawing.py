@@ -40,8 +40,8 @@ class Viewer(Protocol):
 
     files: dict[str, str]
 
-    def show(self, drawn: Drawn) -> None:
-        """Takes one map and its pictures; called in order."""
+    def show(self, drawn: Drawn, paths: list[str]) -> None:
+        """Takes one map, its pictures and where they were written; called in order."""
 
     def finish(self) -> None:
         """Called after the last."""
@@ -75,7 +75,7 @@ def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, styles: 
                     written.append(path)
                     progress.update()
                 if viewer:
-                    viewer.show(drawn)
+                    viewer.show(drawn, outputs[drawn.index])
     if viewer:
         viewer.finish()
     return written

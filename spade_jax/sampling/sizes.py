@@ -23,7 +23,7 @@ def parse_size(text: str, config: Config) -> tuple[int, int] | None:
     if text == TRAINING:
         return config.image_width, config.image_height
     if not (match := re.fullmatch(r'(\d+)x(\d+)', text)):
-        raise UserError(f'sample_size={text} is no size', f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, for example {2 * config.image_width}x{config.image_height}')
+        raise UserError(f'sample_size={text} is no size', f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, for example {2 * config.image_width}x{2 * config.image_height}')
     width, height = map(int, match.groups())
     try:
         check_size(config, height, width)

@@ -102,7 +102,7 @@ def spherical(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
     cosine = np.sum(start * end, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12)
     angle = np.arccos(np.clip(cosine, -1, 1))
     sine = np.sin(angle)
-    on_a_line = sine < 1e-4
+    on_a_line = (sine < 1e-4) | (lengths < 1e-12)
     sine = np.where(on_a_line, 1, sine)
     on_circle = np.sin((1 - share) * angle) / sine * start + np.sin(share * angle) / sine * end
     return np.where(on_a_line, linear(start, end, share), on_circle).astype(np.float32)
