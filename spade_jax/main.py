@@ -11,11 +11,12 @@ from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
-MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory', 'convert', 'export_torch'],
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory', 'convert', 'export_torch', 'export'],
                          'train: train in --workdir, or resume there. sample: draw label maps. validate_data: report everything that is '
                          'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster. '
                          'report: write report.html of the run in --workdir. memory: print what a train step needs on one device, before any run. '
-                         'convert: make --workdir of the PyTorch files in --torch_checkpoint_dir. export_torch: write such files of --workdir.')
+                         'convert: make --workdir of the PyTorch files in --torch_checkpoint_dir. export_torch: write such files of --workdir. '
+                         'export: write --output_file, which draws with JAX alone.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
 LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps. Default: the validation set of the run.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
@@ -23,6 +24,7 @@ PHOTO_DIR = flags.DEFINE_string('photo_dir', '', 'sample: directory of photograp
 GALLERY = flags.DEFINE_bool('gallery', True, 'sample: write index.html and contact_sheet.png, with label maps, pictures and photographs side by side.')
 OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go; default: <workdir>/pictures. validate_data: where the report goes; default: '
                                  'data_report. export_torch: where the files go.')
+OUTPUT_FILE = flags.DEFINE_string('output_file', 'generator.jaxexport', 'export: the file to write.')
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
 STYLE_IMAGE = flags.DEFINE_string('style_image', '', 'sample: draw in the style of this picture, or of the pictures of the same names in this directory, one for each label map.')
 STYLE_IMAGE_TO = flags.DEFINE_string('style_image_to', '', 'sample: where an interpolation that starts at --style_image ends.')
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> None:
     """Runs the mode."""
     with one_line_errors(argv):
         {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data, 'report': report, 'memory': memory,
-         'convert': convert, 'export_torch': export_torch}[MODE.value]()
+         'convert': convert, 'export_torch': export_torch, 'export': export}[MODE.value]()
 
 
 def train() -> None:
@@ -153,6 +155,21 @@ def export_torch() -> None:
     print(f'{workdir} -> {", ".join(files)}')
     if beyond := to_torch.beyond_the_reference(config):
         print(f'The reference implementation has no networks for {", ".join(beyond)}: it will not load these files, --mode=convert does.')
+
+
+def export() -> None:
+    """--mode=export."""
+    workdir = given_workdir()
+    output_file = os.path.expanduser(OUTPUT_FILE.value)
+    from spade_jax import export as artifact
+    from spade_jax.sampling import load, sizes
+    generator = load(workdir)
+    config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
+    if SAMPLE_SIZE.value == sizes.NATIVE:
+        raise UserError('sample_size=native, but a file is for one size', 'use --sample_size=training or WIDTHxHEIGHT')
+    inputs = artifact.export(generator, output_file, sizes.parse_size(SAMPLE_SIZE.value, generator.config))
+    signature = ', '.join(f'{name} {value.dtype}[{", ".join(map(str, value.shape))}]' for name, value in inputs.items())
+    print(f'{output_file}: {os.path.getsize(output_file) / 1e6:.1f} MB, ({signature}) -> pictures uint8[batch, height, width, 3]')
 
 
 def given_workdir() -> str:
