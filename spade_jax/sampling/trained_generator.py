@@ -16,6 +16,7 @@ import numpy as np
 from spade_jax.batch import Batch
 from spade_jax.config import UPSAMPLINGS, Config, nearest_multiples
 from spade_jax.data.label_reader import check_label_ids
+from spade_jax.data.paired_transforms import resize_image
 from spade_jax.errors import UserError
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 from spade_jax.layers.spectral_norm import folded
@@ -73,7 +74,10 @@ class TrainedGenerator:
         return _in_groups(self.draw, (labels, None if instances is None else np.asarray(instances), style), batch_size)
 
     def encode(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8 of any size; [style_dim] of one picture [H, W, 3]."""
+        """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8; [style_dim] of one picture [H, W, 3].
+
+        Pictures of any size: they are brought to the training size first, smoothly as in training, for the encoder itself takes single pixels of larger ones.
+        """
         if self._encoder is None:
             raise UserError('this model has no style encoder, so a picture\'s style means nothing to it; train one with style_encoder=True')
         images = np.asarray(images)
@@ -81,6 +85,7 @@ class TrainedGenerator:
             raise UserError(f'pictures of shape {images.shape} and type {images.dtype}; give [N, H, W, 3] or [H, W, 3] uint8')
         if images.ndim == 3:
             return self.encode(images[None])[0]
+        images = np.stack([resize_image(image, (self.config.image_width, self.config.image_height)) for image in images])
         return _in_groups(functools.partial(_encode, self.config, self._encoder), (images,), batch_size)
 
     def draw(self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None) -> jax.Array:

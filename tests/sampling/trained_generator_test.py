@@ -133,6 +133,7 @@ def test_one_map_one_picture(generator, styled, random):
     style = styled.encode(photo)
     assert style.shape == (4,)
     np.testing.assert_array_equal(style, styled.encode(photo[None])[0])
+    np.testing.assert_array_equal(style, styled.encode(np.asarray(Image.fromarray(photo).resize((32, 32), Image.Resampling.BICUBIC))))
     assert np.any(styled(label[:32], style=style) != styled(label[:32], style=-style))
 
 
