@@ -55,6 +55,14 @@ def test_jax_alone_draws_the_same_bits(name, tmp_path):
     np.testing.assert_array_equal(pictures, generator(**inputs, batch_size=3))
 
 
+def test_the_lines_of_the_readme(tmp_path):
+    (lines,) = [block for block in (program.ROOT / 'README.md').read_text().split('```') if 'jax.export.deserialize' in block]
+    export(tiny.generator(tiny.PLAIN), str(tmp_path / 'generator.jaxexport'), (256, 256))
+    script = lines.removeprefix('python\n') + 'print(pictures.shape, pictures.dtype)'
+    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=tmp_path, env=program.environment(1) | {'PYTHONPATH': ''})
+    assert result.stdout.strip() == '(4, 256, 256, 3) uint8', result.stderr
+
+
 def test_what_cannot_be_exported(tmp_path):
     plain = tiny.generator(tiny.PLAIN)
     with pytest.raises(UserError, match='its width is not divisible by 32'):

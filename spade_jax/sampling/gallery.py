@@ -27,8 +27,8 @@ _STYLE = '''
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1400px; padding: 0 1rem; background: var(--back); color: var(--text); }
 h1 { margin-bottom: 0; overflow-wrap: anywhere; } .quiet, figcaption { color: var(--quiet); }
 section { border-top: 1px solid var(--line); padding: .5rem 0 1rem; } h2 { font-size: 1rem; font-weight: 600; margin: .25rem 0; overflow-wrap: anywhere; }
-.row { display: flex; flex-wrap: wrap; gap: .5rem; } figure { margin: 0; } figcaption { font-size: .8rem; }
-img { display: block; height: auto; width: 256px; max-width: 100%; image-rendering: auto; background: var(--line); } img.label { image-rendering: pixelated; }
+.row { display: flex; gap: .5rem; overflow-x: auto; } figure { margin: 0; flex: 0 1 256px; min-width: 112px; } figcaption { font-size: .8rem; }
+img { display: block; height: auto; width: 100%; background: var(--line); } img.label { image-rendering: pixelated; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0; list-style: none; } .legend i { display: inline-block; width: 1em; height: 1em; margin-right: .4em;
   vertical-align: -.15em; border: 1px solid var(--line); }
 '''

@@ -71,7 +71,7 @@ class TrainedGenerator:
             style = random_styles(self.config.style_dim, seed, sample, np.arange(len(labels)), truncation)
         if style is not None:
             style = np.broadcast_to(np.asarray(style, np.float32), (len(labels), self.config.style_dim))
-        return _in_groups(self.draw, (labels, None if instances is None else np.asarray(instances), style), batch_size)
+        return _in_groups(functools.partial(_draw, self.config, self._generator), (labels, None if instances is None else np.asarray(instances), style), batch_size)
 
     def encode(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8; [style_dim] of one picture [H, W, 3].
@@ -89,8 +89,9 @@ class TrainedGenerator:
         return _in_groups(functools.partial(_encode, self.config, self._encoder), (images,), batch_size)
 
     def draw(self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None) -> jax.Array:
-        """As a call, but traceable, of a whole batch at a time and without checks: [B, H, W] ids -> [B, H, W, 3] uint8. What is exported."""
-        return _draw(self.config, self._generator, labels, instances, style)
+        """For tracing, into a program that contains the parameters: a whole batch at a time and without checks, [B, H, W] ids -> [B, H, W, 3] uint8."""
+        # Behind the barrier the parameters are no constants: XLA would compute with some of them while it compiles, to other bits than those of a call.
+        return _draw(self.config, jax.lax.optimization_barrier(self._generator), labels, instances, style)
 
     @property
     def _map_rank(self) -> int:

@@ -1,6 +1,7 @@
 """--mode=sample and --mode=export from the command line, with checkpoints of untrained generators."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -9,6 +10,14 @@ from PIL import Image
 
 from tests import program
 from tests.sampling import tiny
+
+
+def test_the_readme_has_every_flag_of_sampling():
+    readme, source = ((program.ROOT / file).read_text() for file in ('README.md', 'spade_jax/main.py'))
+    flags = re.findall(r"DEFINE_\w+\('(\w+)', [^']*(?:'[^']*', )?\s*'sample[:,]", source)
+    table = readme[readme.index('| flag of `--mode=sample` |'):readme.index('In Colab or any notebook')]
+    assert len(flags) >= 12
+    assert [flag for flag in flags if f'--{flag}' not in table and f'--no{flag}' not in table] == []
 
 
 @pytest.fixture(scope='module')

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import pathlib
 
+import jax
 import numpy as np
 from PIL import Image
 
 from spade_jax.config import Config
+from spade_jax.layers.spectral_norm import move_vectors
 from spade_jax.models import build_networks
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.checkpoints import Checkpoints
-from spade_jax.training.train_state import init_train_state
+from spade_jax.training.train_state import TrainState, init_train_state
 
-# With a gain of 1 an untrained generator draws colours, at the usual one gray.
-PLAIN = Config(num_classes=3, dontcare=True, crop_size=32, load_size=32, generator_width=2, spade_hidden=4, discriminator_width=4, perceptual_weight=0.0, init_gain=1.0)
+_MOVED = jax.jit(move_vectors)
+
+# With this gain an untrained generator draws all grey levels, at the usual one only gray, at a larger one black and white.
+PLAIN = Config(num_classes=3, dontcare=True, crop_size=32, load_size=32, generator_width=2, spade_hidden=4, discriminator_width=4, perceptual_weight=0.0, init_gain=1.3)
 STYLED = Config(num_classes=3, crop_size=32, load_size=32, generator_width=2, spade_hidden=4, discriminator_width=4, perceptual_weight=0.0, style_encoder=True,
-                style_dim=4, encoder_width=2, encoder_input_size=64, init_gain=1.0)
+                style_dim=4, encoder_width=2, encoder_input_size=64, init_gain=1.3)
+
+
+def state(config: Config) -> TrainState:
+    """Of the first step, but with spectral vectors that have found the norms: random ones belong to norms near 0, and all pictures would be black and white."""
+    start = init_train_state(config, build_networks(config))
+    variables = start.generator
+    for _ in range(3):
+        variables = _MOVED(variables)
+    return start.replace(generator=jax.device_get(variables))
 
 
 def generator(config: Config) -> TrainedGenerator:
-    state = init_train_state(config, build_networks(config))
-    return TrainedGenerator(config, state.generator, state.encoder)
+    start = state(config)
+    return TrainedGenerator(config, start.generator, start.encoder)
 
 
 def write_checkpoint(config: Config, workdir: pathlib.Path) -> pathlib.Path:
     """A work directory as training leaves it at step 0."""
     with Checkpoints(str(workdir)) as checkpoints:
-        checkpoints.save(init_train_state(config, build_networks(config)), config, 1)
+        checkpoints.save(state(config), config, 1)
     return workdir
 
 
