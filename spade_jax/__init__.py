@@ -5,7 +5,7 @@ from __future__ import annotations
 __version__ = '0.1.0'
 
 
-def load(workdir: str, step: int | None = None):
+def load(workdir: str, step: int | None = None, *, averaged: bool | None = None):
     """The trained generator of a work directory, see `spade_jax.sampling.load`."""
     from spade_jax import sampling  # imports JAX: not before it is needed
-    return sampling.load(workdir, step)
+    return sampling.load(workdir, step, averaged=averaged)

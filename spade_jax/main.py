@@ -11,24 +11,38 @@ from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
-MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory', 'convert', 'export_torch'],
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory', 'convert', 'export_torch', 'export'],
                          'train: train in --workdir, or resume there. sample: draw label maps. validate_data: report everything that is '
                          'wrong with the data set. prepare_data: write it to --records_dir, decoded and scaled, from where training reads faster. '
                          'report: write report.html of the run in --workdir. memory: print what a train step needs on one device, before any run. '
-                         'convert: make --workdir of the PyTorch files in --torch_checkpoint_dir. export_torch: write such files of --workdir.')
+                         'convert: make --workdir of the PyTorch files in --torch_checkpoint_dir. export_torch: write such files of --workdir. '
+                         'export: write --output_file, which draws with JAX alone.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, records, sample grids.')
 LABEL_DIR = flags.DEFINE_string('label_dir', None, 'sample: directory of label maps. Default: the validation set of the run.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'sample: directory of instance maps of the same names.')
+PHOTO_DIR = flags.DEFINE_string('photo_dir', '', 'sample: directory of photographs of the same names, which the gallery shows beside the pictures.')
+GALLERY = flags.DEFINE_bool('gallery', True, 'sample: write index.html and contact_sheet.png, with label maps, pictures and photographs side by side.')
 OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures go; default: <workdir>/pictures. validate_data: where the report goes; default: '
                                  'data_report. export_torch: where the files go.')
+OUTPUT_FILE = flags.DEFINE_string('output_file', 'generator.jaxexport', 'export: the file to write.')
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
-SAMPLE_SIZE = flags.DEFINE_enum('sample_size', 'training', ['training', 'native'],
-                                'sample: scale label maps to the training size, or draw them at their own.')
+STYLE_IMAGE = flags.DEFINE_string('style_image', '', 'sample: draw in the style of this picture, or of the pictures of the same names in this directory, one for each label map.')
+STYLE_IMAGE_TO = flags.DEFINE_string('style_image_to', '', 'sample: where an interpolation that starts at --style_image ends.')
+SEED_TO = flags.DEFINE_integer('seed_to', None, 'sample: where an interpolation that starts at --seed ends.', lower_bound=0)
+STYLE_INTERPOLATION = flags.DEFINE_integer('style_interpolation', 0, 'sample: pictures of each label map on the way between two styles, both included.', lower_bound=0)
+TRUNCATION = flags.DEFINE_float('truncation', 1.0, 'sample: scale of the random styles in [0, 1]; less: nearer to the mean style.')
+FIXED_STYLE = flags.DEFINE_bool('fixed_style', False, 'sample: one random style for all label maps, as for the frames of a video.')
+SAMPLE_SIZE = flags.DEFINE_string('sample_size', 'training', 'sample, export: the size to which label maps are scaled: "training", "native" (drawn at their own), or WIDTHxHEIGHT.')
+BATCH_STATISTICS = flags.DEFINE_enum('batch_statistics', 'running', ['running', 'batch', 'recalibrated'],
+                                     'sample: what a model with batch normalisation normalises by: the running statistics of its training; those of the maps that are drawn together '
+                                     '(--batch_size); or statistics taken anew over all the maps that are to be drawn.')
+WEIGHTS = flags.DEFINE_enum('weights', None, ['averaged', 'trained'], 'sample, export: draw with the averaged weights (see --average_decay), or with those of the last step. Default: '
+                            'averaged where the run kept an average.')
 COORDINATOR_ADDRESS = flags.DEFINE_string('coordinator_address', None, 'train: HOST:PORT of the first of several processes that train together, the same for all. Not needed '
                                           'under Slurm (srun), Open MPI (mpirun) and on TPU pods.')
 NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'train: how many processes there are, usually one a host.', lower_bound=1)
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'train: which of them this is, from 0.', lower_bound=0)
-CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
+CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample, export: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
 MEMORY_DEVICES = flags.DEFINE_integer('memory_devices', None, 'memory: number of devices of the run. Default: those of this machine.', lower_bound=1)
@@ -44,7 +58,7 @@ def main(argv: list[str]) -> None:
     """Runs the mode."""
     with one_line_errors(argv):
         {'train': train, 'sample': sample, 'validate_data': validate_data, 'prepare_data': prepare_data, 'report': report, 'memory': memory,
-         'convert': convert, 'export_torch': export_torch}[MODE.value]()
+         'convert': convert, 'export_torch': export_torch, 'export': export}[MODE.value]()
 
 
 def train() -> None:
@@ -61,22 +75,42 @@ def train() -> None:
 def sample() -> None:
     """--mode=sample. Flags of the model are not needed; those that are given may not contradict the checkpoint."""
     workdir = given_workdir()
-    from spade_jax import sampling
-    generator = sampling.load(workdir, CHECKPOINT_STEP.value)
+    given = config_flags.given_fields(flags.FLAGS)
+    from spade_jax.sampling import choices, drawing, gallery, recalibration, sizes
+    choice = choices.StyleChoice(
+        seed=given.get('seed', 0), num_samples=NUM_SAMPLES.value, truncation=TRUNCATION.value, fixed_style=FIXED_STYLE.value, style_image=STYLE_IMAGE.value,
+        style_image_to=STYLE_IMAGE_TO.value, seed_to=SEED_TO.value, style_interpolation=STYLE_INTERPOLATION.value)
+    generator = loaded_generator(workdir)
     config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
+    size = sizes.parse_size(SAMPLE_SIZE.value, generator.config)
     output_dir = os.path.expanduser(OUTPUT_DIR.value or os.path.join(workdir, 'pictures'))
     make_directory('output_dir', output_dir)
-    given = config_flags.given_fields(flags.FLAGS)
-    pictures = sampling.draw(generator, label_maps(dataclasses.replace(generator.config, **given)), output_dir, seed=given.get('seed', 0),
-                             num_samples=NUM_SAMPLES.value, batch_size=given.get('batch_size', 8), size=SAMPLE_SIZE.value)
+    config = dataclasses.replace(generator.config, **given)
+    maps = label_maps(config)
+    styles = choice.styles(generator, maps)
+    viewer = gallery.Gallery(config, maps, output_dir, styles.num_samples, os.path.basename(os.path.abspath(workdir))) if GALLERY.value else None
+    batch_size = given.get('batch_size', 8)
+    generator = recalibration.with_statistics(generator, BATCH_STATISTICS.value, maps, styles, size=size, batch_size=batch_size)
+    pictures = drawing.draw(generator, maps, output_dir, styles, size=size, batch_size=batch_size, viewer=viewer)
     print(f'{len(pictures)} pictures: {output_dir}')
+    if viewer:
+        print(f'Gallery: {os.path.join(output_dir, gallery.PAGE)}')
+
+
+def loaded_generator(workdir: str):
+    """The `TrainedGenerator` that --checkpoint_step and --weights choose."""
+    from spade_jax.sampling import load
+    return load(workdir, CHECKPOINT_STEP.value, averaged=None if WEIGHTS.value is None else WEIGHTS.value == 'averaged')
 
 
 def label_maps(config: Config):
     """The `LabelMaps` that sampling draws: those of --label_dir, else of the validation set."""
     from spade_jax.data.label_maps import LabelFolder, LabelsOfSource
     if LABEL_DIR.value is not None:
-        return LabelFolder(config, os.path.expanduser(LABEL_DIR.value), os.path.expanduser(INSTANCE_DIR.value))
+        return LabelFolder(config, os.path.expanduser(LABEL_DIR.value), os.path.expanduser(INSTANCE_DIR.value), os.path.expanduser(PHOTO_DIR.value))
+    for flag in (INSTANCE_DIR, PHOTO_DIR):
+        if flag.value:
+            raise UserError(f'{flag.name}={flag.value} without label_dir: the validation set of the run has its own', 'add --label_dir, or leave the flag out')
     from spade_jax.data.sources.opening import open_source
     source = open_source(config, 'validation')
     if source is None:
@@ -143,6 +177,21 @@ def export_torch() -> None:
     print(f'{workdir} -> {", ".join(files)}')
     if beyond := to_torch.beyond_the_reference(config):
         print(f'The reference implementation has no networks for {", ".join(beyond)}: it will not load these files, --mode=convert does.')
+
+
+def export() -> None:
+    """--mode=export."""
+    workdir = given_workdir()
+    output_file = os.path.expanduser(OUTPUT_FILE.value)
+    from spade_jax import export as artifact
+    from spade_jax.sampling import sizes
+    generator = loaded_generator(workdir)
+    config_flags.check_given(flags.FLAGS, generator.config, free=('seed', 'batch_size', 'palette', 'label_remap'))
+    if SAMPLE_SIZE.value == sizes.NATIVE:
+        raise UserError('sample_size=native, but a file is for one size', 'use --sample_size=training or WIDTHxHEIGHT')
+    inputs = artifact.export(generator, output_file, sizes.parse_size(SAMPLE_SIZE.value, generator.config))
+    signature = ', '.join(f'{name} {value.dtype}[{", ".join(map(str, value.shape))}]' for name, value in inputs.items())
+    print(f'{output_file}: {os.path.getsize(output_file) / 1e6:.1f} MB, ({signature}) -> pictures uint8[batch, height, width, 3]')
 
 
 def given_workdir() -> str:

@@ -171,7 +171,7 @@ def test_a_run_leaves_records_and_grids(trained):
 @pytest.mark.slow
 def test_sampling_needs_no_flags_of_the_model(trained, folders, tmp_path):
     arguments = ['--mode=sample', f'--workdir={trained}', f'--label_dir={folders}/val_label', f'--instance_dir={folders}/val_inst']
-    result = program.run(*arguments, f'--output_dir={tmp_path}/a', '--num_samples=2', '--seed=3')
+    result = program.run(*arguments, f'--output_dir={tmp_path}/a', '--num_samples=2', '--seed=3', '--nogallery')
     assert result.returncode == 0, result.stderr
     assert f'12 pictures: {tmp_path}/a' in result.stdout
     names = sorted(path.name for path in (tmp_path / 'a').iterdir())
@@ -180,7 +180,7 @@ def test_sampling_needs_no_flags_of_the_model(trained, folders, tmp_path):
     assert all(picture.shape == (32, 32, 3) for picture in pictures)
     assert np.any(pictures[0] != pictures[1])  # two styles of one map
 
-    again = program.run(*arguments, f'--output_dir={tmp_path}/b', '--num_samples=2', '--seed=3', '--batch_size=5')
+    again = program.run(*arguments, f'--output_dir={tmp_path}/b', '--num_samples=2', '--seed=3', '--batch_size=5', '--nogallery')
     assert again.returncode == 0
     for name, picture in zip(names, pictures):  # the style of a map does not depend on the batch it is drawn in
         difference = np.abs(np.asarray(Image.open(tmp_path / 'b' / name)).astype(int) - picture)

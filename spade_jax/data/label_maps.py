@@ -8,8 +8,9 @@ from typing import Protocol, Sequence
 import numpy as np
 
 from spade_jax.config import Config
-from spade_jax.data.image_files import ID_EXTENSIONS, read_ids
+from spade_jax.data.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS, read_ids, read_photo
 from spade_jax.data.label_reader import LabelReader, check_label_ids
+from spade_jax.data.named_files import files_for
 from spade_jax.data.paired_transforms import Example
 from spade_jax.data.sources.pairing import files_below
 from spade_jax.data.sources.source import Source
@@ -33,6 +34,9 @@ class LabelMaps(Protocol):
     def read(self, index: int) -> Example:
         """Label map and, where the model was trained with edges, instance map (int32), checked, at their own size. Raises UserError, with the file's name."""
 
+    def read_photo(self, index: int) -> np.ndarray | None:
+        """The photograph [H, W, 3] uint8 that shows what the map does, of any size; None where there is none. Raises UserError, with the file's name."""
+
 
 class LabelFolder:
     """The label maps (or condition pictures) below a directory, in order of their names.
@@ -41,13 +45,14 @@ class LabelFolder:
       config: of the model.
       label_dir: searched recursively. Of its files those count whose stems end in the label suffix of the configuration, or if none does, all.
       instance_dir: instance maps of the same names (but for the suffixes), for models with instance edges.
+      photo_dir: photographs of the same names, see `named_files`.
       reader: default: reads label maps as training did.
 
     Raises:
       UserError: when there are none, or instance maps are missing or not wanted.
     """
 
-    def __init__(self, config: Config, label_dir: str, instance_dir: str = '', reader: LabelReader | None = None):
+    def __init__(self, config: Config, label_dir: str, instance_dir: str = '', photo_dir: str = '', reader: LabelReader | None = None):
         self._config, self._reader = config, reader or LabelReader(config)
         files = label_files(label_dir, config.label_suffix, self._reader.extensions)
         if config.instance_edges and not instance_dir:
@@ -57,6 +62,10 @@ class LabelFolder:
         self.paths = self.locations = [os.path.join(label_dir, file) for file in files]
         self.names = [os.path.splitext(file)[0] for file in files]
         self._instances = [os.path.join(instance_dir, instance_name(file, config)) for file in files] if instance_dir else []
+        self._photos = files_for(self.names, photo_dir, config, PHOTO_EXTENSIONS, flag='photo_dir', what='photograph') if photo_dir else []
+
+    def read_photo(self, index: int) -> np.ndarray | None:
+        return read_photo(self._photos[index]) if self._photos else None
 
     def read(self, index: int) -> Example:
         path = self.paths[index]
@@ -79,6 +88,9 @@ class LabelsOfSource:
     def __init__(self, source: Source, config: Config):
         self._source, self._config = source, config
         self.names, self.locations = source.names, source.locations
+
+    def read_photo(self, index: int) -> np.ndarray:
+        return self._source.read(index).image
 
     def read(self, index: int) -> Example:
         example = self._source.read_maps(index)

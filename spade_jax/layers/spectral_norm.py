@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 from jax import lax
@@ -62,6 +63,23 @@ def move_vectors(variables: dict[str, Any]) -> dict[str, Any]:
             kernel = lax.stop_gradient(params[(*module[:-1], 'kernel')])  # the layer stands beside its kernel
             vectors[(*module, 'u')], vectors[(*module, 'v')] = power_iteration(kernel.reshape(-1, kernel.shape[-1]), vectors[(*module, 'u')])
     return variables | {COLLECTION: traverse_util.unflatten_dict(vectors)}
+
+
+def folded(variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a network for the same network without spectral norms: every kernel divided by its sigma, once and for all.
+
+    On the host, where nothing has to be compiled for it.
+    """
+    if COLLECTION not in variables:
+        return variables
+    params = traverse_util.flatten_dict(variables['params'])
+    vectors = traverse_util.flatten_dict(variables[COLLECTION])
+    for *module, name in vectors:
+        if name == 'u':
+            path = (*module[:-1], 'kernel')  # the layer stands beside its kernel
+            kernel, u, v = (np.asarray(array, np.float32) for array in (params[path], vectors[(*module, 'u')], vectors[(*module, 'v')]))
+            params[path] = kernel / np.vdot(v, kernel.reshape(-1, kernel.shape[-1]) @ u)
+    return {name: value for name, value in variables.items() if name != COLLECTION} | {'params': traverse_util.unflatten_dict(params)}
 
 
 def unit_vector(x: jax.Array) -> jax.Array:

@@ -163,7 +163,7 @@ class Session:
         state = replicas.first(state)
         trained = TrainedGenerator(self.config, *weights_to_draw_with(state.generator, state.encoder, state.average))
         styles = None if state.encoder is None else trained.encode(self.shown.image)
-        fake = trained(self.shown.label, self.shown.instance, styles=styles)
+        fake = trained(self.shown.label, self.shown.instance, style=styles)
         self.log.grid(step, image_grid([shown(self.shown.label, self.config), fake, self.shown.image]))
 
 

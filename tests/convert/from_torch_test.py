@@ -73,7 +73,7 @@ def test_pictures_of_generators_with_latent(case, tmp_path):
     labels = golden['in/label'][..., 0].astype(np.int64)
     labels = np.where(labels == options['label_nc'], 255, labels)
     instances = None if options['no_instance'] else golden['in/instance'][..., 0].astype(np.int64)
-    assert_same_pictures(generator(labels, instances, styles=golden['in/z']), truncated(golden, 'out/eval'))
+    assert_same_pictures(generator(labels, instances, style=golden['in/z']), truncated(golden, 'out/eval'))
 
 
 def test_scores_and_styles_of_discriminators_and_encoders(tmp_path):
