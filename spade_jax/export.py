@@ -33,6 +33,8 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
       UserError: when the generator cannot draw this size, or the file cannot be written.
     """
     config = generator.config
+    if os.path.isdir(path):
+        raise UserError(f'output_file={path} is a directory', 'give the name of a file')
     width, height = size or (config.image_width, config.image_height)
     check_size(config, height, width)
     inputs = arguments(config, height, width)

@@ -70,4 +70,6 @@ def test_what_cannot_be_exported(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='output_file=.* cannot be written'):
         export(plain, str(tmp_path / 'file' / 'generator.jaxexport'))
+    with pytest.raises(UserError, match='is a directory'):
+        export(plain, str(tmp_path))
     assert not list(tmp_path.rglob('*.part'))

@@ -21,12 +21,12 @@ def test_the_readme_has_every_flag_of_sampling():
 
 
 @pytest.fixture(scope='module')
-def plain(tmp_path_factory):
+def plain_run(tmp_path_factory):
     return tiny.write_checkpoint(tiny.PLAIN, tmp_path_factory.mktemp('runs') / 'plain')
 
 
 @pytest.fixture(scope='module')
-def styled(tmp_path_factory):
+def styled_run(tmp_path_factory):
     return tiny.write_checkpoint(tiny.STYLED, tmp_path_factory.mktemp('runs') / 'styled')
 
 
@@ -49,8 +49,8 @@ def files_below(directory):
 
 
 @pytest.mark.slow
-def test_pictures_gallery_and_progress(plain, data, tmp_path):
-    arguments = ['--mode=sample', f'--workdir={plain}', f'--label_dir={data}/labels']
+def test_pictures_gallery_and_progress(plain_run, data, tmp_path):
+    arguments = ['--mode=sample', f'--workdir={plain_run}', f'--label_dir={data}/labels']
     result = succeed(*arguments, f'--photo_dir={data}/photos', f'--output_dir={tmp_path}/a', '--sample_size=64x32')
     assert result.stdout.splitlines() == [f'2 pictures: {tmp_path}/a', f'Gallery: {tmp_path}/a/index.html']
     assert '2/2' in result.stderr  # the progress bar
@@ -71,8 +71,8 @@ def test_the_validation_set_brings_its_photographs(tmp_path):
 
 
 @pytest.mark.slow
-def test_styles_from_the_command_line(styled, data, tmp_path):
-    arguments = ['--mode=sample', f'--workdir={styled}', f'--label_dir={data}/labels', '--nogallery']
+def test_styles_from_the_command_line(styled_run, data, tmp_path):
+    arguments = ['--mode=sample', f'--workdir={styled_run}', f'--label_dir={data}/labels', '--nogallery']
 
     def pictures(name, *more):
         succeed(*arguments, f'--output_dir={tmp_path}/{name}', *more)
@@ -90,26 +90,26 @@ def test_styles_from_the_command_line(styled, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_sampling_refuses_in_one_line(plain, styled, data, tmp_path):
+def test_sampling_refuses_in_one_line(plain_run, styled_run, data, tmp_path):
     def refusal(workdir, *more, labels=data / 'labels'):
         return program.refusal('--mode=sample', f'--workdir={workdir}', f'--label_dir={labels}', f'--output_dir={tmp_path}/out', *more)
 
-    assert 'truncation=2.0 is not in [0, 1]' in refusal(styled, '--truncation=2')
-    assert 'this model has no style encoder' in refusal(plain, f'--style_image={data}/photos/a.jpg')
-    assert 'labels/a.png' not in (message := refusal(plain, '--sample_size=100x64')) and 'use 96 or 128' in message
+    assert 'truncation=2.0 is not in [0, 1]' in refusal(styled_run, '--truncation=2')
+    assert 'this model has no style encoder' in refusal(plain_run, f'--style_image={data}/photos/a.jpg')
+    assert 'labels/a.png' not in (message := refusal(plain_run, '--sample_size=100x64')) and 'use 96 or 128' in message
     assert 'no such directory' in refusal(tmp_path / 'nowhere')
-    assert 'label_dir=' in (message := refusal(plain, labels=tmp_path / 'nowhere')) and 'no such directory' in message
+    assert 'label_dir=' in (message := refusal(plain_run, labels=tmp_path / 'nowhere')) and 'no such directory' in message
     (tmp_path / 'broken.jpg').write_bytes(b'no picture')
-    assert 'broken.jpg: the style picture cannot be read' in refusal(styled, f'--style_image={tmp_path}/broken.jpg')
-    assert 'a.png: label id 4 at pixel' in refusal(plain, labels=tiny.write_labels(tmp_path / 'beyond', 'a', num_classes=9))
-    assert 'photo_dir=photos without label_dir' in program.refusal('--mode=sample', f'--workdir={plain}', '--photo_dir=photos')
+    assert 'broken.jpg: the style picture cannot be read' in refusal(styled_run, f'--style_image={tmp_path}/broken.jpg')
+    assert 'a.png: label id 4 at pixel' in refusal(plain_run, labels=tiny.write_labels(tmp_path / 'beyond', 'a', num_classes=9))
+    assert 'photo_dir=photos without label_dir' in program.refusal('--mode=sample', f'--workdir={plain_run}', '--photo_dir=photos')
 
 
 @pytest.mark.slow
-def test_export(styled, tmp_path):
+def test_export(styled_run, tmp_path):
     file = tmp_path / 'generator.jaxexport'
-    result = succeed('--mode=export', f'--workdir={styled}', f'--output_file={file}')
+    result = succeed('--mode=export', f'--workdir={styled_run}', f'--output_file={file}')
     assert result.stdout.strip().endswith('MB, (labels int32[batch, 32, 32], style float32[batch, 4]) -> pictures uint8[batch, height, width, 3]')
     drawing = jax.export.deserialize(bytearray(file.read_bytes()))
     assert drawing.call(np.zeros((2, 32, 32), np.int32), np.zeros((2, 4), np.float32)).shape == (2, 32, 32, 3)
-    assert 'sample_size=native, but a file is for one size' in program.refusal('--mode=export', f'--workdir={styled}', f'--output_file={file}', '--sample_size=native')
+    assert 'sample_size=native, but a file is for one size' in program.refusal('--mode=export', f'--workdir={styled_run}', f'--output_file={file}', '--sample_size=native')

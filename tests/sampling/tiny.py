@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import types
 
 import jax
 import numpy as np
@@ -62,3 +64,13 @@ def write_photos(directory: pathlib.Path, *names: str, extension: str = '.jpg', 
         noise = np.random.default_rng(number).integers(0, 256, (*size, 3))
         Image.fromarray((noise * [1, 0.3 * (number % 3), 0.5 * (number % 2)]).astype(np.uint8)).save(path)
     return directory
+
+
+def pixels(path: pathlib.Path | str) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def named_maps(directory: str, *files: str) -> types.SimpleNamespace:
+    """Label maps that are not there: their names and paths alone."""
+    paths = [f'{directory}/{file}' for file in files]
+    return types.SimpleNamespace(names=[os.path.splitext(file)[0] for file in files], paths=paths, locations=paths)

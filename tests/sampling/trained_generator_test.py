@@ -24,13 +24,8 @@ def random():
 
 
 @pytest.fixture(scope='module')
-def generator():
-    return tiny.generator(tiny.PLAIN)
-
-
-@pytest.fixture(scope='module')
-def styled():
-    return tiny.generator(tiny.STYLED)
+def generator(plain):
+    return plain
 
 
 def test_pictures_are_truncated_as_the_reference_writes_them():
@@ -127,6 +122,16 @@ def test_one_map_one_picture(generator, styled, random):
     np.testing.assert_array_equal(style, styled.encode(photo[None])[0])
     np.testing.assert_array_equal(style, styled.encode(np.asarray(Image.fromarray(photo).resize((32, 32), Image.Resampling.BICUBIC))))
     assert np.any(styled(label[:32], style=style) != styled(label[:32], style=-style))
+
+
+def test_one_map_with_its_instances(random):
+    edged = tiny.generator(dataclasses.replace(tiny.PLAIN, condition='labels+edges'))
+    label, instance = random.integers(0, 3, (32, 32)), random.integers(0, 2, (32, 32))
+    np.testing.assert_array_equal(edged(label, instance), edged(label[None], instance[None])[0])
+    assert np.any(edged(label, instance) != edged(label, np.zeros_like(instance)))
+    for instances in (None, instance[:16], instance[None]):
+        with pytest.raises(UserError, match='instance'):
+            edged(label, instances)
 
 
 def test_a_size_is_compiled_once_for_any_number_of_maps(generator, styled, random):
