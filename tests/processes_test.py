@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from spade_jax import processes, replicas
-from spade_jax.config import Config
 from spade_jax.errors import UserError
 from spade_jax.models import build_networks
-from spade_jax.training import starting
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.run_log import read_scalars
+from spade_jax.training.train_state import init_train_state
 from tests import program
 
-CONFIG = dict(num_classes=3, style_encoder=True, style_dim=4, encoder_width=2, encoder_input_size=64, learning_rate=1e-4)
+CONFIG = dict(num_classes=3, learning_rate=1e-4)
 NUM_STEPS = 8
 
 
@@ -68,26 +67,24 @@ class Pair:
 
 
 def final_state(workdir):
-    config = Config(**CONFIG, **{name.removeprefix('--'): type(getattr(Config, name.removeprefix('--')))(float(value)) for name, value in
-                                 (flag.split('=') for flag in program.SMALL) if name.removeprefix('--') not in ('log_every', 'checkpoint_every', 'sample_every')})
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = checkpoints.latest_step()
         saved, _ = checkpoints.restore_run(step)
-        return step, checkpoints.restore(step, like=starting.init_train_state(saved, build_networks(config)))
+        return step, checkpoints.restore(step, like=init_train_state(saved, build_networks(saved)))
 
 
 def assert_same_run(workdir, other):
     records, others = read_scalars(workdir), read_scalars(other)
     assert [record['step'] for record in records] == [record['step'] for record in others] == list(range(1, NUM_STEPS + 1))
     for record, expected in zip(others, records):
-        for name in ('g_gan', 'g_feature_matching', 'g_kl', 'd_real', 'd_fake'):
+        for name in ('g_gan', 'g_feature_matching', 'd_real', 'd_fake'):
             np.testing.assert_allclose(record[name], expected[name], rtol=2e-3, atol=2e-3, err_msg=f'step {record["step"]}: {name}')
     (step, expected), (other_step, actual) = final_state(workdir), final_state(other)
     assert step == other_step == NUM_STEPS
-    for name in ('generator', 'discriminator', 'encoder'):
-        scale = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(getattr(expected, name)['params']))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2 * NUM_STEPS * 4e-4 * 0.25), getattr(actual, name)['params'], getattr(expected, name)['params'])
-        assert scale > 0.01
+    for name in ('generator', 'discriminator'):
+        for a, b in zip(*(jax.tree.leaves(getattr(state, name)['params']) for state in (actual, expected)), strict=True):
+            if b.ndim > 1:  # biases in front of a normalisation have no gradient but rounding, which Adam turns into steps of the full rate
+                np.testing.assert_allclose(a, b, atol=5e-5)  # the discriminator's steps are of 2e-4
     for name in ('generator_optimizer', 'discriminator_optimizer'):
         expected_nu, actual_nu = getattr(expected, name).nu, getattr(actual, name).nu
         largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(expected_nu))
@@ -95,19 +92,12 @@ def assert_same_run(workdir, other):
 
 
 @pytest.mark.slow
-def test_two_processes_with_two_devices_train_as_one_with_four(flags, alone, tmp_path):
+def test_a_run_that_changes_between_one_and_two_processes_is_that_of_one(flags, alone, tmp_path):
+    """One process with four devices, then two with two, of which one is killed, then the two again, then one: checkpoints are the same for all."""
     workdir = tmp_path / 'run'
-    pair = Pair(tmp_path, f'--workdir={workdir}', *flags)
-    assert pair.wait() == [0, 0], pair.output()
-    assert_same_run(alone, workdir)
-    assert 'Done.' in pair.logs[0].read_text() and 'Done.' not in pair.logs[1].read_text()
-    assert (workdir / 'report.html').exists() and len(list((workdir / 'samples').iterdir())) == 2
+    result = program.run(f'--workdir={workdir}', *flags, '--max_steps=2', num_devices=4)
+    assert result.returncode == 0, result.stderr
 
-
-@pytest.mark.slow
-def test_when_one_process_is_killed_the_other_stops_and_both_resume(flags, alone, tmp_path):
-    """Also on another number of processes: the last steps are those of one alone."""
-    workdir = tmp_path / 'run'
     pair = Pair(tmp_path, f'--workdir={workdir}', *flags)
     pair.wait_for_step(workdir, 3)
     pair.processes[1].send_signal(signal.SIGKILL)
@@ -115,14 +105,16 @@ def test_when_one_process_is_killed_the_other_stops_and_both_resume(flags, alone
     statuses = pair.wait(120)
     assert statuses[1] == -signal.SIGKILL and statuses[0] not in (0, None), pair.output()
     assert time.monotonic() - killed < 100
+    assert 'steps 3 to' in pair.logs[0].read_text()
     assert 'another process is gone' in pair.logs[0].read_text() or 'another task died' in pair.logs[0].read_text(), pair.output()
 
     pair = Pair(tmp_path, f'--workdir={workdir}', *flags, f'--max_steps={NUM_STEPS - 2}')
     assert pair.wait() == [0, 0], pair.output()
-    assert 'steps 1 to' not in pair.logs[0].read_text()
-    result = program.run(f'--workdir={workdir}', *flags, num_devices=2)
+    assert 'Done.' in pair.logs[0].read_text() and 'Done.' not in pair.logs[1].read_text()
+    result = program.run(f'--workdir={workdir}', *flags, num_devices=4)
     assert result.returncode == 0 and f'steps {NUM_STEPS - 1} to {NUM_STEPS}' in result.stdout, result.stderr
     assert_same_run(alone, workdir)
+    assert (workdir / 'report.html').exists() and len(list((workdir / 'samples').iterdir())) >= 2
 
 
 @pytest.mark.slow

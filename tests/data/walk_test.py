@@ -37,6 +37,7 @@ def run(*arguments):
 def one_device(monkeypatch):
     monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
     monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+    monkeypatch.setattr(jax, 'device_count', lambda: 1)
 
 
 @pytest.mark.slow
@@ -49,9 +50,9 @@ def test_validate_prepare_train_sample(name, tmp_path, capsys):
     run(f'--workdir={tmp_path}/run', f'--records_dir={tmp_path}/records', *data)
     capsys.readouterr()
     if name == 'camvid_32':  # which has no validation set
-        run('--mode=sample', f'--workdir={tmp_path}/run', f'--output_dir={tmp_path}/pictures', f'--label_dir={tmp_path}/data/LabeledApproved_full')
+        run('--mode=sample', f'--workdir={tmp_path}/run', f'--output_dir={tmp_path}/pictures', '--nogallery', f'--label_dir={tmp_path}/data/LabeledApproved_full')
     else:
-        run('--mode=sample', f'--workdir={tmp_path}/run', f'--output_dir={tmp_path}/pictures')
+        run('--mode=sample', f'--workdir={tmp_path}/run', f'--output_dir={tmp_path}/pictures', '--nogallery')
     pictures = sorted((tmp_path / 'pictures').rglob('*.png'))
     assert len(pictures) >= 2 and f'{len(pictures)} pictures' in capsys.readouterr().out
     drawn = [np.asarray(Image.open(path)) for path in pictures]

@@ -183,7 +183,7 @@ def test_the_average_by_hand():
 @pytest.mark.slow
 def test_a_step_moves_the_average_and_draws_as_without():
     """The average is beside training, and activations that are computed again are the same."""
-    config = Config(**SMALL, style_encoder=True)
+    config = Config(**SMALL)
     plain, averaging = config, dataclasses.replace(config, average_decay=0.999, rematerialize='blocks')
     moved = {}
     for one in (plain, averaging):
