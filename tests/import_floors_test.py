@@ -15,7 +15,7 @@ FLOORS = [
     ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
     ['config_flags', 'processes', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling', 'data.tensorflow_host', 'data.paired_transforms',
      'data.in_order', 'convert.state_files'],
-    ['networks', 'losses', 'convert', 'data.builders', 'initialization', 'training.live_bytes', 'training.healthy_ranges', 'training.run_facts', 'training.interruption', 'training.work_directory', 'training.integrity', 'training.retention', 'training.divergence',
+    ['networks', 'losses', 'convert', 'data.builders', 'initialization', 'training.live_bytes', 'training.healthy_ranges', 'training.run_facts', 'training.interruption', 'training.work_directory', 'training.integrity', 'training.manifest', 'training.retention', 'training.divergence',
      'training.svg_curves'],
     ['models', 'data.palette', 'evaluation'],
     ['data.label_reader'],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -15,13 +16,13 @@ from absl import logging as absl_logging
 
 from spade_jax.config import Config
 from spade_jax.errors import UserError
-from spade_jax.training import integrity
+from spade_jax.training import integrity, manifest
 from spade_jax.training.checkpoint_record import CheckpointRecord
 from spade_jax.training.integrity import Damaged
 from spade_jax.training.retention import kept_steps
 from spade_jax.training.train_state import TrainState
 
-DIRECTORY, DAMAGED_DIRECTORY = 'checkpoints', 'damaged'
+DIRECTORY, DAMAGED_DIRECTORY, MANIFESTS_DIRECTORY = 'checkpoints', 'damaged', 'files'
 DRAWING, REST, RUN = 'drawing', 'rest', 'run'
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # as an error number, or as its text within a text of TensorStore
 
@@ -30,7 +31,7 @@ class Checkpoints:
     """The checkpoints of one work directory.
 
     Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and `run`
-    (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums.
+    (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums, and the files with those of a manifest.
     Saving is asynchronous; a save that was cut off leaves the ones before in place. What goes wrong with it is raised by the next save, or at the end.
     """
 
@@ -118,6 +119,7 @@ class Checkpoints:
         """Waits until what was saved is on the disk. Raises UserError where it cannot be written."""
         if self._saving is not None:
             self._writing(self._manager.wait_until_finished)
+            self._writing(self._write_manifest)
             self._saving = None
 
     def record(self, step: int) -> CheckpointRecord:
@@ -155,6 +157,8 @@ class Checkpoints:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         free = next(path for number in range(1, sys.maxsize) if not os.path.lexists(path := target if number == 1 else f'{target}.{number}'))
         os.rename(self.path(step), free)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self._manifest(step))
         self._manager.reload()
         return free
 
@@ -171,7 +175,18 @@ class Checkpoints:
         items = self._restore(step, **{name: ocp.args.StandardRestore(target) for name, target in targets.items()})
         for name in targets:
             integrity.check(items[name], record.checksums[name], os.path.join(self.path(step), name))
+        manifest.check(self._manifest(step), self.path(step), (RUN, *targets))
         return items
+
+    def _manifest(self, step):
+        return os.path.join(self.directory, MANIFESTS_DIRECTORY, f'{step}.json')
+
+    def _write_manifest(self):
+        """That of the checkpoint that was just written; those of checkpoints that are gone are removed."""
+        manifest.write(self._manifest(self._saving), self.path(self._saving))
+        for name in os.listdir(os.path.join(self.directory, MANIFESTS_DIRECTORY)):
+            if name.split('.')[0] not in map(str, self.steps()):
+                os.remove(os.path.join(self.directory, MANIFESTS_DIRECTORY, name))
 
     def _restore(self, step, **items):
         if step not in self.steps():

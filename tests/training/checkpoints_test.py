@@ -95,8 +95,7 @@ def files_of(workdir, step):
 
 
 @pytest.mark.parametrize('harm', [truncated, emptied, removed, flipped])
-def test_no_damage_to_any_file_gives_wrong_weights(two, tmp_path, harm):
-    unnoticed = set()
+def test_damage_to_any_file_is_noticed(two, tmp_path, harm):
     names = [path.relative_to(two) for path in files_of(two, 8)]
     assert len(names) >= 8
     for number, name in enumerate(names):
@@ -105,16 +104,56 @@ def test_no_damage_to_any_file_gives_wrong_weights(two, tmp_path, harm):
         harm(workdir / name)
         with Checkpoints(workdir, read_only=True) as checkpoints:
             assert checkpoints.steps() == [4, 8]
+            with pytest.raises(Damaged, match='checkpoints/8') as raised:
+                checkpoints.restore(8, like=tiny_state(0))
+            assert '\n' not in str(raised.value)
+            assert_same(checkpoints.restore(4, like=tiny_state(0)), tiny_state(4))
+
+
+@pytest.mark.parametrize('harm', [truncated, emptied, removed, flipped])
+def test_without_its_manifest_no_damage_gives_wrong_weights(two, tmp_path, harm):
+    """As after a kill between a save and its manifest."""
+    for number, name in enumerate(path.relative_to(two) for path in files_of(two, 8)):
+        workdir = tmp_path / str(number)
+        shutil.copytree(two, workdir)
+        harm(workdir / name)
+        (workdir / 'checkpoints' / 'files' / '8.json').unlink()
+        with Checkpoints(workdir, read_only=True) as checkpoints:
             try:
                 state, record = checkpoints.restore(8, like=tiny_state(0)), checkpoints.record(8)
             except Damaged as error:
                 assert 'checkpoints/8' in str(error) and '\n' not in str(error)
             else:  # it concerns nothing that is read
-                unnoticed.add(name)
+                assert (two / name).stat().st_size <= 5000
                 assert_same(state, tiny_state(8))
                 assert (record.config, record.num_examples) == (CONFIG, 12)
-            assert_same(checkpoints.restore(4, like=tiny_state(0)), tiny_state(4))
-    assert not unnoticed & {name for name in names if (two / name).stat().st_size > 5000}  # every file with arrays, and the record
+
+
+@pytest.mark.parametrize('harm', [truncated, emptied, flipped])
+def test_a_damaged_manifest_is_noticed(two, tmp_path, harm):
+    shutil.copytree(two, tmp_path / 'run')
+    harm(tmp_path / 'run' / 'checkpoints' / 'files' / '8.json')
+    with Checkpoints(tmp_path / 'run', read_only=True) as checkpoints, pytest.raises(Damaged, match='files/8.json'):
+        checkpoints.restore(8, like=tiny_state(0))
+
+
+def test_drawing_minds_no_damage_to_what_it_does_not_read(two, tmp_path):
+    shutil.copytree(two, tmp_path / 'run')
+    largest = max(files_of(tmp_path / 'run', 8), key=lambda path: path.stat().st_size * ('rest' in path.parts))
+    flipped(largest)
+    like = {'generator': tiny_state(0).generator, 'encoder': None, 'average': None}
+    with Checkpoints(tmp_path / 'run', read_only=True) as checkpoints:
+        assert_same(checkpoints.restore_drawing(8, like=like)['generator'], tiny_state(8).generator)
+        with pytest.raises(Damaged):
+            checkpoints.restore(8, like=tiny_state(0))
+
+
+def test_manifests_go_with_their_checkpoints(tmp_path):
+    save(tmp_path, 1, 2, 3, 4, keep=2)
+    assert sorted(os.listdir(tmp_path / 'checkpoints' / 'files')) == ['3.json', '4.json']
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.move_aside(4)
+    assert sorted(os.listdir(tmp_path / 'checkpoints' / 'files')) == ['3.json']
 
 
 def test_a_changed_digit_in_the_configuration_is_noticed(two, tmp_path):
