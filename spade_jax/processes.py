@@ -57,8 +57,9 @@ def joined(coordinator: str | None = None, num_processes: int | None = None, pro
         _check_devices()
         # The first exchange makes the connections of all that follow. They are made within seconds or not at all, so before the processes' ways part.
         replicas.any_process(False)
-        with contextlib.nullcontext() if is_first() else contextlib.redirect_stdout(None):
-            yield
+        with contextlib.nullcontext() if is_first() else _silent():
+            with _ending_together():
+                yield
 
 
 def is_first() -> bool:
@@ -81,6 +82,27 @@ def _check_devices():
 
 
 @contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on standard output; but there is one, which may be flushed."""
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+@contextlib.contextmanager
+def _ending_together() -> Iterator[None]:
+    """Waits at the end, an agreed-on exit included, for the slowest: the first process may still be writing its last checkpoint.
+
+    The farewell of JAX, which comes after, would abort all of them, the writer too, `SHUTDOWN_TIMEOUT` seconds after the fastest has come to it.
+    """
+    try:
+        yield
+    except SystemExit:
+        replicas.any_process(False)
+        raise
+    replicas.any_process(False)
+
+
+@contextlib.contextmanager
 def _leaving_on_errors() -> Iterator[None]:
     """Ends this process on an error without the farewell that waits for the other processes, which wait for this one."""
     try:
@@ -95,6 +117,7 @@ def _leaving_on_errors() -> Iterator[None]:
         if status is None:
             traceback.print_exc()
             status = 1
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 

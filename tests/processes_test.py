@@ -3,6 +3,7 @@
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import jax
@@ -159,3 +160,48 @@ def test_alone_everything_is_as_it_is():
         assert processes.is_first() and replicas.any_process(True) and not replicas.any_process(False)
     tree = {'a': np.arange(3)}
     assert replicas.from_first_process(tree) is tree
+
+
+def script(source, *arguments):
+    return subprocess.run([sys.executable, '-c', source, *arguments], capture_output=True, text=True, env=program.environment(1), timeout=120, cwd=program.ROOT)
+
+
+SLOW_TO_END = '''
+import sys, time
+from spade_jax import processes
+processes.SHUTDOWN_TIMEOUT = 3
+coordinator, process_id, way = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+with processes.joined(coordinator, 2, process_id):
+    if process_id == 0:
+        time.sleep(12)  # writes its last checkpoint
+        print('written', flush=True)
+    if way == 'exit':
+        raise SystemExit(143)
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('way, status', [('end', 0), ('exit', 143)])
+def test_at_the_end_the_others_wait_for_the_first_as_long_as_it_takes(way, status):
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        coordinator = f'127.0.0.1:{listener.getsockname()[1]}'
+    pair = [subprocess.Popen([sys.executable, '-c', SLOW_TO_END, coordinator, str(i), way], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             env=program.environment(1), cwd=program.ROOT) for i in range(2)]
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [status, status], outputs
+    assert 'written' in outputs[0]
+
+
+def test_what_was_printed_before_an_error_is_not_lost():
+    result = script("from spade_jax import processes\nwith processes._leaving_on_errors():\n    print('told')\n    raise FloatingPointError('broken')")
+    assert (result.returncode, result.stdout, result.stderr) == (3, 'told\n', 'error: broken\n')
+
+
+def test_the_standard_output_of_the_silent_can_be_flushed(capsys):
+    """As whoever ends a process at once does, see `Interruption`."""
+    with processes._silent():
+        print('not heard')
+        sys.stdout.flush()
+    print('heard')
+    assert capsys.readouterr().out == 'heard\n'
