@@ -28,7 +28,7 @@ def only_run(workdir: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or 'another process'
-            raise UserError(f'workdir={workdir} is in use: {holder} trains there', 'wait for it, stop it, or choose another --workdir') from None
+            raise UserError(f'workdir={workdir} is in use: {holder} writes there', 'wait for it, stop it, or choose another --workdir') from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
                 raise

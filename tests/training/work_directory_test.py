@@ -23,7 +23,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_pat
     holder = subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=pathlib.Path(__file__).parents[2])
     try:
         assert holder.stdout.readline() == 'held\n'
-        with pytest.raises(UserError, match=f'process {holder.pid} on {socket.gethostname()} trains there'):
+        with pytest.raises(UserError, match=f'process {holder.pid} on {socket.gethostname()} writes there'):
             with only_run(str(tmp_path)):
                 pass
     finally:
