@@ -55,7 +55,8 @@ class Config:
                             may_change=True)
     train_image_dir: str = knob('train_img', 'Training photographs.', may_change=True)
     train_label_dir: str = knob('train_label', 'Training label maps.', may_change=True)
-    train_instance_dir: str = knob('train_inst', 'Training instance maps, or a JSON file of COCO annotations to draw them from; read only with --condition=labels+edges.', may_change=True)
+    train_instance_dir: str = knob('train_inst', 'Training instance maps, or a JSON file of COCO annotations to draw them from; read only with '
+                                    '--condition=labels+edges.', may_change=True)
     train_list: str = knob('', 'Text file (relative to data_dir) that lists the training examples, one a line: "stem", found in the directories '
                            'above, or "train/stem", "val/stem", found in the directories of that split. Default: every pair.', may_change=True)
     validation_image_dir: str = knob('val_img', 'Validation photographs.', may_change=True)

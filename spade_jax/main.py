@@ -26,7 +26,8 @@ OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'sample: where the pictures
                                  'data_report. export_torch: where the files go.')
 OUTPUT_FILE = flags.DEFINE_string('output_file', 'generator.jaxexport', 'export: the file to write.')
 NUM_SAMPLES = flags.DEFINE_integer('num_samples', 1, 'sample: pictures of each label map, in different styles.', lower_bound=1)
-STYLE_IMAGE = flags.DEFINE_string('style_image', '', 'sample: draw in the style of this picture, or of the pictures of the same names in this directory, one for each label map.')
+STYLE_IMAGE = flags.DEFINE_string('style_image', '', 'sample: draw in the style of this picture, or of the pictures of the same names in this directory, '
+                                  'one for each label map.')
 STYLE_IMAGE_TO = flags.DEFINE_string('style_image_to', '', 'sample: where an interpolation that starts at --style_image ends.')
 SEED_TO = flags.DEFINE_integer('seed_to', None, 'sample: where an interpolation that starts at --seed ends.', lower_bound=0)
 STYLE_INTERPOLATION = flags.DEFINE_integer('style_interpolation', 0, 'sample: pictures of each label map on the way between two styles, both included.', lower_bound=0)
@@ -34,8 +35,9 @@ TRUNCATION = flags.DEFINE_float('truncation', 1.0, 'sample: scale of the random 
 FIXED_STYLE = flags.DEFINE_bool('fixed_style', False, 'sample: one random style for all label maps, as for the frames of a video.')
 SAMPLE_SIZE = flags.DEFINE_string('sample_size', 'training', 'sample, export: the size to which label maps are scaled: "training", "native" (drawn at their own), or WIDTHxHEIGHT.')
 BATCH_STATISTICS = flags.DEFINE_enum('batch_statistics', 'running', ['running', 'batch', 'recalibrated'],
-                                     'sample: what a model with batch normalisation normalises by: the running statistics of its training; those of the maps that are drawn together '
-                                     '(--batch_size); or statistics taken anew over all the maps that are to be drawn.')
+                                     'sample: what a model with batch normalisation normalises by: the running statistics of its training; those of the maps '
+                                     'that are drawn together (--batch_size); or statistics taken anew over the maps that are to be drawn, where they are very many '
+                                     'over 64 batches of them.')
 WEIGHTS = flags.DEFINE_enum('weights', None, ['averaged', 'trained'], 'sample, export: draw with the averaged weights (see --average_decay), or with those of the last step. Default: '
                             'averaged where the run kept an average.')
 COORDINATOR_ADDRESS = flags.DEFINE_string('coordinator_address', None, 'train: HOST:PORT of the first of several processes that train together, the same for all. Not needed '

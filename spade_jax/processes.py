@@ -10,9 +10,11 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Iterator
+import zlib
+from typing import Any, Iterator, Mapping
 
 import jax
+import numpy as np
 
 from spade_jax import replicas
 from spade_jax.errors import UserError, report_error
@@ -65,6 +67,21 @@ def joined(coordinator: str | None = None, num_processes: int | None = None, pro
 def is_first() -> bool:
     """True in the process that reads and writes the work directory."""
     return jax.process_index() == 0
+
+
+def check_agreed(values: Mapping[str, Any]) -> None:
+    """Raises UserError in all processes where one has other values than the first: they would wait for each other, or train models that drift apart.
+
+    Args:
+      values: by what messages call them; the same names in all processes.
+    """
+    if jax.process_count() == 1:
+        return
+    own = np.array([zlib.crc32(repr(value).encode()) for value in values.values()], np.uint32)
+    differing = [f'{name}={value}' for (name, value), differs in zip(values.items(), own != replicas.from_first_process(own)) if differs]
+    if replicas.any_process(bool(differing)):
+        what = f'here {", ".join(differing)}, unlike in the first' if differing else 'another one tells on what'
+        raise UserError(f'the processes do not agree: {what}', 'start all of them with the same flags, over the same data')
 
 
 def started_by_a_cluster(environment: dict[str, str]) -> bool:

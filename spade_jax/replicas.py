@@ -105,8 +105,7 @@ def deal_out(vector: np.ndarray, devices: list | None = None) -> jax.Array:
 def collect(slices: jax.Array, size: int) -> np.ndarray:
     """The inverse of `deal_out`: the vector [size] on the host. With several processes, all of them must call it."""
     if jax.process_count() > 1:
-        join = jax.pmap(functools.partial(join_slices, axis_name=REPLICA_AXIS), axis_name=REPLICA_AXIS, out_axes=None)
-        return np.asarray(first(join(slices)))[:size]
+        return np.asarray(first(_mapped(join_slices)(slices)))[:size]
     return np.asarray(slices).reshape(-1)[:size]
 
 
@@ -130,7 +129,12 @@ def any_process(flag: bool) -> bool:
 
 
 def _sum(x: np.ndarray) -> jax.Array:
-    return jax.pmap(lambda x: lax.psum(x, REPLICA_AXIS), axis_name=REPLICA_AXIS, out_axes=None)(x)
+    return _mapped(lax.psum)(x)
+
+
+@functools.cache  # a function made anew would compile again at every call
+def _mapped(exchange: Callable) -> Callable:
+    return jax.pmap(lambda x: exchange(x, REPLICA_AXIS), axis_name=REPLICA_AXIS, out_axes=None)
 
 
 def replica_counts(devices: list | None = None) -> tuple[int, int]:

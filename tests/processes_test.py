@@ -157,6 +157,7 @@ def test_clusters_are_recognised():
 
 def test_alone_everything_is_as_it_is():
     with processes.joined():
+        processes.check_agreed({'seed': 3})
         assert processes.is_first() and replicas.any_process(True) and not replicas.any_process(False)
     tree = {'a': np.arange(3)}
     assert replicas.from_first_process(tree) is tree
@@ -180,17 +181,39 @@ with processes.joined(coordinator, 2, process_id):
 '''
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('way, status', [('end', 0), ('exit', 143)])
-def test_at_the_end_the_others_wait_for_the_first_as_long_as_it_takes(way, status):
+def pair_of_scripts(source, *arguments):
+    """Exit statuses and outputs of two processes that get the address of their coordinator, and which of them they are."""
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         coordinator = f'127.0.0.1:{listener.getsockname()[1]}'
-    pair = [subprocess.Popen([sys.executable, '-c', SLOW_TO_END, coordinator, str(i), way], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    pair = [subprocess.Popen([sys.executable, '-c', source, coordinator, str(i), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                              env=program.environment(1), cwd=program.ROOT) for i in range(2)]
     outputs = [process.communicate(timeout=120)[0] for process in pair]
-    assert [process.returncode for process in pair] == [status, status], outputs
+    return [process.returncode for process in pair], outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('way, status', [('end', 0), ('exit', 143)])
+def test_at_the_end_the_others_wait_for_the_first_as_long_as_it_takes(way, status):
+    statuses, outputs = pair_of_scripts(SLOW_TO_END, way)
+    assert statuses == [status, status], outputs
     assert 'written' in outputs[0]
+
+
+DISAGREEING = '''
+import sys
+from spade_jax import processes
+with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
+    processes.check_agreed({'seed': 3, 'gan_loss': 'hinge'})
+    processes.check_agreed({'seed': 3 + int(sys.argv[2]), 'gan_loss': 'hinge'})
+'''
+
+
+@pytest.mark.slow
+def test_processes_that_were_started_otherwise_are_refused():
+    statuses, outputs = pair_of_scripts(DISAGREEING)
+    assert statuses[1] == 2 and statuses[0] != 0, outputs
+    assert 'error: the processes do not agree: here seed=4, unlike in the first; start all of them with the same flags' in outputs[1]
 
 
 def test_what_was_printed_before_an_error_is_not_lost():

@@ -19,6 +19,7 @@ from spade_jax.models import build_networks
 from spade_jax.random_streams import Stream
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.train_state import TrainState, abstract_networks, with_fresh_optimizers
+from spade_jax.training.work_directory import only_run
 
 LETTERS = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
 PROVENANCE = 'torch_provenance.json'
@@ -42,7 +43,7 @@ def convert(directory: str, epoch: str, workdir: str, described: Mapping[str, An
       The Config, and the files that were read.
 
     Raises:
-      UserError: files are missing, damaged or no SPADE networks, or flags are missing or contradict them; nothing is written then.
+      UserError: files are missing, damaged or no SPADE networks, flags are missing or contradict them, or a run goes on in `workdir`; nothing is written then.
     """
     if os.path.isdir(os.path.join(workdir, 'checkpoints')):
         with Checkpoints(workdir, read_only=True) as checkpoints:
@@ -53,9 +54,9 @@ def convert(directory: str, epoch: str, workdir: str, described: Mapping[str, An
     config = resolve(infer(**states), described, given)
     state = train_state(states, config, directory)
     os.makedirs(workdir, exist_ok=True)
-    with open(os.path.join(workdir, PROVENANCE), 'w') as file:
-        json.dump({'batch_counts': counts}, file, indent=1)
-    with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
+    with only_run(workdir), Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
+        with open(os.path.join(workdir, PROVENANCE), 'w') as file:
+            json.dump({'batch_counts': counts}, file, indent=1)
         checkpoints.save(state, config, num_examples=None)
     return config, list(files.values())
 

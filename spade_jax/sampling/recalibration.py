@@ -18,7 +18,8 @@ def with_statistics(generator: TrainedGenerator, kind: str, maps: LabelMaps, sty
     """The generator as it is to draw `maps`.
 
     Args:
-      kind: 'running': as it was trained. 'batch': by the statistics of the maps drawn together. 'recalibrated': by statistics taken over these maps.
+      kind: 'running': as it was trained. 'batch': by the statistics of the maps drawn together. 'recalibrated': by statistics taken over these maps,
+        at most `MOST_BATCHES` batches of them.
       styles, size, batch_size: of the drawing.
 
     Raises:

@@ -71,7 +71,8 @@ class TrainedGenerator:
             style = random_styles(self.config.style_dim, seed, sample, np.arange(len(labels)), truncation)
         if style is not None:
             style = np.broadcast_to(np.asarray(style, np.float32), (len(labels), self.config.style_dim))
-        return _in_groups(functools.partial(_draw, self.config, self.statistics_of_batch, self._generator), (labels, None if instances is None else np.asarray(instances), style), batch_size)
+        drawn = functools.partial(_draw, self.config, self.statistics_of_batch, self._generator)
+        return _in_groups(drawn, (labels, None if instances is None else np.asarray(instances), style), batch_size)
 
     def encode(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8; [style_dim] of one picture [H, W, 3].

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from spade_jax.config import Config
+from spade_jax.errors import UserError
 from spade_jax.training import integrity
 
 
@@ -44,4 +45,6 @@ class CheckpointRecord:
           UserError: another version wrote it.
         """
         fields = integrity.opened(values, place)
+        if other := fields.keys() ^ {field.name for field in dataclasses.fields(cls)}:
+            raise UserError(f'{place} is a record of another version of the program ({", ".join(sorted(other))})', 'use the version that wrote it')
         return cls(**fields | {'config': Config.from_json(fields['config'])})

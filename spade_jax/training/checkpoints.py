@@ -104,9 +104,7 @@ class Checkpoints:
         step, (drawing, rest) = int(state.step), split(state)
         if step <= max(self.steps(), default=-1):  # the library would leave it out without a word
             raise ValueError(f'step {step} is saved after step {self.latest_step()}')
-        if broken := integrity.not_finite({DRAWING: drawing, REST: rest}):
-            raise FloatingPointError(f'step {step}: {len(broken)} arrays of the state ({broken[0]}, ...) are not finite; it is not saved, '
-                                     f'the newest checkpoint is that of step {self.latest_step()}')
+        check_finite_state(state, f', the newest checkpoint is that of step {self.latest_step()}')
         record = CheckpointRecord(config, num_examples, detour, metrics or {}, {DRAWING: integrity.checksums(drawing), REST: integrity.checksums(rest)})
         self._metrics[step], self._saving = record.metrics, step
         if self._unseen_best and self._unseen_best not in record.metrics:
@@ -247,11 +245,18 @@ class NoCheckpoints:
     def latest_step(self) -> None:
         """Not known here."""
 
-    def save(self, *state, **record) -> None:
-        """Saves nothing."""
+    def save(self, state: TrainState, *arguments, **record) -> None:
+        """Saves nothing. A state that is not finite is an error here as in the first process: what follows, they must do together."""
+        check_finite_state(state)
 
     def finish(self) -> None:
         """Has nothing to wait for."""
+
+
+def check_finite_state(state: TrainState, newest: str = '') -> None:
+    """Raises FloatingPointError, whose message ends with `newest`, where an array of a state on the host is not finite."""
+    if broken := integrity.not_finite(dict(zip((DRAWING, REST), split(state)))):
+        raise FloatingPointError(f'step {int(state.step)}: {len(broken)} arrays of the state ({broken[0]}, ...) are not finite; it is not saved{newest}')
 
 
 def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:

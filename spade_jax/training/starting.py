@@ -86,7 +86,8 @@ def resume(checkpoints: Checkpoints, config: Config, workdir: str, like: TrainSt
         print(f'warning: damaged checkpoint {error.problem}; moved to {checkpoints.move_aside(broken)}', file=sys.stderr)
     if damaged:
         print(f'warning: going on from the checkpoint of step {step}, the newest that is whole', file=sys.stderr)
-    return Start(state, True, record.num_examples, record.detour)
+    # To the host: what is kept of the start is not to take memory of the first device as long as the session lasts.
+    return Start(jax.device_get(state), True, record.num_examples, record.detour)
 
 
 def newest_whole(checkpoints: Checkpoints, read: Callable[[int], object]) -> tuple[int, object, dict[int, Damaged]]:

@@ -38,6 +38,8 @@ from spade_jax.training.train_step import train_step
 from spade_jax.training.work_directory import only_run
 
 Metrics = dict[str, float]
+# Fields that a resumed run may change, but by which processes go together through what all of them must call.
+IN_STEP = ('max_steps', 'rematerialize', 'shard_optimizer', 'log_every', 'checkpoint_every', 'on_nan')
 
 
 def train(config: Config, workdir: str) -> None:
@@ -52,10 +54,12 @@ def train(config: Config, workdir: str) -> None:
     with alone_there(workdir), Interruption() as interruption, checkpoints_of(workdir, config) as checkpoints:
         replicas.check_divisible(config.batch_size, jax.device_count(), config.accumulation_steps)
         vgg19 = load_vgg19(config.vgg19_weights) if config.perceptual_weight else None
+        processes.check_agreed(fields_in_step(config))
         begin = starting.start(checkpoints, config, workdir)
         skipped = Skipped()
         with pointing_to_the_report(config):
             source, shown = first_process_first(lambda: open_data(config, skipped))
+        processes.check_agreed({'number of training examples': len(source)})
         check_same_examples(begin.num_examples, len(source), workdir)
 
         last_step = steps_in_epochs(config.constant_epochs + config.decay_epochs, config.batch_size, len(source))
@@ -175,6 +179,11 @@ def alone_there(workdir: str) -> contextlib.AbstractContextManager:
 def checkpoints_of(workdir: str, config: Config) -> Checkpoints | NoCheckpoints:
     """The checkpoints of the work directory, in the first process."""
     return Checkpoints(workdir, keep=config.keep_checkpoints, keep_best=config.keep_best) if processes.is_first() else NoCheckpoints()
+
+
+def fields_in_step(config: Config) -> dict[str, Any]:
+    """What several processes must have alike: all of the configuration but paths and what each of them does by itself."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if not field.metadata['may_change'] or field.name in IN_STEP}
 
 
 def newest_of_all(checkpoints: Checkpoints | NoCheckpoints) -> int | None:

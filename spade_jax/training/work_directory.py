@@ -8,7 +8,7 @@ import fcntl
 import os
 import socket
 import sys
-from typing import Iterator
+from typing import Iterator, TextIO
 
 from spade_jax.errors import UserError
 
@@ -20,15 +20,15 @@ def only_run(workdir: str) -> Iterator[None]:
     """Holds the work directory, which others may still read. The kernel lets go of it however the process ends.
 
     Raises:
-      UserError: another run has it, with its process and host.
+      UserError: another run has it, with its process and host; or its lock cannot be opened.
     """
-    with open(os.path.join(workdir, LOCK), 'a+') as file:
+    with _opened(os.path.join(workdir, LOCK)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or 'another process'
-            raise UserError(f'workdir={workdir} is in use: {holder} trains there', 'wait for it, stop it, or choose another --workdir') from None
+            raise UserError(f'workdir={workdir} is in use: {holder} writes there', 'wait for it, stop it, or choose another --workdir') from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
                 raise
@@ -37,3 +37,10 @@ def only_run(workdir: str) -> Iterator[None]:
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
         yield
+
+
+def _opened(path: str) -> TextIO:
+    try:
+        return open(path, 'a+')
+    except OSError as error:
+        raise UserError(f'{path} cannot be opened ({error.strerror})', 'mend that, or choose another --workdir') from error

@@ -14,6 +14,7 @@ from spade_jax.errors import UserError
 from spade_jax.models import build_networks
 from spade_jax.training.checkpoints import Checkpoints
 from spade_jax.training.train_state import abstract_networks, init_train_state, with_fresh_optimizers
+from spade_jax.training.work_directory import only_run
 from tests import parity, program
 from tests.convert import released_files
 
@@ -106,6 +107,14 @@ def states():
 def converted(tmp_path, states, **flags):
     flags = FLAGS | flags
     return convert(str(released_files.write_files(tmp_path / 'files', states)), 'latest', str(tmp_path / 'run'), flags, flags)
+
+
+def test_a_work_directory_in_which_a_run_goes_on_is_refused(tmp_path, states):
+    (tmp_path / 'run').mkdir()
+    with only_run(str(tmp_path / 'run')):
+        with pytest.raises(UserError, match='run is in use: process .* writes there'):
+            converted(tmp_path, states)
+    assert os.listdir(tmp_path / 'run') == ['train.lock']
 
 
 def test_the_checkpoint_is_whole(tmp_path, states):

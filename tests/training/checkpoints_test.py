@@ -14,7 +14,9 @@ import pytest
 
 from spade_jax.config import Config
 from spade_jax.errors import UserError
-from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training import integrity
+from spade_jax.training.checkpoint_record import CheckpointRecord
+from spade_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from spade_jax.training.integrity import Damaged
 from tests.training.tiny_state import tiny_state
 
@@ -69,6 +71,25 @@ def test_detour_and_metrics_come_back(tmp_path):
         checkpoints.finish()
         record = checkpoints.record(3)
         assert (record.num_examples, record.detour, record.metrics) == (None, 2, {'g_gan': 0.1})
+
+
+def test_what_is_not_finite_is_refused_alike_by_the_process_that_saves_and_by_those_that_do_not(tmp_path):
+    state = tiny_state(4)
+    state.generator_optimizer['moment']['layer']['bias'][3] = np.inf
+    with Checkpoints(tmp_path) as checkpoints:
+        for saver in (checkpoints, NoCheckpoints()):
+            saver.save(tiny_state(3 if saver is checkpoints else 4), CONFIG, 12, metrics={}, detour=0)
+            with pytest.raises(FloatingPointError, match='step 4: 1 arrays of the state .rest/generator_optimizer/moment/layer/bias, .* not saved'):
+                saver.save(state, CONFIG, 12, metrics={}, detour=0)
+    assert steps_in(tmp_path) == [3]
+
+
+@pytest.mark.parametrize('change', [lambda fields: fields | {'novelty': 1}, lambda fields: {name: fields[name] for name in fields if name != 'detour'}])
+def test_the_record_of_another_version_is_no_damage(change):
+    fields = CheckpointRecord(CONFIG, 12).to_json()['record']
+    with pytest.raises(UserError, match='place is a record of another version of the program .(novelty|detour).; use the version that wrote it') as raised:
+        CheckpointRecord.from_json(integrity.sealed(change(fields)), 'place')
+    assert not isinstance(raised.value, Damaged)
 
 
 def truncated(path):

@@ -7,7 +7,7 @@ import pytest
 
 from spade_jax.config import Config
 from spade_jax.models import build_networks
-from spade_jax.training.train_loop import average, is_due, mapped_steps
+from spade_jax.training.train_loop import IN_STEP, average, fields_in_step, is_due, mapped_steps
 from spade_jax.training.train_state import init_train_state
 from spade_jax.training.train_step import train_step
 from tests.replicas_test import SMALL, random_batch
@@ -15,6 +15,12 @@ from tests.replicas_test import SMALL, random_batch
 
 def test_intervals_and_the_last_step():
     assert [step for step in range(1, 11) if is_due(step, last_step=10, interval=4)] == [4, 8, 10]
+
+
+def test_processes_may_have_paths_of_their_own_and_nothing_that_they_do_together():
+    fields = fields_in_step(Config())
+    assert {'seed', 'batch_size', 'average_decay', *IN_STEP} <= set(fields) <= set(Config().to_json())
+    assert not set(fields) & {'data_dir', 'records_dir', 'vgg19_weights', 'data_workers', 'init_from', 'profile_steps'}
 
 
 def test_average_over_the_records_that_have_a_metric():

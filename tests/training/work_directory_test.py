@@ -23,7 +23,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_pat
     holder = subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=pathlib.Path(__file__).parents[2])
     try:
         assert holder.stdout.readline() == 'held\n'
-        with pytest.raises(UserError, match=f'process {holder.pid} on {socket.gethostname()} trains there'):
+        with pytest.raises(UserError, match=f'process {holder.pid} on {socket.gethostname()} writes there'):
             with only_run(str(tmp_path)):
                 pass
     finally:
@@ -34,3 +34,9 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_pat
     with only_run(str(tmp_path)):
         with pytest.raises(UserError, match=f'process {os.getpid()} on'), only_run(str(tmp_path)):
             pass
+
+
+def test_a_lock_that_cannot_be_opened(tmp_path):
+    (tmp_path / 'train.lock').mkdir()
+    with pytest.raises(UserError, match='train.lock cannot be opened .*choose another --workdir'), only_run(str(tmp_path)):
+        pass
