@@ -12,6 +12,7 @@ from jax import export as jax_export
 from spade_jax.config import Config
 from spade_jax.errors import UserError
 from spade_jax.sampling.trained_generator import TrainedGenerator, check_size
+from spade_jax.whole_files import replacing
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -41,10 +42,8 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
     drawing = jax.jit(functools.partial(_by_position, generator, tuple(inputs)))
     content = jax_export.export(drawing, platforms=PLATFORMS)(*inputs.values()).serialize()
     try:
-        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        with open(f'{path}.part', 'wb') as file:
+        with replacing(path) as partial, open(partial, 'wb') as file:
             file.write(content)
-        os.replace(f'{path}.part', path)
     except OSError as error:
         raise UserError(f'output_file={path} cannot be written ({error.strerror})', 'choose another file') from error
     return inputs

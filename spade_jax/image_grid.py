@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Sequence
 
 import numpy as np
 from PIL import Image
+
+from spade_jax.whole_files import replacing
 
 GAP = 4  # pixels between pictures
 BACKGROUND = 255
@@ -39,7 +40,5 @@ def image_grid(columns: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
 
 def write_png(path: str, image: np.ndarray) -> None:
     """Writes [H, W, 3] uint8; a reader never sees half a file."""
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    partial = f'{path}.part'
-    Image.fromarray(image).save(partial, format='PNG')
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        Image.fromarray(image).save(partial, format='PNG')

@@ -16,6 +16,7 @@ from spade_jax.data.palette import classes_of, shown
 from spade_jax.errors import UserError
 from spade_jax.image_grid import BACKGROUND, image_grid, write_png
 from spade_jax.sampling.drawing import Drawn
+from spade_jax.whole_files import replacing
 
 SHEET, PAGE, DIRECTORY = 'contact_sheet.png', 'index.html', 'gallery'
 MOST_MAPS, MOST_SAMPLES, MOST_COLUMNS = 24, 8, 10  # of the contact sheet
@@ -86,10 +87,8 @@ class Gallery:
     def finish(self) -> None:
         """Writes the contact sheet and the page."""
         write_png(os.path.join(self._directory, SHEET), contact_sheet(self._rows))
-        path = os.path.join(self._directory, PAGE)
-        with open(f'{path}.part', 'w', encoding='utf-8', errors='surrogateescape') as file:
+        with replacing(os.path.join(self._directory, PAGE)) as partial, open(partial, 'w', encoding='utf-8', errors='surrogateescape') as file:
             file.write(self._page())
-        os.replace(f'{path}.part', path)
 
     def _page(self) -> str:
         title = html.escape(self._title)
@@ -164,6 +163,5 @@ def _refuse_foreign(path: str) -> None:
 
 
 def _write_jpeg(path: str, picture: np.ndarray) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    Image.fromarray(picture).save(f'{path}.part', format='JPEG', quality=90)
-    os.replace(f'{path}.part', path)
+    with replacing(path) as partial:
+        Image.fromarray(picture).save(partial, format='JPEG', quality=90)

@@ -9,6 +9,7 @@ import os
 
 from spade_jax.training import integrity
 from spade_jax.training.integrity import Damaged
+from spade_jax.whole_files import replacing
 
 _THREADS = 4
 _BLOCK = 2**20
@@ -16,11 +17,8 @@ _BLOCK = 2**20
 
 def write(path: str, directory: str) -> None:
     """Writes the manifest of a complete checkpoint: the checksum of every file in `directory`, by its path in there."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    partial = f'{path}.part'
-    with open(partial, 'w') as file:
+    with replacing(path) as partial, open(partial, 'w') as file:
         json.dump(integrity.sealed(_digests(directory, _files(directory))), file)
-    os.replace(partial, path)
 
 
 def check(path: str, directory: str, parts: tuple[str, ...]) -> None:

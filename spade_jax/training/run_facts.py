@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from spade_jax.config import Config
+from spade_jax.whole_files import replacing
 
 FILE = 'run.json'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -37,11 +38,8 @@ class RunFacts:
         self._write()
 
     def _write(self):
-        os.makedirs(os.path.dirname(self._path) or '.', exist_ok=True)
-        partial = f'{self._path}.part'
-        with open(partial, 'w') as file:
+        with replacing(self._path) as partial, open(partial, 'w') as file:
             json.dump(self._facts, file, indent=1)
-        os.replace(partial, self._path)
 
 
 def read_facts(workdir: str) -> dict[str, Any] | None:

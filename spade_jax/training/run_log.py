@@ -13,6 +13,7 @@ from tensorboardX import SummaryWriter
 
 from spade_jax.image_grid import write_png
 from spade_jax.training.run_facts import RunFacts
+from spade_jax.whole_files import replacing
 
 
 class RunLog:
@@ -110,7 +111,5 @@ def read_scalars(workdir: str) -> list[dict[str, float]]:
 def _drop_records_after(path: str, step: int) -> None:
     if os.path.exists(path):
         kept = [record for record in read_scalars(os.path.dirname(path)) if record['step'] <= step]
-        partial = f'{path}.part'
-        with open(partial, 'w') as file:
+        with replacing(path) as partial, open(partial, 'w') as file:
             file.writelines(json.dumps(record) + '\n' for record in kept)
-        os.replace(partial, path)

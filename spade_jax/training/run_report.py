@@ -21,6 +21,7 @@ from spade_jax.training.run_facts import read_facts
 from spade_jax.training.run_log import read_scalars
 from spade_jax.training.svg_curves import STYLE as CHART_STYLE
 from spade_jax.training.svg_curves import chart
+from spade_jax.whole_files import replacing
 
 FILE = 'report.html'
 MOST_GRIDS, WIDEST_GRID = 12, 960
@@ -66,10 +67,8 @@ def write(workdir: str) -> str:
     if facts is None and not records:
         raise UserError(f'workdir={workdir} holds no run', 'give the directory that --mode=train wrote to')
     path = os.path.join(workdir, FILE)
-    partial = f'{path}.part'
-    with open(partial, 'w', encoding='utf-8') as file:
+    with replacing(path) as partial, open(partial, 'w', encoding='utf-8') as file:
         file.write(page(workdir, facts or {}, records))
-    os.replace(partial, path)
     return path
 
 
