@@ -13,9 +13,8 @@ from spade_jax.convert.from_torch import LETTERS, PROVENANCE
 from spade_jax.convert.reference_names import BATCH_COUNT, to_state
 from spade_jax.convert.state_files import import_torch, write_state
 from spade_jax.errors import UserError
-from spade_jax.models import build_networks
-from spade_jax.training.checkpoints import Checkpoints
-from spade_jax.training.train_state import abstract_networks, with_fresh_optimizers
+from spade_jax.training.checkpoints import newest_of_run
+from spade_jax.training.train_state import abstract_train_state
 
 
 def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Config, list[str]]:
@@ -34,14 +33,9 @@ def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Conf
         raise UserError(f'{taken[0]} exists', 'choose another --output_dir or --torch_epoch')
     if format == 'pth':
         import_torch(paths['generator'], 'writing')
-    if not os.path.isdir(workdir):
-        raise UserError(f'workdir={workdir}: no such directory', 'give the directory of a run')
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise UserError(f'workdir={workdir} has no checkpoint', 'train there first')
+    with newest_of_run(workdir) as (checkpoints, step):
         config, _ = checkpoints.restore_run(step)
-        state = checkpoints.restore(step, like=with_fresh_optimizers(config, *abstract_networks(config, build_networks(config))))
+        state = checkpoints.restore(step, like=abstract_train_state(config))
     counts = _recorded_counts(workdir)
     written = []
     for network, path in paths.items():

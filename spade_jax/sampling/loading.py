@@ -11,7 +11,7 @@ from spade_jax.errors import UserError
 from spade_jax.layers.spectral_norm import folded
 from spade_jax.models import build_networks
 from spade_jax.sampling.trained_generator import TrainedGenerator
-from spade_jax.training.checkpoints import Checkpoints
+from spade_jax.training.checkpoints import Checkpoints, newest_of_run
 from spade_jax.training.integrity import Damaged
 from spade_jax.training.train_state import abstract_networks, averaged_part, weights_to_draw_with
 
@@ -28,12 +28,8 @@ def load(workdir: str, step: int | None = None, *, averaged: bool | None = None)
       UserError: there is no such checkpoint, it has no averaged weights, or it is damaged; then with the newest one that is whole.
     """
     workdir = os.path.expanduser(workdir)
-    if not os.path.isdir(workdir):
-        raise UserError(f'workdir={workdir}: no such directory; give the directory that a training run wrote')
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        if checkpoints.latest_step() is None:
-            raise UserError(f'workdir={workdir} has no checkpoint (yet); train there first')
-        step = checkpoints.latest_step() if step is None else step
+    with newest_of_run(workdir) as (checkpoints, newest):
+        step = newest if step is None else step
         try:
             config, variables = _drawing(checkpoints, step)
         except Damaged as error:

@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, Iterator
 
 import jax
 import numpy as np
@@ -229,6 +229,25 @@ class _Retention:
     def should_preserve(self, checkpoints, *, context):
         kept = kept_steps({info.step: self._metrics_of(info.step) if self._best else {} for info in checkpoints}, self._newest, self._best)
         return [info.step in kept for info in checkpoints]
+
+
+@contextlib.contextmanager
+def newest_of_run(workdir: str, *, flag: str = 'workdir', remedy: str = 'give the work directory of a run that was trained or converted') -> Iterator[tuple[Checkpoints, int]]:
+    """The checkpoints of a run that is there, to read, and the step of the newest.
+
+    Args:
+      flag, remedy: what messages call the directory, and what they advise.
+
+    Raises:
+      UserError: there is no such directory, or it has no checkpoint.
+    """
+    if not os.path.isdir(workdir):
+        raise UserError(f'{flag}={workdir}: no such directory', remedy)
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        step = checkpoints.latest_step()
+        if step is None:
+            raise UserError(f'{flag}={workdir} has no checkpoint (yet)', remedy)
+        yield checkpoints, step
 
 
 class NoCheckpoints:

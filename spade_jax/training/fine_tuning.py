@@ -10,10 +10,9 @@ import numpy as np
 
 from spade_jax.config import Config
 from spade_jax.errors import UserError
-from spade_jax.models import build_networks
 from spade_jax.training import integrity
-from spade_jax.training.checkpoints import Checkpoints
-from spade_jax.training.train_state import TrainState, init_train_state, with_fresh_optimizers
+from spade_jax.training.checkpoints import newest_of_run
+from spade_jax.training.train_state import TrainState, abstract_train_state, with_fresh_optimizers
 
 NETWORKS = ('generator', 'discriminator', 'encoder')
 _MOST_NAMED = 20
@@ -36,14 +35,9 @@ def from_run(state: TrainState, config: Config) -> TrainState:
 
 def networks_of(workdir: str) -> dict[str, Any]:
     """Name -> variables of the networks in the newest checkpoint of a run, on the host."""
-    if not os.path.isdir(workdir):
-        raise UserError(f'init_from={workdir}: no such directory', 'give the work directory of the run whose networks to start from')
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise UserError(f'init_from={workdir} has no checkpoint', 'give the work directory of a run that was trained or converted')
+    with newest_of_run(workdir, flag='init_from') as (checkpoints, step):
         config, _ = checkpoints.restore_run(step)
-        state = checkpoints.restore(step, like=init_train_state(config, build_networks(config)))
+        state = checkpoints.restore(step, like=abstract_train_state(config))
     return {name: jax.device_get(getattr(state, name)) for name in NETWORKS if getattr(state, name) is not None}
 
 

@@ -17,7 +17,7 @@ from spade_jax.data.label_reader import label_dtype
 from spade_jax.errors import UserError
 from spade_jax.models import build_networks
 from spade_jax.training.live_bytes import live_bytes, tree_bytes
-from spade_jax.training.train_state import TrainState, abstract_networks, with_fresh_optimizers
+from spade_jax.training.train_state import abstract_train_state
 from spade_jax.training.train_step import train_step
 
 GIB, MIB = 2**30, 2**20
@@ -55,7 +55,7 @@ def step_memory(config: Config, batch_size: int, *, num_devices: int = 1, compil
     """
     config = dataclasses.replace(config, batch_size=batch_size)
     networks = build_networks(config)
-    state = _abstract(with_fresh_optimizers(config, *abstract_networks(config, networks)))
+    state = abstract_train_state(config)
     picture = jax.ShapeDtypeStruct((1, config.image_height, config.image_width, 3), jnp.float32)
     vgg19 = jax.eval_shape(networks.vgg19.init, jax.random.key(0), picture) if config.perceptual_weight else None
     batch = abstract_batch(config)
@@ -142,10 +142,6 @@ def positive_integers(flag: str, texts: list[str]) -> list[int]:
         if not text.strip().isdigit() or int(text) < 1:
             raise UserError(f'{flag}={",".join(texts)}: {text!r} is not a positive whole number', f'write --{flag}=1,2,4')
     return [int(text) for text in texts]
-
-
-def _abstract(tree: Any) -> TrainState:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
 def _compiled_bytes(step, state, batch, vgg19) -> int:

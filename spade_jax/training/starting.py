@@ -16,7 +16,7 @@ from spade_jax.models import build_networks
 from spade_jax.training import fine_tuning
 from spade_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from spade_jax.training.integrity import Damaged
-from spade_jax.training.train_state import TrainState, init_train_state
+from spade_jax.training.train_state import TrainState, abstract_train_state, init_train_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +47,11 @@ def start(checkpoints: Checkpoints | NoCheckpoints, config: Config, workdir: str
     Raises:
       UserError: see `resume` and `fine_tuning.from_run`.
     """
-    state = init_train_state(config, build_networks(config))
     if not processes.is_first():
-        return shared(Start(state, resumed=False))
+        return shared(Start(abstract_train_state(config), resumed=False))  # its values are those of the first
     if checkpoints.steps():
-        return shared(resume(checkpoints, config, workdir, like=state))
+        return shared(resume(checkpoints, config, workdir, like=abstract_train_state(config)))
+    state = init_train_state(config, build_networks(config))
     return shared(Start(fine_tuning.from_run(state, config) if config.init_from else state, resumed=False))
 
 

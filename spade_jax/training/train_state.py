@@ -13,7 +13,7 @@ import optax
 
 from spade_jax.config import Config
 from spade_jax.initialization import abstract_variables, draw_variables
-from spade_jax.models import Networks
+from spade_jax.models import Networks, build_networks
 from spade_jax.random_streams import Stream
 from spade_jax.training.optimizers import make_optimizer
 
@@ -95,6 +95,11 @@ def with_fresh_optimizers(config: Config, generator: Variables, discriminator: V
         step=np.zeros((), np.int32), generator=generator, discriminator=discriminator, encoder=encoder,
         average=jax.tree.map(copy.copy, averaged_part(generator, encoder)) if config.average_decay else None,
         generator_optimizer=moments(trained_by_generator_update(generator, encoder)), discriminator_optimizer=moments(discriminator['params']))
+
+
+def abstract_train_state(config: Config) -> TrainState:
+    """Shapes and types of the state of a run, for reading one: nothing is drawn."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), with_fresh_optimizers(config, *abstract_networks(config, build_networks(config))))
 
 
 def init_train_state(config: Config, networks: Networks) -> TrainState:
