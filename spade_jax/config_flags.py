@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import typing
-from typing import Any
+from typing import Any, Mapping
 
 from absl import flags
 
@@ -96,12 +96,16 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
         raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)}); leave them out: the checkpoint knows its configuration')
 
 
-def flags_of(config: Config) -> str:
+def flags_to_go_on(config: Config) -> list[str]:
     """The flags without which training would not go on from a Config: those that differ from the defaults and may not change. A palette, whose file is not
     known, is left out."""
-    fields = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)
-              if getattr(config, field.name) != field.default and field.name != 'palette' and not field.metadata['may_change']]
-    return ' '.join(f'--{"" if value else "no"}{name}' if isinstance(value, bool) else f'--{name}={shlex.quote(str(value))}' for name, value in fields)
+    return flags_of({field.name: getattr(config, field.name) for field in dataclasses.fields(config)
+                     if getattr(config, field.name) != field.default and field.name != 'palette' and not field.metadata['may_change']})
+
+
+def flags_of(fields: Mapping[str, Any]) -> list[str]:
+    """['--num_classes=151', '--nodontcare', ...], as a shell would have them."""
+    return [f'--{"" if value else "no"}{name}' if isinstance(value, bool) else shlex.quote(f'--{name}={value}') for name, value in fields.items()]
 
 
 def _palette_text(fields: dict) -> dict:

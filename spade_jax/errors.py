@@ -8,8 +8,9 @@ import os
 import sys
 from typing import Iterator
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What a disk says that takes no more, to whatever is being written.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_ROOM = (*FULL_DISK, errno.EROFS)
 
 
 class UserError(ValueError):

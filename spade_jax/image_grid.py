@@ -38,6 +38,13 @@ def image_grid(columns: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
     return grid
 
 
+def evenly(items: Sequence, most: int) -> list:
+    """At most `most` items (two or more), the first and the last among them: which pictures to show of many."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
 def write_png(path: str, image: np.ndarray) -> None:
     """Writes [H, W, 3] uint8; a reader never sees half a file."""
     with replacing(path) as partial:

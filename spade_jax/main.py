@@ -164,7 +164,7 @@ def convert() -> None:
     from spade_jax.convert import from_torch
     config, files = from_torch.convert(os.path.expanduser(TORCH_CHECKPOINT_DIR.value), TORCH_EPOCH.value, workdir, described, given)
     fresh = '' if any('_net_D' in os.path.basename(file) for file in files) else '; the discriminator is a fresh one'
-    print(f'{", ".join(map(os.path.basename, files))} -> {workdir}{fresh}\nTo train on, repeat: {config_flags.flags_of(config)}')
+    print(f'{", ".join(map(os.path.basename, files))} -> {workdir}{fresh}\nTo train on, repeat: {" ".join(config_flags.flags_to_go_on(config))}')
 
 
 def export_torch() -> None:

@@ -6,6 +6,7 @@ gone stops the others.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import sys
@@ -45,13 +46,10 @@ def joined(coordinator: str | None = None, num_processes: int | None = None, pro
         if not started_by_a_cluster(os.environ):
             yield
             return
-        arguments = {}
-    else:
-        if not 0 <= process_id < num_processes:
-            raise UserError(f'process_id={process_id} is not one of {num_processes} processes', f'use 0 to {num_processes - 1}')
-        arguments = {'coordinator_address': coordinator, 'num_processes': num_processes, 'process_id': process_id}
+    elif not 0 <= process_id < num_processes:
+        raise UserError(f'process_id={process_id} is not one of {num_processes} processes', f'use 0 to {num_processes - 1}')
     try:
-        jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT, shutdown_timeout_seconds=SHUTDOWN_TIMEOUT)
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT, shutdown_timeout_seconds=SHUTDOWN_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise UserError(f'the processes did not find each other ({str(error).splitlines()[0][:200]})',
                         'start all of them, with the same coordinator, one that every host reaches') from error
@@ -93,7 +91,7 @@ def started_by_a_cluster(environment: dict[str, str]) -> bool:
 
 
 def _check_devices():
-    counts = {process: sum(device.process_index == process for device in jax.devices()) for process in range(jax.process_count())}
+    counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         raise UserError(f'the processes have different numbers of devices ({", ".join(map(str, counts.values()))})', 'give each the same number')
 

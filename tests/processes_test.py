@@ -38,15 +38,19 @@ def alone(flags, tmp_path_factory):
     return workdir
 
 
+def free_address():
+    """Where a first process can listen."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return f'127.0.0.1:{listener.getsockname()[1]}'
+
+
 class Pair:
     """Two processes with two devices each."""
 
     def __init__(self, directory, *flags):
-        with socket.socket() as listener:
-            listener.bind(('127.0.0.1', 0))
-            port = listener.getsockname()[1]
         self.logs = [directory / f'process_{i}.txt' for i in range(2)]
-        together = ['--num_processes=2', f'--coordinator_address=127.0.0.1:{port}']
+        together = ['--num_processes=2', f'--coordinator_address={free_address()}']
         self.processes = [subprocess.Popen(program.command(*flags, *together, f'--process_id={i}'), env=program.environment(2), stdout=log.open('w'),
                                            stderr=subprocess.STDOUT) for i, log in enumerate(self.logs)]
 
@@ -183,9 +187,7 @@ with processes.joined(coordinator, 2, process_id):
 
 def pair_of_scripts(source, *arguments):
     """Exit statuses and outputs of two processes that get the address of their coordinator, and which of them they are."""
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        coordinator = f'127.0.0.1:{listener.getsockname()[1]}'
+    coordinator = free_address()
     pair = [subprocess.Popen([sys.executable, '-c', source, coordinator, str(i), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                              env=program.environment(1), cwd=program.ROOT) for i in range(2)]
     outputs = [process.communicate(timeout=120)[0] for process in pair]

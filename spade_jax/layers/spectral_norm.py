@@ -56,12 +56,10 @@ def move_vectors(variables: dict[str, Any]) -> dict[str, Any]:
     """
     if COLLECTION not in variables:
         return variables
-    params = traverse_util.flatten_dict(variables['params'])
-    vectors = traverse_util.flatten_dict(variables[COLLECTION])
-    for *module, name in list(vectors):
-        if name == 'u':
-            kernel = lax.stop_gradient(params[(*module[:-1], 'kernel')])  # the layer stands beside its kernel
-            vectors[(*module, 'u')], vectors[(*module, 'v')] = power_iteration(kernel.reshape(-1, kernel.shape[-1]), vectors[(*module, 'u')])
+    params, vectors = (traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION))
+    for kernel, u, v in _paths(vectors):
+        matrix = lax.stop_gradient(params[kernel]).reshape(-1, params[kernel].shape[-1])
+        vectors[u], vectors[v] = power_iteration(matrix, vectors[u])
     return variables | {COLLECTION: traverse_util.unflatten_dict(vectors)}
 
 
@@ -72,14 +70,16 @@ def folded(variables: dict[str, Any]) -> dict[str, Any]:
     """
     if COLLECTION not in variables:
         return variables
-    params = traverse_util.flatten_dict(variables['params'])
-    vectors = traverse_util.flatten_dict(variables[COLLECTION])
-    for *module, name in vectors:
-        if name == 'u':
-            path = (*module[:-1], 'kernel')  # the layer stands beside its kernel
-            kernel, u, v = (np.asarray(array, np.float32) for array in (params[path], vectors[(*module, 'u')], vectors[(*module, 'v')]))
-            params[path] = kernel / np.vdot(v, kernel.reshape(-1, kernel.shape[-1]) @ u)
+    params, vectors = (traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION))
+    for path, *of_vectors in _paths(vectors):
+        kernel, u, v = (np.asarray(array, np.float32) for array in (params[path], *(vectors[name] for name in of_vectors)))
+        params[path] = kernel / np.vdot(v, kernel.reshape(-1, kernel.shape[-1]) @ u)
     return {name: value for name, value in variables.items() if name != COLLECTION} | {'params': traverse_util.unflatten_dict(params)}
+
+
+def _paths(vectors: dict[tuple[str, ...], Any]) -> list[tuple[tuple[str, ...], ...]]:
+    """Of every spectral norm the paths of its kernel, beside which the layer stands, of u and of v."""
+    return [((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v')) for *module, name in vectors if name == 'u']
 
 
 def unit_vector(x: jax.Array) -> jax.Array:

@@ -83,7 +83,7 @@ def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, styles: 
 
 def drawings(generator: TrainedGenerator, first: int, group: list[Example], styles: Styles, batch_size: int) -> Iterator[Drawn]:
     """The pictures of maps of one size, whose first has the number `first`."""
-    labels, instances = (None if parts[0] is None else np.stack(parts) for parts in list(zip(*group))[1:])
+    labels, instances = stacked(group)
     indices = first + np.arange(len(group))
     filled = np.arange(batch_size) % len(group)  # a single map too: a short last batch is not to compile again
     samples = []
@@ -92,6 +92,12 @@ def drawings(generator: TrainedGenerator, first: int, group: list[Example], styl
         samples.append(pictures[:len(group)])
     for index, maps, *pictures in zip(indices, group, *samples):
         yield Drawn(int(index), maps, pictures)
+
+
+def stacked(group: list[Example]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The label maps [N, H, W] of maps of one size, and their instance maps, if they have any."""
+    labels = np.stack([maps.label for maps in group])
+    return labels, None if group[0].instance is None else np.stack([maps.instance for maps in group])
 
 
 def readable(maps: LabelMaps, index: int, config: Config, size: tuple[int, int] | None) -> Example:

@@ -14,7 +14,7 @@ from spade_jax.data.label_maps import LabelMaps
 from spade_jax.data.paired_transforms import resize_image
 from spade_jax.data.palette import classes_of, shown
 from spade_jax.errors import UserError
-from spade_jax.image_grid import BACKGROUND, image_grid, write_png
+from spade_jax.image_grid import BACKGROUND, evenly, image_grid, write_png
 from spade_jax.sampling.drawing import Drawn
 from spade_jax.whole_files import replacing
 
@@ -56,8 +56,8 @@ class Gallery:
 
     def __init__(self, config: Config, maps: LabelMaps, output_dir: str, num_samples: int, title: str):
         self._config, self._maps, self._directory, self._title = config, maps, output_dir, title
-        self._samples = _evenly(num_samples, MOST_SAMPLES)
-        self._on_sheet = set(_evenly(len(maps.names), MOST_MAPS))
+        self._samples = evenly(range(num_samples), MOST_SAMPLES)
+        self._on_sheet = set(evenly(range(len(maps.names)), MOST_MAPS))
         self._rows: list[list[np.ndarray]] = []  # tiles of the contact sheet
         self._sections: list[str] = []
         self._ids: set[int] = set()
@@ -146,11 +146,6 @@ def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     tile[top:top + inner[1], left:left + inner[0]] = np.asarray(Image.fromarray(picture).resize(inner, Image.Resampling.BOX))
     return tile
-
-
-def _evenly(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0 to count - 1, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
 def _refuse_foreign(path: str) -> None:

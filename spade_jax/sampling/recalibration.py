@@ -7,7 +7,7 @@ from typing import Iterator
 import numpy as np
 
 from spade_jax.data.label_maps import LabelMaps
-from spade_jax.sampling.drawing import batches_of_one_size, readable
+from spade_jax.sampling.drawing import batches_of_one_size, readable, stacked
 from spade_jax.sampling.styles import Styles
 from spade_jax.sampling.trained_generator import TrainedGenerator
 
@@ -39,8 +39,7 @@ def _batches(generator, maps, styles, size, batch_size) -> Iterator[tuple[np.nda
     read = (readable(maps, int(index), generator.config, size) for index in indices)
     short = None
     for first, group in batches_of_one_size(read, batch_size):
-        labels, instances = (None if parts[0] is None else np.stack(parts) for parts in list(zip(*group))[1:])
-        batch = labels, instances, styles.of(0, indices[first:first + len(group)])
+        batch = *stacked(group), styles.of(0, indices[first:first + len(group)])
         if len(group) == batch_size:
             short = False
             yield batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from spade_jax.config import Config
-from spade_jax.errors import UserError
+from spade_jax.errors import FULL_DISK, UserError
 from spade_jax.training import integrity, manifest
 from spade_jax.training.checkpoint_record import CheckpointRecord
 from spade_jax.training.integrity import Damaged
@@ -24,7 +23,6 @@ from spade_jax.training.train_state import TrainState
 
 DIRECTORY, DAMAGED_DIRECTORY, MANIFESTS_DIRECTORY = 'checkpoints', 'damaged', 'files'
 DRAWING, REST, RUN = 'drawing', 'rest', 'run'
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # as an error number, or as its text within a text of TensorStore
 
 
 class Checkpoints:
@@ -292,9 +290,9 @@ def _reason(error: Exception) -> str:
 
 def _full_disk(error: Exception) -> str:
     """What the storage says when it has no room; '' where it says something else."""
-    if getattr(error, 'errno', None) in _FULL:
+    if getattr(error, 'errno', None) in FULL_DISK:
         return os.strerror(error.errno)
-    return next((text for text in map(os.strerror, _FULL) if text in str(error)), '')
+    return next((text for text in map(os.strerror, FULL_DISK) if text in str(error)), '')  # TensorStore has it in a text of its own
 
 
 def _this_process_alone() -> ocp.options.MultiprocessingOptions:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from spade_jax.config import Config
 from spade_jax.errors import UserError
+from spade_jax.image_grid import evenly
 from spade_jax.training.healthy_ranges import healthy_ranges, remarks
 from spade_jax.training.run_facts import read_facts
 from spade_jax.training.run_log import read_scalars
@@ -110,13 +111,6 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f'{hours} h {minutes:02d} min' if hours else f'{minutes} min {seconds:02d} s'
-
-
-def evenly(items: Sequence, most: int) -> list:
-    """At most `most` items, the first and the last among them."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def _tiles(facts, records, values) -> str:

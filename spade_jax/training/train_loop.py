@@ -243,6 +243,5 @@ def is_due(step: int, last_step: int, interval: int) -> bool:
 
 def average(records: list[dict[str, jax.Array]]) -> Metrics:
     """Mean of each metric over the records that have it."""
-    records = jax.device_get(records)
     names = dict.fromkeys(name for record in records for name in record)
     return {name: float(np.mean([record[name] for record in records if name in record])) for name in names}

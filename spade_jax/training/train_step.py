@@ -120,8 +120,8 @@ class Step:
         params = trained_by_generator_update(state.generator, state.encoder)
         gradients, (terms, moved) = mean_over_parts(functools.partial(jax.grad(loss, has_aux=True), params), parts)
         params, optimizer_state, norm = descend(self.optimizer, gradients, state.generator_optimizer, params, rate, self.axis_name)
-        moved = moved | {name: moved.get(name, {}) | {'params': params[name]} for name in params}
-        return with_moved(state, moved).replace(generator_optimizer=optimizer_state), terms | {'g_gradient_norm': norm}
+        state = with_moved(with_moved(state, moved), {name: {'params': params[name]} for name in params})
+        return state.replace(generator_optimizer=optimizer_state), terms | {'g_gradient_norm': norm}
 
     def update_discriminator(self, state: TrainState, parts: Part, rate: jax.Array) -> tuple[TrainState, Metrics]:
         """One Adam step of the discriminator; generator and encoder only draw, though their statistics move."""
@@ -139,8 +139,8 @@ class Step:
         params = state.discriminator['params']
         gradients, (terms, moved) = mean_over_parts(functools.partial(jax.grad(loss, has_aux=True), params), parts)
         params, optimizer_state, norm = descend(self.optimizer, gradients, state.discriminator_optimizer, params, rate, self.axis_name)
-        moved['discriminator'] = moved.get('discriminator', {}) | {'params': params}
-        return with_moved(state, moved).replace(discriminator_optimizer=optimizer_state), terms | {'d_gradient_norm': norm}
+        state = with_moved(with_moved(state, moved), {'discriminator': {'params': params}})
+        return state.replace(discriminator_optimizer=optimizer_state), terms | {'d_gradient_norm': norm}
 
     def generate(self, state: TrainState, params: dict[str, Any], layout: jax.Array, real: jax.Array, indices: jax.Array, stream: Stream):
         """Draws the layouts, in the style of the real pictures where there is an encoder.

@@ -8,7 +8,7 @@ import pytest
 
 from spade_jax.config import Config
 from spade_jax.errors import UserError
-from spade_jax.image_grid import write_png
+from spade_jax.image_grid import evenly, write_png
 from spade_jax.training import run_report
 from spade_jax.training.healthy_ranges import healthy_ranges, remarks
 from spade_jax.training.run_facts import RunFacts, read_facts
@@ -79,7 +79,7 @@ def test_facts_of_a_run_that_begins_anew_forget_the_one_before(workdir):
 
 @pytest.mark.parametrize('count', [1, 11, 12, 13, 400])
 def test_at_most_twelve_grids_the_first_and_last_among_them(count):
-    chosen = run_report.evenly(range(count), 12)
+    chosen = evenly(range(count), 12)
     assert len(chosen) == min(count, 12) == len(set(chosen)) and chosen[0] == 0 and chosen[-1] == count - 1
 
 

@@ -11,13 +11,14 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from spade_jax.config import DONTCARE_ID, Config
+from spade_jax.config_flags import flags_of
 from spade_jax.data.palette import classes_of
 from spade_jax.data.sources.pairing import Defect
 from spade_jax.data.sources.source import SPLITS
 from spade_jax.data.validation import examination
 from spade_jax.data.validation.contact_sheet import Section, contact_sheet, legend_of
 from spade_jax.data.validation.examination import SplitReport
-from spade_jax.data.validation.suggestions import (Suggestion, command_line, counted_classes, flags_of, merged, needed_flags, palette_file,
+from spade_jax.data.validation.suggestions import (Suggestion, command_line, counted_classes, merged, needed_flags, palette_file,
                                                     prefixes, suffixes, suggestions, unused_file)
 from spade_jax.errors import UserError
 from spade_jax.image_grid import write_png

@@ -16,10 +16,10 @@ import itertools
 import json
 import os
 import re
-import shlex
 from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 from spade_jax.config import CROPPING_MODES, DONTCARE_ID, Config
+from spade_jax.config_flags import flags_of
 from spade_jax.data.catalog import CATALOG, builtin_palette, defaults_of
 from spade_jax.data.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.paired_transforms import Geometry, crop_room
@@ -123,11 +123,6 @@ def unused_file(path: str, text: str) -> str:
 def merged(found: Sequence[Suggestion]) -> dict[str, Any]:
     """The changes of all suggestions together."""
     return dict(collections.ChainMap(*(dict(suggestion.changes) for suggestion in reversed(found))))
-
-
-def flags_of(changes: Mapping[str, Any]) -> list[str]:
-    """['--num_classes=151', '--nodontcare', ...], as a shell would have them."""
-    return [f'--{"" if value else "no"}{name}' if isinstance(value, bool) else shlex.quote(f'--{name}={value}') for name, value in changes.items()]
 
 
 def needed_flags(config: Config, palette_path: str) -> dict[str, Any]:
