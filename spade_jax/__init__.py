@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 __version__ = '0.1.0'
+
+DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'demo')
+"""Work directory of the demo that ships with the package: a small generator of landscapes with styles, with label maps to draw (`labels`) and their `photos`."""
 
 
 def load(workdir: str, step: int | None = None, *, averaged: bool | None = None):

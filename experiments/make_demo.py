@@ -1,0 +1,100 @@
+"""The demo checkpoint that ships with the package, from the run that trained it.
+
+    python -m spade_jax.main --flagfile=experiments/demo.flags
+    python experiments/make_demo.py --workdir=runs/demo
+
+It holds the averaged weights, rounded to bfloat16's eight bits so that they compress to half, the trained discriminators likewise and fresh optimisers: a run at step 0,
+from which pictures can be drawn and other runs can start. Beside it go some held-out label maps and the photographs that belong to them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+from absl import app, flags
+
+import spade_jax
+from spade_jax.config import Config
+from spade_jax.data.input_pipeline import validation_examples
+from spade_jax.data.sources.opening import open_source
+from spade_jax.errors import UserError, one_line_errors
+from spade_jax.image_grid import write_png
+from spade_jax.layers.spectral_norm import move_vectors
+from spade_jax.training.checkpoints import DIRECTORY, Checkpoints, newest_of_run
+from spade_jax.training.train_state import TrainState, abstract_train_state, weights_to_draw_with, with_fresh_optimizers
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
+OUTPUT = flags.DEFINE_string('output', spade_jax.DEMO, 'Directory of the demo; what it holds is replaced.')
+EXAMPLES = flags.DEFINE_list('examples', ['0', '1', '2', '3', '4', '5', '6', '7'], 'Numbers of the validation examples that go beside the checkpoint.')
+
+POWER_ITERATIONS = 20
+
+
+def main(argv: list[str]) -> None:
+    """Writes the directory."""
+    with one_line_errors(argv):
+        config, state = trained(os.path.expanduser(WORKDIR.value))
+        released = dataclasses.replace(shareable(config), average_decay=0.0)
+        for part in (DIRECTORY, 'labels', 'photos'):
+            shutil.rmtree(os.path.join(OUTPUT.value, part), ignore_errors=True)
+        with Checkpoints(OUTPUT.value) as checkpoints:
+            checkpoints.save(drawn_with_average(released, state), released, None)
+        write_examples(config, OUTPUT.value, [int(number) for number in EXAMPLES.value])
+        print(f'{OUTPUT.value}: {size_on_disk(OUTPUT.value) / 1e6:.1f} MB, after {int(state.step)} steps')
+
+
+def trained(workdir: str) -> tuple[Config, TrainState]:
+    """The configuration of a run and its newest state, on the host."""
+    with newest_of_run(workdir) as (checkpoints, step):
+        config, _ = checkpoints.restore_run(step)
+        return config, jax.device_get(checkpoints.restore(step, abstract_train_state(config)))
+
+
+def shareable(config: Config) -> Config:
+    """The configuration without what is of one machine: paths, intervals."""
+    return dataclasses.replace(config, **{field.name: field.default for field in dataclasses.fields(Config) if field.metadata['may_change']})
+
+
+def drawn_with_average(config: Config, state: TrainState) -> TrainState:
+    """The state at step 0 whose networks are the averaged ones, rounded."""
+    generator, encoder = weights_to_draw_with(state.generator, state.encoder, state.average)
+    return with_fresh_optimizers(config, rounded(generator), rounded(state.discriminator), None if encoder is None else rounded(encoder))
+
+
+def rounded(variables: dict[str, Any]) -> dict[str, Any]:
+    """Variables of a network with parameters that bfloat16 can hold, as float32, and the spectral vectors that belong to these."""
+    params = jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), variables['params'])
+    variables = variables | {'params': params}
+    for _ in range(POWER_ITERATIONS):
+        variables = MOVED(variables)
+    return jax.device_get(variables)
+
+
+MOVED = jax.jit(move_vectors)
+
+
+def write_examples(config: Config, directory: str, numbers: list[int]) -> None:
+    """Label maps and photographs of some held-out examples, under the same names."""
+    source = open_source(config, 'validation')
+    if source is None or max(numbers) >= len(source):
+        raise UserError(f'examples={max(numbers)}, but the run has {0 if source is None else len(source)} validation examples')
+    batch = validation_examples(source, config, max(numbers) + 1)
+    for number in numbers:
+        for part, picture in (('labels', batch.label[number].astype(np.uint8)), ('photos', batch.image[number])):
+            os.makedirs(os.path.join(directory, part), exist_ok=True)
+            write_png(os.path.join(directory, part, f'landscape_{number:02d}.png'), picture)
+
+
+def size_on_disk(directory: str) -> int:
+    """Bytes of all files."""
+    return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
+
+
+if __name__ == '__main__':
+    app.run(main)
