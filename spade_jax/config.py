@@ -144,6 +144,9 @@ class Config:
     # The run.
     rematerialize: str = knob('none', 'Activations of the generator that the backward pass computes again, to save memory: none; modulation: the SPADE layers; blocks: '
                               'whole residual blocks.', choices=('none', 'modulation', 'blocks'), may_change=True)
+    label_convolutions: str = knob('auto', 'How SPADE convolves the label map: everywhere; once for every neighbourhood that occurs in it (neighbourhoods), which gives '
+                                   'the same to rounding and is faster on a CPU; auto: the latter on a CPU, everywhere on other devices.',
+                                   choices=('auto', 'everywhere', 'neighbourhoods'), may_change=True)
     shard_optimizer: bool = knob(True, 'With several devices, each keeps its share of the optimisers\' state instead of all of it.', may_change=True)
     log_every: int = knob(20, 'Steps between two records of the losses.', at_least=1, may_change=True)
     sample_every: int = knob(500, 'Steps between two sample grids.', at_least=1, may_change=True)

@@ -35,7 +35,8 @@ def build_networks(config: Config, axis_name: str | None = None) -> Networks:
     generator = SpadeGenerator(
         width=config.generator_width, num_upsamplings=UPSAMPLINGS[config.upsampling], style_dim=config.style_dim if config.style_encoder else None,
         norm=config.generator_norm, spade_hidden=config.spade_hidden, spade_kernel_size=config.spade_kernel_size,
-        spectral_norm=config.generator_spectral_norm, rematerialize=config.rematerialize, axis_name=axis_name, dtype=dtype)
+        spectral_norm=config.generator_spectral_norm, rematerialize=config.rematerialize, number_layouts=numbers_layouts(config),
+        axis_name=axis_name, dtype=dtype)
     discriminator = MultiscaleDiscriminator(
         num_scales=config.num_discriminators, width=config.discriminator_width, depth=config.discriminator_depth, norm=config.discriminator_norm,
         spectral_norm=config.discriminator_spectral_norm, axis_name=axis_name, dtype=dtype)
@@ -43,6 +44,11 @@ def build_networks(config: Config, axis_name: str | None = None) -> Networks:
     if config.style_encoder:
         encoder = StyleEncoder(width=config.encoder_width, style_dim=config.style_dim, depth=config.encoder_depth, input_size=config.encoder_input_size, dtype=dtype)
     return Networks(generator, discriminator, encoder, Vgg19(dtype=dtype))
+
+
+def numbers_layouts(config: Config) -> bool:
+    """Whether the convolutions over the layout are computed once for every neighbourhood. Accelerators convolve faster than they look up."""
+    return jax.default_backend() == 'cpu' if config.label_convolutions == 'auto' else config.label_convolutions == 'neighbourhoods'
 
 
 def layout_of(batch: Batch, config: Config) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,13 @@ from flax.typing import Dtype
 from jax import lax
 
 from spade_jax.layers.spectral_norm import SpectralNorm
+
+
+class Weights(NamedTuple):
+    """Of a convolution: kernel [K, K, I, O], bias [O] (or a scalar 0)."""
+
+    kernel: jax.Array
+    bias: jax.Array
 
 
 class Convolution(nn.Module):
@@ -34,16 +42,25 @@ class Convolution(nn.Module):
     spectral_norm: bool = False
     dtype: Dtype = jnp.float32
 
-    @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        kernel = self.param('kernel', nn.initializers.glorot_normal(), (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
+        kernel, bias = self.weights(x.shape[-1], train=train)
+        padding = (self.kernel_size - 1) // 2 if self.padding is None else self.padding
+        y = convolve(x.astype(self.dtype), kernel, self.strides, padding)
+        return y + bias if self.use_bias else y
+
+    @nn.compact
+    def weights(self, channels: int, *, train: bool) -> Weights:
+        """What an input of so many channels is convolved with, in `dtype`: for whoever computes several convolutions as one."""
+        kernel = self.param('kernel', nn.initializers.glorot_normal(), (self.kernel_size, self.kernel_size, channels, self.features))
         if self.spectral_norm:
             kernel = SpectralNorm(name='spectral_norm')(kernel, train=train)
-        padding = (self.kernel_size - 1) // 2 if self.padding is None else self.padding
-        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, padding)
-        if self.use_bias:
-            y += self.param('bias', nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return y
+        bias = self.param('bias', nn.initializers.zeros, (self.features,)) if self.use_bias else jnp.zeros(())
+        return Weights(kernel.astype(self.dtype), bias.astype(self.dtype))
+
+
+def side_by_side(*convolutions: Weights) -> Weights:
+    """Several convolutions of one input as one, whose output channels are theirs, one after the other."""
+    return Weights(*(jnp.concatenate(arrays, axis=-1) for arrays in zip(*convolutions)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from spade_jax.layers.convolution import Convolution
+from spade_jax.layers.convolution import Convolution, side_by_side
+from spade_jax.layers.neighbourhoods import NumberedLayout, two_convolutions
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import resize_nearest
 
@@ -34,16 +35,17 @@ class SpatiallyAdaptiveNorm(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array, *, train: bool) -> jax.Array:
-        """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution. Returns [B, H, W, C]."""
+    def __call__(self, x: jax.Array, layout: jax.Array | NumberedLayout, *, train: bool) -> jax.Array:
+        """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution, or numbered at that of x. Returns [B, H, W, C]."""
         _, height, width, channels = x.shape
         normalized = Normalization(self.norm, axis_name=self.axis_name, name='norm')(x, train=train)
 
-        def conv(features, name):
-            return Convolution(features, self.kernel_size, dtype=self.dtype, name=name)
+        def conv(name, inputs, features):
+            return Convolution(features, self.kernel_size, dtype=self.dtype, name=name).weights(inputs, train=train)
 
-        layout = resize_nearest(layout, height, width)  # [B, H, W, S]
-        hidden = nn.relu(conv(self.hidden, 'shared')(layout, train=train))  # [B, H, W, hidden]
-        gamma = conv(channels, 'gamma')(hidden, train=train)  # [B, H, W, C]
-        beta = conv(channels, 'beta')(hidden, train=train)  # [B, H, W, C]
+        if not isinstance(layout, NumberedLayout):
+            layout = resize_nearest(layout, height, width).astype(self.dtype)  # [B, H, W, S]
+        shared, gamma, beta = conv('shared', layout.shape[-1], self.hidden), conv('gamma', self.hidden, channels), conv('beta', self.hidden, channels)
+        # Both convolutions over the hidden one as one: relu(layout * shared) * [gamma, beta].
+        gamma, beta = jnp.split(two_convolutions(layout, shared, side_by_side(gamma, beta)), 2, axis=-1)  # [B, H, W, C] each
         return normalized * (1 + gamma) + beta

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from spade_jax.layers.activations import leaky_relu
-from spade_jax.layers.convolution import Convolution
+from spade_jax.layers.convolution import Convolution, Weights, convolve
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import average_pool
 
@@ -32,11 +32,12 @@ class PatchDiscriminator(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
-        """x: [B, H, W, S + 3]. Returns the features [B, H//2 + 1, W//2 + 1, n], ... of each layer; last the logits [B, h, w, 1], float32."""
+    def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> list[jax.Array]:
+        """layout: [B, H, W, S]; image: [N B, H, W, 3]. Returns the features [N B, H//2 + 1, W//2 + 1, n], ... of each layer; last the logits [N B, h, w, 1], float32."""
         conv = functools.partial(Convolution, kernel_size=4, padding=2, dtype=self.dtype)
 
-        x = leaky_relu(conv(self.width, strides=2, name='conv_0')(x, train=train))
+        first = conv(self.width, strides=2, name='conv_0').weights(layout.shape[-1] + image.shape[-1], train=train)
+        x = leaky_relu(convolve_together(layout.astype(self.dtype), image.astype(self.dtype), first, strides=2, padding=2))
         features = [x]
         for i in range(1, self.depth):
             last = i == self.depth - 1
@@ -47,6 +48,22 @@ class PatchDiscriminator(nn.Module):
             features.append(x)
         logits = conv(1, name='logits')(x, train=train)
         return features + [logits.astype(jnp.float32)]
+
+
+def convolve_together(layout: jax.Array, image: jax.Array, weights: Weights, strides: int, padding: int) -> jax.Array:
+    """The convolution of layout and image, one behind the other in the channels. Pictures of the same layout share its part of the sum, which is most of the work.
+
+    Args:
+      layout: [B, H, W, S].
+      image: [N B, H, W, C], N pictures of each layout: those of all layouts, then again those of all.
+      weights: kernel [K, K, S + C, O].
+
+    Returns:
+      [N B, H', W', O].
+    """
+    of_layout, of_image = jnp.split(weights.kernel, [layout.shape[-1]], axis=2)
+    shared = convolve(layout, of_layout, strides, padding) + weights.bias  # [B, H', W', O]
+    return jnp.tile(shared, (len(image) // len(layout), 1, 1, 1)) + convolve(image, of_image, strides, padding)
 
 
 class MultiscaleDiscriminator(nn.Module):
@@ -67,11 +84,19 @@ class MultiscaleDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> list[list[jax.Array]]:
-        """layout: [B, H, W, S]; image: [B, H, W, 3] in [-1, 1]. Returns, for each scale from the finest, what `PatchDiscriminator` returns."""
-        x = jnp.concatenate([layout.astype(self.dtype), image.astype(self.dtype)], axis=-1)  # [B, H, W, S + 3]
+        """Judges pictures.
+
+        Args:
+          layout: [B, H, W, S].
+          image: [N B, H, W, 3] in [-1, 1], N pictures of each layout: those of all layouts, then again those of all.
+
+        Returns:
+          For each scale from the finest, what `PatchDiscriminator` returns.
+        """
         outputs = []
         for scale in range(self.num_scales):
             if scale:
-                x = average_pool(x)
-            outputs.append(PatchDiscriminator(self.width, self.depth, self.norm, self.spectral_norm, self.axis_name, self.dtype, name=f'scale_{scale}')(x, train=train))
+                layout, image = average_pool(layout), average_pool(image)
+            patches = PatchDiscriminator(self.width, self.depth, self.norm, self.spectral_norm, self.axis_name, self.dtype, name=f'scale_{scale}')
+            outputs.append(patches(layout, image, train=train))
         return outputs

@@ -12,6 +12,7 @@ from flax.typing import Dtype
 
 from spade_jax.layers.activations import leaky_relu
 from spade_jax.layers.convolution import Convolution
+from spade_jax.layers.neighbourhoods import NumberedLayout, numbered, worth_numbering
 from spade_jax.layers.rematerialization import maybe_rematerialized
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
 from spade_jax.layers.spatially_adaptive_norm import SpatiallyAdaptiveNorm
@@ -33,8 +34,8 @@ class SpadeResidualBlock(nn.Module):
     rematerialize_norms: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array, *, train: bool) -> jax.Array:
-        """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution. Returns [B, H, W, features]."""
+    def __call__(self, x: jax.Array, layout: jax.Array | NumberedLayout, *, train: bool) -> jax.Array:
+        """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution, or numbered at that of x. Returns [B, H, W, features]."""
         def norm(name: str, x: jax.Array) -> jax.Array:
             return maybe_rematerialized(self.rematerialize_norms, self.norm(name=name), x, layout, train=train)
 
@@ -65,6 +66,7 @@ class SpadeGenerator(nn.Module):
       spectral_norm: normalise the convolutions of the residual blocks.
       rematerialize: what the backward pass computes again instead of keeping it: 'none'; 'modulation': the SPADE layers; 'blocks': whole
         residual blocks.
+      number_layouts: compute the convolutions over the layout once for every neighbourhood that occurs in it, see `neighbourhoods`. The same function.
       axis_name: the replicas over which 'sync_batch' takes its statistics.
       dtype: of activations and products.
     """
@@ -78,6 +80,7 @@ class SpadeGenerator(nn.Module):
     spade_kernel_size: int = 3
     spectral_norm: bool = True
     rematerialize: str = 'none'
+    number_layouts: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -100,14 +103,19 @@ class SpadeGenerator(nn.Module):
 
         def block(features: int, name: str, x: jax.Array) -> jax.Array:
             module = SpadeResidualBlock(features, norm, conv, self.rematerialize == 'modulation', name=name)
-            return maybe_rematerialized(self.rematerialize == 'blocks', module, x, layout, train=train)
+            return maybe_rematerialized(self.rematerialize == 'blocks', module, x, layout_at(*x.shape[1:3]), train=train)
+
+        @functools.cache  # all SPADE layers of a resolution share one
+        def layout_at(height: int, width: int) -> jax.Array | NumberedLayout:
+            resized = resize_nearest(layout, height, width)
+            return numbered(resized) if self.number_layouts and worth_numbering(resized, self.spade_kernel_size) else resized
 
         layout = layout.astype(self.dtype)
         height, width = self._latent_size(layout)
         n = self.width
 
         if style is None:
-            x = Convolution(16 * n, dtype=self.dtype, name='first')(resize_nearest(layout, height, width), train=train)
+            x = Convolution(16 * n, dtype=self.dtype, name='first')(layout_at(height, width), train=train)
         else:
             x = nn.Dense(height * width * 16 * n, dtype=self.dtype, name='first')(style)
             x = x.reshape(-1, height, width, 16 * n)  # [B, h, w, 16n]

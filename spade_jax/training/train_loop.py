@@ -39,7 +39,7 @@ from spade_jax.training.work_directory import only_run
 
 Metrics = dict[str, float]
 # Fields that a resumed run may change, but by which processes go together through what all of them must call.
-IN_STEP = ('max_steps', 'rematerialize', 'shard_optimizer', 'log_every', 'checkpoint_every', 'on_nan')
+IN_STEP = ('max_steps', 'rematerialize', 'label_convolutions', 'shard_optimizer', 'log_every', 'checkpoint_every', 'on_nan')
 
 
 def train(config: Config, workdir: str) -> None:

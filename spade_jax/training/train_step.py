@@ -107,7 +107,7 @@ class Step:
         def loss(params, part):
             layout, real = layout_of(part.batch, config), image_of(part.batch)
             fake, kl, moved = self.generate(state, params, layout, real, part.indices, Stream.STYLE_IN_GENERATOR_UPDATE)
-            fake_outputs, real_outputs, moved_discriminator = self.discriminate(state.discriminator, layout, fake, real)
+            fake_outputs, real_outputs, moved_discriminator = self.discriminate(state.discriminator, layout, fake, real, real_is_constant=True)
             terms = {'g_gan': losses.adversarial(fake_outputs, True, kind=config.gan_loss, for_discriminator=False)}
             if config.feature_matching_weight:
                 terms['g_feature_matching'] = config.feature_matching_weight * losses.feature_matching(fake_outputs, real_outputs)
@@ -160,9 +160,21 @@ class Step:
         fake, moved['generator'] = forward(self.networks.generator, state.generator | {'params': params['generator']}, layout, style)
         return fake, kl, moved
 
-    def discriminate(self, variables: Variables, layout: jax.Array, fake: jax.Array, real: jax.Array):
-        """Judges fake and real pictures in one batch. Returns the outputs of each, and the statistics that moved."""
-        outputs, moved = forward(self.networks.discriminator, variables, jnp.concatenate([layout, layout]), jnp.concatenate([fake, real]))
+    def discriminate(self, variables: Variables, layout: jax.Array, fake: jax.Array, real: jax.Array, real_is_constant: bool = False):
+        """Judges fake and real pictures in one batch.
+
+        Args:
+          real_is_constant: no gradient flows through the judgement of the real pictures. Then they go through by themselves, where every picture is normalised
+            by itself, and there is no backward pass for them.
+
+        Returns:
+          The outputs of each, and the statistics that moved.
+        """
+        if real_is_constant and self.config.discriminator_norm in ('instance', 'none'):
+            fake_outputs, moved = forward(self.networks.discriminator, variables, layout, fake)
+            real_outputs, _ = forward(self.networks.discriminator, variables, layout, real)
+            return fake_outputs, jax.lax.stop_gradient(real_outputs), {'discriminator': moved}
+        outputs, moved = forward(self.networks.discriminator, variables, layout, jnp.concatenate([fake, real]))
         fake_outputs, real_outputs = (jax.tree.map(lambda x: x[half], outputs) for half in (slice(fake.shape[0]), slice(fake.shape[0], None)))
         return fake_outputs, real_outputs, {'discriminator': moved}
 
