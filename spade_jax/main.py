@@ -8,6 +8,7 @@ import os
 from absl import app, flags
 
 from spade_jax import config_flags
+from spade_jax.compilation_cache import keep_compilations
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
@@ -45,6 +46,8 @@ COORDINATOR_ADDRESS = flags.DEFINE_string('coordinator_address', None, 'train: H
 NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'train: how many processes there are, usually one a host.', lower_bound=1)
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'train: which of them this is, from 0.', lower_bound=0)
 CHECKPOINT_STEP = flags.DEFINE_integer('checkpoint_step', None, 'sample, export: step of the checkpoint to draw with. Default: the newest.', lower_bound=0)
+COMPILATION_CACHE_DIR = flags.DEFINE_string('compilation_cache_dir', None, 'train, sample, export: where compiled programs are kept for the next start; "": nowhere. Default: '
+                                            'what JAX_COMPILATION_CACHE_DIR says, else ~/.cache/spade_jax.')
 MEMORY_BATCH_SIZES = flags.DEFINE_list('memory_batch_sizes', [], 'memory: images on one device, for example 1,2,4,8. Default: the share of one device in --batch_size.')
 MEMORY_WIDTHS = flags.DEFINE_list('memory_widths', [], 'memory: widths of the picture, for example 128,256,512. Default: --crop_size.')
 MEMORY_DEVICES = flags.DEFINE_integer('memory_devices', None, 'memory: number of devices of the run. Default: those of this machine.', lower_bound=1)
@@ -69,6 +72,7 @@ def train() -> None:
     config = config_flags.config_from_flags(flags.FLAGS)
     make_directory('workdir', workdir)
     from spade_jax import processes  # imports JAX: only once the flags are right
+    keep_compilations(COMPILATION_CACHE_DIR.value)
     with processes.joined(COORDINATOR_ADDRESS.value, NUM_PROCESSES.value, PROCESS_ID.value):
         from spade_jax.training import train_loop
         train_loop.train(config, workdir)
@@ -101,6 +105,7 @@ def sample() -> None:
 
 def loaded_generator(workdir: str):
     """The `TrainedGenerator` that --checkpoint_step and --weights choose."""
+    keep_compilations(COMPILATION_CACHE_DIR.value)
     from spade_jax.sampling import load
     return load(workdir, CHECKPOINT_STEP.value, averaged=None if WEIGHTS.value is None else WEIGHTS.value == 'averaged')
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 # From the ground up. A module belongs to the floor with the longest prefix that fits.
 FLOORS = [
-    ['errors', 'whole_files'],
+    ['errors', 'whole_files', 'compilation_cache'],
     ['label_table', 'step_range', 'data.catalog'],
     ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
     ['config_flags', 'processes', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,35 +65,62 @@ def side_by_side(*convolutions: Weights) -> Weights:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: jax.Array, kernel: jax.Array, strides: int, padding: int) -> jax.Array:
-    """Cross-correlation of x [B, H, W, I] with kernel [K, K, I, O]. The gradient has a form of its own, see `_weight_gradient`."""
-    return _convolve(x, kernel, strides, padding)
-
-
-def _convolve(x, kernel, strides, padding):
-    return lax.conv_general_dilated(x, kernel, window_strides=(strides, strides), padding=[(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    """Cross-correlation of x [B, H, W, I] with kernel [K, K, I, O], and its gradients, each in the form that the device is good at; all forms are exact."""
+    return _in_best_form(lambda form: form, strides, padding, x, kernel)
 
 
 def _convolve_forward(x, kernel, strides, padding):
-    return _convolve(x, kernel, strides, padding), (x, kernel)
+    return convolve(x, kernel, strides, padding), (x, kernel)
 
 
 def _convolve_backward(strides, padding, residuals, cotangent):
     x, kernel = residuals
-    _, input_gradient = jax.vjp(lambda x: _convolve(x, kernel, strides, padding), x)
-    return input_gradient(cotangent)[0], _weight_gradient(x, kernel, cotangent, strides, padding)
+    input_gradient = _in_best_form(_input_gradient_of, strides, padding, x, kernel, cotangent)
+    if strides == 1 and kernel.shape[0] % 2 == 0 and not _is_small(x):  # XLA's own is some 15 times slower on a CPU
+        return input_gradient, lax.platform_dependent(
+            x, kernel, cotangent, cpu=functools.partial(_weight_gradient_by_taps, padding=padding), default=_weight_gradient_of(_plain_form(strides, padding)))
+    return input_gradient, _in_best_form(_weight_gradient_of, strides, padding, x, kernel, cotangent)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
+SMALL_GRID = 16 * 16  # pixels
 
-def _weight_gradient(x, kernel, cotangent, strides, padding):
-    """Derivative for the kernel. Exact in both forms; for even kernels of stride 1, XLA's own is some 15 times slower on a CPU."""
-    def plain(x, cotangent):
-        return jax.vjp(lambda kernel: _convolve(x, kernel, strides, padding), kernel)[1](cotangent)[0]
 
-    if strides > 1 or kernel.shape[0] % 2:
-        return plain(x, cotangent)
-    return lax.platform_dependent(x, cotangent, cpu=functools.partial(weight_gradient_by_taps, kernel_size=kernel.shape[0], padding=padding), default=plain)
+def _in_best_form(function_of: Callable[[Callable], Callable], strides: int, padding: int, x: jax.Array, *arrays: jax.Array) -> jax.Array:
+    """`function_of(form)(x, *arrays)` for a form (x, kernel) -> y of the convolution."""
+    plain = function_of(_plain_form(strides, padding))
+    if strides > 1 or not _is_small(x):
+        return plain(x, *arrays)
+    return lax.platform_dependent(x, *arrays, cpu=function_of(functools.partial(product_of_patches, padding=padding)), default=plain)
+
+
+def _is_small(x):
+    return x.shape[1] * x.shape[2] <= SMALL_GRID
+
+
+def _plain_form(strides, padding):
+    return lambda x, kernel: lax.conv_general_dilated(x, kernel, (strides, strides), [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _input_gradient_of(form):
+    return lambda x, kernel, cotangent: jax.vjp(lambda x: form(x, kernel), x)[1](cotangent)[0]
+
+
+def _weight_gradient_of(form):
+    return lambda x, kernel, cotangent: jax.vjp(lambda kernel: form(x, kernel), kernel)[1](cotangent)[0]
+
+
+def product_of_patches(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+    """A convolution of stride 1 as one matrix product. On small grids of many channels it is two to five times as fast on a CPU, with both of its gradients."""
+    size, _, channels, features = kernel.shape
+    height, width = (side + 2 * padding - size + 1 for side in x.shape[1:3])
+    shifted = shifts(x, size, height, width, padding)
+    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(size * size * channels, features)
+
+
+def _weight_gradient_by_taps(x, kernel, cotangent, padding):
+    return weight_gradient_by_taps(x, cotangent, kernel_size=kernel.shape[0], padding=padding)
 
 
 def weight_gradient_by_taps(x: jax.Array, cotangent: jax.Array, *, kernel_size: int, padding: int) -> jax.Array:
@@ -106,7 +133,12 @@ def weight_gradient_by_taps(x: jax.Array, cotangent: jax.Array, *, kernel_size: 
     Returns:
       [K, K, I, O].
     """
-    _, height, width, _ = cotangent.shape
+    _, height, width, features = cotangent.shape
+    taps = [jnp.einsum('bhwi,bhwo->io', shifted, cotangent) for shifted in shifts(x, kernel_size, height, width, padding)]
+    return jnp.stack(taps).reshape(kernel_size, kernel_size, x.shape[-1], features)
+
+
+def shifts(x: jax.Array, kernel_size: int, height: int, width: int, padding: int) -> list[jax.Array]:
+    """What each of the K x K taps of a kernel of stride 1 sees of x [B, H, W, I]: arrays [B, height, width, I]."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    taps = [[jnp.einsum('bhwi,bhwo->io', x[:, i:i + height, j:j + width], cotangent) for j in range(kernel_size)] for i in range(kernel_size)]
-    return jnp.stack([jnp.stack(row) for row in taps])
+    return [x[:, i:i + height, j:j + width] for i in range(kernel_size) for j in range(kernel_size)]

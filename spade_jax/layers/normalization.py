@@ -20,11 +20,13 @@ class Normalization(nn.Module):
         of the global batch. 'none': x as it is. The batch kinds evaluate with running statistics (collection `batch_stats`), whose variance is
         the unbiased one while the batch itself is normalised with the biased one, as in the published models; `flax.linen.BatchNorm` keeps the biased.
       affine: scale and shift each channel after a batch kind (the discriminator's choice; SPADE modulates by the layout instead).
+      copies: how often each pixel counts, for the unbiased variance: x is what will be repeated so many times. Mean and variance are the same before and after.
       axis_name: the replicas over which 'sync_batch' takes its statistics.
     """
 
     kind: str
     affine: bool = False
+    copies: int = 1
     axis_name: str | None = None
 
     @nn.compact
@@ -51,7 +53,7 @@ class Normalization(nn.Module):
             axis_name = None
         mean, variance = moments(x, axes=(0, 1, 2), axis_name=axis_name)
         if self.is_mutable_collection('batch_stats') and not self.is_initializing():
-            pixels = x.shape[0] * x.shape[1] * x.shape[2] * replicas.count(axis_name)
+            pixels = x.shape[0] * x.shape[1] * x.shape[2] * self.copies * replicas.count(axis_name)
             unbiased = variance * (pixels / max(pixels - 1, 1))
             # For 'batch' the replicas saw different statistics; the state must be equal on all of them, so its running ones are averaged.
             new_mean, new_var = replicas.mean((mean, unbiased), self.axis_name if self.kind == 'batch' else None)

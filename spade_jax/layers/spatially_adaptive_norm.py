@@ -10,7 +10,7 @@ from flax.typing import Dtype
 from spade_jax.layers.convolution import Convolution, side_by_side
 from spade_jax.layers.neighbourhoods import NumberedLayout, two_convolutions
 from spade_jax.layers.normalization import Normalization
-from spade_jax.layers.resampling import resize_nearest
+from spade_jax.layers.resampling import resize_nearest, upsample_nearest
 
 
 class SpatiallyAdaptiveNorm(nn.Module):
@@ -25,6 +25,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
       norm: 'sync_batch', 'batch' or 'instance', see `Normalization`.
       hidden: channels of the shared convolution.
       kernel_size: of all three convolutions; odd.
+      upsample: double the resolution of x first. Its statistics are the same before, and a quarter of the work.
       axis_name: the replicas over which 'sync_batch' takes its statistics.
     """
 
@@ -33,12 +34,15 @@ class SpatiallyAdaptiveNorm(nn.Module):
     kernel_size: int = 3
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    upsample: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: jax.Array | NumberedLayout, *, train: bool) -> jax.Array:
-        """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution, or numbered at that of x. Returns [B, H, W, C]."""
-        _, height, width, channels = x.shape
-        normalized = Normalization(self.norm, axis_name=self.axis_name, name='norm')(x, train=train)
+        """x: [B, H, W, C], half of that with `upsample`; layout: [B, H', W', S] at any resolution, or numbered at [B, H, W]. Returns [B, H, W, C]."""
+        normalized = Normalization(self.norm, copies=4 if self.upsample else 1, axis_name=self.axis_name, name='norm')(x, train=train)
+        if self.upsample:
+            normalized = upsample_nearest(normalized)
+        _, height, width, channels = normalized.shape
 
         def conv(name, inputs, features):
             return Convolution(features, self.kernel_size, dtype=self.dtype, name=name).weights(inputs, train=train)

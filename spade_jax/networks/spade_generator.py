@@ -26,25 +26,28 @@ class SpadeResidualBlock(nn.Module):
       norm: makes a SPADE layer, given a name.
       conv: makes a convolution, given channels and a name.
       rematerialize_norms: the backward pass computes the SPADE layers again.
+      upsample: double the resolution of the input first.
     """
 
     features: int
     norm: Callable[..., nn.Module] = SpatiallyAdaptiveNorm
     conv: Callable[..., nn.Module] = functools.partial(Convolution, spectral_norm=True)
     rematerialize_norms: bool = False
+    upsample: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: jax.Array | NumberedLayout, *, train: bool) -> jax.Array:
-        """x: [B, H, W, C]; layout: [B, H', W', S] at any resolution, or numbered at that of x. Returns [B, H, W, features]."""
-        def norm(name: str, x: jax.Array) -> jax.Array:
-            return maybe_rematerialized(self.rematerialize_norms, self.norm(name=name), x, layout, train=train)
+        """x: [B, H, W, C], half of that with `upsample`; layout: [B, H', W', S] at any resolution, or numbered at [B, H, W]. Returns [B, H, W, features]."""
+        def norm(name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
+            return maybe_rematerialized(self.rematerialize_norms, self.norm(name=name, upsample=upsample), x, layout, train=train)
 
         channels = x.shape[-1]
-        shortcut = x
         if channels != self.features:
-            shortcut = norm('norm_s', x)
+            shortcut = norm('norm_s', x, self.upsample)
             shortcut = self.conv(self.features, kernel_size=1, use_bias=False, name='conv_s')(shortcut, train=train)
-        y = leaky_relu(norm('norm_0', x))
+        else:
+            shortcut = upsample_nearest(x) if self.upsample else x
+        y = leaky_relu(norm('norm_0', x, self.upsample))
         y = self.conv(min(channels, self.features), name='conv_0')(y, train=train)
         y = leaky_relu(norm('norm_1', y))
         y = self.conv(self.features, name='conv_1')(y, train=train)
@@ -101,9 +104,10 @@ class SpadeGenerator(nn.Module):
         norm = functools.partial(SpatiallyAdaptiveNorm, self.norm, self.spade_hidden, self.spade_kernel_size, self.axis_name, self.dtype)
         conv = functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype)
 
-        def block(features: int, name: str, x: jax.Array) -> jax.Array:
-            module = SpadeResidualBlock(features, norm, conv, self.rematerialize == 'modulation', name=name)
-            return maybe_rematerialized(self.rematerialize == 'blocks', module, x, layout_at(*x.shape[1:3]), train=train)
+        def block(features: int, name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
+            module = SpadeResidualBlock(features, norm, conv, self.rematerialize == 'modulation', upsample, name=name)
+            height, width = (size * (2 if upsample else 1) for size in x.shape[1:3])
+            return maybe_rematerialized(self.rematerialize == 'blocks', module, x, layout_at(height, width), train=train)
 
         @functools.cache  # all SPADE layers of a resolution share one
         def layout_at(height: int, width: int) -> jax.Array | NumberedLayout:
@@ -120,15 +124,11 @@ class SpadeGenerator(nn.Module):
             x = nn.Dense(height * width * 16 * n, dtype=self.dtype, name='first')(style)
             x = x.reshape(-1, height, width, 16 * n)  # [B, h, w, 16n]
         x = block(16 * n, 'head', x)
-        x = upsample_nearest(x)  # [B, 2h, 2w, 16n]
-        x = block(16 * n, 'middle_0', x)
-        if self.num_upsamplings >= 6:
-            x = upsample_nearest(x)
-        x = block(16 * n, 'middle_1', x)
+        x = block(16 * n, 'middle_0', x, upsample=True)  # [B, 2h, 2w, 16n]
+        x = block(16 * n, 'middle_1', x, upsample=self.num_upsamplings >= 6)
         widths = [8 * n, 4 * n, 2 * n, n] + ([n // 2] if self.num_upsamplings == 7 else [])
         for i, features in enumerate(widths):
-            x = upsample_nearest(x)
-            x = block(features, f'up_{i}', x)
+            x = block(features, f'up_{i}', x, upsample=True)
         x = Convolution(3, dtype=self.dtype, name='to_rgb')(leaky_relu(x), train=train)
         return jnp.tanh(x.astype(jnp.float32))  # [B, H, W, 3]
 

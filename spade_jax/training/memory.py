@@ -54,6 +54,8 @@ def step_memory(config: Config, batch_size: int, *, num_devices: int = 1, compil
       compiled: compile the step too, for what the compiler says.
     """
     config = dataclasses.replace(config, batch_size=batch_size)
+    if config.label_convolutions == 'auto':  # the question is mostly one about accelerators, wherever it is asked
+        config = dataclasses.replace(config, label_convolutions='everywhere')
     networks = build_networks(config)
     state = abstract_train_state(config)
     picture = jax.ShapeDtypeStruct((1, config.image_height, config.image_width, 3), jnp.float32)

@@ -72,23 +72,26 @@ class NoLog:
 
 
 class Stopwatch:
-    """Time since it was made, counted for the steps that passed through `waiting`."""
+    """Time since it was made, counted for the steps that passed through `waiting`.
+
+    waited: seconds spent there.
+    """
 
     def __init__(self):
-        self._since, self._waited, self._steps = time.perf_counter(), 0.0, 0
+        self._since, self.waited, self._steps = time.perf_counter(), 0.0, 0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Around the wait for a step's batch."""
         asked = time.perf_counter()
         yield
-        self._waited += time.perf_counter() - asked
+        self.waited += time.perf_counter() - asked
         self._steps += 1
 
     def rates(self, batch_size: int) -> dict[str, float]:
         """Images a second, and the share of the time spent waiting for data; nothing where no step was counted."""
         seconds = time.perf_counter() - self._since
-        return {'images_per_second': self._steps * batch_size / seconds, 'share_of_time_waiting_for_data': self._waited / seconds} if self._steps else {}
+        return {'images_per_second': self._steps * batch_size / seconds, 'share_of_time_waiting_for_data': self.waited / seconds} if self._steps else {}
 
 
 def progress_fields(values: dict[str, float]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
+import time
 from typing import Any, Callable, Iterator
 
 import jax
@@ -104,7 +105,7 @@ class Session:
 
     def run(self, state: TrainState, last_step: int) -> str:
         """Trains a state from the host up to a step. Returns the directory of the sample grids."""
-        config, first_step = detoured(self.config, self.detour), int(state.step)
+        config, first_step, self.began = detoured(self.config, self.detour), int(state.step), time.monotonic()
         self.locations = functools.partial(locations_of_step, self.source, config)
         self.profiler = StepProfiler(self.workdir, config.profile_steps if processes.is_first() else '', first_step, last_step)
         batches = training_batches(self.source, config, first_step=first_step, process_index=jax.process_index(), process_count=jax.process_count(), skipped=self.skipped)
@@ -131,6 +132,7 @@ class Session:
                 progress.update()
                 if step == first_step + 1:  # its compilation belongs in no rate
                     jax.block_until_ready(metrics)
+                    progress.write(f'First step after {time.monotonic() - self.began:.0f} s, of which it waited {stopwatch.waited:.0f} s for data.')
                     stopwatch = Stopwatch()
                     self.interruption.worth_saving()
 

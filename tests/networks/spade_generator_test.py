@@ -9,6 +9,7 @@ from flax import linen as nn
 from spade_jax.convert.reference_names import to_variables
 from spade_jax.layers.convolution import Convolution
 from spade_jax.layers.normalization import moments, standardize
+from spade_jax.layers.resampling import upsample_nearest
 from spade_jax.layers.spatially_adaptive_norm import SpatiallyAdaptiveNorm
 from spade_jax.networks.spade_generator import SpadeGenerator, SpadeResidualBlock
 from tests import parity
@@ -49,6 +50,18 @@ def test_block_golden_numbers(case):
                 sigma = np.vdot(vectors['v'], kernel.reshape(-1, kernel.shape[-1]) @ vectors['u'])
                 np.testing.assert_allclose(sigma, golden.arrays[f'sigma/train0/{conv}'], rtol=1e-5)
     golden.check(block.apply(variables, x, layout, train=False), 'out/eval3')
+
+
+@pytest.mark.parametrize('features', [3, 4])  # with a shortcut of its own, and without
+def test_a_block_that_doubles_the_resolution_is_one_after_the_doubling(features):
+    random = np.random.default_rng(0)
+    x, layout = random.normal(size=(2, 3, 5, 4)).astype(np.float32), jax.nn.one_hot(random.integers(0, 3, (2, 6, 10)), 3)
+    doubling, plain = SpadeResidualBlock(features, upsample=True), SpadeResidualBlock(features)
+    variables = doubling.init(jax.random.key(0), x, layout, train=True)
+    ours, moved = doubling.apply(variables, x, layout, train=True, mutable=MUTABLE)
+    expected, expected_moved = plain.apply(variables, upsample_nearest(x), layout, train=True, mutable=MUTABLE)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), moved, expected_moved)  # the unbiased variance counts all pixels
 
 
 def moved_kernel(variables, conv):
