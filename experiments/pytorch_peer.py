@@ -227,9 +227,10 @@ def semantic_layout(label: torch.Tensor, instance: torch.Tensor | None, num_clas
     layout = torch.zeros(batch, num_classes + dontcare, height, width, dtype=dtype, device=label.device).scatter_(1, label[:, None], 1.0)
     if instance is None:
         return layout
-    rows, columns = instance[:, 1:] != instance[:, :-1], instance[:, :, 1:] != instance[:, :, :-1]
-    edges = F.pad(rows, (0, 0, 1, 0)) | F.pad(rows, (0, 0, 0, 1)) | F.pad(columns, (1, 0)) | F.pad(columns, (0, 1))
-    return torch.cat([layout, edges[:, None].to(dtype)], 1)
+    # In numbers, since torch.compile's C++ of padded truth values does not compile (2.13).
+    rows, columns = (instance[:, 1:] != instance[:, :-1]).to(dtype), (instance[:, :, 1:] != instance[:, :, :-1]).to(dtype)
+    edges = F.pad(rows, (0, 0, 1, 0)) + F.pad(rows, (0, 0, 0, 1)) + F.pad(columns, (1, 0)) + F.pad(columns, (0, 1))
+    return torch.cat([layout, edges.clamp(max=1)[:, None]], 1)
 
 
 def hinge(logits: torch.Tensor, real: bool) -> torch.Tensor:
@@ -351,6 +352,15 @@ class Drawing:
         layout = self.settings.formatted(semantic_layout(label, instance, self.num_classes, self.dontcare, self.dtype))
         image = self.generator(layout).permute(0, 2, 3, 1)  # [N, H, W, 3]
         return ((image + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).contiguous()
+
+
+def move_vectors(network: nn.Module) -> None:
+    """A few power iterations in every spectral norm: of fresh vectors the norm would be near 0."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, SpectralConv2d):
+                for _ in range(3):
+                    module.normalized_weight()
 
 
 def allow_fast_algorithms() -> None:
