@@ -4,17 +4,19 @@
     python experiments/benchmark.py --parts=train --preset=ade20k --batch_sizes=1,4 --perceptual --peer --output_json=speed.json
     python experiments/benchmark.py --generator_width=2 --discriminator_width=4 --widths=32 --rounds=3
 
-Every form of the work (precision, rematerialisation, settings of PyTorch) has a process of its own. They take turns, so that whatever else the machine does meets all
-of them, and figures are medians over the rounds. Still, nothing else should run: threads that wait for one another suffer more than those that do not. A turn begins and ends on the host: labels go in as integers, sampling hands back NumPy pictures. One device is used.
+Every form of the work (precision, rematerialisation, settings of PyTorch) has a process of its own. They take turns, so that whatever else the machine does
+meets all of them, and figures are medians over the rounds. Still, nothing else should run: threads that wait for one another suffer more than those that do
+not. A turn begins and ends on the host: labels go in as integers, sampling hands back NumPy pictures. One device is used. The forms of a part, size and batch
+size keep their memory at the same time; see --together.
 
   train      the jitted train step, both updates; with --perceptual against a VGG19 of random weights
   sampling   label maps to pictures, spectral norms folded
   input      batches of the procedural landscapes, in images a second
 
-The columns: "first" is the time to the end of the first step, compilation included. "memory" is the peak of the device; on a CPU of the whole process, compiler included.
-"XLA" counts the operations of the program as it is given to XLA; the convolutions of a compiled program may be library calls, whose operations its analysis does
-not know. "useful" are the operations of the plain networks (`plain_operations.py`) a second, the same for all implementations, and "of peak" their share of what the
-chip's data sheet promises for the precision (`device_peaks.py`); of a CPU, what large matrix products reach in the same run.
+The columns: "first" is the time to the end of the first step, compilation included. "memory" is the peak of the device; on a CPU of the whole process,
+compiler included. "XLA" counts the operations of the program as it is given to XLA; the convolutions of a compiled program may be library calls, whose
+operations its analysis does not know. "useful" are the operations of the plain networks (`plain_operations.py`) a second, the same for all implementations, and
+"of peak" their share of what the chip's data sheet promises for the precision (`device_peaks.py`); of a CPU, what large matrix products reach in the same run.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ PRECISIONS = ('float32', 'bfloat16')
 REMATERIALIZATIONS = ('none', 'modulation', 'blocks')
 PEER_WORDS = ('channels_last', 'bfloat16', 'compile', 'max_autotune', 'folded', 'frozen')
 ONLY_SAMPLING = ('folded', 'frozen')
-PEER_FORMS = ('eager', 'channels_last', 'bfloat16', 'compile', 'folded', 'channels_last+bfloat16', 'channels_last+compile+folded', 'channels_last+bfloat16+compile+folded',
-              'channels_last+bfloat16+compile+folded+frozen')
+PEER_FORMS = ('eager', 'channels_last', 'bfloat16', 'compile', 'folded', 'channels_last+bfloat16', 'channels_last+compile+folded',
+              'channels_last+bfloat16+compile+folded', 'channels_last+bfloat16+compile+folded+frozen')
 
 PART_LIST = flags.DEFINE_list('parts', list(PARTS), f'What is measured: {", ".join(PARTS)}.')
 PRESET = flags.DEFINE_enum('preset', 'coco_stuff', PRESETS, 'The networks are those of this flagfile in experiments/, without style encoder; flags override it.')
@@ -58,8 +60,8 @@ REMATERIALIZATION_LIST = flags.DEFINE_list('rematerializations', ['none'], f'tra
 PERCEPTUAL = flags.DEFINE_bool('perceptual', False, 'train: with the perceptual loss, of random weights.')
 ROUNDS = flags.DEFINE_integer('rounds', 10, 'Turns of each form.', lower_bound=1)
 TURN_SECONDS = flags.DEFINE_float('turn_seconds', 0.5, 'Steps are repeated until a turn takes so long.', lower_bound=0)
-TOGETHER = flags.DEFINE_integer('together', 0, 'So many forms at most have their processes at the same time, where memory is scarce; the others race after them. 0: all. '
-                                'On a TPU, which serves one process at a time: 1.', lower_bound=0)
+TOGETHER = flags.DEFINE_integer('together', 0, 'So many forms at most have their processes at the same time, where memory is scarce; the others race after them, against '
+                                'the first one again. 0: all. 1, nobody takes turns: for a TPU, which serves one process at a time.', lower_bound=0)
 PEER = flags.DEFINE_bool('peer', False, 'Race against PyTorch.')
 PEER_FORM_LIST = flags.DEFINE_list('peer_forms', list(PEER_FORMS), f'Settings of PyTorch, each "eager" or some of {", ".join(PEER_WORDS)}, joined by +. '
                                    f'{" and ".join(ONLY_SAMPLING)} say nothing to training.')
@@ -73,14 +75,14 @@ def main(argv: list[str]) -> None:
     with one_line_errors(argv):
         check_lists()
         config = described_config()
-        heats = [heat for group in groups(config) for heat in divided(group, TOGETHER.value)]
+        heats = [(number, heat) for group in groups(config) for number, heat in enumerate(divided(group, TOGETHER.value))]
         load = warn_of_load()
         os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # several processes share the device
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
         peaks = Peaks(config)
         rows = []
-        for heat in heats:
-            rows += race(heat, peaks)
+        for number, heat in heats:
+            rows += [{'heat': number} | row for row in race(heat, peaks)]
         if all('error' in row for row in rows):
             raise UserError(f'no form could be measured ({rows[0]["form"]}: {rows[0]["error"]})', 'try a smaller size, or fewer forms')
         ratios = ratios_of(rows)
@@ -93,7 +95,8 @@ def check_lists() -> None:
     """Raises UserError for a list with an unknown entry, and where there is no PyTorch to race against."""
     for flag, known in ((PART_LIST, PARTS), (PRECISION_LIST, PRECISIONS), (REMATERIALIZATION_LIST, REMATERIALIZATIONS)):
         if unknown := [entry for entry in flag.value or [''] if entry not in known]:
-            raise UserError(f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of {", ".join(known)}', f'write --{flag.name}={",".join(known)}')
+            raise UserError(f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of {", ".join(known)}',
+                            f'write --{flag.name}={",".join(known)}')
     for form in PEER_FORM_LIST.value:
         if unknown := [word for word in settings_of(form) if word not in PEER_WORDS]:
             raise UserError(f'peer_forms={form}: {unknown[0]} is no setting of PyTorch here', f'use eager, or some of {", ".join(PEER_WORDS)} joined by +')
@@ -120,8 +123,8 @@ def described_config() -> Config:
     if config.style_encoder or config.condition == 'rgb':
         raise UserError('the benchmark draws label maps without styles', 'leave out --style_encoder and --condition=rgb')
     if PEER.value:
-        fixed = dict(generator_norm=('sync_batch', 'batch'), discriminator_norm=('instance',), generator_spectral_norm=(True,), discriminator_spectral_norm=(True,), gan_loss=('hinge',))
-        if differing := [name for name, values in fixed.items() if getattr(config, name) not in values]:
+        fixed = dict(generator_norm='sync_batch', discriminator_norm='instance', generator_spectral_norm=True, discriminator_spectral_norm=True, gan_loss='hinge')
+        if differing := [name for name, value in fixed.items() if getattr(config, name) != value]:
             raise UserError(f'{differing[0]}={getattr(config, differing[0])}, which the PyTorch networks do not have', f'leave out --{differing[0]} or --peer')
     return dataclasses.replace(config, perceptual_weight=10.0 if PERCEPTUAL.value else 0.0)
 
@@ -175,8 +178,12 @@ def settings_of(form: str) -> list[str]:
 
 
 def divided(group: list[Form], size: int) -> list[list[Form]]:
-    """The heats of a group."""
-    return [group[first:first + size] for first in range(0, len(group), size)] if size else [group]
+    """The heats of a group; the first form runs in all of them, for comparison, if they have two places."""
+    if not 0 < size < len(group):
+        return [group]
+    if size == 1:
+        return [[form] for form in group]
+    return [group[:1] + group[first:first + size - 1] for first in range(1, len(group), size - 1)]
 
 
 def race(heat: list[Form], peaks: Peaks) -> list[dict[str, Any]]:
@@ -250,8 +257,8 @@ def derived(form: Form, row: dict[str, Any], peaks: Peaks) -> dict[str, Any]:
         return facts
     useful = config.batch_size * {'train': training_operations, 'sampling': sampling_operations}[form.part](config)
     peak = peaks.of(row['device'], form.precision)
-    return facts | {'plain_operations': useful, 'plain_operations_per_second': useful / median, 'xla_operations_per_second': (row['xla_operations'] or 0) / median or None,
-                    'share_of_peak': peak and useful / median / peak}
+    return facts | {'plain_operations': useful, 'plain_operations_per_second': useful / median,
+                    'xla_operations_per_second': row['xla_operations'] and row['xla_operations'] / median, 'share_of_peak': peak and useful / median / peak}
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
@@ -259,14 +266,15 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     width = max(len(row['form']) for row in rows)
     devices = {row['device']: None for row in rows if 'device' in row}
     print(f'\n{title}, {" and ".join(devices) or "no device"}; medians of {ROUNDS.value} turns')
-    print(f'{"":<{width}} {"images/s":>9} {"s a step":>9} {"(min":>9} {"max)":>9} {"first s":>8} {"memory MiB":>11} {"XLA GFLOP":>10} {"useful TFLOP/s":>15} {"of peak":>8}')
+    print(f'{"":<{width}} {"images/s":>9} {"s a step":>9} {"(min":>9} {"max)":>9} {"first s":>8} {"memory MiB":>11} {"XLA GFLOP":>10} {"useful TFLOP/s":>15} '
+          f'{"of peak":>8}')
     for row in rows:
         if 'error' in row:
             print(f'{row["form"]:<{width}} failed: {row["error"]}', flush=True)
             continue
         seconds = row['seconds_per_step']
-        print(f'{row["form"]:<{width}} {row["images_per_second"]:>9.4g} {seconds["median"]:>9.4g} {seconds["min"]:>9.4g} {seconds["max"]:>9.4g} {row["first_step_seconds"]:>8.1f} '
-              f'{row["peak_memory_bytes"] / 2**20:>11.0f} {scaled(row["xla_operations"], 1e9):>10} {scaled(row.get("plain_operations_per_second"), 1e12):>15} '
+        print(f'{row["form"]:<{width}} {row["images_per_second"]:>9.4g} {seconds["median"]:>9.4g} {seconds["min"]:>9.4g} {seconds["max"]:>9.4g} '
+              f'{row["first_step_seconds"]:>8.1f} {row["peak_memory_bytes"] / 2**20:>11.0f} {scaled(row["xla_operations"], 1e9):>10} {scaled(row.get("plain_operations_per_second"), 1e12):>15} '
               f'{"-" if row.get("share_of_peak") is None else format(row["share_of_peak"], ".1%"):>8}', flush=True)
 
 
@@ -276,19 +284,22 @@ def scaled(number: float | None, unit: float) -> str:
 
 
 def ratios_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of every form how many times as fast it is as the first one of its group, and as PyTorch's best there: medians over the rounds."""
+    """Of every form how many times as fast it is as the first one of its group, in the same heat where that ran there, and as PyTorch's best."""
     groups_of_rows: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
         if 'error' not in row:
             groups_of_rows.setdefault((row['part'], row['width'], row['height'], row['batch_size']), []).append(row)
     ratios = []
     for group in groups_of_rows.values():
-        peers = [row for row in group if row['framework'] == 'torch']
-        best = min(peers, key=lambda row: row['seconds_per_step']['median'], default=None)
-        for row in group if len(group) > 1 else []:
+        first, one_device = group[0], len({row['device'] for row in group}) == 1
+        bases = {row['heat']: row for row in group if row['form'] == first['form']}
+        others = [row for row in group if row is first or row['form'] != first['form']]
+        to_first = {row['form']: ratio(row, bases.get(row['heat'], first)) for row in others}
+        best = max((row['form'] for row in others if row['framework'] == 'torch'), key=to_first.get, default=None)
+        for row in others if len(others) > 1 else []:
             ratios.append({name: row[name] for name in ('part', 'width', 'height', 'batch_size', 'form')} | {
-                'first': group[0]['form'], 'to_first': ratio(row, group[0]), 'best_peer': best and best['form'], 'to_best_peer': best and ratio(row, best),
-                'one_device': len({other['device'] for other in group}) == 1})
+                'first': first['form'], 'to_first': to_first[row['form']], 'best_peer': best, 'to_best_peer': best and to_first[row['form']] / to_first[best],
+                'one_device': one_device})
     return ratios
 
 

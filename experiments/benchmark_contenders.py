@@ -218,7 +218,8 @@ class JaxSampling(Contender):
         import jax
         from spade_jax.sampling import TrainedGenerator
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._variables)
-        return operations_of(jax.jit(lambda variables, *maps: TrainedGenerator(self.config, variables).draw(*maps)).lower(abstract, self._batch.label, self._batch.instance))
+        draw = jax.jit(lambda variables, *maps: TrainedGenerator(self.config, variables).draw(*maps))
+        return operations_of(draw.lower(abstract, self._batch.label, self._batch.instance))
 
 
 class TorchContender(Contender):
@@ -320,7 +321,7 @@ class MatrixProduct(Contender):
         if precision == 'float32':
             matrix = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
             return lambda: matrix @ matrix
-        matrix = jnp.ones((PRODUCT_SIZE, PRODUCT_SIZE), precision)
+        matrix = jax.device_put(jnp.ones((PRODUCT_SIZE, PRODUCT_SIZE), precision), jax.devices('cpu')[0])
         return lambda: jax.block_until_ready(matrix @ matrix)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# (part of the device's name, 10^12 operations a second in bfloat16, in float32), without sparsity. The first that fits counts. GPUs: float32 products are done in TF32
-# where the chip has it, as both JAX and `pytorch_peer.allow_fast_algorithms` let it; V100 and T4 have units for neither, and their float32 rate stands for both. TPUs:
-# one device of JAX, which on v2 and v3 is half a chip; float32 products are done in one bfloat16 pass, JAX's default there.
+# (part of the device's name, 10^12 operations a second in bfloat16, in float32), without sparsity. The first that fits counts. GPUs: float32 products are done
+# in TF32 where the chip has it, as both JAX and `pytorch_peer.allow_fast_algorithms` let it; V100 and T4 have units for neither, and their float32 rate stands
+# for both. TPUs: one device of JAX, which on v2 and v3 is half a chip; float32 products are done in one bfloat16 pass, JAX's default there.
 PEAKS = (
     ('h100 pcie', 756, 378), ('h100 nvl', 835, 418), ('h100', 989, 495), ('h200', 989, 495), ('a100', 312, 156), ('v100', 15.7, 15.7), ('l40s', 362, 183),
     ('l4', 121, 60), ('t4', 8.1, 8.1), ('rtx 4090', 165, 82.6),

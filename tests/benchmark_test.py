@@ -28,15 +28,17 @@ def run(*arguments):
 @pytest.mark.slow
 def test_forms_race(tmp_path):
     path = tmp_path / 'speed.json'
-    result = run(*TINY, '--precisions=float32', f'--output_json={path}', *(['--peer', '--peer_forms=eager,channels_last+bfloat16+folded'] if HAS_TORCH else []))
+    result = run(*TINY, '--precisions=float32', f'--output_json={path}',
+                 *(['--peer', '--together=2', '--peer_forms=eager,channels_last+bfloat16+folded'] if HAS_TORCH else []))
     assert result.returncode == 0, result.stdout + result.stderr
     record = json.loads(path.read_text())
     assert {'date', 'arguments', 'config', 'versions', 'devices', 'rows', 'ratios', 'measured_cpu_peaks', 'load_at_start'} <= set(record)
     assert record['devices'] == ['cpu'] and 'jax' in record['versions']
-    forms = ['spade_jax float32'] + ['PyTorch eager', 'PyTorch channels_last+bfloat16'] * HAS_TORCH
+    forms = ['spade_jax float32'] + ['PyTorch eager', 'spade_jax float32', 'PyTorch channels_last+bfloat16'] * HAS_TORCH  # in two heats
     assert [row['form'] for row in record['rows'] if row['part'] == 'train'] == forms
-    assert [row['form'] for row in record['rows'] if row['part'] == 'sampling'] == forms[:2] + ['PyTorch channels_last+bfloat16+folded'] * HAS_TORCH
+    assert [row['form'] for row in record['rows'] if row['part'] == 'sampling'] == forms[:3] + ['PyTorch channels_last+bfloat16+folded'] * HAS_TORCH
     assert [row['form'] for row in record['rows'] if row['part'] == 'input'] == ['input pipeline']
+    assert [row['heat'] for row in record['rows'] if row['part'] == 'train'] == ([0, 0, 1, 1] if HAS_TORCH else [0])
     for row in record['rows']:
         assert 'error' not in row, row
         assert len(row['seconds']) == 2 and row['seconds_per_step']['min'] <= row['seconds_per_step']['median'] <= row['seconds_per_step']['max']
@@ -47,6 +49,7 @@ def test_forms_race(tmp_path):
         if row['part'] != 'input' and row['framework'] == 'jax':
             assert 0.1 < row['xla_operations'] / row['plain_operations'] < 2
     assert [entry['to_first'] for entry in record['ratios'] if entry['form'] == 'spade_jax float32'] == [1, 1] * HAS_TORCH
+    assert all(max(e['to_best_peer'] for e in record['ratios'] if e['part'] == part and 'PyTorch' in e['form']) == 1 for part in ('train', 'sampling') if HAS_TORCH)
     assert 'images/s' in result.stdout and result.stdout.count('spade_jax float32') >= 2
 
 
