@@ -14,8 +14,8 @@ size keep their memory at the same time; see --together.
   input      batches of the procedural landscapes, in images a second
 
 The columns: "first" is the time to the end of the first step, compilation included. "memory" is the peak of the device; on a CPU of the whole process,
-compiler included. "XLA" counts the operations of the program as it is given to XLA; the convolutions of a compiled program may be library calls, whose
-operations its analysis does not know. "useful" are the operations of the plain networks (`plain_operations.py`) a second, the same for all implementations, and
+compiler included. "XLA" counts the operations of the program as it is given to XLA, before anything may become a library call, and without compiling a second
+time; on a CPU a convolution counts the same after compilation. It leaves out products with the padding. "useful" are the operations of the plain networks (`plain_operations.py`) a second, the same for all implementations, and
 "of peak" their share of what the chip's data sheet promises for the precision (`device_peaks.py`); of a CPU, what large matrix products reach in the same run.
 """
 

@@ -158,7 +158,7 @@ class Contender:
         return statistics.get('peak_bytes_in_use') or peak_of_process()
 
     def xla_operations(self) -> float | None:
-        """Operations of the program as XLA gets it, before it optimises: afterwards they may stand in library calls, which its analysis does not count."""
+        """Operations of the program as XLA gets it, before any may become library calls; None where there is no XLA."""
         return None
 
 
