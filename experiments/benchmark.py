@@ -35,7 +35,7 @@ from typing import Any, Iterator
 from absl import app, flags
 from tqdm import tqdm
 
-from benchmark_contenders import Failed, Form, Worker
+from benchmark_contenders import MAPS, Failed, Form, Worker
 from device_peaks import peak_operations
 from plain_operations import sampling_operations, training_operations
 from spade_jax import config_flags
@@ -58,6 +58,8 @@ BATCH_SIZES = flags.DEFINE_list('batch_sizes', ['1'], 'Pictures at a time.')
 PRECISION_LIST = flags.DEFINE_list('precisions', list(PRECISIONS), 'Precisions of spade_jax.')
 REMATERIALIZATION_LIST = flags.DEFINE_list('rematerializations', ['none'], f'train: what is computed again in the backward pass: {", ".join(REMATERIALIZATIONS)}.')
 PERCEPTUAL = flags.DEFINE_bool('perceptual', False, 'train: with the perceptual loss, of random weights.')
+MAP_KIND = flags.DEFINE_enum('maps', MAPS[0], MAPS, 'The label maps: landscapes, whose regions are like those of photographs, or noise, a class of its own for every pixel. On a '
+                             'CPU spade_jax computes once for every neighbourhood that occurs, so its time depends on that.')
 ROUNDS = flags.DEFINE_integer('rounds', 10, 'Turns of each form.', lower_bound=1)
 TURN_SECONDS = flags.DEFINE_float('turn_seconds', 0.5, 'Steps are repeated until a turn takes so long.', lower_bound=0)
 TOGETHER = flags.DEFINE_integer('together', 0, 'So many forms at most have their processes at the same time, where memory is scarce; the others race after them, against '
@@ -143,14 +145,14 @@ def groups(config: Config) -> Iterator[list[Form]]:
 def training_forms(config: Config) -> list[Form]:
     """Every precision with every rematerialisation, then PyTorch."""
     ours = [Form('train', 'jax', f'spade_jax {precision}' + ('' if kind == 'none' else f', {kind} again'),
-                 dataclasses.replace(config, compute_dtype=precision, rematerialize=kind), precision, turn_seconds=TURN_SECONDS.value)
+                 dataclasses.replace(config, compute_dtype=precision, rematerialize=kind), precision, turn_seconds=TURN_SECONDS.value, maps=MAP_KIND.value)
             for precision in PRECISION_LIST.value for kind in REMATERIALIZATION_LIST.value]
     return ours + peer_forms('train', config)
 
 
 def sampling_forms(config: Config) -> list[Form]:
     """Every precision, then PyTorch."""
-    ours = [Form('sampling', 'jax', f'spade_jax {precision}', dataclasses.replace(config, compute_dtype=precision), precision, turn_seconds=TURN_SECONDS.value)
+    ours = [Form('sampling', 'jax', f'spade_jax {precision}', dataclasses.replace(config, compute_dtype=precision), precision, turn_seconds=TURN_SECONDS.value, maps=MAP_KIND.value)
             for precision in PRECISION_LIST.value]
     return ours + peer_forms('sampling', config)
 
@@ -160,7 +162,7 @@ def peer_forms(part: str, config: Config) -> list[Form]:
     if not PEER.value:
         return []
     settings = [tuple(word for word in settings_of(form) if part == 'sampling' or word not in ONLY_SAMPLING) for form in PEER_FORM_LIST.value]
-    return [Form(part, 'torch', f'PyTorch {"+".join(words) or "eager"}', config, 'bfloat16' if 'bfloat16' in words else 'float32', words, TURN_SECONDS.value)
+    return [Form(part, 'torch', f'PyTorch {"+".join(words) or "eager"}', config, 'bfloat16' if 'bfloat16' in words else 'float32', words, TURN_SECONDS.value, MAP_KIND.value)
             for words in settings]
 
 

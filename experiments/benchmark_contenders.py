@@ -23,7 +23,7 @@ import numpy as np
 from spade_jax.batch import Batch
 from spade_jax.config import DONTCARE_ID, UPSAMPLINGS, Config
 
-BLOCK = 16  # side in pixels of what has one class in the made-up label maps
+MAPS = ('landscapes', 'noise')
 QUEUED = 8  # batches; more than the input pipeline keeps ready
 PRODUCT_SIZE = 2048
 
@@ -39,6 +39,7 @@ class Form:
     precision: of the products, 'float32' or 'bfloat16'.
     settings: the fields of `pytorch_peer.Settings` that are true.
     turn_seconds: how long a turn is to take; one step takes as long as it does.
+    maps: 'landscapes', whose regions are as large as those of photographs, or 'noise', a class of its own for every pixel. Only spade_jax's time depends on it.
     """
 
     part: str
@@ -48,6 +49,7 @@ class Form:
     precision: str = 'float32'
     settings: tuple[str, ...] = ()
     turn_seconds: float = 0.0
+    maps: str = 'landscapes'
 
 
 class Failed(Exception):
@@ -177,7 +179,7 @@ class JaxTraining(Contender):
         self._vgg19 = random_vgg19(networks.vgg19, self.config) if self.config.perceptual_weight else None
         self._mapped = replicas.replicate(step, constants=self._vgg19, devices=devices)
         self._state = replicas.broadcast(init_train_state(self.config, networks), devices)
-        self._batch, self._split = random_batch(self.config), replicas.split
+        self._batch, self._split = made_up_batch(self.config, self.form.maps), replicas.split
 
     def step(self) -> Any:
         self._state, metrics = self._mapped(self._state, self._split(self._batch, 1))
@@ -208,7 +210,7 @@ class JaxSampling(Contender):
         from spade_jax.sampling import TrainedGenerator
         from spade_jax.training.train_state import abstract_networks
         variables = draw_variables(abstract_networks(self.config, build_networks(self.config))[0], 0, Stream.GENERATOR_WEIGHTS)
-        self._variables, self._batch = folded(move_vectors(variables)), random_batch(self.config)
+        self._variables, self._batch = folded(move_vectors(variables)), made_up_batch(self.config, self.form.maps)
         self._generator = TrainedGenerator(self.config, self._variables)
 
     def step(self) -> Any:
@@ -231,7 +233,7 @@ class TorchContender(Contender):
         import torch
         pytorch_peer.allow_fast_algorithms()
         torch.manual_seed(0)
-        self._device, self._batch = pytorch_peer.best_device(), random_batch(self.config)
+        self._device, self._batch = pytorch_peer.best_device(), made_up_batch(self.config, self.form.maps)
         self._settings = pytorch_peer.Settings(**dict.fromkeys(form.settings, True))
         self._layout = dict(num_classes=self.config.num_classes, dontcare=self.config.dontcare)
         self._generator = pytorch_peer.SpadeGenerator(self.config.layout_channels, self.config.generator_width, UPSAMPLINGS[self.config.upsampling],
@@ -338,18 +340,16 @@ CONTENDERS = {('train', 'jax'): JaxTraining, ('train', 'torch'): TorchTraining, 
               ('input', 'jax'): InputPipeline, ('peak', 'jax'): MatrixProduct, ('peak', 'torch'): TorchMatrixProduct}
 
 
-def random_batch(config: Config) -> Batch:
-    """Noise for photographs and maps of square blocks."""
-    random = np.random.default_rng(0)
-    size = config.batch_size, config.image_height, config.image_width
-
-    def blocks(values):
-        coarse = random.choice(values, (size[0], *(-(-side // BLOCK) for side in size[1:])))
-        return np.ascontiguousarray(coarse.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :size[1], :size[2]])
-
-    labels = np.append(np.arange(config.num_classes), [DONTCARE_ID] if config.dontcare else []).astype(np.uint8)
-    instances = blocks(np.arange(100, dtype=np.int32)) if config.instance_edges else None
-    return Batch(random.integers(0, 256, (*size, 3), np.uint8), blocks(labels), instances)
+def made_up_batch(config: Config, maps: str) -> Batch:
+    """Procedural landscapes with their ids spread over all classes, or noise."""
+    from spade_jax.data.builders.landscapes import render_scene
+    random, size = np.random.default_rng(0), (config.batch_size, config.image_height, config.image_width)
+    ids = random.permutation(np.append(np.arange(config.num_classes), [DONTCARE_ID] if config.dontcare else []).astype(np.uint8))
+    if maps == 'noise':
+        return Batch(random.integers(0, 256, (*size, 3), np.uint8), random.choice(ids, size), random.integers(0, 100, size, np.int32) if config.instance_edges else None)
+    scenes = [render_scene(seed, *size[1:]) for seed in range(config.batch_size)]
+    image, label, instance = (np.stack([getattr(scene, name) for scene in scenes]) for name in ('image', 'label', 'instance'))
+    return Batch(image, ids[label % len(ids)], instance.astype(np.int32) if config.instance_edges else None)
 
 
 def random_vgg19(network: Any, config: Config) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,6 +13,9 @@ from spade_jax.layers.convolution import Convolution, side_by_side
 from spade_jax.layers.neighbourhoods import NumberedLayout, two_convolutions
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
+
+
+MODULATIONS = 'modulations'  # a collection; where it is given, or mutable, gamma and beta are taken from it, or kept in it, for more pictures of the same layout
 
 
 class SpatiallyAdaptiveNorm(nn.Module):
@@ -44,12 +49,18 @@ class SpatiallyAdaptiveNorm(nn.Module):
             normalized = upsample_nearest(normalized)
         _, height, width, channels = normalized.shape
 
-        def conv(name, inputs, features):
-            return Convolution(features, self.kernel_size, dtype=self.dtype, name=name).weights(inputs, train=train)
+        def gamma_and_beta() -> jax.Array:
+            def conv(name, inputs, features):
+                return Convolution(features, self.kernel_size, dtype=self.dtype, name=name).weights(inputs, train=train)
 
-        if not isinstance(layout, NumberedLayout):
-            layout = resize_nearest(layout, height, width).astype(self.dtype)  # [B, H, W, S]
-        shared, gamma, beta = conv('shared', layout.shape[-1], self.hidden), conv('gamma', self.hidden, channels), conv('beta', self.hidden, channels)
-        # Both convolutions over the hidden one as one: relu(layout * shared) * [gamma, beta].
-        gamma, beta = jnp.split(two_convolutions(layout, shared, side_by_side(gamma, beta)), 2, axis=-1)  # [B, H, W, C] each
+            m = layout if isinstance(layout, NumberedLayout) else resize_nearest(layout, height, width).astype(self.dtype)  # [B, H, W, S]
+            shared, gamma, beta = conv('shared', m.shape[-1], self.hidden), conv('gamma', self.hidden, channels), conv('beta', self.hidden, channels)
+            return two_convolutions(m, shared, side_by_side(gamma, beta))  # relu(m * shared) * [gamma, beta]: [B, H, W, 2C]
+
+        gamma, beta = jnp.split(self._kept(gamma_and_beta), 2, axis=-1)  # [B, H, W, C] each
         return normalized * (1 + gamma) + beta
+
+    def _kept(self, compute: Callable[[], jax.Array]) -> jax.Array:
+        if self.is_initializing() or not (self.has_variable(MODULATIONS, 'gamma_and_beta') or self.is_mutable_collection(MODULATIONS)):
+            return compute()
+        return self.variable(MODULATIONS, 'gamma_and_beta', compute).value

@@ -19,6 +19,7 @@ from spade_jax.data.label_reader import check_label_ids
 from spade_jax.data.paired_transforms import resize_image
 from spade_jax.errors import UserError
 from spade_jax.layers.normalization import MOMENTUM
+from spade_jax.layers.spatially_adaptive_norm import MODULATIONS
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 from spade_jax.models import build_networks, layout_of, to_signed, to_uint8
 from spade_jax.sampling.styles import check_truncation, random_styles
@@ -73,6 +74,18 @@ class TrainedGenerator:
             style = np.broadcast_to(np.asarray(style, np.float32), (len(labels), self.config.style_dim))
         drawn = functools.partial(_draw, self.config, self.statistics_of_batch, self._generator)
         return _in_groups(drawn, (labels, None if instances is None else np.asarray(instances), style), batch_size)
+
+    def prepare(self, labels: np.ndarray, instances: np.ndarray | None = None) -> PreparedMap:
+        """One label map [H, W], ready to be drawn in many styles: what does not depend on the style is computed here, once. See `__call__` for the arguments and errors."""
+        labels = np.asarray(labels)[None]
+        instances = None if instances is None else np.asarray(instances)[None]
+        self._check(labels, instances, None, 1.0)
+        if not self.config.style_encoder:
+            raise UserError('this model has no style encoder and draws a map in one way only', 'call the generator itself')
+        if self.statistics_of_batch:
+            raise UserError('a map that is normalised by the statistics of those drawn with it cannot be prepared alone', 'use running statistics')
+        modulations = _modulations(self.config, self._generator, labels, instances)
+        return PreparedMap(self.config, self._generator | {MODULATIONS: modulations}, labels, instances)
 
     def encode(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8; [style_dim] of one picture [H, W, 3].
@@ -144,6 +157,37 @@ class TrainedGenerator:
             raise UserError(f'a style of shape {np.shape(style)}; give ({len(labels)}, {config.style_dim}), or ({config.style_dim},) for one style')
 
 
+class PreparedMap:
+    """A label map with gamma and beta of all its SPADE layers, made by `TrainedGenerator.prepare`. It holds them on the device: 5 kB a pixel for the published width."""
+
+    def __init__(self, config: Config, variables: dict[str, Any], labels: np.ndarray, instances: np.ndarray | None):
+        self._draw = functools.partial(_draw_in_styles, config, variables, labels, instances)
+        self._style_dim = config.style_dim
+
+    def __call__(self, style: np.ndarray | None = None, *, seed: int = 0, sample: int = 0, truncation: float = 1.0, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """Draws the map.
+
+        Args:
+          style: [N, style_dim] latents, or [style_dim] for one picture; None: the one of (seed, sample), see `TrainedGenerator.__call__`.
+          batch_size: pictures that are drawn at a time.
+
+        Returns:
+          [N, H, W, 3] uint8; [H, W, 3] for one style. What the generator draws of the map in these styles, up to rounding.
+
+        Raises:
+          UserError: on a style of another shape.
+        """
+        if style is None:
+            check_truncation(truncation)
+            style = random_styles(self._style_dim, seed, sample, np.arange(1), truncation)[0]
+        style = np.asarray(style, np.float32)
+        if style.ndim not in (1, 2) or style.shape[-1] != self._style_dim:
+            raise UserError(f'styles of shape {style.shape}', f'give [N, {self._style_dim}], or [{self._style_dim}] for one style')
+        if style.ndim == 1:
+            return self(style[None])[0]
+        return _in_groups(self._draw, (style,), batch_size)
+
+
 def _in_groups(function: Callable[..., jax.Array], arrays: tuple[np.ndarray | None, ...], size: int) -> np.ndarray:
     """`function` of arrays [N, ...], at most `size` entries at a time. The first entries fill the last group up, so that it does not compile again."""
     count = len(arrays[0])
@@ -159,6 +203,22 @@ def _in_groups(function: Callable[..., jax.Array], arrays: tuple[np.ndarray | No
 def _draw(config, statistics_of_batch, variables, labels, instances, style):
     layout = layout_of(Batch(None, labels, instances), config)
     return to_uint8(_network(config, variables).apply(variables, layout, style, train=statistics_of_batch))  # nothing moves: no collection is mutable
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _modulations(config, variables, labels, instances):
+    """Gamma and beta of every SPADE layer; the rest of the generator is not computed."""
+    layout = layout_of(Batch(None, labels, instances), config)
+    style = jnp.zeros((1, config.style_dim))  # any one
+    _, kept = _network(config, variables).apply(variables, layout, style, train=False, mutable=[MODULATIONS])
+    return kept[MODULATIONS]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw_in_styles(config, variables, labels, instances, style):
+    """Pictures of one map [1, H, W] in styles [N, D]; the map enters through the modulations among the variables alone."""
+    layout = layout_of(Batch(None, labels, instances), config)
+    return to_uint8(_network(config, variables).apply(variables, layout, style, train=False))
 
 
 @functools.partial(jax.jit, static_argnums=0)

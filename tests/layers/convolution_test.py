@@ -4,24 +4,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from spade_jax.layers.convolution import Convolution, _convolve, convolve, weight_gradient_by_taps
+from spade_jax.layers.convolution import Convolution, convolve, product_of_patches, weight_gradient_by_taps
 
 
 @pytest.mark.parametrize('kernel_size, strides, padding', [(3, 1, 1), (3, 2, 1), (4, 1, 2), (4, 2, 2), (1, 1, 0), (2, 1, 0)])
-def test_gradients_are_those_of_the_plain_convolution(kernel_size, strides, padding):
+@pytest.mark.parametrize('size', [(7, 9), (15, 19)])  # a small grid, and one that is not
+def test_it_is_the_plain_convolution_with_its_gradients(kernel_size, strides, padding, size):
     random = np.random.default_rng(0)
-    x = random.normal(size=(2, 7, 9, 3)).astype(np.float32)
+    x = random.normal(size=(2, *size, 3)).astype(np.float32)
     kernel = random.normal(size=(kernel_size, kernel_size, 3, 5)).astype(np.float32)
-    cotangent = random.normal(size=_convolve(x, kernel, strides, padding).shape).astype(np.float32)
 
-    def weighted_sum(conv, x, kernel):
-        return jnp.sum(conv(x, kernel, strides, padding) * cotangent)
+    def plain(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (strides, strides), [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
-    ours, plain = (jax.grad(functools.partial(weighted_sum, conv), argnums=(0, 1))(x, kernel) for conv in (convolve, _convolve))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), ours, plain)
-    if strides == 1:
-        np.testing.assert_allclose(weight_gradient_by_taps(x, cotangent, kernel_size=kernel_size, padding=padding), plain[1], rtol=1e-4, atol=1e-4)
+    @functools.partial(jax.jit, static_argnums=0)
+    def value_and_gradients(conv, x, kernel):
+        y, gradients = jax.vjp(conv, x, kernel)
+        return y, gradients(jnp.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype))
+
+    ours, expected = value_and_gradients(lambda x, kernel: convolve(x, kernel, strides, padding), x, kernel), value_and_gradients(plain, x, kernel)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), ours, expected)
+    if strides == 1:  # the forms of a CPU, on any device
+        np.testing.assert_allclose(product_of_patches(x, kernel, padding), expected[0], rtol=1e-4, atol=1e-4)
+        cotangent = np.random.default_rng(1).normal(size=expected[0].shape).astype(np.float32)
+        np.testing.assert_allclose(weight_gradient_by_taps(x, cotangent, kernel_size=kernel_size, padding=padding), expected[1][1], rtol=1e-4, atol=1e-4)
 
 
 def test_padding_is_on_both_sides():

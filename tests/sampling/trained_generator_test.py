@@ -184,3 +184,37 @@ def test_loading_folds(tmp_path):
     loaded = spade_jax.load(str(tiny.write_checkpoint(tiny.PLAIN, tmp_path / 'run')))
     jax.tree.map(np.testing.assert_array_equal, loaded._generator, folded(tiny.state(tiny.PLAIN).generator))
     assert 'spectral' not in loaded._generator
+
+
+def test_a_prepared_map_is_drawn_as_the_generator_draws_it(styled, random):
+    label = random.integers(0, 3, (32, 32))
+    prepared, styles = styled.prepare(label), random.normal(size=(5, 4)).astype(np.float32)
+    pictures = prepared(styles, batch_size=3)
+    expected = styled(np.stack([label] * 5), style=styles)
+    assert pictures.shape == (5, 32, 32, 3) and np.abs(pictures.astype(int) - expected).max() <= 1
+    assert len({picture.tobytes() for picture in pictures}) == 5
+    np.testing.assert_array_equal(prepared(styles[0], batch_size=3), prepared(styles[:1], batch_size=3)[0])
+    assert np.abs(prepared(seed=2, sample=1).astype(int) - styled(label, seed=2, sample=1)).max() <= 1
+
+
+def test_gamma_and_beta_of_a_prepared_map_are_not_computed_again(styled):
+    """Without the kernels that make them, it draws the same."""
+    prepared, style = styled.prepare(np.eye(32, dtype=np.int64)), np.ones((1, 4), np.float32)
+    config, variables, labels, instances = prepared._draw.args
+    modulations = jax.tree.leaves(variables[trained_generator.MODULATIONS])
+    assert len(modulations) == 7 * 2 + 4 and all(leaf.shape[0] == 1 for leaf in modulations)
+    blind = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * np.nan if any(part.key in ('shared', 'gamma', 'beta') for part in path) else leaf, variables['params'])
+    again = trained_generator.PreparedMap(config, variables | {'params': blind}, labels, instances)
+    np.testing.assert_array_equal(again(style), prepared(style))
+
+
+def test_what_cannot_be_prepared_or_drawn(generator, styled):
+    label = np.zeros((32, 32), np.uint8)
+    with pytest.raises(UserError, match='no style encoder and draws a map in one way only'):
+        generator.prepare(label)
+    with pytest.raises(UserError, match='of those drawn with it'):
+        styled.with_statistics_of_batch().prepare(label)
+    with pytest.raises(UserError, match='label id 7'):
+        styled.prepare(label + 7)
+    with pytest.raises(UserError, match=r'styles of shape \(2, 5\); give \[N, 4\], or \[4\]'):
+        styled.prepare(label)(np.zeros((2, 5)))
