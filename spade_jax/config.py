@@ -132,6 +132,8 @@ class Config:
     adam_beta1: float | None = knob(None, 'Decay of Adam\'s first moment. Default: 0 with two time scales, 0.5 without.', at_least=0)
     adam_beta2: float | None = knob(None, 'Decay of Adam\'s second moment. Default: 0.9 with two time scales, 0.999 without.', at_least=0)
     discriminator_steps_per_generator_step: int = knob(1, 'Update the generator on every n-th step only.', at_least=1)
+    discriminator_fakes: str = knob('redrawn', 'Pictures that the discriminator update judges: redrawn by the updated generator; or reused, those of the generator update, '
+                                    'an approximation that saves a pass of the generator.', choices=('redrawn', 'reused'))
     initialization: str = knob('published', 'Start of the weights: Glorot normal; "published": but the spectrally normalised kernels uniform '
                                'in +-1/sqrt(fan_in), as the released models were; "glorot": those too.', choices=('published', 'glorot'))
     init_gain: float = knob(0.02, 'Gain of the Glorot initialisation.', above=0)
@@ -182,6 +184,10 @@ class Config:
         if self.batch_size % self.accumulation_steps:
             raise UserError(f'batch_size={self.batch_size} cannot be divided into {self.accumulation_steps} equal parts',
                             f'use --batch_size={nearest_multiples(self.batch_size, self.accumulation_steps)}, or another --accumulation_steps')
+        if self.discriminator_fakes == 'reused':
+            for name, reason in (('accumulation_steps', 'the parts of a batch do not keep theirs'), ('discriminator_steps_per_generator_step', 'steps without generator update have none')):
+                if getattr(self, name) > 1:
+                    raise UserError(f'discriminator_fakes=reused with {name}={getattr(self, name)}: {reason}', f'use --{name}=1 or --discriminator_fakes=redrawn')
         if self.constant_epochs + self.decay_epochs == 0:
             raise UserError('constant_epochs=0 and decay_epochs=0 leave nothing to train; set one of them')
         if self.upsampling == 'most' and self.generator_width < 2:

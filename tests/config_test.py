@@ -16,6 +16,8 @@ from spade_jax.errors import UserError
     (dict(generator_width=1, crop_size=128, load_size=128, upsampling='most'), 'leaves no channel for the last block'),
     (dict(gan_loss='hinges'), 'gan_loss=hinges is not one of hinge, least_squares, cross_entropy, wasserstein'),
     (dict(spade_kernel_size=4), 'spade_kernel_size=4 is even'),
+    (dict(discriminator_fakes='reused', accumulation_steps=2), 'discriminator_fakes=reused with accumulation_steps=2: the parts of a batch do not keep theirs; use'),
+    (dict(discriminator_fakes='reused', discriminator_steps_per_generator_step=2), 'steps without generator update have none'),
     (dict(batch_size=0), 'batch_size=0 is too small; use 1 or more'),
     (dict(learning_rate=0.0), 'learning_rate=0.0 is too small; use more than 0'),
     (dict(learning_rate=float('nan')), 'learning_rate=nan is not a finite number'),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, Callable, Iterable
 
@@ -105,7 +106,14 @@ class TrainedGenerator:
     def draw(self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None) -> jax.Array:
         """For tracing, into a program that contains the parameters: a whole batch at a time and without checks, [B, H, W] ids -> [B, H, W, 3] uint8."""
         # Behind the barrier the parameters are no constants: XLA would compute with some of them while it compiles, to other bits than those of a call.
-        return _draw(self.config, self.statistics_of_batch, jax.lax.optimization_barrier(self._generator), labels, instances, style)
+        arguments = jax.lax.optimization_barrier(self._generator), labels, instances, style
+
+        def form(label_convolutions):
+            return functools.partial(_draw, dataclasses.replace(self.config, label_convolutions=label_convolutions), self.statistics_of_batch)
+
+        if self.config.label_convolutions != 'auto':
+            return form(self.config.label_convolutions)(*arguments)
+        return jax.lax.platform_dependent(*arguments, cpu=form('neighbourhoods'), default=form('everywhere'))  # the program may be for several platforms
 
     def with_statistics_of_batch(self) -> TrainedGenerator:
         """The same generator, normalising by the statistics of the maps that are drawn together."""

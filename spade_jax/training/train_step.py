@@ -28,7 +28,7 @@ def train_step(state: TrainState, batch: Batch, vgg19: Variables | None = None, 
     """Updates generator (with encoder), then discriminator.
 
     A pure function; mapped over replicas by `replicas.replicate`. Every network in it runs in training mode, so running statistics and spectral
-    vectors move twice a step.
+    vectors move twice a step; those of generator and encoder once, with `config.discriminator_fakes` "reused".
 
     With `config.accumulation_steps` the batch goes through in parts, one after the other, in the memory of one. Losses and gradients are their means
     over the parts, and all parts of an update see the same spectral vectors; so with normalisation of single pictures the update is that of the whole
@@ -51,10 +51,11 @@ def train_step(state: TrainState, batch: Batch, vgg19: Variables | None = None, 
     parts = parts_of(batch, config.accumulation_steps, axis_name)
     generator_rate, discriminator_rate = learning_rates(state.step, num_examples=num_examples, config=config)
     metrics = {'discriminator_learning_rate': discriminator_rate}
+    fake = None
     if update_generator:
-        state, generator_metrics = step.update_generator(state, parts, generator_rate)
+        state, generator_metrics, fake = step.update_generator(state, parts, generator_rate)
         metrics |= generator_metrics | {'generator_learning_rate': generator_rate}
-    state, discriminator_metrics = step.update_discriminator(state, parts, discriminator_rate)
+    state, discriminator_metrics = step.update_discriminator(state, parts, discriminator_rate, fake)
     if state.average is not None and update_generator:
         state = state.replace(average=moved_average(state.average, state.generator, state.encoder, step=state.step, decay=config.average_decay))
     return state.replace(step=state.step + 1), replicas.mean(metrics | discriminator_metrics, axis_name)
@@ -100,8 +101,8 @@ class Step:
         self.config, self.networks, self.vgg19, self.axis_name, self.noise = config, networks, vgg19, axis_name, noise
         self.optimizer = make_optimizer(config)
 
-    def update_generator(self, state: TrainState, parts: Part, rate: jax.Array) -> tuple[TrainState, Metrics]:
-        """One Adam step of generator and encoder against the discriminator as it is."""
+    def update_generator(self, state: TrainState, parts: Part, rate: jax.Array) -> tuple[TrainState, Metrics, jax.Array | None]:
+        """One Adam step of generator and encoder against the discriminator as it is. Returns the pictures too, where they will be reused."""
         config, state = self.config, with_moved_vectors(state)
 
         def loss(params, part):
@@ -115,22 +116,29 @@ class Step:
                 terms['g_perceptual'] = config.perceptual_weight * losses.perceptual(self.vgg19_features, fake, real, input_range=config.perceptual_input)
             if kl is not None:
                 terms['g_kl'] = config.kl_weight * kl
-            return sum(terms.values()), (terms, moved | moved_discriminator)
+            return sum(terms.values()), (terms, moved | moved_discriminator, fake if config.discriminator_fakes == 'reused' else None)
 
         params = trained_by_generator_update(state.generator, state.encoder)
-        gradients, (terms, moved) = mean_over_parts(functools.partial(jax.grad(loss, has_aux=True), params), parts)
+        gradients, (terms, moved, fake) = mean_over_parts(functools.partial(jax.grad(loss, has_aux=True), params), parts)
         params, optimizer_state, norm = descend(self.optimizer, gradients, state.generator_optimizer, params, rate, self.axis_name)
         state = with_moved(with_moved(state, moved), {name: {'params': params[name]} for name in params})
-        return state.replace(generator_optimizer=optimizer_state), terms | {'g_gradient_norm': norm}
+        return state.replace(generator_optimizer=optimizer_state), terms | {'g_gradient_norm': norm}, fake
 
-    def update_discriminator(self, state: TrainState, parts: Part, rate: jax.Array) -> tuple[TrainState, Metrics]:
-        """One Adam step of the discriminator; generator and encoder only draw, though their statistics move."""
-        state = with_moved_vectors(state)
+    def update_discriminator(self, state: TrainState, parts: Part, rate: jax.Array, reused: jax.Array | None = None) -> tuple[TrainState, Metrics]:
+        """One Adam step of the discriminator; generator and encoder only draw, though their statistics move.
+
+        Args:
+          reused: pictures [B, H, W, 3] of the generator update; then generator and encoder stay as they are.
+        """
+        state = with_moved_vectors(state) if reused is None else state.replace(discriminator=move_vectors(state.discriminator))
         drawing = trained_by_generator_update(state.generator, state.encoder)
 
         def loss(params, part):
             layout, real = layout_of(part.batch, self.config), image_of(part.batch)
-            fake, _, moved = self.generate(state, drawing, layout, real, part.indices, Stream.STYLE_IN_DISCRIMINATOR_UPDATE)
+            if reused is None:
+                fake, _, moved = self.generate(state, drawing, layout, real, part.indices, Stream.STYLE_IN_DISCRIMINATOR_UPDATE)
+            else:
+                fake, moved = jax.lax.stop_gradient(reused), {}
             fake_outputs, real_outputs, moved_discriminator = self.discriminate(state.discriminator | {'params': params}, layout, fake, real)
             terms = {'d_fake': losses.adversarial(fake_outputs, False, kind=self.config.gan_loss, for_discriminator=True),
                      'd_real': losses.adversarial(real_outputs, True, kind=self.config.gan_loss, for_discriminator=True)}

@@ -13,7 +13,7 @@ from spade_jax.models import build_networks, image_of, layout_of
 from spade_jax.random_streams import Stream
 from spade_jax.training.train_state import (abstract_networks, averaged_part, init_train_state, moved_average, trained_by_generator_update, weights_to_draw_with,
                                             with_fresh_optimizers)
-from spade_jax.training.train_step import Step, parts_of, train_step, with_moved_vectors
+from spade_jax.training.train_step import Step, parts_of, seeded_noise, train_step, with_moved_vectors
 from tests import parity
 from tests.replicas_test import SMALL, random_batch
 
@@ -197,6 +197,31 @@ def test_a_step_moves_the_average_and_draws_as_without():
     expected = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, averaged_part(start.generator, start.encoder), averaged_part(end.generator, end.encoder))
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), end.average, expected)
     assert moved[plain].average is None
+
+
+@pytest.mark.slow
+def test_reused_pictures_are_those_of_the_generator_update():
+    """The discriminator update is what it is for these pictures, and generator and encoder move once."""
+    config = Config(**SMALL, discriminator_fakes='reused')
+    networks, batch = build_networks(config), random_batch(config)
+    state = init_train_state(config, networks)
+    step = Step(config, networks, None, None, seeded_noise(config))
+
+    @jax.jit
+    def by_hand(state):
+        parts = parts_of(batch, 1)
+        layout, real = layout_of(batch, config), image_of(batch)
+        drawing = trained_by_generator_update(state.generator, state.encoder)
+        fake, *_ = step.generate(with_moved_vectors(state), drawing, layout, real, jnp.arange(config.batch_size), Stream.STYLE_IN_GENERATOR_UPDATE)
+        middle, *_ = step.update_generator(state, parts, config.learning_rate / 2)
+        return middle, step.update_discriminator(middle, parts, config.learning_rate * 2, fake)[0]
+
+    middle, expected = by_hand(state)
+    moved, metrics = jax.jit(functools.partial(train_step, config=config, networks=networks, num_examples=10**6))(state, batch)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), moved.discriminator['params'], expected.discriminator['params'])
+    for collection in ('batch_stats', 'spectral'):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), moved.generator[collection], middle.generator[collection])
+    assert {'d_fake', 'd_real', 'g_gan'} <= set(metrics)
 
 
 @pytest.mark.parametrize('kind', ['modulation', 'blocks'])
