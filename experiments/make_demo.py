@@ -3,8 +3,8 @@
     python -m spade_jax.main --flagfile=experiments/demo.flags
     python experiments/make_demo.py --workdir=runs/demo
 
-It holds the averaged weights, rounded to bfloat16's eight bits so that they compress to half, the trained discriminators likewise and fresh optimisers: a run at step 0,
-from which pictures can be drawn and other runs can start. Beside it go some held-out label maps and the photographs that belong to them.
+It holds the averaged weights and the discriminators, rounded so that they compress to half, and fresh optimisers: a run at step 0, from which pictures can be drawn and
+other runs can start. Beside it go some held-out label maps and the photographs that belong to them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import shutil
 from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 from absl import app, flags
 
@@ -26,13 +25,15 @@ from spade_jax.data.sources.opening import open_source
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.image_grid import write_png
 from spade_jax.layers.spectral_norm import move_vectors
-from spade_jax.training.checkpoints import DIRECTORY, Checkpoints, newest_of_run
+from spade_jax.training import manifest
+from spade_jax.training.checkpoints import DIRECTORY, MANIFESTS_DIRECTORY, Checkpoints, newest_of_run
 from spade_jax.training.train_state import TrainState, abstract_train_state, weights_to_draw_with, with_fresh_optimizers
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
 OUTPUT = flags.DEFINE_string('output', spade_jax.DEMO, 'Directory of the demo; what it holds is replaced.')
 EXAMPLES = flags.DEFINE_list('examples', ['0', '1', '2', '3', '4', '5', '6', '7'], 'Numbers of the validation examples that go beside the checkpoint.')
 
+DRAWING_BITS, OTHER_BITS = 7, 5  # that are kept of weights of generator and encoder, and of those that only training needs
 POWER_ITERATIONS = 20
 
 
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> None:
             shutil.rmtree(os.path.join(OUTPUT.value, part), ignore_errors=True)
         with Checkpoints(OUTPUT.value) as checkpoints:
             checkpoints.save(drawn_with_average(released, state), released, None)
+        forget_where_it_was_written(os.path.join(OUTPUT.value, DIRECTORY))
         write_examples(config, OUTPUT.value, [int(number) for number in EXAMPLES.value])
         print(f'{OUTPUT.value}: {size_on_disk(OUTPUT.value) / 1e6:.1f} MB, after {int(state.step)} steps')
 
@@ -64,19 +66,32 @@ def shareable(config: Config) -> Config:
 def drawn_with_average(config: Config, state: TrainState) -> TrainState:
     """The state at step 0 whose networks are the averaged ones, rounded."""
     generator, encoder = weights_to_draw_with(state.generator, state.encoder, state.average)
-    return with_fresh_optimizers(config, rounded(generator), rounded(state.discriminator), None if encoder is None else rounded(encoder))
+    return with_fresh_optimizers(config, rounded(generator, DRAWING_BITS), rounded(state.discriminator, OTHER_BITS),
+                                 None if encoder is None else rounded(encoder, DRAWING_BITS))
 
 
-def rounded(variables: dict[str, Any]) -> dict[str, Any]:
-    """Variables of a network with parameters that bfloat16 can hold, as float32, and the spectral vectors that belong to these."""
-    params = jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), variables['params'])
-    variables = variables | {'params': params}
+def rounded(variables: dict[str, Any], bits: int) -> dict[str, Any]:
+    """Variables of a network whose parameters have so many significant bits, and the spectral vectors that belong to these."""
+    def round_to_bits(x):
+        mantissa, exponent = np.frexp(x)
+        return np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits).astype(np.float32)
+
+    variables = variables | {'params': jax.tree.map(round_to_bits, variables['params'])}
     for _ in range(POWER_ITERATIONS):
         variables = MOVED(variables)
     return jax.device_get(variables)
 
 
 MOVED = jax.jit(move_vectors)
+
+
+def forget_where_it_was_written(checkpoints: str) -> None:
+    """Orbax notes the path of a checkpoint in files whose presence alone it reads."""
+    for place, _, names in os.walk(checkpoints):
+        if 'commit_success.txt' in names:
+            with open(os.path.join(place, 'commit_success.txt'), 'w'):
+                pass
+    manifest.write(os.path.join(checkpoints, MANIFESTS_DIRECTORY, '0.json'), os.path.join(checkpoints, '0'))
 
 
 def write_examples(config: Config, directory: str, numbers: list[int]) -> None:

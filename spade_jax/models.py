@@ -47,7 +47,9 @@ def build_networks(config: Config, axis_name: str | None = None) -> Networks:
 
 
 def numbers_layouts(config: Config) -> bool:
-    """Whether the convolutions over the layout are computed once for every neighbourhood. Accelerators convolve faster than they look up."""
+    """Whether the convolutions over the layout are computed once for every neighbourhood: in `auto`, on a CPU. A picture in the place of a label map has no classes."""
+    if config.condition == 'rgb':
+        return False
     return jax.default_backend() == 'cpu' if config.label_convolutions == 'auto' else config.label_convolutions == 'neighbourhoods'
 
 

@@ -18,6 +18,8 @@ from spade_jax.errors import UserError
     (dict(spade_kernel_size=4), 'spade_kernel_size=4 is even'),
     (dict(discriminator_fakes='reused', accumulation_steps=2), 'discriminator_fakes=reused with accumulation_steps=2: the parts of a batch do not keep theirs; use'),
     (dict(discriminator_fakes='reused', discriminator_steps_per_generator_step=2), 'steps without generator update have none'),
+    (dict(label_convolutions='neighbourhoods', condition='rgb'), 'label_convolutions=neighbourhoods with condition=rgb: it is for label maps'),
+    (dict(label_convolutions='neighbourhoods', spade_kernel_size=5), 'with spade_kernel_size=5'),
     (dict(batch_size=0), 'batch_size=0 is too small; use 1 or more'),
     (dict(learning_rate=0.0), 'learning_rate=0.0 is too small; use more than 0'),
     (dict(learning_rate=float('nan')), 'learning_rate=nan is not a finite number'),

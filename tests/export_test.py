@@ -38,7 +38,8 @@ def test_jax_alone_draws_the_same_bits(name, tmp_path):
     wanted = export(generator, str(file), size)
     width, height = size or (32, 32)
     shape = 3, height, width  # as many as no shape of the file names
-    inputs = {'labels': random.integers(0, 256, (*shape, 3), np.uint8) if config.condition == 'rgb' else random.integers(0, 3, shape, np.int32)}
+    regions = random.integers(0, 3, (3, 2, 2), np.int32).repeat(height // 2, axis=1).repeat(width // 2, axis=2)  # few kinds of neighbourhoods, so they are looked up
+    inputs = {'labels': random.integers(0, 256, (*shape, 3), np.uint8) if config.condition == 'rgb' else regions}
     if config.instance_edges:
         inputs['instances'] = random.integers(0, 2, shape, np.int32)
     if config.style_encoder:

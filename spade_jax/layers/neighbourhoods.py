@@ -45,13 +45,13 @@ class NumberedLayout:
     layout: [B, H, W, S].
     inner: the 3x3 neighbourhoods of the pixels of the layout with a margin of 1, [B, H + 2, W + 2].
     outer: the 5x5 neighbourhoods of the pixels of the layout.
-    room: scalar int32, index of the first of `ROOMS` that is large enough; len(ROOMS) where none is.
+    form: scalar int32, which of the forms of the convolutions it fits into: that with the first of `ROOMS` that is large enough, or the last one, everywhere.
     """
 
     layout: jax.Array
     inner: Kinds
     outer: Kinds
-    room: jax.Array
+    form: jax.Array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,10 +67,12 @@ def numbered(layout: jax.Array) -> NumberedLayout:
     in_a_row = (codes[:, :, :-2] * base + codes[:, :, 1:-1]) * base + codes[:, :, 2:]  # [B, H + 4, W + 2], three neighbours each
     inner = number_equal(*(in_a_row[:, i:i + height + 2] for i in range(3)))
     grid = inner.of.reshape(batch, height + 2, width + 2)
-    outer = number_equal(*(grid[:, i:i + height, j:j + width] for i in (0, 2) for j in (0, 2)))  # the 3x3 around the four diagonal neighbours are the whole 5x5
+    # The 3x3 neighbourhoods of the four diagonal neighbours are the whole 5x5 one. Outside has a code of its own: the second convolution sees zeros there, which no
+    # pixel of the first one's result needs to be.
+    outer = number_equal(*(grid[:, i:i + height, j:j + width] for i in (0, 2) for j in (0, 2)))
     pixels = batch * height * width
     fits = [of_classes & (outer.count <= pixels // room) & (inner.count <= pixels // (2 * room)) for room in ROOMS]
-    return NumberedLayout(layout, inner, outer, room=jnp.argmax(jnp.stack([*fits, jnp.asarray(True)])).astype(jnp.int32))
+    return NumberedLayout(layout, inner, outer, form=jnp.argmax(jnp.stack([*fits, jnp.asarray(True)])).astype(jnp.int32))
 
 
 def worth_numbering(layout: jax.Array, kernel_size: int) -> bool:
@@ -105,7 +107,7 @@ def two_convolutions(layout: jax.Array | NumberedLayout, first: Weights, second:
     """convolve(relu(convolve(layout, first)), second), with zeros around both inputs.
 
     Args:
-      layout: [B, H, W, S]; numbered: computed once for every neighbourhood, where that is cheaper.
+      layout: [B, H, W, S]; numbered: computed once for every neighbourhood, where that is cheaper. No gradient flows to a numbered layout: it is data.
       first, second: kernels [K, K, S, hidden] and [K, K, hidden, O], and biases; K = 3 for a numbered layout.
 
     Returns:
@@ -125,11 +127,12 @@ def _convolved(x: jax.Array, weights: Weights) -> jax.Array:
 
 @jax.custom_vjp
 def _once_for_each_kind(layout: NumberedLayout, first: Weights, second: Weights) -> jax.Array:
-    return lax.switch(layout.room, _forms(), layout, first, second)
+    return lax.switch(layout.form, _forms(), layout, first, second)
 
 
 def _forward(layout, first, second):
-    return _once_for_each_kind(layout, first, second), (layout, first, second)  # the backward pass computes the little that it needs again
+    # The backward pass computes the first convolution again: of the kinds that is little, and everywhere, a fifth more than keeping it.
+    return _once_for_each_kind(layout, first, second), (layout, first, second)
 
 
 def _backward(residuals, cotangent):
@@ -138,7 +141,7 @@ def _backward(residuals, cotangent):
     def gradients(form):
         return lambda layout, weights, cotangent: jax.vjp(functools.partial(form, layout), *weights)[1](cotangent)
 
-    return None, *lax.switch(layout.room, list(map(gradients, _forms())), layout, weights, cotangent)
+    return None, *lax.switch(layout.form, list(map(gradients, _forms())), layout, weights, cotangent)
 
 
 _once_for_each_kind.defvjp(_forward, _backward)
@@ -163,8 +166,13 @@ def _of_kinds(room: int, numbered: NumberedLayout, first: Weights, second: Weigh
     hidden = jnp.where(inside[:, None], hidden, 0)  # the second convolution has zeros around its input
 
     examples = outer.examples[:pixels // room]
-    results = _products(hidden[inner.of[_around(examples, height, width)]], second)  # [outer kinds, O]
-    return results[outer.of].reshape(batch, height, width, -1)
+    results = _products(_look_up(hidden, inner.of[_around(examples, height, width)]), second)  # [outer kinds, O]
+    return _look_up(results, outer.of).reshape(batch, height, width, -1)
+
+
+def _look_up(rows: jax.Array, indices: jax.Array) -> jax.Array:
+    """rows[indices]. In float32, for the gradient sums over all pixels that look up the same row: in bfloat16 a sum of ones would end at 256."""
+    return rows.astype(jnp.float32)[indices].astype(rows.dtype)
 
 
 def _around(pixels: jax.Array, height: int, width: int) -> jax.Array:

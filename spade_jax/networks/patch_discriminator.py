@@ -37,7 +37,7 @@ class PatchDiscriminator(nn.Module):
         conv = functools.partial(Convolution, kernel_size=4, padding=2, dtype=self.dtype)
 
         first = conv(self.width, strides=2, name='conv_0').weights(layout.shape[-1] + image.shape[-1], train=train)
-        x = leaky_relu(convolve_together(layout.astype(self.dtype), image.astype(self.dtype), first, strides=2, padding=2))
+        x = leaky_relu(convolve_together(layout, image, first, strides=2, padding=2))
         features = [x]
         for i in range(1, self.depth):
             last = i == self.depth - 1
@@ -93,6 +93,9 @@ class MultiscaleDiscriminator(nn.Module):
         Returns:
           For each scale from the finest, what `PatchDiscriminator` returns.
         """
+        if len(image) % len(layout):
+            raise ValueError(f'{len(image)} pictures are not the same number for each of {len(layout)} layouts')
+        layout, image = layout.astype(self.dtype), image.astype(self.dtype)
         outputs = []
         for scale in range(self.num_scales):
             if scale:

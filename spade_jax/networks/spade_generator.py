@@ -69,7 +69,8 @@ class SpadeGenerator(nn.Module):
       spectral_norm: normalise the convolutions of the residual blocks.
       rematerialize: what the backward pass computes again instead of keeping it: 'none'; 'modulation': the SPADE layers; 'blocks': whole
         residual blocks.
-      number_layouts: compute the convolutions over the layout once for every neighbourhood that occurs in it, see `neighbourhoods`. The same function.
+      number_layouts: compute the convolutions over the layout once for every neighbourhood that occurs in it, see `neighbourhoods`. The same
+        function of weights and style; no gradient flows to the layout.
       axis_name: the replicas over which 'sync_batch' takes its statistics.
       dtype: of activations and products.
     """
@@ -119,7 +120,7 @@ class SpadeGenerator(nn.Module):
         n = self.width
 
         if style is None:
-            x = Convolution(16 * n, dtype=self.dtype, name='first')(layout_at(height, width), train=train)
+            x = Convolution(16 * n, dtype=self.dtype, name='first')(resize_nearest(layout, height, width), train=train)
         else:
             x = nn.Dense(height * width * 16 * n, dtype=self.dtype, name='first')(style)
             x = x.reshape(-1, height, width, 16 * n)  # [B, h, w, 16n]

@@ -83,14 +83,14 @@ def draw(generator: TrainedGenerator, maps: LabelMaps, output_dir: str, styles: 
 
 def drawings(generator: TrainedGenerator, first: int, group: list[Example], styles: Styles, batch_size: int) -> Iterator[Drawn]:
     """The pictures of maps of one size, whose first has the number `first`."""
+    if styles.num_samples > 1 and not generator.statistics_of_batch:  # most of the work is the same for all styles of a map
+        even = -(-styles.num_samples // -(-styles.num_samples // batch_size))
+        for index, maps in enumerate(group, first):
+            latents = np.concatenate([styles.of(sample, np.array([index])) for sample in range(styles.num_samples)])
+            yield Drawn(index, maps, list(generator.prepare(maps.label, maps.instance)(latents, batch_size=even)))
+        return
     labels, instances = stacked(group)
     indices = first + np.arange(len(group))
-    if styles.num_samples > 1 and not generator.statistics_of_batch:
-        for index, maps in zip(indices, group):
-            latents = np.concatenate([styles.of(sample, indices[index - first:][:1]) for sample in range(styles.num_samples)])
-            pictures = generator.prepare(maps.label, maps.instance)(latents, batch_size=min(batch_size, styles.num_samples))
-            yield Drawn(int(index), maps, list(pictures))
-        return
     filled = np.arange(batch_size) % len(group)  # a single map too: a short last batch is not to compile again
     samples = []
     for sample in range(styles.num_samples):

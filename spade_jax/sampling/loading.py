@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from typing import Any
 
@@ -39,6 +40,7 @@ def load(workdir: str, step: int | None = None, *, averaged: bool | None = None)
     if averaged is False:
         variables['average'] = None
     generator, encoder = weights_to_draw_with(**variables)
+    config = dataclasses.replace(config, label_convolutions='auto')  # a matter of this device, not of the one that trained
     return TrainedGenerator(config, folded(generator), encoder)
 
 

@@ -78,13 +78,15 @@ class TrainedGenerator:
 
     def prepare(self, labels: np.ndarray, instances: np.ndarray | None = None) -> PreparedMap:
         """One label map [H, W], ready to be drawn in many styles: what does not depend on the style is computed here, once. See `__call__` for the arguments and errors."""
-        labels = np.asarray(labels)[None]
-        instances = None if instances is None else np.asarray(instances)[None]
+        labels = np.asarray(labels)
+        if labels.ndim != self._map_rank:
+            raise UserError(f'label maps of shape {labels.shape}, but one map is prepared at a time', 'give one of them, for example labels[0]')
+        labels, instances = labels[None], None if instances is None else np.asarray(instances)[None]
         self._check(labels, instances, None, 1.0)
         if not self.config.style_encoder:
             raise UserError('this model has no style encoder and draws a map in one way only', 'call the generator itself')
         if self.statistics_of_batch:
-            raise UserError('a map that is normalised by the statistics of those drawn with it cannot be prepared alone', 'use running statistics')
+            raise UserError('a map that is normalised by the statistics of those drawn with it cannot be prepared alone', 'prepare it with the generator that uses running statistics')
         modulations = _modulations(self.config, self._generator, labels, instances)
         return PreparedMap(self.config, self._generator | {MODULATIONS: modulations}, labels, instances)
 
@@ -170,7 +172,7 @@ class PreparedMap:
 
     def __init__(self, config: Config, variables: dict[str, Any], labels: np.ndarray, instances: np.ndarray | None):
         self._draw = functools.partial(_draw_in_styles, config, variables, labels, instances)
-        self._style_dim = config.style_dim
+        self._style_dim, self._size = config.style_dim, labels.shape[1:3]
 
     def __call__(self, style: np.ndarray | None = None, *, seed: int = 0, sample: int = 0, truncation: float = 1.0, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Draws the map.
@@ -192,7 +194,9 @@ class PreparedMap:
         if style.ndim not in (1, 2) or style.shape[-1] != self._style_dim:
             raise UserError(f'styles of shape {style.shape}', f'give [N, {self._style_dim}], or [{self._style_dim}] for one style')
         if style.ndim == 1:
-            return self(style[None])[0]
+            return self(style[None], batch_size=batch_size)[0]
+        if not len(style):
+            return np.zeros((0, *self._size, 3), np.uint8)
         return _in_groups(self._draw, (style,), batch_size)
 
 

@@ -105,7 +105,8 @@ class Session:
 
     def run(self, state: TrainState, last_step: int) -> str:
         """Trains a state from the host up to a step. Returns the directory of the sample grids."""
-        config, first_step, self.began = detoured(self.config, self.detour), int(state.step), time.monotonic()
+        config, first_step = detoured(self.config, self.detour), int(state.step)
+        self.began = time.monotonic()
         self.locations = functools.partial(locations_of_step, self.source, config)
         self.profiler = StepProfiler(self.workdir, config.profile_steps if processes.is_first() else '', first_step, last_step)
         batches = training_batches(self.source, config, first_step=first_step, process_index=jax.process_index(), process_count=jax.process_count(), skipped=self.skipped)

@@ -168,7 +168,7 @@ class Step:
         fake, moved['generator'] = forward(self.networks.generator, state.generator | {'params': params['generator']}, layout, style)
         return fake, kl, moved
 
-    def discriminate(self, variables: Variables, layout: jax.Array, fake: jax.Array, real: jax.Array, real_is_constant: bool = False):
+    def discriminate(self, variables: Variables, layout: jax.Array, fake: jax.Array, real: jax.Array, *, real_is_constant: bool = False):
         """Judges fake and real pictures in one batch.
 
         Args:
@@ -181,10 +181,10 @@ class Step:
         if real_is_constant and self.config.discriminator_norm in ('instance', 'none'):
             fake_outputs, moved = forward(self.networks.discriminator, variables, layout, fake)
             real_outputs, _ = forward(self.networks.discriminator, variables, layout, real)
-            return fake_outputs, jax.lax.stop_gradient(real_outputs), {'discriminator': moved}
-        outputs, moved = forward(self.networks.discriminator, variables, layout, jnp.concatenate([fake, real]))
-        fake_outputs, real_outputs = (jax.tree.map(lambda x: x[half], outputs) for half in (slice(fake.shape[0]), slice(fake.shape[0], None)))
-        return fake_outputs, real_outputs, {'discriminator': moved}
+        else:
+            outputs, moved = forward(self.networks.discriminator, variables, layout, jnp.concatenate([fake, real]))
+            fake_outputs, real_outputs = (jax.tree.map(lambda x: x[half], outputs) for half in (slice(fake.shape[0]), slice(fake.shape[0], None)))
+        return fake_outputs, jax.lax.stop_gradient(real_outputs) if real_is_constant else real_outputs, {'discriminator': moved}
 
     def vgg19_features(self, image: jax.Array) -> list[jax.Array]:
         """The activations that the perceptual loss compares."""

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from spade_jax.convert.reference_names import to_variables
+from spade_jax.layers.convolution import Weights, convolve
 from spade_jax.layers.resampling import average_pool
-from spade_jax.networks.patch_discriminator import MultiscaleDiscriminator
+from spade_jax.networks.patch_discriminator import MultiscaleDiscriminator, convolve_together
 from tests import parity
 
 
@@ -52,6 +53,26 @@ def test_golden_numbers(case):
 def test_average_pool_does_not_count_padding():
     x = jnp.ones((1, 5, 4, 1))
     np.testing.assert_allclose(average_pool(x), np.ones((1, 3, 2, 1)), rtol=1e-6)
+
+
+def test_pictures_of_one_layout_share_its_part():
+    """As one convolution of layout and picture behind one another, with the gradients of kernel and pictures."""
+    random = np.random.default_rng(0)
+    layout, image = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 9, 7, 4), (4, 9, 7, 3)))
+    weights = Weights(jnp.asarray(random.normal(size=(4, 4, 7, 5)), jnp.float32), jnp.asarray(random.normal(size=5), jnp.float32))
+
+    def plain(weights, image):
+        return convolve(jnp.concatenate([jnp.concatenate([layout, layout]), image], axis=-1), weights.kernel, 2, 2) + weights.bias
+
+    ours, expected = (jax.vjp(function, weights, image) for function in (lambda weights, image: convolve_together(layout, image, weights, 2, 2), plain))
+    np.testing.assert_allclose(ours[0], expected[0], atol=1e-4)
+    cotangent = jnp.asarray(random.normal(size=expected[0].shape), jnp.float32)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-3), ours[1](cotangent), expected[1](cotangent))
+
+
+def test_as_many_pictures_of_every_layout():
+    with pytest.raises(ValueError, match='3 pictures are not the same number for each of 2 layouts'):
+        MultiscaleDiscriminator(1, width=4, depth=2).init(jax.random.key(0), jnp.zeros((2, 32, 32, 3)), jnp.zeros((3, 32, 32, 3)), train=True)
 
 
 @pytest.mark.parametrize('norm', ['sync_batch', 'batch', 'none'])

@@ -216,5 +216,8 @@ def test_what_cannot_be_prepared_or_drawn(generator, styled):
         styled.with_statistics_of_batch().prepare(label)
     with pytest.raises(UserError, match='label id 7'):
         styled.prepare(label + 7)
+    with pytest.raises(UserError, match=r'label maps of shape \(1, 32, 32\), but one map is prepared at a time; give one of them'):
+        styled.prepare(label[None])
+    assert styled.prepare(label)(np.zeros((0, 4))).shape == (0, 32, 32, 3)
     with pytest.raises(UserError, match=r'styles of shape \(2, 5\); give \[N, 4\], or \[4\]'):
         styled.prepare(label)(np.zeros((2, 5)))

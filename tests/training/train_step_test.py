@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spade_jax import losses
 from spade_jax.batch import Batch
 from spade_jax.config import Config
 from spade_jax.convert.reference_names import to_variables
@@ -197,6 +198,25 @@ def test_a_step_moves_the_average_and_draws_as_without():
     expected = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, averaged_part(start.generator, start.encoder), averaged_part(end.generator, end.encoder))
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), end.average, expected)
     assert moved[plain].average is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('norm', ['instance', 'sync_batch'])
+def test_the_generator_update_without_gradients_of_the_real_pictures(norm):
+    """What the discriminator says, and the gradient for the fakes, are those of one batch of both."""
+    config = Config(**SMALL, discriminator_norm=norm)
+    networks, batch = build_networks(config), random_batch(config)
+    state = init_train_state(config, networks)
+    step, layout, real = Step(config, networks, None, None, seeded_noise(config)), layout_of(batch, config), image_of(batch)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def judged(fake, real_is_constant):
+        def loss(fake):
+            fake_outputs, real_outputs, _ = step.discriminate(state.discriminator, layout, fake, real, real_is_constant=real_is_constant)
+            return losses.feature_matching(fake_outputs, real_outputs) + losses.adversarial(fake_outputs, True, kind='hinge', for_discriminator=False)
+        return jax.value_and_grad(loss)(fake)
+
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), judged(real[::-1], True), judged(real[::-1], False))
 
 
 @pytest.mark.slow
