@@ -53,6 +53,7 @@ def test_golden_numbers(case):
 def test_average_pool_does_not_count_padding():
     x = jnp.ones((1, 5, 4, 1))
     np.testing.assert_allclose(average_pool(x), np.ones((1, 3, 2, 1)), rtol=1e-6)
+    assert average_pool(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_pictures_of_one_layout_share_its_part():
@@ -68,6 +69,12 @@ def test_pictures_of_one_layout_share_its_part():
     np.testing.assert_allclose(ours[0], expected[0], atol=1e-4)
     cotangent = jnp.asarray(random.normal(size=expected[0].shape), jnp.float32)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-3), ours[1](cotangent), expected[1](cotangent))
+
+
+def test_all_scales_in_bfloat16():
+    discriminator = MultiscaleDiscriminator(2, width=4, depth=2, dtype=jnp.bfloat16)
+    outputs, _ = jax.eval_shape(functools.partial(discriminator.init_with_output, train=True), jax.random.key(0), jnp.zeros((2, 32, 32, 3)), jnp.zeros((2, 32, 32, 3)))
+    assert [[feature.dtype.name for feature in scale] for scale in outputs] == [['bfloat16', 'bfloat16', 'float32']] * 2
 
 
 def test_as_many_pictures_of_every_layout():
