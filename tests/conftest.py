@@ -14,6 +14,14 @@ os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(pathlib.Path(tempfile.get
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 
 
+# Files of a few tests that take minutes: they start first, or one of two workers would end with them alone.
+LONGEST = ('processes_test', 'main_test', 'replicas_test', 'train_step_test')
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 def pytest_terminal_summary(terminalreporter):
     """How far the golden numbers were from ours, where they were compared."""
     from tests import parity

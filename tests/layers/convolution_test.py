@@ -9,12 +9,12 @@ from jax import lax
 from spade_jax.layers.convolution import Convolution, convolve, product_of_patches, weight_gradient_by_taps
 
 
-@pytest.mark.parametrize('kernel_size, strides, padding', [(3, 1, 1), (3, 2, 1), (4, 1, 2), (4, 2, 2), (1, 1, 0), (2, 1, 0)])
-@pytest.mark.parametrize('size', [(7, 9), (15, 19)])  # a small grid, and one that is not
-def test_it_is_the_plain_convolution_with_its_gradients(kernel_size, strides, padding, size):
+@pytest.mark.parametrize('kernel_size, strides, padding, channels', [
+    (3, 1, 1, (3, 5)), (3, 2, 1, (3, 5)), (4, 1, 2, (3, 5)), (4, 2, 2, (3, 5)), (1, 1, 0, (3, 5)), (2, 1, 0, (3, 5)), (3, 1, 1, (512, 512)), (4, 1, 2, (512, 256))])
+def test_it_is_the_plain_convolution_with_its_gradients(kernel_size, strides, padding, channels):
     random = np.random.default_rng(0)
-    x = random.normal(size=(2, *size, 3)).astype(np.float32)
-    kernel = random.normal(size=(kernel_size, kernel_size, 3, 5)).astype(np.float32)
+    x = random.normal(size=(2, 5, 6, channels[0])).astype(np.float32)
+    kernel = (random.normal(size=(kernel_size, kernel_size, *channels)) / channels[0]).astype(np.float32)
 
     def plain(x, kernel):
         return lax.conv_general_dilated(x, kernel, (strides, strides), [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
