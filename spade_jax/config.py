@@ -185,7 +185,7 @@ class Config:
         if self.batch_size % self.accumulation_steps:
             raise UserError(f'batch_size={self.batch_size} cannot be divided into {self.accumulation_steps} equal parts',
                             f'use --batch_size={nearest_multiples(self.batch_size, self.accumulation_steps)}, or another --accumulation_steps')
-        if self.label_convolutions == 'neighbourhoods' and (self.condition == 'rgb' or self.spade_kernel_size != 3):
+        if self.label_convolutions == 'neighbourhoods' and not can_number_layouts(self):
             other = 'condition=rgb' if self.condition == 'rgb' else f'spade_kernel_size={self.spade_kernel_size}'
             raise UserError(f'label_convolutions=neighbourhoods with {other}: it is for label maps and kernels of 3', 'use --label_convolutions=auto')
         if self.discriminator_fakes == 'reused':
@@ -286,6 +286,11 @@ class Config:
         if unknown:
             raise UserError(f'the configuration has fields that this version does not know: {", ".join(unknown)}; use the version that wrote it')
         return cls(**values)
+
+
+def can_number_layouts(config: Config) -> bool:
+    """Whether the convolutions of SPADE can be computed by neighbourhood: a picture in the place of a label map has no classes, and it is done for kernels of 3."""
+    return config.condition != 'rgb' and config.spade_kernel_size == 3
 
 
 def conflicts(saved: Config, given: Config) -> list[str]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spade_jax.batch import Batch
-from spade_jax.config import UPSAMPLINGS, Config
+from spade_jax.config import UPSAMPLINGS, Config, can_number_layouts
 from spade_jax.networks.patch_discriminator import MultiscaleDiscriminator
 from spade_jax.networks.spade_generator import SpadeGenerator
 from spade_jax.networks.style_encoder import StyleEncoder
@@ -47,10 +47,9 @@ def build_networks(config: Config, axis_name: str | None = None) -> Networks:
 
 
 def numbers_layouts(config: Config) -> bool:
-    """Whether the convolutions over the layout are computed once for every neighbourhood: in `auto`, on a CPU. A picture in the place of a label map has no classes."""
-    if config.condition == 'rgb':
-        return False
-    return jax.default_backend() == 'cpu' if config.label_convolutions == 'auto' else config.label_convolutions == 'neighbourhoods'
+    """Whether the convolutions over the layout are computed once for every neighbourhood: in `auto`, on a CPU. Accelerators convolve faster than they look up."""
+    wanted = jax.default_backend() == 'cpu' if config.label_convolutions == 'auto' else config.label_convolutions == 'neighbourhoods'
+    return wanted and can_number_layouts(config)
 
 
 def layout_of(batch: Batch, config: Config) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spade_jax.batch import Batch
-from spade_jax.config import UPSAMPLINGS, Config, nearest_multiples
+from spade_jax.config import UPSAMPLINGS, Config, can_number_layouts, nearest_multiples
 from spade_jax.data.label_reader import check_label_ids
 from spade_jax.data.paired_transforms import resize_image
 from spade_jax.errors import UserError
@@ -113,7 +113,7 @@ class TrainedGenerator:
         def form(label_convolutions):
             return functools.partial(_draw, dataclasses.replace(self.config, label_convolutions=label_convolutions), self.statistics_of_batch)
 
-        if self.config.label_convolutions != 'auto':
+        if self.config.label_convolutions != 'auto' or not can_number_layouts(self.config):
             return form(self.config.label_convolutions)(*arguments)
         return jax.lax.platform_dependent(*arguments, cpu=form('neighbourhoods'), default=form('everywhere'))  # the program may be for several platforms
 
