@@ -1,10 +1,13 @@
 """Eight virtual devices, quick compilation and a cache of it, for every test."""
 
+import gc
 import os
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
+import pytest
 
 os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 os.environ['XLA_FLAGS'] += ' --xla_backend_optimization_level=0'  # compiling is most of the time of the tests
@@ -12,6 +15,15 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(pathlib.Path(tempfile.gettempdir()) / 'spade_jax_test_compilations'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def no_programs_of_other_files():
+    """A worker that keeps all programs of a whole run, for eight devices each, runs out of what XLA needs to load one more, and crashes."""
+    yield
+    if 'jax' in sys.modules:
+        sys.modules['jax'].clear_caches()
+        gc.collect()
 
 
 # Files of a few tests that take minutes: they start first, or one of two workers would end with them alone.

@@ -103,7 +103,7 @@ def test_replicas_may_take_different_forms():
     sums, forms = jax.pmap(gradients, axis_name='replicas', out_axes=(None, 0), devices=jax.devices()[:2])(layout[:, None])
     assert forms.ravel().tolist() == [0, EVERYWHERE]
     expected = jax.jit(jax.grad(lambda first, second: jnp.sum(two_convolutions(layout, first, second) ** 2), argnums=(0, 1)))(first, second)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5 * float(jnp.abs(y).max())), sums, expected)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4 * float(jnp.abs(y).max())), sums, expected)
 
 
 def test_coarsest_grids_of_any_size():
