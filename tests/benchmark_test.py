@@ -54,10 +54,9 @@ def test_forms_race(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not HAS_TORCH, reason='PyTorch is not installed')
 def test_a_form_that_fails_stops_no_other(tmp_path):
     """PyTorch's batch normalisation takes no single pixel."""
-    if not HAS_TORCH:
-        pytest.skip('PyTorch is not installed')
     path = tmp_path / 'speed.json'
     result = run(*TINY, '--batch_sizes=1', '--parts=train', '--precisions=float32', '--peer', '--peer_forms=eager', f'--output_json={path}')
     assert result.returncode == 0, result.stdout + result.stderr

@@ -171,7 +171,7 @@ class PreparedMap:
     """A label map with gamma and beta of all its SPADE layers, made by `TrainedGenerator.prepare`. It holds them on the device: 5 kB a pixel for the published width."""
 
     def __init__(self, config: Config, variables: dict[str, Any], labels: np.ndarray, instances: np.ndarray | None):
-        self._draw = functools.partial(_draw_in_styles, config, variables, labels, instances)
+        self._draw = functools.partial(_draw, config, False, variables, labels, instances)  # the map enters through the modulations among the variables alone
         self._style_dim, self._size = config.style_dim, labels.shape[1:3]
 
     def __call__(self, style: np.ndarray | None = None, *, seed: int = 0, sample: int = 0, truncation: float = 1.0, batch_size: int = BATCH_SIZE) -> np.ndarray:
@@ -224,13 +224,6 @@ def _modulations(config, variables, labels, instances):
     style = jnp.zeros((1, config.style_dim))  # any one
     _, kept = _network(config, variables).apply(variables, layout, style, train=False, mutable=[MODULATIONS])
     return kept[MODULATIONS]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _draw_in_styles(config, variables, labels, instances, style):
-    """Pictures of one map [1, H, W] in styles [N, D]; the map enters through the modulations among the variables alone."""
-    layout = layout_of(Batch(None, labels, instances), config)
-    return to_uint8(_network(config, variables).apply(variables, layout, style, train=False))
 
 
 @functools.partial(jax.jit, static_argnums=0)

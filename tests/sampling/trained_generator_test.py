@@ -200,7 +200,7 @@ def test_a_prepared_map_is_drawn_as_the_generator_draws_it(styled, random):
 def test_gamma_and_beta_of_a_prepared_map_are_not_computed_again(styled):
     """Without the kernels that make them, it draws the same."""
     prepared, style = styled.prepare(np.eye(32, dtype=np.int64)), np.ones((1, 4), np.float32)
-    config, variables, labels, instances = prepared._draw.args
+    config, _, variables, labels, instances = prepared._draw.args
     modulations = jax.tree.leaves(variables[trained_generator.MODULATIONS])
     assert len(modulations) == 7 * 2 + 4 and all(leaf.shape[0] == 1 for leaf in modulations)
     blind = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * np.nan if any(part.key in ('shared', 'gamma', 'beta') for part in path) else leaf, variables['params'])
