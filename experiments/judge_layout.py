@@ -18,9 +18,8 @@ import numpy as np
 from spade_jax import sampling
 from spade_jax.batch import Batch
 from spade_jax.config import DONTCARE_ID, Config
-from spade_jax.data.input_pipeline import validation_examples
-from spade_jax.data.sources.opening import open_source
-from spade_jax.errors import UserError, one_line_errors
+from spade_jax.data.input_pipeline import split_examples
+from spade_jax.errors import one_line_errors
 from spade_jax.evaluation.layout_judge import LayoutAgreement, fit_judge, layout_agreement
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
@@ -44,8 +43,8 @@ def judge_run() -> None:
     """Fits, draws, judges, prints."""
     generator = sampling.load(WORKDIR.value, STEP.value)
     config = generator.config if DATA_DIR.value is None else dataclasses.replace(generator.config, data_dir=DATA_DIR.value)
-    training = read_examples(config, 'train', TRAINING_EXAMPLES.value)
-    held_out = read_examples(config, 'validation', EXAMPLES.value)
+    training = split_examples(config, 'train', TRAINING_EXAMPLES.value)
+    held_out = split_examples(config, 'validation', EXAMPLES.value)
     ignore = DONTCARE_ID if config.dontcare else None
 
     judge = fit_judge(training.image, class_labels(config, training.label), config.num_classes, seed=SEED.value, ignore=ignore)
@@ -55,14 +54,6 @@ def judge_run() -> None:
     print(table(agreement, class_names(config)))
     if OUTPUT_JSON.value:
         write_json(OUTPUT_JSON.value, agreement, class_names(config))
-
-
-def read_examples(config: Config, split: str, count: int) -> Batch:
-    """`count` examples of a split, or all that it has, cropped in the centre."""
-    source = open_source(config, split)
-    if source is None:
-        raise UserError(f'the data of this run have no {split} split; set --data_dir to where they have one')
-    return validation_examples(source, config, count)
 
 
 def class_labels(config: Config, labels: np.ndarray) -> np.ndarray:

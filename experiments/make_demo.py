@@ -19,19 +19,20 @@ import numpy as np
 from absl import app, flags
 
 import spade_jax
+from spade_jax.batch import Batch
 from spade_jax.config import Config
-from spade_jax.data.input_pipeline import validation_examples
-from spade_jax.data.sources.opening import open_source
-from spade_jax.errors import UserError, one_line_errors
+from spade_jax.data.input_pipeline import split_examples
+from spade_jax.errors import one_line_errors
 from spade_jax.image_grid import write_png
 from spade_jax.layers.spectral_norm import move_vectors
 from spade_jax.training import manifest
 from spade_jax.training.checkpoints import DIRECTORY, MANIFESTS_DIRECTORY, Checkpoints, newest_of_run
+from spade_jax.training.run_report import bytes_below
 from spade_jax.training.train_state import TrainState, abstract_train_state, weights_to_draw_with, with_fresh_optimizers
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
 OUTPUT = flags.DEFINE_string('output', spade_jax.DEMO, 'Directory of the demo; what it holds is replaced.')
-EXAMPLES = flags.DEFINE_list('examples', ['0', '1', '2', '3', '4', '5', '6', '7'], 'Numbers of the validation examples that go beside the checkpoint.')
+EXAMPLES = flags.DEFINE_integer('examples', 8, 'Held-out label maps and photographs that go beside the checkpoint.', lower_bound=1)
 
 DRAWING_BITS, OTHER_BITS = 7, 5  # that are kept of weights of generator and encoder, and of those that only training needs
 POWER_ITERATIONS = 20
@@ -47,8 +48,8 @@ def main(argv: list[str]) -> None:
         with Checkpoints(OUTPUT.value) as checkpoints:
             checkpoints.save(drawn_with_average(released, state), released, None)
         forget_where_it_was_written(os.path.join(OUTPUT.value, DIRECTORY))
-        write_examples(config, OUTPUT.value, [int(number) for number in EXAMPLES.value])
-        print(f'{OUTPUT.value}: {size_on_disk(OUTPUT.value) / 1e6:.1f} MB, after {int(state.step)} steps')
+        write_examples(split_examples(config, 'validation', EXAMPLES.value), OUTPUT.value)
+        print(f'{OUTPUT.value}: {bytes_below(OUTPUT.value) / 1e6:.1f} MB, after {int(state.step)} steps')
 
 
 def trained(workdir: str) -> tuple[Config, TrainState]:
@@ -94,21 +95,12 @@ def forget_where_it_was_written(checkpoints: str) -> None:
     manifest.write(os.path.join(checkpoints, MANIFESTS_DIRECTORY, '0.json'), os.path.join(checkpoints, '0'))
 
 
-def write_examples(config: Config, directory: str, numbers: list[int]) -> None:
-    """Label maps and photographs of some held-out examples, under the same names."""
-    source = open_source(config, 'validation')
-    if source is None or max(numbers) >= len(source):
-        raise UserError(f'examples={max(numbers)}, but the run has {0 if source is None else len(source)} validation examples')
-    batch = validation_examples(source, config, max(numbers) + 1)
-    for number in numbers:
-        for part, picture in (('labels', batch.label[number].astype(np.uint8)), ('photos', batch.image[number])):
-            os.makedirs(os.path.join(directory, part), exist_ok=True)
+def write_examples(batch: Batch, directory: str) -> None:
+    """Label maps and photographs, under the same names."""
+    for part, pictures in (('labels', batch.label.astype(np.uint8)), ('photos', batch.image)):
+        os.makedirs(os.path.join(directory, part), exist_ok=True)
+        for number, picture in enumerate(pictures):
             write_png(os.path.join(directory, part, f'landscape_{number:02d}.png'), picture)
-
-
-def size_on_disk(directory: str) -> int:
-    """Bytes of all files."""
-    return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(directory) for name in names)
 
 
 if __name__ == '__main__':

@@ -15,8 +15,7 @@ import numpy as np
 from absl import app, flags
 
 import spade_jax
-from spade_jax.data.input_pipeline import validation_examples
-from spade_jax.data.sources.opening import open_source
+from spade_jax.data.input_pipeline import split_examples
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.evaluation.layout_judge import accuracy, fit_judge
 from spade_jax.evaluation.style_measures import color_distance, mean_pairwise_distance
@@ -46,7 +45,7 @@ def measured() -> dict[str, float]:
     config = generator.config if DATA_DIR.value is None else dataclasses.replace(generator.config, data_dir=DATA_DIR.value)
     if not config.style_encoder:
         raise UserError(f'workdir={WORKDIR.value}: this model has no style encoder, and so no styles to measure')
-    held_out, training = (examples(config, split, count) for split, count in (('validation', EXAMPLES.value), ('train', TRAINING_EXAMPLES.value)))
+    held_out, training = (split_examples(config, split, count) for split, count in (('validation', EXAMPLES.value), ('train', TRAINING_EXAMPLES.value)))
     judge = fit_judge(training.image, training.label, config.num_classes)
 
     def draw(**style):
@@ -73,14 +72,6 @@ def measured() -> dict[str, float]:
         'colours: distance from the photograph of another scene': colors(in_style_of_one, other),
         'colours: the same distance, of pictures in random styles': colors(random_styles[:, 0], one),
     }
-
-
-def examples(config, split: str, count: int):
-    """A batch of a split of the run's data."""
-    source = open_source(config, split)
-    if source is None:
-        raise UserError(f'the data of this run have no {split} split', 'set --data_dir to where they have one')
-    return validation_examples(source, config, count)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ from spade_jax.batch import Batch
 from spade_jax.config import Config
 from spade_jax.data.label_reader import check_label_ids, label_dtype
 from spade_jax.data.paired_transforms import Example, Geometry, crop_room, transform
+from spade_jax.data.sources.opening import open_source
 from spade_jax.data.sources.source import Source
 from spade_jax.data.tensorflow_host import import_tensorflow
 from spade_jax.errors import UserError
@@ -114,6 +115,14 @@ def validation_examples(source: Source, config: Config, count: int, skipped: Ski
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
         examples = list(pool.map(read, indices))
     return Batch(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*examples)))
+
+
+def split_examples(config: Config, split: str, count: int) -> Batch:
+    """`validation_examples` of a split of a run's data. Raises UserError where they have no such split."""
+    source = open_source(config, split)
+    if source is None:
+        raise UserError(f'the data of this run have no {split} split; set --data_dir to where they have one')
+    return validation_examples(source, config, count)
 
 
 def example_index(seed: int, position: int, num_examples: int) -> int:

@@ -204,10 +204,11 @@ def _sessions(sessions: list[dict[str, Any]]) -> str:
 
 def _checkpoints(directory: str) -> str:
     steps = sorted(int(name) for name in os.listdir(directory) if name.isdigit()) if os.path.isdir(directory) else []
-    return _table(('step', 'MB'), [(f'{step:,}', f'{_bytes_below(os.path.join(directory, str(step))) / 1e6:,.1f}') for step in steps]) if steps else ''
+    return _table(('step', 'MB'), [(f'{step:,}', f'{bytes_below(os.path.join(directory, str(step))) / 1e6:,.1f}') for step in steps]) if steps else ''
 
 
-def _bytes_below(directory: str) -> int:
+def bytes_below(directory: str) -> int:
+    """Bytes of all files in a directory and in those below."""
     return sum(os.path.getsize(os.path.join(parent, name)) for parent, _, names in os.walk(directory) for name in names)
 
 
