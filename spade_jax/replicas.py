@@ -6,6 +6,7 @@ takes `axis_name: str | None`, and None runs the same code unmapped, in a test o
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 from typing import Any, Callable
 
@@ -62,7 +63,7 @@ def global_indices(local_batch: int, axis_name: str | None, num_parts: int = 1) 
     return (parts * size + jnp.arange(size)).reshape(-1)
 
 
-def replicate(step: Callable, *, state_axes: Any = None, constants: Any = None, devices: list | None = None) -> Callable:
+def replicate(step: Callable, *, state_axes: Any = None, constants: Any = None, devices: list | None = None) -> Replicated:
     """Maps `step(state, batch, constants) -> (state, metrics)` over all devices, those of other hosts included, with `jax.pmap`.
 
     What of the state is equal on all replicas goes in and comes out whole, without a device axis: `step` must keep it equal. The batch has a leading
@@ -73,13 +74,33 @@ def replicate(step: Callable, *, state_axes: Any = None, constants: Any = None, 
       state_axes: a tree prefix of the state: 0 where it is dealt out, see `deal_out`; None where it is whole. Default: all of it is whole.
       constants: arrays that every call gets, put on the devices once.
       devices: default: all devices.
-
-    Returns:
-      A function of state and batch.
     """
     mapped = jax.pmap(step, axis_name=REPLICA_AXIS, in_axes=(state_axes, 0, None), out_axes=(state_axes, None), donate_argnums=(0,), devices=devices)
-    constants = broadcast(constants, devices)
-    return lambda state, batch: mapped(state, batch, constants)
+    return Replicated(mapped, broadcast(constants, devices))
+
+
+class Replicated:
+    """A function of state and batch, made by `replicate`."""
+
+    def __init__(self, mapped: Callable, constants: Any):
+        self._mapped, self._constants, self._compiling = mapped, constants, None
+
+    def __call__(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        """One step. Waits for `compile_ahead`, if that was called; else the first call compiles."""
+        step = self._mapped if self._compiling is None else self._compiling.result()
+        return step(state, batch, self._constants)
+
+    def compile_ahead(self, state: Any, batch: Any) -> None:
+        """Begins to compile in a thread of its own, for arguments of these shapes: the host may do something else until the first call.
+
+        With several processes it does nothing: their shares of a batch become one in the call itself.
+        """
+        if jax.process_count() > 1:
+            return
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (state, batch, self._constants))
+        thread = concurrent.futures.ThreadPoolExecutor(1, 'compilation')
+        self._compiling = thread.submit(lambda: self._mapped.lower(*shapes).compile())
+        thread.shutdown(wait=False)  # it ends by itself
 
 
 def broadcast(tree: Any, devices: list | None = None) -> Any:

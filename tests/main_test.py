@@ -403,6 +403,7 @@ def breaking(*arguments):
                 broken.append(number)
                 metrics['g_gan'] = metrics['g_gan'] * float('nan')
             return state, metrics
+        run.compile_ahead = step_of(number).compile_ahead
         return run
     return step_with_nan
 train_loop.mapped_steps = breaking

@@ -273,3 +273,33 @@ def test_an_exchange_compiles_once(caplog):
         for _ in range(3):
             np.testing.assert_array_equal(replicas.first(replicas._sum(x)), x.sum(0))
     assert sum('Finished XLA compilation' in record.message for record in caplog.records) == 1
+
+
+def test_a_step_compiled_ahead_is_the_step_and_compiles_no_more(caplog):
+    def step(state, batch, factor):
+        total = replicas.mean(factor * jnp.sum(batch), replicas.REPLICA_AXIS)
+        return {'whole': state['whole'] + total, 'own': state['own'] + 1}, {'total': total}
+
+    def state():
+        return {'whole': replicas.broadcast(np.zeros(3, np.float32)), 'own': replicas.deal_out(np.arange(jax.device_count(), dtype=np.float32))}
+
+    def two_steps(mapped):
+        first, _ = mapped(state(), batch)
+        return jax.device_get(mapped(first, batch + 1))
+
+    batch, axes = np.arange(2 * jax.device_count(), dtype=np.float32).reshape(-1, 2), {'whole': None, 'own': 0}
+    expected = two_steps(replicas.replicate(step, state_axes=axes, constants=np.float32(2)))
+    ahead = replicas.replicate(step, state_axes=axes, constants=np.float32(2))
+    ahead.compile_ahead(state(), np.zeros_like(batch))
+    ahead._compiling.result()
+    with jax.log_compiles():
+        caplog.clear()
+        jax.tree.map(np.testing.assert_array_equal, two_steps(ahead), expected)
+    assert 'Finished XLA compilation' not in caplog.text
+
+
+def test_what_goes_wrong_ahead_is_raised_by_the_step():
+    ahead = replicas.replicate(lambda state, batch, constants: (state @ batch, state))
+    ahead.compile_ahead(np.zeros((2, 3), np.float32), np.zeros((jax.device_count(), 2), np.float32))
+    with pytest.raises(TypeError, match='contracting dimension'):
+        ahead(None, None)

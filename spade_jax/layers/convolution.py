@@ -11,6 +11,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jax import lax
 
+from spade_jax.layers.matrix_products import convolution_in_bands, product_of_patches, weight_gradient_in_bands
 from spade_jax.layers.spectral_norm import SpectralNorm
 
 
@@ -66,7 +67,7 @@ def side_by_side(*convolutions: Weights) -> Weights:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: jax.Array, kernel: jax.Array, strides: int, padding: int) -> jax.Array:
     """Cross-correlation of x [B, H, W, I] with kernel [K, K, I, O], and its gradients, each in the form that the device is good at; all forms are exact."""
-    return _in_best_form(lambda form: form, strides, padding, x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=form_for_cpu(x, kernel, strides, padding).result, default=plain_form(strides, padding).result)
 
 
 def _convolve_forward(x, kernel, strides, padding):
@@ -74,73 +75,55 @@ def _convolve_forward(x, kernel, strides, padding):
 
 
 def _convolve_backward(strides, padding, residuals, cotangent):
-    x, kernel = residuals
-    input_gradient = _in_best_form(_input_gradient_of, strides, padding, x, kernel, cotangent)
-    if strides == 1 and kernel.shape[0] % 2 == 0 and not _is_small(x, kernel):  # XLA's own is 15 to 150 times slower on a CPU
-        return input_gradient, lax.platform_dependent(
-            x, kernel, cotangent, cpu=functools.partial(_weight_gradient_by_taps, padding=padding), default=_weight_gradient_of(_plain_form(strides, padding)))
-    return input_gradient, _in_best_form(_weight_gradient_of, strides, padding, x, kernel, cotangent)
+    on_cpu, elsewhere = form_for_cpu(*residuals, strides, padding), plain_form(strides, padding)
+    return (lax.platform_dependent(*residuals, cotangent, cpu=on_cpu.input_gradient, default=elsewhere.input_gradient),
+            lax.platform_dependent(*residuals, cotangent, cpu=on_cpu.weight_gradient, default=elsewhere.weight_gradient))
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
+
+class Form(NamedTuple):
+    """A way to compute a convolution: functions of (x, kernel), the gradients of (x, kernel, cotangent)."""
+
+    result: Callable[..., jax.Array]
+    input_gradient: Callable[..., jax.Array]
+    weight_gradient: Callable[..., jax.Array]
+
+
+def differentiated(convolution: Callable[[jax.Array, jax.Array], jax.Array]) -> Form:
+    """The form whose gradients JAX finds."""
+    return Form(convolution, lambda x, kernel, cotangent: jax.vjp(lambda x: convolution(x, kernel), x)[1](cotangent)[0],
+                lambda x, kernel, cotangent: jax.vjp(lambda kernel: convolution(x, kernel), kernel)[1](cotangent)[0])
+
+
+def plain_form(strides: int, padding: int) -> Form:
+    """XLA's own convolution."""
+    return differentiated(lambda x, kernel: lax.conv_general_dilated(
+        x, kernel, (strides, strides), [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
+
+
 SMALL_GRID = 16 * 16  # pixels
 LARGE_KERNEL = 2**21  # weights: 3x3 from 512 to 512 channels
+LARGE_GRID = 64 * 64  # pixels
 
 
-def _in_best_form(function_of: Callable[[Callable], Callable], strides: int, padding: int, x: jax.Array, kernel: jax.Array, *arrays: jax.Array) -> jax.Array:
-    """`function_of(form)(x, kernel, *arrays)` for a form (x, kernel) -> y of the convolution."""
-    plain = function_of(_plain_form(strides, padding))
-    if strides > 1 or not _is_small(x, kernel):
-        return plain(x, kernel, *arrays)
-    return lax.platform_dependent(x, kernel, *arrays, cpu=function_of(functools.partial(product_of_patches, padding=padding)), default=plain)
+def form_for_cpu(x: jax.Array, kernel: jax.Array, strides: int, padding: int) -> Form:
+    """The fastest form on a CPU, see `matrix_products.py`. What is compared here was measured with two cores of a chip that multiplies in bfloat16 twice as fast."""
+    plain, pixels, (size, _, channels, features) = plain_form(strides, padding), x.shape[1] * x.shape[2], kernel.shape
+    if strides > 1:
+        return plain
+    if pixels <= SMALL_GRID and kernel.size >= LARGE_KERNEL:  # most of the time goes to reading the kernel
+        return differentiated(functools.partial(product_of_patches, padding=padding))
+    half = x.dtype == jnp.bfloat16
+    bands = bands_form(padding)
+    return Form(bands.result if half and channels >= 128 and features >= 64 else plain.result,
+                bands.input_gradient if half and features >= 128 and channels >= 64 else plain.input_gradient,
+                bands.weight_gradient if half or pixels > LARGE_GRID or size % 2 == 0 else plain.weight_gradient)
 
 
-def _is_small(x, kernel):
-    """Whether most of the time goes to reading the kernel."""
-    return x.shape[1] * x.shape[2] <= SMALL_GRID and kernel.size >= LARGE_KERNEL
-
-
-def _plain_form(strides, padding):
-    return lambda x, kernel: lax.conv_general_dilated(x, kernel, (strides, strides), [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-
-
-def _input_gradient_of(form):
-    return lambda x, kernel, cotangent: jax.vjp(lambda x: form(x, kernel), x)[1](cotangent)[0]
-
-
-def _weight_gradient_of(form):
-    return lambda x, kernel, cotangent: jax.vjp(lambda kernel: form(x, kernel), kernel)[1](cotangent)[0]
-
-
-def product_of_patches(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
-    """A convolution of stride 1 as one matrix product. On small grids and with many channels it is two to five times as fast on a CPU, with both of its gradients."""
-    size, _, channels, features = kernel.shape
-    height, width = (side + 2 * padding - size + 1 for side in x.shape[1:3])
-    shifted = shifts(x, size, height, width, padding)
-    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(size * size * channels, features)
-
-
-def _weight_gradient_by_taps(x, kernel, cotangent, padding):
-    return weight_gradient_by_taps(x, cotangent, kernel_size=kernel.shape[0], padding=padding)
-
-
-def weight_gradient_by_taps(x: jax.Array, cotangent: jax.Array, *, kernel_size: int, padding: int) -> jax.Array:
-    """Weight gradient of a convolution of stride 1: one matrix product of shifted input and cotangent for each of the K x K taps.
-
-    Args:
-      x: [B, H, W, I], the input.
-      cotangent: [B, H', W', O].
-
-    Returns:
-      [K, K, I, O].
-    """
-    _, height, width, features = cotangent.shape
-    taps = [jnp.einsum('bhwi,bhwo->io', shifted, cotangent) for shifted in shifts(x, kernel_size, height, width, padding)]
-    return jnp.stack(taps).reshape(kernel_size, kernel_size, x.shape[-1], features)
-
-
-def shifts(x: jax.Array, kernel_size: int, height: int, width: int, padding: int) -> list[jax.Array]:
-    """What each of the K x K taps of a kernel of stride 1 sees of x [B, H, W, I]: arrays [B, height, width, I]."""
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    return [x[:, i:i + height, j:j + width] for i in range(kernel_size) for j in range(kernel_size)]
+def bands_form(padding: int) -> Form:
+    """In bands of rows; the input gradient is a convolution of the cotangent with the kernel turned round."""
+    return Form(functools.partial(convolution_in_bands, padding=padding),
+                lambda x, kernel, cotangent: convolution_in_bands(cotangent, kernel[::-1, ::-1].transpose(0, 1, 3, 2), kernel.shape[0] - 1 - padding),
+                lambda x, kernel, cotangent: weight_gradient_in_bands(x, cotangent, kernel.shape[0], padding))

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 
 from spade_jax.layers.convolution import Weights, convolve
+from spade_jax.layers.matrix_products import matrix_product
 
 KERNEL_SIZE = 3
 SMALLEST_GRID = 64 * 64  # pixels; on coarser grids nearly all neighbourhoods of a map differ
@@ -185,4 +186,4 @@ def _around(pixels: jax.Array, height: int, width: int) -> jax.Array:
 def _products(patches: jax.Array, weights: Weights) -> jax.Array:
     """A convolution at single pixels, given the 3x3 pixels around each. [N, 9, I] -> [N, O]."""
     kernel = weights.kernel.reshape(-1, weights.kernel.shape[-1])
-    return patches.reshape(-1, kernel.shape[0]) @ kernel + weights.bias
+    return matrix_product(patches.reshape(-1, kernel.shape[0]), kernel) + weights.bias

@@ -48,4 +48,5 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
 
 def average_pool(x: jax.Array) -> jax.Array:
     """3x3 mean with stride 2 over the pixels inside the picture: padding is not counted. [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C]."""
-    return nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False).astype(x.dtype)
+    mean = nn.avg_pool(x.astype(jnp.float32), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)
+    return mean.astype(x.dtype)

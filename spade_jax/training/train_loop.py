@@ -31,6 +31,7 @@ from spade_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from spade_jax.training.divergence import Rollbacks, check_finite, detoured
 from spade_jax.training.gauges import weight_norms
 from spade_jax.training.interruption import Interruption
+from spade_jax.training.memory import abstract_batch
 from spade_jax.training.profiling import StepProfiler
 from spade_jax.training.run_facts import RunFacts
 from spade_jax.training.run_log import NoLog, RunLog, Stopwatch, progress_fields
@@ -112,7 +113,10 @@ class Session:
         batches = training_batches(self.source, config, first_step=first_step, process_index=jax.process_index(), process_count=jax.process_count(), skipped=self.skipped)
         with contextlib.closing(AwaitedBatches(batches, config.data_timeout)) as batches, self.open_log(first_step) as self.log, self.profiler:
             self.step_of = mapped_steps(config, len(self.source), self.vgg19, placement.axes(state, config))
-            self.train(placement.to_devices(state, config), batches, first_step, last_step)
+            state = placement.to_devices(state, config)
+            any_batch = jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), abstract_batch(config))
+            self.step_of(first_step).compile_ahead(state, split_among_devices(any_batch, config))  # while the first batches are read
+            self.train(state, batches, first_step, last_step)
             return self.log.samples
 
     def open_log(self, first_step: int) -> RunLog | NoLog:
@@ -127,7 +131,7 @@ class Session:
                   disable=not processes.is_first()) as progress:
             for step in range(first_step + 1, last_step + 1):
                 with stopwatch.waiting(), pointing_to_the_report(config):
-                    batch = replicas.split(next(batches), jax.local_device_count(), config.accumulation_steps)
+                    batch = split_among_devices(next(batches), config)
                 state, metrics = self.profiler.run(step, self.step_of(step - 1), state, batch)
                 pending.append(metrics)
                 progress.update()
@@ -219,7 +223,12 @@ def open_data(config: Config, skipped: Skipped) -> tuple[Source, Batch]:
     return source, validation_examples(validation or source, config, config.num_samples_shown, skipped)
 
 
-def mapped_steps(config: Config, num_examples: int, vgg19: dict | None, state_axes: Any = None) -> Callable[[int], Callable]:
+def split_among_devices(batch: Batch, config: Config) -> Batch:
+    """The batch of this process, as a mapped step takes it."""
+    return replicas.split(batch, jax.local_device_count(), config.accumulation_steps)
+
+
+def mapped_steps(config: Config, num_examples: int, vgg19: dict | None, state_axes: Any = None) -> Callable[[int], replicas.Replicated]:
     """From the number of a step to its mapped train step: with the generator update, or in the steps between those without."""
     networks = build_networks(config, replicas.REPLICA_AXIS)
 
