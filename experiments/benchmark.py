@@ -26,7 +26,6 @@ import datetime
 import importlib.util
 import json
 import os
-import pathlib
 import platform
 import statistics
 import sys
@@ -38,11 +37,11 @@ from tqdm import tqdm
 from benchmark_contenders import MAPS, Failed, Form, Worker
 from device_peaks import peak_operations
 from plain_operations import sampling_operations, training_operations
+from presets import FLAGFILES, described_config
 from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
-PRESETS = {'coco_stuff': 'coco_stuff.flags', 'ade20k': 'ade20k.flags', 'cityscapes': 'cityscapes.flags', 'scenes': 'scenes_256.flags'}
 PARTS = ('train', 'sampling', 'input')
 PRECISIONS = ('float32', 'bfloat16')
 REMATERIALIZATIONS = ('none', 'modulation', 'blocks')
@@ -52,7 +51,7 @@ PEER_FORMS = ('eager', 'channels_last', 'bfloat16', 'compile', 'folded', 'channe
               'channels_last+bfloat16+compile+folded', 'channels_last+bfloat16+compile+folded+frozen')
 
 PART_LIST = flags.DEFINE_list('parts', list(PARTS), f'What is measured: {", ".join(PARTS)}.')
-PRESET = flags.DEFINE_enum('preset', 'coco_stuff', PRESETS, 'The networks are those of this flagfile in experiments/, without style encoder; flags override it.')
+PRESET = flags.DEFINE_enum('preset', 'coco_stuff', FLAGFILES, 'The networks are those of this flagfile in experiments/, without style encoder; flags override it.')
 WIDTHS = flags.DEFINE_list('widths', [], 'Widths of the pictures. Default: --crop_size.')
 BATCH_SIZES = flags.DEFINE_list('batch_sizes', ['1'], 'Pictures at a time.')
 PRECISION_LIST = flags.DEFINE_list('precisions', list(PRECISIONS), 'Precisions of spade_jax.')
@@ -76,7 +75,7 @@ def main(argv: list[str]) -> None:
     """Runs the races."""
     with one_line_errors(argv):
         check_lists()
-        config = described_config()
+        config = raced_config()
         heats = [(number, heat) for group in groups(config) for number, heat in enumerate(divided(group, TOGETHER.value))]
         load = warn_of_load()
         os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # several processes share the device
@@ -116,14 +115,9 @@ def warn_of_load() -> float | None:
     return load
 
 
-def described_config() -> Config:
-    """The networks: the preset, then the flags of the command line."""
-    with open(pathlib.Path(__file__).parent / PRESETS[PRESET.value]) as file:
-        preset = [line.strip() for line in file if line.startswith('--') and not line.startswith('--workdir')]
-    flags.FLAGS([sys.argv[0], *preset, '--nostyle_encoder', *sys.argv[1:]])
-    config = config_flags.config_from_flags(flags.FLAGS)
-    if config.style_encoder or config.condition == 'rgb':
-        raise UserError('the benchmark draws label maps without styles', 'leave out --style_encoder and --condition=rgb')
+def raced_config() -> Config:
+    """The networks, which those of PyTorch must be able to be."""
+    config = described_config(PRESET.value)
     if PEER.value:
         fixed = dict(generator_norm='sync_batch', discriminator_norm='instance', generator_spectral_norm=True, discriminator_spectral_norm=True, gan_loss='hinge')
         if differing := [name for name, value in fixed.items() if getattr(config, name) != value]:

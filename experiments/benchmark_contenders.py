@@ -324,7 +324,8 @@ class MatrixProduct(Contender):
             matrix = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)
             return lambda: matrix @ matrix
         matrix = jax.device_put(jnp.ones((PRODUCT_SIZE, PRODUCT_SIZE), precision), jax.devices('cpu')[0])
-        return lambda: jax.block_until_ready(matrix @ matrix)
+        multiply = jax.jit(lambda matrix: jnp.matmul(matrix, matrix, preferred_element_type='float32'))
+        return lambda: jax.block_until_ready(multiply(matrix))
 
 
 class TorchMatrixProduct(MatrixProduct):

@@ -15,63 +15,85 @@ VGG19_STAGES = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512)
 
 
 class Product(NamedTuple):
-    """A convolution: at how many positions, by how many weights; whether its input is data, for which nobody asks a gradient."""
+    """A convolution of one picture.
 
-    positions: int
-    weights: int
+    name: of the layer.
+    height, width: of the result.
+    size: side of the kernel.
+    inputs, outputs: channels.
+    strides: step in both directions.
+    of_data: its input is data, for which nobody asks a gradient.
+    """
+
+    name: str
+    height: int
+    width: int
+    size: int
+    inputs: int
+    outputs: int
+    strides: int = 1
     of_data: bool = False
+
+    @property
+    def positions(self) -> int:
+        return self.height * self.width
+
+    @property
+    def weights(self) -> int:
+        return self.size**2 * self.inputs * self.outputs
 
 
 def generator_products(config: Config) -> list[Product]:
     """The convolutions of the generator without style latent, for one picture."""
     (height, width), n, channels = config.latent_size, config.generator_width, config.layout_channels
-    num_upsamplings = UPSAMPLINGS[config.upsampling]
-    window, hidden = config.spade_kernel_size**2, config.spade_hidden
+    size, hidden = config.spade_kernel_size, config.spade_hidden
 
-    def block(inputs, outputs, positions):
-        def norm(features):
-            return [Product(positions, window * channels * hidden, of_data=True), Product(positions, 2 * window * hidden * features)]  # gamma and beta
+    def norm(name, features):
+        return [Product(f'{name}.shared', height, width, size, channels, hidden, of_data=True), Product(f'{name}.gamma_and_beta', height, width, size, hidden, 2 * features)]
 
+    def block(name, inputs, outputs):
         middle = min(inputs, outputs)
-        shortcut = [] if inputs == outputs else norm(inputs) + [Product(positions, inputs * outputs)]
-        return norm(inputs) + [Product(positions, 9 * inputs * middle)] + norm(middle) + [Product(positions, 9 * middle * outputs)] + shortcut
+        shortcut = [] if inputs == outputs else norm(f'{name}.norm_s', inputs) + [Product(f'{name}.conv_s', height, width, 1, inputs, outputs)]
+        return [*norm(f'{name}.norm_0', inputs), Product(f'{name}.conv_0', height, width, 3, inputs, middle),
+                *norm(f'{name}.norm_1', middle), Product(f'{name}.conv_1', height, width, 3, middle, outputs), *shortcut]
 
-    positions = height * width
-    products = [Product(positions, 9 * channels * 16 * n, of_data=True)] + block(16 * n, 16 * n, positions)
-    positions *= 4
-    products += block(16 * n, 16 * n, positions)
-    positions *= 4 if num_upsamplings >= 6 else 1
-    products += block(16 * n, 16 * n, positions)
-    widths = [16 * n, 8 * n, 4 * n, 2 * n, n] + ([n // 2] if num_upsamplings == 7 else [])
-    for inputs, outputs in zip(widths, widths[1:]):
-        positions *= 4
-        products += block(inputs, outputs, positions)
-    return products + [Product(positions, 9 * widths[-1] * 3)]
+    products = [Product('first', height, width, 3, channels, 16 * n, of_data=True)] + block('head', 16 * n, 16 * n)
+    height, width = 2 * height, 2 * width
+    products += block('middle_0', 16 * n, 16 * n)
+    if UPSAMPLINGS[config.upsampling] >= 6:
+        height, width = 2 * height, 2 * width
+    products += block('middle_1', 16 * n, 16 * n)
+    widths = [16 * n, 8 * n, 4 * n, 2 * n, n] + ([n // 2] if UPSAMPLINGS[config.upsampling] == 7 else [])
+    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+        height, width = 2 * height, 2 * width
+        products += block(f'up_{i}', inputs, outputs)
+    return products + [Product('to_rgb', height, width, 3, widths[-1], 3)]
 
 
 def discriminator_products(config: Config) -> list[Product]:
     """The convolutions of all scales of the discriminator, for one picture."""
     height, width, products = config.image_height, config.image_width, []
-    for _ in range(config.num_discriminators):
+    for scale in range(config.num_discriminators):
         h, w, inputs = height, width, config.layout_channels + 3
         for i in range(config.discriminator_depth):
-            h, w = (h + 1, w + 1) if i and i == config.discriminator_depth - 1 else (h // 2 + 1, w // 2 + 1)
+            strides = 1 if i and i == config.discriminator_depth - 1 else 2
+            h, w = (h + 1, w + 1) if strides == 1 else (h // 2 + 1, w // 2 + 1)
             outputs = min(config.discriminator_width * 2**i, MAX_FEATURES)
-            products.append(Product(h * w, 16 * inputs * outputs, of_data=i == 0))
+            products.append(Product(f'scale_{scale}.conv_{i}', h, w, 4, inputs, outputs, strides, of_data=i == 0))
             inputs = outputs
-        products.append(Product((h + 1) * (w + 1), 16 * inputs))
+        products.append(Product(f'scale_{scale}.logits', h + 1, w + 1, 4, inputs, 1))
         height, width = (height + 1) // 2, (width + 1) // 2
     return products
 
 
 def vgg19_products(config: Config) -> list[Product]:
     """The convolutions of VGG19 to relu5_1, for one picture."""
-    positions, inputs, products = config.image_height * config.image_width, 3, []
-    for stage, widths in enumerate(VGG19_STAGES):
-        positions //= 4 if stage else 1
-        for outputs in widths:
-            products.append(Product(positions, 9 * inputs * outputs))
+    height, width, inputs, products = config.image_height, config.image_width, 3, []
+    for stage, widths in enumerate(VGG19_STAGES, 1):
+        for i, outputs in enumerate(widths, 1):
+            products.append(Product(f'conv{stage}_{i}', height, width, 3, inputs, outputs))
             inputs = outputs
+        height, width = height // 2, width // 2
     return products
 
 

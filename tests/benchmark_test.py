@@ -20,9 +20,9 @@ TINY = ['--generator_width=2', '--spade_hidden=4', '--discriminator_width=4', '-
 HAS_TORCH = importlib.util.find_spec('torch') is not None
 
 
-def run(*arguments):
+def run(*arguments, script='benchmark.py'):
     environment = os.environ | {'XLA_FLAGS': '--xla_backend_optimization_level=0', 'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': '1'}
-    return subprocess.run([sys.executable, str(ROOT / 'experiments' / 'benchmark.py'), *arguments], capture_output=True, text=True, env=environment, timeout=600)
+    return subprocess.run([sys.executable, str(ROOT / 'experiments' / script), *arguments], capture_output=True, text=True, env=environment, timeout=600)
 
 
 @pytest.mark.slow
@@ -63,6 +63,25 @@ def test_a_form_that_fails_stops_no_other(tmp_path):
     ours, theirs = json.loads(path.read_text())['rows']
     assert len(ours['seconds']) == 2 and theirs['error'].startswith('ValueError')
     assert 'failed: ValueError' in result.stdout
+
+
+@pytest.mark.slow
+def test_rates_of_convolutions(tmp_path):
+    path = tmp_path / 'convolutions.json'
+    result = run('--generator_width=2', '--spade_hidden=4', '--discriminator_width=4', '--discriminator_depth=2', '--num_discriminators=1', '--crop_size=64', '--load_size=64',
+                 '--batch_size=2', '--precisions=float32', '--rounds=1', f'--output_json={path}', script='benchmark_convolutions.py')
+    assert result.returncode == 0, result.stdout + result.stderr
+    record = json.loads(path.read_text())
+    convolutions = [row for row in record['rows'] if 'operations' in row]
+    config = Config.from_json(record['config'])
+    expected = plain_operations.operations(plain_operations.generator_products(config) + plain_operations.discriminator_products(config))
+    assert sum(row['layers'] * row['operations'] for row in convolutions) == 2 * expected
+    for row in convolutions:
+        assert all(seconds > 0 for of_forms in row['seconds'].values() for seconds in of_forms)
+        assert [len(row['seconds'][name]) > 0 for name in ('result', 'input_gradient', 'weight_gradient')] == [True, not row['of_data'], True]
+    assert {row['layer'] for row in record['rows'] if 'layer' in row} == {'up_3.norm_0', 'up_3.norm_1', 'up_3.norm_s'}
+    assert all(len(row['seconds'][form]) == 2 for row in record['rows'] if 'layer' in row for form in ('everywhere', 'neighbourhoods'))
+    assert all(row['name'] in result.stdout for row in convolutions)
 
 
 @pytest.mark.parametrize('argument, words', [

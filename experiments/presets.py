@@ -1,0 +1,29 @@
+"""The networks that benchmarks measure: those of the flagfiles of the published data sets."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from absl import flags
+
+from spade_jax import config_flags
+from spade_jax.config import Config
+from spade_jax.errors import UserError
+
+FLAGFILES = {'coco_stuff': 'coco_stuff.flags', 'ade20k': 'ade20k.flags', 'cityscapes': 'cityscapes.flags', 'scenes': 'scenes_256.flags'}
+
+
+def described_config(preset: str) -> Config:
+    """The networks of a preset without style encoder, then what the command line says of them.
+
+    Raises:
+      UserError: for networks whose layouts are no maps of labels.
+    """
+    with open(pathlib.Path(__file__).parent / FLAGFILES[preset]) as file:
+        lines = [line.strip() for line in file if line.startswith('--') and not line.startswith('--workdir')]
+    flags.FLAGS([sys.argv[0], *lines, '--nostyle_encoder', *sys.argv[1:]])
+    config = config_flags.config_from_flags(flags.FLAGS)
+    if config.style_encoder or config.condition == 'rgb':
+        raise UserError('the benchmark draws label maps without styles', 'leave out --style_encoder and --condition=rgb')
+    return config
