@@ -15,14 +15,14 @@ FLAGFILES = {'coco_stuff': 'coco_stuff.flags', 'ade20k': 'ade20k.flags', 'citysc
 
 
 def described_config(preset: str) -> Config:
-    """The networks of a preset without style encoder, then what the command line says of them.
+    """The networks of a preset without style encoder, one picture at a time, then what the command line says of them.
 
     Raises:
       UserError: for networks whose layouts are no maps of labels.
     """
     with open(pathlib.Path(__file__).parent / FLAGFILES[preset]) as file:
         lines = [line.strip() for line in file if line.startswith('--') and not line.startswith('--workdir')]
-    flags.FLAGS([sys.argv[0], *lines, '--nostyle_encoder', *sys.argv[1:]])
+    flags.FLAGS([sys.argv[0], *lines, '--nostyle_encoder', '--batch_size=1', *sys.argv[1:]])
     config = config_flags.config_from_flags(flags.FLAGS)
     if config.style_encoder or config.condition == 'rgb':
         raise UserError('the benchmark draws label maps without styles', 'leave out --style_encoder and --condition=rgb')

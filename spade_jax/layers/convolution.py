@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Callable, NamedTuple
 
 import jax
@@ -103,23 +104,23 @@ def plain_form(strides: int, padding: int) -> Form:
         x, kernel, (strides, strides), [(padding, padding)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
 
 
-SMALL_GRID = 16 * 16  # pixels
+FEW_PIXELS = 512  # of the whole batch
+MANY_PIXELS = 64 * 64
 LARGE_KERNEL = 2**21  # weights: 3x3 from 512 to 512 channels
-LARGE_GRID = 64 * 64  # pixels
 
 
 def form_for_cpu(x: jax.Array, kernel: jax.Array, strides: int, padding: int) -> Form:
     """The fastest form on a CPU, see `matrix_products.py`. What is compared here was measured with two cores of a chip that multiplies in bfloat16 twice as fast."""
-    plain, pixels, (size, _, channels, features) = plain_form(strides, padding), x.shape[1] * x.shape[2], kernel.shape
+    plain, pixels, (size, _, channels, features) = plain_form(strides, padding), math.prod(x.shape[:3]), kernel.shape
     if strides > 1:
         return plain
-    if pixels <= SMALL_GRID and kernel.size >= LARGE_KERNEL:  # most of the time goes to reading the kernel
+    if pixels <= FEW_PIXELS and kernel.size >= LARGE_KERNEL:  # most of the time goes to reading the kernel
         return differentiated(functools.partial(product_of_patches, padding=padding))
     half = x.dtype == jnp.bfloat16
     bands = bands_form(padding)
     return Form(bands.result if half and channels >= 128 and features >= 64 else plain.result,
                 bands.input_gradient if half and features >= 128 and channels >= 64 else plain.input_gradient,
-                bands.weight_gradient if half or pixels > LARGE_GRID or size % 2 == 0 else plain.weight_gradient)
+                bands.weight_gradient if half or pixels > MANY_PIXELS or size % 2 == 0 else plain.weight_gradient)
 
 
 def bands_form(padding: int) -> Form:
