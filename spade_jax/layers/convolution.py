@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Callable, NamedTuple
 
 import jax
@@ -111,11 +110,15 @@ LARGE_KERNEL = 2**21  # weights: 3x3 from 512 to 512 channels
 
 def form_for_cpu(x: jax.Array, kernel: jax.Array, strides: int, padding: int) -> Form:
     """The fastest form on a CPU, see `matrix_products.py`. What is compared here was measured with two cores of a chip that multiplies in bfloat16 twice as fast."""
-    plain, pixels, (size, _, channels, features) = plain_form(strides, padding), math.prod(x.shape[:3]), kernel.shape
+    plain, (batch, height, width, _), (size, _, channels, features) = plain_form(strides, padding), x.shape, kernel.shape
+    for_any_batch = not isinstance(batch, int)  # a program that is exported: it can loop over no bands
+    pixels = height * width if for_any_batch else batch * height * width
     if strides > 1:
         return plain
     if pixels <= FEW_PIXELS and kernel.size >= LARGE_KERNEL:  # most of the time goes to reading the kernel
         return differentiated(functools.partial(product_of_patches, padding=padding))
+    if for_any_batch:
+        return plain
     half = x.dtype == jnp.bfloat16
     bands = bands_form(padding)
     return Form(bands.result if half and channels >= 128 and features >= 64 else plain.result,

@@ -77,8 +77,11 @@ class _Program:
             numbers.setdefault(variable, self.array(variable))
         for equation in jaxpr.eqns:
             operands = [None if isinstance(atom, core.Literal) else numbers[atom] for atom in equation.invars]
-            nested = list(_nested(equation))
-            name = equation.primitive.name
+            nested, name = list(_nested(equation)), equation.primitive.name
+            platforms = equation.params.get('branches_platforms') or ()
+            if None in platforms:  # the form for all devices that have none of their own: forms of a CPU are not what is asked about
+                self._inline(nested[platforms.index(None)], equation, operands[1:], numbers)
+                continue
             if name not in _LOOPS and len(nested) == 1 and len(nested[0].invars) == len(operands):
                 self._inline(nested[0], equation, operands, numbers)
                 continue

@@ -67,6 +67,13 @@ def test_a_loop_holds_what_one_turn_of_it_holds():
     assert few == many and 400 * 3 <= few <= 400 * 5
 
 
+def test_of_forms_for_several_platforms_the_one_of_all_others_counts():
+    def work(x):
+        return jax.lax.platform_dependent(x, cpu=lambda x: (x @ x) @ x, default=lambda x: x @ x)
+
+    assert live_bytes(work, MATRIX) == live_bytes(lambda x: x @ x, MATRIX)
+
+
 def test_constants_and_literals_count_once():
     constant = jnp.ones((10, 10))
     assert live_bytes(lambda x: constant @ x + 1.0, MATRIX).peak == 3 * 400
