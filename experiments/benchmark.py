@@ -37,13 +37,12 @@ from tqdm import tqdm
 from benchmark_contenders import MAPS, Failed, Form, Worker
 from device_peaks import peak_operations
 from plain_operations import sampling_operations, training_operations
-from presets import FLAGFILES, described_config
+from presets import FLAGFILES, PRECISIONS, check_list, described_config
 from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
 PARTS = ('train', 'sampling', 'input')
-PRECISIONS = ('float32', 'bfloat16')
 REMATERIALIZATIONS = ('none', 'modulation', 'blocks')
 PEER_WORDS = ('channels_last', 'bfloat16', 'compile', 'max_autotune', 'folded', 'frozen')
 ONLY_SAMPLING = ('folded', 'frozen')
@@ -95,9 +94,7 @@ def main(argv: list[str]) -> None:
 def check_lists() -> None:
     """Raises UserError for a list with an unknown entry, and where there is no PyTorch to race against."""
     for flag, known in ((PART_LIST, PARTS), (PRECISION_LIST, PRECISIONS), (REMATERIALIZATION_LIST, REMATERIALIZATIONS)):
-        if unknown := [entry for entry in flag.value or [''] if entry not in known]:
-            raise UserError(f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of {", ".join(known)}',
-                            f'write --{flag.name}={",".join(known)}')
+        check_list(flag, known)
     for form in PEER_FORM_LIST.value:
         if unknown := [word for word in settings_of(form) if word not in PEER_WORDS]:
             raise UserError(f'peer_forms={form}: {unknown[0]} is no setting of PyTorch here', f'use eager, or some of {", ".join(PEER_WORDS)} joined by +')

@@ -13,7 +13,6 @@ the training, or `benchmark.py`, for whole steps.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import statistics
@@ -27,17 +26,16 @@ from absl import app, flags
 
 from benchmark_contenders import made_up_batch
 from plain_operations import Product, discriminator_products, generator_products, vgg19_products
-from presets import FLAGFILES, described_config
+from presets import FLAGFILES, PRECISIONS, check_list, described_config
 from spade_jax import config_flags
 from spade_jax.config import Config
-from spade_jax.errors import UserError, one_line_errors
+from spade_jax.errors import one_line_errors
 from spade_jax.layers.convolution import Form, Weights, form_for_cpu, plain_form
 from spade_jax.layers.neighbourhoods import numbered, two_convolutions, worth_numbering
 from spade_jax.layers.resampling import resize_nearest
 from spade_jax.models import layout_of
 
 NETWORKS = {'generator': generator_products, 'discriminator': discriminator_products, 'vgg19': vgg19_products}
-PRECISIONS = ('float32', 'bfloat16')
 TURN = 0.02  # seconds that a turn takes at least
 
 PRESET = flags.DEFINE_enum('preset', 'coco_stuff', FLAGFILES, 'The networks are those of this flagfile in experiments/, without style encoder; flags override it.')
@@ -53,8 +51,7 @@ def main(argv: list[str]) -> None:
     """Prints the two tables for each precision."""
     with one_line_errors(argv):
         for flag, known in ((NETWORK_LIST, NETWORKS), (PRECISION_LIST, PRECISIONS)):
-            if unknown := [entry for entry in flag.value or [''] if entry not in known]:
-                raise UserError(f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of {", ".join(known)}', f'write --{flag.name}={",".join(known)}')
+            check_list(flag, known)
         config, records = described_config(PRESET.value), []
         print(f'{jax.devices()[0].device_kind}, batch {config.batch_size}, {config.image_width}x{config.image_height}')
         for precision in PRECISION_LIST.value:
@@ -117,28 +114,19 @@ def program_of(form: Form, name: str, arguments: tuple[jax.Array, ...]) -> str:
 
 def label_convolution_times(config: Config, precision: str) -> Iterator[dict[str, Any]]:
     """Times the two convolutions over the labels at every resolution, and prints a line for each."""
-    batch = made_up_batch(config, 'landscapes')
-    layout = layout_of(batch, config)
+    layout, products = layout_of(made_up_batch(config, 'landscapes'), config), {product.name: product for product in generator_products(config)}
     print(f'\n{precision}; labels to gamma and beta, ms:{"everywhere":>41} {"neighbourhoods":>15} {"with gradients: everywhere":>27} {"neighbourhoods":>15}', flush=True)
-    shared = {product.name.removesuffix('.shared'): product for product in generator_products(config) if product.name.endswith('.shared')}
-    for product in generator_products(config):
-        layer = product.name.removesuffix('.gamma_and_beta')
-        if layer not in shared or layer == product.name or not worth_numbering(layout_at(layout, product), product.size):
+    for layer in [name.removesuffix('.shared') for name in products if name.endswith('.shared')]:
+        shared, product = products[f'{layer}.shared'], products[f'{layer}.gamma_and_beta']
+        dense = resize_nearest(layout, product.height, product.width)
+        if not worth_numbering(dense, product.size):
             continue
-        weights = [weights_of(each, precision) for each in (shared[layer], product)]
-        dense = layout_at(layout, product)
-        layouts = {'everywhere': dense.astype(precision), 'neighbourhoods': jax.jit(numbered)(dense)}
-        if precision != 'float32':
-            layouts['neighbourhoods'] = dataclasses.replace(layouts['neighbourhoods'], layout=layouts['everywhere'])
+        weights = [weights_of(each, precision) for each in (shared, product)]
+        layouts = {'everywhere': dense.astype(precision), 'neighbourhoods': jax.jit(numbered)(dense).replace(layout=dense.astype(precision))}
         times = {name: [seconds_of(work, each, *weights) for each in layouts.values()] for name, work in (('result', two_convolutions), ('with_gradients', result_and_gradients))}
         cells = [f'{seconds * 1e3:.1f}' for of_forms in times.values() for seconds in of_forms]
         print(f'{layer:<28} {f"{product.width}x{product.height}":>16} {kernel_of(product):>22} {cells[0]:>10} {cells[1]:>15} {cells[2]:>27} {cells[3]:>15}', flush=True)
         yield {'precision': precision, 'layer': layer, 'form': int(layouts['neighbourhoods'].form), 'seconds': dict(zip(('everywhere', 'neighbourhoods'), zip(*times.values())))}
-
-
-def layout_at(layout: jax.Array, product: Product) -> jax.Array:
-    """The layout at the resolution of a layer."""
-    return resize_nearest(layout, product.height, product.width)
 
 
 def weights_of(product: Product, precision: str) -> Weights:

@@ -1,9 +1,10 @@
-"""The networks that benchmarks measure: those of the flagfiles of the published data sets."""
+"""What the benchmarks have in common: the networks of the flagfiles of the published data sets, and the check of their lists."""
 
 from __future__ import annotations
 
 import pathlib
 import sys
+from collections.abc import Collection
 
 from absl import flags
 
@@ -12,6 +13,14 @@ from spade_jax.config import Config
 from spade_jax.errors import UserError
 
 FLAGFILES = {'coco_stuff': 'coco_stuff.flags', 'ade20k': 'ade20k.flags', 'cityscapes': 'cityscapes.flags', 'scenes': 'scenes_256.flags'}
+
+PRECISIONS = ('float32', 'bfloat16')
+
+
+def check_list(flag: flags.FlagHolder, known: Collection[str]) -> None:
+    """Raises UserError when a list of the command line is empty or has an unknown entry."""
+    if unknown := [entry for entry in flag.value or [''] if entry not in known]:
+        raise UserError(f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of {", ".join(known)}', f'write --{flag.name}={",".join(known)}')
 
 
 def described_config(preset: str) -> Config:
