@@ -16,7 +16,7 @@ from spade_jax.layers.spectral_norm import SpectralNorm
 
 
 class Weights(NamedTuple):
-    """Of a convolution: kernel [K, K, I, O], bias [O] (or a scalar 0)."""
+    """Of a convolution: kernel [K, K, I, O] in the type of the products, bias [O] (or a scalar 0) in float32."""
 
     kernel: jax.Array
     bias: jax.Array
@@ -47,16 +47,21 @@ class Convolution(nn.Module):
         kernel, bias = self.weights(x.shape[-1], train=train)
         padding = (self.kernel_size - 1) // 2 if self.padding is None else self.padding
         y = convolve(x.astype(self.dtype), kernel, self.strides, padding)
-        return y + bias if self.use_bias else y
+        return add_bias(y, bias) if self.use_bias else y
 
     @nn.compact
     def weights(self, channels: int, *, train: bool) -> Weights:
-        """What an input of so many channels is convolved with, in `dtype`: for whoever computes several convolutions as one."""
+        """What an input of so many channels is convolved with: for whoever computes several convolutions as one."""
         kernel = self.param('kernel', nn.initializers.glorot_normal(), (self.kernel_size, self.kernel_size, channels, self.features))
         if self.spectral_norm:
             kernel = SpectralNorm(name='spectral_norm')(kernel, train=train)
         bias = self.param('bias', nn.initializers.zeros, (self.features,)) if self.use_bias else jnp.zeros(())
-        return Weights(kernel.astype(self.dtype), bias.astype(self.dtype))
+        return Weights(kernel.astype(self.dtype), bias)
+
+
+def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """y [..., O] + bias [O], in y's type. The gradient of the bias is summed in float32: in bfloat16 a sum of ones would end at 256."""
+    return y + jnp.broadcast_to(bias, y.shape).astype(y.dtype)
 
 
 def side_by_side(*convolutions: Weights) -> Weights:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from spade_jax.layers.convolution import Weights, convolve
+from spade_jax.layers.activations import relu
+from spade_jax.layers.convolution import Weights, add_bias, convolve
 from spade_jax.layers.matrix_products import matrix_product
 
 KERNEL_SIZE = 3
@@ -118,12 +119,12 @@ def two_convolutions(layout: jax.Array | NumberedLayout, first: Weights, second:
 
 
 def _everywhere(layout: jax.Array, first: Weights, second: Weights) -> jax.Array:
-    hidden = jax.nn.relu(_convolved(layout, first))  # [B, H, W, hidden]
+    hidden = relu(_convolved(layout, first))  # [B, H, W, hidden]
     return _convolved(hidden, second)
 
 
 def _convolved(x: jax.Array, weights: Weights) -> jax.Array:
-    return convolve(x, weights.kernel, 1, (weights.kernel.shape[0] - 1) // 2) + weights.bias
+    return add_bias(convolve(x, weights.kernel, 1, (weights.kernel.shape[0] - 1) // 2), weights.bias)
 
 
 @jax.custom_vjp
@@ -161,7 +162,7 @@ def _of_kinds(room: int, numbered: NumberedLayout, first: Weights, second: Weigh
 
     examples = inner.examples[:pixels // (2 * room)]
     with_margins = jnp.pad(layout, ((0, 0), (2, 2), (2, 2), (0, 0))).reshape(-1, channels)
-    hidden = jax.nn.relu(_products(with_margins[_around(examples, height + 2, width + 2)], first))  # [inner kinds, hidden]
+    hidden = relu(_products(with_margins[_around(examples, height + 2, width + 2)], first))  # [inner kinds, hidden]
     row, column = examples // (width + 2) % (height + 2), examples % (width + 2)
     inside = (0 < row) & (row <= height) & (0 < column) & (column <= width)
     hidden = jnp.where(inside[:, None], hidden, 0)  # the second convolution has zeros around its input
@@ -186,4 +187,4 @@ def _around(pixels: jax.Array, height: int, width: int) -> jax.Array:
 def _products(patches: jax.Array, weights: Weights) -> jax.Array:
     """A convolution at single pixels, given the 3x3 pixels around each. [N, 9, I] -> [N, O]."""
     kernel = weights.kernel.reshape(-1, weights.kernel.shape[-1])
-    return matrix_product(patches.reshape(-1, kernel.shape[0]), kernel) + weights.bias
+    return add_bias(matrix_product(patches.reshape(-1, kernel.shape[0]), kernel), weights.bias)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from spade_jax.layers.activations import leaky_relu
-from spade_jax.layers.convolution import Convolution, Weights, convolve
+from spade_jax.layers.convolution import Convolution, Weights, add_bias, convolve
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import average_pool
 
@@ -62,7 +62,7 @@ def convolve_together(layout: jax.Array, image: jax.Array, weights: Weights, str
       [N B, H', W', O].
     """
     of_layout, of_image = jnp.split(weights.kernel, [layout.shape[-1]], axis=2)
-    shared = convolve(layout, of_layout, strides, padding) + weights.bias  # [B, H', W', O]
+    shared = add_bias(convolve(layout, of_layout, strides, padding), weights.bias)  # [B, H', W', O]
     return jnp.tile(shared, (len(image) // len(layout), 1, 1, 1)) + convolve(image, of_image, strides, padding)
 
 

@@ -12,6 +12,7 @@ from flax.typing import Dtype
 
 from spade_jax.convert.state_files import read_state
 from spade_jax.errors import UserError
+from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Convolution
 
 # Channels of the convolutions of the five stages, each followed by a 2x2 max pooling. The features end at the first of stage 5.
@@ -37,7 +38,7 @@ class Vgg19(nn.Module):
             if stage:
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))
             for i, width in enumerate(widths):
-                x = nn.relu(Convolution(width // self.width_divisor, dtype=self.dtype, name=f'conv_{stage + 1}_{i + 1}')(x, train=False))
+                x = relu(Convolution(width // self.width_divisor, dtype=self.dtype, name=f'conv_{stage + 1}_{i + 1}')(x, train=False))
                 if i == 0:
                     features.append(x)
         return features

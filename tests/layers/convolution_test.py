@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from spade_jax.layers.convolution import Convolution, bands_form, convolve, form_for_cpu, plain_form
+from spade_jax.layers.convolution import Convolution, add_bias, bands_form, convolve, form_for_cpu, plain_form
 
 
 @pytest.mark.parametrize('kernel_size, strides, padding, channels', [
@@ -66,3 +66,10 @@ def test_padding_is_on_both_sides():
     centre = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1)
     y = Convolution(1, strides=2, use_bias=False).apply({'params': {'kernel': centre}}, x, train=False)
     np.testing.assert_array_equal(y[0, 0, :, 0], [1, 3])  # 'SAME' would give 2, 4
+
+
+def test_the_gradient_of_a_bias_is_summed_in_float32():
+    y, bias = jnp.zeros((1, 128, 128, 2), jnp.bfloat16), jnp.zeros(2)
+    biased, gradient = jax.jit(lambda y, bias: (add_bias(y, bias), jax.vjp(add_bias, y, bias)[1](jnp.ones_like(y))[1]))(y, bias)
+    assert biased.dtype == jnp.bfloat16 and gradient.dtype == jnp.float32
+    np.testing.assert_array_equal(gradient, [128 * 128] * 2)
