@@ -37,13 +37,12 @@ from tqdm import tqdm
 from benchmark_contenders import MAPS, Failed, Form, Worker
 from device_peaks import peak_operations
 from plain_operations import sampling_operations, training_operations
-from presets import FLAGFILES, PRECISIONS, check_list, described_config
+from presets import FLAGFILES, PRECISIONS, REMATERIALIZATIONS, check_list, described_config, integers
 from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 
 PARTS = ('train', 'sampling', 'input')
-REMATERIALIZATIONS = ('none', 'modulation', 'blocks')
 PEER_WORDS = ('channels_last', 'bfloat16', 'compile', 'max_autotune', 'folded', 'frozen')
 ONLY_SAMPLING = ('folded', 'frozen')
 PEER_FORMS = ('eager', 'channels_last', 'bfloat16', 'compile', 'folded', 'channels_last+bfloat16', 'channels_last+compile+folded',
@@ -322,14 +321,6 @@ def write_json(path: str, config: Config, rows: list[dict[str, Any]], ratios: li
         'rows': rows, 'ratios': ratios}
     with open(path, 'w') as file:
         json.dump(record, file, indent=1)
-
-
-def integers(flag: flags.FlagHolder) -> list[int]:
-    """The numbers of a list; raises UserError for anything else."""
-    for text in flag.value:
-        if not text.strip().isdigit() or int(text) < 1:
-            raise UserError(f'{flag.name}={",".join(flag.value)}: {text!r} is not a positive whole number', f'write --{flag.name}=1,2,4')
-    return [int(text) for text in flag.value]
 
 
 if __name__ == '__main__':

@@ -15,12 +15,21 @@ from spade_jax.errors import UserError
 FLAGFILES = {'coco_stuff': 'coco_stuff.flags', 'ade20k': 'ade20k.flags', 'cityscapes': 'cityscapes.flags', 'scenes': 'scenes_256.flags'}
 
 PRECISIONS = ('float32', 'bfloat16')
+REMATERIALIZATIONS = ('none', 'modulation', 'blocks')
 
 
 def check_list(flag: flags.FlagHolder, known: Collection[str]) -> None:
     """Raises UserError when a list of the command line is empty or has an unknown entry."""
     if unknown := [entry for entry in flag.value or [''] if entry not in known]:
         raise UserError(f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of {", ".join(known)}', f'write --{flag.name}={",".join(known)}')
+
+
+def integers(flag: flags.FlagHolder) -> list[int]:
+    """The numbers of a list; raises UserError for anything but positive ones."""
+    for text in flag.value:
+        if not text.strip().isdigit() or int(text) < 1:
+            raise UserError(f'{flag.name}={",".join(flag.value)}: {text!r} is not a positive whole number', f'write --{flag.name}=1,2,4')
+    return [int(text) for text in flag.value]
 
 
 def described_config(preset: str) -> Config:

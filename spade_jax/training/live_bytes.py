@@ -1,8 +1,9 @@
 """How many bytes a JAX program holds at once, told from its trace alone: seconds, where a compilation takes minutes.
 
 The trace is walked in its order. An array lives from the operation that makes it to the last one that reads it: what the backward pass reads lives
-from the forward pass on. As a compiler does, elementwise operations are taken together with the reader of their result where it follows before the next
-convolution, copies of shape alone take nothing, and donated arguments make room for results.
+from the forward pass on. As a compiler does, what is computed elementwise is not stored: its readers compute it again, unless one of them is a convolution or the like, or the
+arrays that it is computed from would be kept longer for it, and take more. What is computed twice is computed once, copies of shape alone take nothing, and donated
+arguments make room for results.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import jax
 from jax.extend import core
 
 # The result may share the memory of the operand.
-_SAME_BYTES = {'reshape', 'squeeze', 'expand_dims', 'copy', 'stop_gradient', 'optimization_barrier'}
+_SAME_BYTES = {'reshape', 'squeeze', 'expand_dims', 'copy', 'stop_gradient'}
 # One result element from a few operand elements: computed where it is read.
 _ELEMENTWISE = {
-    'abs', 'add', 'add_any', 'and', 'broadcast_in_dim', 'ceil', 'clamp', 'convert_element_type', 'cos', 'div', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'floor', 'ge', 'gt',
-    'integer_pow', 'iota', 'is_finite', 'le', 'log', 'log1p', 'logistic', 'lt', 'max', 'min', 'mul', 'ne', 'neg', 'not', 'or', 'pad', 'pow', 'rem', 'rev', 'round', 'rsqrt',
-    'select_n', 'sign', 'sin', 'slice', 'sqrt', 'square', 'sub', 'tanh', 'transpose', 'xor'}
+    'abs', 'add', 'add_any', 'and', 'broadcast_in_dim', 'ceil', 'clamp', 'concatenate', 'convert_element_type', 'cos', 'div', 'eq', 'erf', 'exp', 'exp2', 'expm1',
+    'floor', 'ge', 'gt', 'integer_pow', 'iota', 'is_finite', 'le', 'log', 'log1p', 'logistic', 'lt', 'max', 'min', 'mul', 'ne', 'neg', 'not', 'or', 'pad', 'pow',
+    'rem', 'rev', 'round', 'rsqrt', 'select_n', 'sign', 'sin', 'slice', 'sqrt', 'square', 'sub', 'tanh', 'transpose', 'xor'}
 _REDUCTIONS = {'reduce_sum', 'reduce_max', 'reduce_min', 'reduce_window_sum', 'argmax', 'reduce_and', 'reduce_or'}
-_HEAVY = {'conv_general_dilated', 'dot_general'}
+# The operand or parts of it, which a reader finds there.
+_PARTS = {'split', 'optimization_barrier'}
+# What a compiler computes the operands of as it reads them.
+_READ_THROUGH = _ELEMENTWISE | _REDUCTIONS
 _LOOPS = {'scan', 'while', 'cond', 'custom_linear_solve', 'pmap', 'shard_map'}
-_FAR = 16  # operands of one fused operation, beyond which its result is stored
+_FAR = 16  # arrays, of which one is computed at most
+_WORTH_KEEPING = 1.25  # times the memory of a result: what may be kept instead. A little more than 1, for statistics that come on top of an array of the same size
 
 
 class LiveBytes(NamedTuple):
@@ -65,6 +70,7 @@ class _Program:
     def __init__(self):
         self.operations: list[_Operation] = []
         self.bytes: list[int] = []
+        self._known: dict[tuple, list[int]] = {}  # the results of an operation, by all that they depend on
 
     def array(self, variable: core.Var) -> int:
         shape, dtype = getattr(variable.aval, 'shape', ()), getattr(variable.aval, 'dtype', None)
@@ -89,10 +95,26 @@ class _Program:
             if name in _SAME_BYTES and len(equation.outvars) == len(operands) and len(read) == len(operands):
                 numbers.update(zip(equation.outvars, read))
                 continue
-            results = [self.array(variable) for variable in equation.outvars]
+            if name == 'optimization_barrier':  # what is computed again behind it is not what was computed before
+                numbers.update(zip(equation.outvars, [self._behind_barrier(operand, variable) for operand, variable in zip(operands, equation.outvars)]))
+                continue
+            if name in _READ_THROUGH:
+                key = name, str(equation.params), *(str(atom) if isinstance(atom, core.Literal) else numbers[atom] for atom in equation.invars)
+                if key in self._known:
+                    numbers.update(zip(equation.outvars, self._known[key]))
+                    continue
+                self._known[key] = results = [self.array(variable) for variable in equation.outvars]
+            else:
+                results = [self.array(variable) for variable in equation.outvars]
             numbers.update(zip(equation.outvars, results))
             inside = max((live.peak - live.arguments for live in (_walk(jaxpr, 0) for jaxpr in nested)), default=0) if name in _LOOPS else 0
             self.operations.append(_Operation(name, read, results, inside))
+
+    def _behind_barrier(self, operand: int | None, variable: core.Var) -> int:
+        result = self.array(variable)
+        if operand is not None:
+            self.operations.append(_Operation('optimization_barrier', [operand], [result], 0))
+        return result
 
     def _inline(self, jaxpr, equation, operands, numbers):
         inner = {variable: self.array(variable) if operand is None else operand for variable, operand in zip(jaxpr.invars, operands)}
@@ -140,31 +162,59 @@ def _walk(jaxpr: core.Jaxpr, num_donated: int) -> LiveBytes:
 
 
 def _fuse(program: _Program, results: set[int]) -> None:
-    """Removes elementwise operations whose result need not be stored: its reader reads their operands instead."""
-    readers: dict[int, list[int]] = {}
+    """Removes the operations whose result need not be stored: its readers compute it from what is."""
+    readers: dict[int, set[int]] = {}
     for place, operation in enumerate(program.operations):
-        for array in set(operation.operands):
-            readers.setdefault(array, []).append(place)
-    heavy_before, count = [], 0
-    for operation in program.operations:
-        heavy_before.append(count)
-        count += operation.name in _HEAVY
-    operands_of: dict[int, list[int]] = {}  # of results that are not stored
+        for array in operation.operands:
+            readers.setdefault(array, set()).add(place)
+    sources = _sources(program)
     kept = []
-    for place, operation in enumerate(program.operations):
-        operation.operands = list(dict.fromkeys(base for array in operation.operands for base in operands_of.get(array, [array])))
-        if _is_fused(program, place, operation, readers, heavy_before, results):
-            operands_of[operation.results[0]] = operation.operands
-        else:
+    for place, operation in reversed(list(enumerate(program.operations))):
+        instead = None if not results.isdisjoint(operation.results) else _instead(program, place, operation, sources, readers)
+        if instead is None:
             kept.append(operation)
-    program.operations = kept
+            continue
+        for array in set(operation.operands):
+            readers[array].remove(place)
+        for result in operation.results:
+            for reader in readers.pop(result, ()):
+                reading = program.operations[reader]
+                reading.operands = list(dict.fromkeys(array for each in reading.operands for array in (instead if each == result else [each])))
+                for array in instead:
+                    readers[array].add(reader)
+    program.operations = kept[::-1]
 
 
-def _is_fused(program, place, operation, readers, heavy_before, results) -> bool:
-    if operation.name not in _ELEMENTWISE or len(operation.operands) > _FAR or operation.results[0] in results:
-        return False
+def _sources(program: _Program) -> dict[int, list[int]]:
+    """Of every array those that it can be computed from elementwise, as far back as they are few."""
+    sources: dict[int, list[int]] = {}
+    for operation in program.operations:
+        if operation.name in _ELEMENTWISE:
+            found = list(dict.fromkeys(source for array in operation.operands for source in sources.get(array, [array])))
+            if len(found) <= _FAR:
+                sources[operation.results[0]] = found
+    return sources
+
+
+def _instead(program: _Program, place: int, operation: _Operation, sources: dict[int, list[int]], readers: dict[int, set[int]]) -> list[int] | None:
+    """What the readers of a result read in its place; None where it is stored.
+
+    Args:
+      readers: the final ones of the results, and those of all other arrays that come later.
+    """
+    if operation.name in _PARTS:
+        return operation.operands
+    if operation.name not in _ELEMENTWISE:
+        return None
     (result,) = operation.results
-    if 4 * sum(program.bytes[array] for array in operation.operands) <= program.bytes[result]:  # spreads a smaller array: never worth storing
-        return True
-    places = readers.get(result, [])
-    return len(places) == 1 and program.operations[places[0]].name in _ELEMENTWISE | _REDUCTIONS and heavy_before[places[0]] == heavy_before[place]
+    places = readers.get(result, ())
+    if any(program.operations[reader].name not in _READ_THROUGH for reader in places):
+        return None
+    last = max(places, default=place)
+
+    def longer(arrays: list[int]) -> int:
+        """For how many operations more they live, in bytes."""
+        return sum(program.bytes[array] * max(0, last - max(readers[array], default=place)) for array in set(arrays))
+
+    best = min(operation.operands, sources.get(result, operation.operands), key=longer)
+    return best if longer(best) <= _WORTH_KEEPING * program.bytes[result] * (last - place) else None

@@ -77,3 +77,32 @@ def test_of_forms_for_several_platforms_the_one_of_all_others_counts():
 def test_constants_and_literals_count_once():
     constant = jnp.ones((10, 10))
     assert live_bytes(lambda x: constant @ x + 1.0, MATRIX).peak == 3 * 400
+
+
+def test_what_can_be_computed_again_from_an_array_that_is_kept_is_not_kept_itself():
+    def work(x, w, keep):
+        mask = x > 0  # read before and after the products
+        y = jnp.where(mask, x, 0) @ w @ w @ w
+        return jnp.where(mask, y, 0), keep @ x
+
+    def without(x, w, keep):
+        y = x @ w @ w @ w
+        return y, keep @ x
+
+    big = jax.ShapeDtypeStruct((100, 10), jnp.float32)
+    assert live_bytes(work, big, MATRIX, big.update(shape=(10, 100))).peak - live_bytes(without, big, MATRIX, big.update(shape=(10, 100))).peak <= 4000  # the operand of the first product
+
+
+def test_what_is_computed_twice_is_stored_once():
+    twice = live_bytes(lambda x: (jnp.sin(x) @ x) @ jnp.sin(x), MATRIX)
+    assert twice == live_bytes(lambda x: (lambda y: (y @ x) @ y)(jnp.sin(x)), MATRIX)
+    again = live_bytes(lambda x: (jnp.sin(x) @ x @ x @ x) @ jnp.sin(jax.lax.optimization_barrier(x)), MATRIX)
+    assert again.peak == live_bytes(lambda x: (jnp.sin(x) @ x @ x @ x) @ jnp.cos(x), MATRIX).peak
+
+
+def test_parts_of_an_array_are_read_where_they_are():
+    def work(x):
+        one, other = jnp.split(x @ x, 2, axis=-1)
+        return one * other
+
+    assert live_bytes(work, MATRIX).peak == 400 + 400  # the result in the place of the parts

@@ -1,0 +1,182 @@
+"""What a train step and sampling become on a GPU that is not here: compiled for it, and counted.
+
+    pip install -e '.[cuda]'
+    python experiments/compile_for_gpu.py
+    python experiments/compile_for_gpu.py --parts=train --batch_sizes=1,16,32 --rematerializations=none,modulation,blocks --preset=ade20k
+    python experiments/compile_for_gpu.py --parts=train --top=30 --output_dir=compiled
+
+Needs a CPU alone, a minute or two for each train step. The columns: kernels; operations of convolutions and matrix products, and bytes that they move; bytes that all other
+kernels move; the memory that the compiler plans, arguments included; and the floor: what each kernel takes at least by the data sheet of the chip, for its operations or for
+its bytes, in a sum. A measured step takes longer: no kernel reaches these rates, and small ones take microseconds whatever they do.
+
+Kernels of convolutions are not tuned without the GPU, so which ones run, and what working memory they take, is not in the figures. With --label_convolutions=neighbourhoods the
+branch that moves most bytes is counted, whichever may run.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import re
+from typing import Any
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_gpu_autotune_level=0'  # it would measure on the GPU
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+from jax.experimental import topologies
+
+from device_peaks import peak_operations
+from presets import FLAGFILES, PRECISIONS, REMATERIALIZATIONS, check_list, described_config, integers
+from spade_jax import config_flags
+from spade_jax.config import Config
+from spade_jax.errors import UserError, one_line_errors
+from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
+from spade_jax.models import build_networks
+from spade_jax.sampling import TrainedGenerator
+from spade_jax.training.memory import abstract_batch
+from spade_jax.training.train_state import abstract_train_state
+from spade_jax.training.train_step import train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpu:
+    """What a compiler has to know of a chip of the Hopper family.
+
+    name: as JAX calls the device.
+    memory: bytes.
+    bandwidth: bytes a second.
+    """
+
+    name: str
+    memory: int
+    bandwidth: int
+
+    def target(self) -> str:
+        """XLA's description of it."""
+        return f'''
+            gpu_device_info {{
+              threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+              shared_memory_per_block: 49152 shared_memory_per_core: 233472 shared_memory_per_block_optin: 232448
+              registers_per_core_limit: 65536 registers_per_block_limit: 65536 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+              memory_bandwidth: {self.bandwidth} l2_cache_size: 52428800 clock_rate_ghz: 1.98 device_memory_size: {self.memory}
+              cuda_compute_capability {{ major: 9 }}
+            }}
+            platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 8 }} runtime_version {{ major: 12 minor: 9 }} device_description_str: "{self.name}"'''
+
+
+GPUS = {'h100': Gpu('NVIDIA H100 80GB HBM3', 80 * 10**9, 3350 * 10**9), 'h200': Gpu('NVIDIA H200', 141 * 10**9, 4800 * 10**9)}
+PARTS = ('train', 'sampling')
+
+GPU = flags.DEFINE_enum('gpu', 'h100', GPUS, 'The chip.')
+PART_LIST = flags.DEFINE_list('parts', list(PARTS), f'Some of {", ".join(PARTS)}.')
+PRESET = flags.DEFINE_enum('preset', 'coco_stuff', FLAGFILES, 'The networks are those of this flagfile in experiments/, without style encoder; flags override it.')
+BATCH_SIZES = flags.DEFINE_list('batch_sizes', ['16'], 'Pictures at a time.')
+PRECISION_LIST = flags.DEFINE_list('precisions', ['bfloat16'], f'Some of {", ".join(PRECISIONS)}.')
+REMATERIALIZATION_LIST = flags.DEFINE_list('rematerializations', ['none'], f'train: what is computed again in the backward pass: {", ".join(REMATERIALIZATIONS)}.')
+PERCEPTUAL = flags.DEFINE_bool('perceptual', False, 'train: with the perceptual loss.')
+TOP = flags.DEFINE_integer('top', 0, 'List so many groups of kernels that take most of the floor.', lower_bound=0)
+OUTPUT_DIR = flags.DEFINE_string('output_dir', '', 'Directory for the compiled programs, as text.')
+OUTPUT_JSON = flags.DEFINE_string('output_json', '', 'File for the figures.')
+config_flags.define_flags()
+flags.adopt_module_key_flags(config_flags)
+
+
+def main(argv: list[str]) -> None:
+    """Prints a line for each program."""
+    with one_line_errors(argv):
+        for flag, known in ((PART_LIST, PARTS), (PRECISION_LIST, PRECISIONS), (REMATERIALIZATION_LIST, REMATERIALIZATIONS)):
+            check_list(flag, known)
+        config = described_config(PRESET.value)
+        if config.label_convolutions == 'auto':
+            config = dataclasses.replace(config, label_convolutions='everywhere')  # as on any GPU
+        config = dataclasses.replace(config, perceptual_weight=10.0 if PERCEPTUAL.value else 0.0)
+        gpu, batch_sizes, rows = GPUS[GPU.value], integers(BATCH_SIZES), []
+        sharding = sharding_of(gpu)
+        print(f'{gpu.name}, {PRESET.value}, {config.image_width}x{config.image_height}, jax {jax.__version__}')
+        print(f'{"":<38} {"kernels":>7} {"TFLOP":>7} {"GB":>6} {"other GB":>8} {"memory MiB":>10} {"floor ms":>8} {"a picture":>9} {"(products":>9} {"other)":>7}')
+        for part in PART_LIST.value:
+            for batch_size in batch_sizes:
+                for precision in PRECISION_LIST.value:
+                    for kind in REMATERIALIZATION_LIST.value if part == 'train' else ['none']:
+                        form = dataclasses.replace(config, batch_size=batch_size, compute_dtype=precision, rematerialize=kind)
+                        name = f'{part}, batch {batch_size}, {precision}' + ('' if kind == 'none' else f', {kind} again')
+                        rows.append({'part': part, 'batch_size': batch_size, 'precision': precision, 'rematerialize': kind} | counted(name, part, form, gpu, sharding))
+        if OUTPUT_JSON.value:
+            with open(OUTPUT_JSON.value, 'w') as file:
+                json.dump({'gpu': gpu.name, 'jax': jax.__version__, 'config': config.to_json(), 'rows': rows}, file, indent=1)
+
+
+def sharding_of(gpu: Gpu) -> jax.sharding.Sharding:
+    """Where arrays lie that are on such a chip. Raises UserError where this JAX can compile for none."""
+    try:
+        topology = topologies.get_topology_desc(platform='cuda', target_config=gpu.target(), topology='1x1x1')
+    except Exception as error:  # of several kinds, by what is missing
+        raise UserError(f'JAX cannot compile for {gpu.name}: {" ".join(str(error).split())[:200]}', "pip install -e '.[cuda]'") from None
+    return jax.sharding.NamedSharding(topologies.make_mesh(topology, (1,), ('gpu',)), jax.sharding.PartitionSpec())
+
+
+def counted(name: str, part: str, config: Config, gpu: Gpu, sharding: jax.sharding.Sharding) -> dict[str, Any]:
+    """Compiles a program, and prints and returns its figures."""
+    from compiled_operations import kernels_of  # TensorFlow's reader of compiled programs: seconds to import
+    compiled = {'train': lowered_train_step, 'sampling': lowered_sampling}[part](config, sharding).compile()
+    if OUTPUT_DIR.value:
+        os.makedirs(OUTPUT_DIR.value, exist_ok=True)
+        with open(os.path.join(OUTPUT_DIR.value, re.sub(r'\W+', '_', name) + '.txt'), 'w') as file:
+            file.write(compiled.as_text())
+    kernels = kernels_of(compiled.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto())
+    plan, rates = compiled.memory_analysis(), (peak_operations(gpu.name, config.compute_dtype), gpu.bandwidth)
+    products, others = [kernel for kernel in kernels if kernel.operations], [kernel for kernel in kernels if not kernel.operations]
+    of_products, of_others = (1e3 * sum(kernel.seconds(*rates) for kernel in some) for some in (products, others))
+    figures = {
+        'kernels': len(kernels), 'operations': sum(kernel.operations for kernel in products), 'bytes_of_products': sum(kernel.bytes for kernel in products),
+        'bytes_of_others': sum(kernel.bytes for kernel in others), 'milliseconds_of_products': of_products, 'milliseconds_of_others': of_others,
+        'memory_bytes': plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes}
+    batch_size = config.batch_size
+    print(f'{name:<38} {len(kernels):>7} {figures["operations"] / 1e12:>7.2f} {figures["bytes_of_products"] / 1e9:>6.1f} {figures["bytes_of_others"] / 1e9:>8.1f} '
+          f'{figures["memory_bytes"] / 2**20:>10.0f} {of_products + of_others:>8.2f} {(of_products + of_others) / batch_size:>9.3f} {of_products / batch_size:>9.3f} {of_others / batch_size:>7.3f}'
+          + ('' if figures['memory_bytes'] < 0.9 * gpu.memory else '  does not fit'), flush=True)
+    print_groups(kernels, rates)
+    return figures
+
+
+def print_groups(kernels: list[Any], rates: tuple[float, float]) -> None:
+    """The groups of kernels of one kind and, but for the number of the block, one source."""
+    groups = collections.defaultdict(list)
+    for kernel in kernels:
+        groups[kernel.kind, re.sub(r'(head|middle_\d|up_\d|scale_\d)', '*', kernel.source)].append(kernel)
+    for (kind, source), group in sorted(groups.items(), key=lambda item: -sum(kernel.seconds(*rates) for kernel in item[1]))[:TOP.value]:
+        print(f'  {1e3 * sum(kernel.seconds(*rates) for kernel in group):>7.3f} ms {sum(kernel.bytes for kernel in group) / 1e9:>7.3f} GB {len(group):>4} x {kind:<30} {source[-90:]}')
+
+
+def lowered_train_step(config: Config, sharding: jax.sharding.Sharding) -> jax.stages.Lowered:
+    """The train step, both updates, on one device."""
+    networks = build_networks(config)
+    picture = jax.ShapeDtypeStruct((1, config.image_height, config.image_width, 3), jnp.float32)
+    vgg19 = jax.eval_shape(networks.vgg19.init, jax.random.key(0), picture) if config.perceptual_weight else None
+    step = functools.partial(train_step, config=config, networks=networks, num_examples=10**6)
+    return jax.jit(step, donate_argnums=0).lower(*placed((abstract_train_state(config), abstract_batch(config), vgg19), sharding))
+
+
+def lowered_sampling(config: Config, sharding: jax.sharding.Sharding) -> jax.stages.Lowered:
+    """Label maps to pictures, spectral norms folded."""
+    variables = {name: value for name, value in abstract_train_state(config).generator.items() if name != SPECTRAL}
+    batch = abstract_batch(config)
+    draw = jax.jit(lambda variables, *maps: TrainedGenerator(config, variables).draw(*maps))
+    return draw.lower(*placed((variables, batch.label, batch.instance), sharding))
+
+
+def placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """A tree of shapes, on a device."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+if __name__ == '__main__':
+    app.run(main)
