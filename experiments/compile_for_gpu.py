@@ -5,12 +5,13 @@
     python experiments/compile_for_gpu.py --parts=train --batch_sizes=1,16,32 --rematerializations=none,modulation,blocks --preset=ade20k
     python experiments/compile_for_gpu.py --parts=train --top=30 --output_dir=compiled
 
-Needs a CPU alone, a minute or two for each train step. The columns: kernels; operations of convolutions and matrix products, and bytes that they move; bytes that all other
-kernels move; the memory that the compiler plans, arguments included; and the floor: what each kernel takes at least by the data sheet of the chip, for its operations or for
-its bytes, in a sum. A measured step takes longer: no kernel reaches these rates, and small ones take microseconds whatever they do.
+Needs a CPU alone, a minute or two for each train step. The columns: kernels; operations of convolutions and matrix products, and bytes that they move; bytes that
+all other kernels move; the memory that the compiler plans, arguments included, and what --mode=memory estimates it to be; and the floor: what each kernel takes at
+least by the data sheet of the chip, for its operations or for its bytes, in a sum. A measured step takes longer: no kernel reaches these rates, and small ones take
+microseconds whatever they do.
 
-Kernels of convolutions are not tuned without the GPU, so which ones run, and what working memory they take, is not in the figures. With --label_convolutions=neighbourhoods the
-branch that moves most bytes is counted, whichever may run.
+Kernels of convolutions are not tuned without the GPU, so which ones run, and what working memory they take, is not in the figures. With
+--label_convolutions=neighbourhoods the branch that moves most bytes is counted, whichever may run.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from spade_jax.errors import UserError, one_line_errors
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 from spade_jax.models import build_networks
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training.memory import abstract_batch
+from spade_jax.training.memory import abstract_batch, step_memory
 from spade_jax.training.train_state import abstract_train_state
 from spade_jax.training.train_step import train_step
 
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> None:
         gpu, batch_sizes, rows = GPUS[GPU.value], integers(BATCH_SIZES), []
         sharding = sharding_of(gpu)
         print(f'{gpu.name}, {PRESET.value}, {config.image_width}x{config.image_height}, jax {jax.__version__}')
-        print(f'{"":<38} {"kernels":>7} {"TFLOP":>7} {"GB":>6} {"other GB":>8} {"memory MiB":>10} {"floor ms":>8} {"a picture":>9} {"(products":>9} {"other)":>7}')
+        print(f'{"":<38} {"kernels":>7} {"TFLOP":>7} {"GB":>6} {"other GB":>8} {"memory MiB":>10} {"estimate":>8} {"floor ms":>8} {"a picture":>9} {"(products":>9} {"other)":>7}')
         for part in PART_LIST.value:
             for batch_size in batch_sizes:
                 for precision in PRECISION_LIST.value:
@@ -139,9 +140,12 @@ def counted(name: str, part: str, config: Config, gpu: Gpu, sharding: jax.shardi
         'kernels': len(kernels), 'operations': sum(kernel.operations for kernel in products), 'bytes_of_products': sum(kernel.bytes for kernel in products),
         'bytes_of_others': sum(kernel.bytes for kernel in others), 'milliseconds_of_products': of_products, 'milliseconds_of_others': of_others,
         'memory_bytes': plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes}
-    batch_size = config.batch_size
+    if part == 'train':
+        figures['estimated_memory_bytes'] = step_memory(config, config.batch_size).peak
+    estimate = f'{figures["estimated_memory_bytes"] / 2**20:.0f}' if part == 'train' else '-'
+    of_a_picture = [milliseconds / config.batch_size for milliseconds in (of_products + of_others, of_products, of_others)]
     print(f'{name:<38} {len(kernels):>7} {figures["operations"] / 1e12:>7.2f} {figures["bytes_of_products"] / 1e9:>6.1f} {figures["bytes_of_others"] / 1e9:>8.1f} '
-          f'{figures["memory_bytes"] / 2**20:>10.0f} {of_products + of_others:>8.2f} {(of_products + of_others) / batch_size:>9.3f} {of_products / batch_size:>9.3f} {of_others / batch_size:>7.3f}'
+          f'{figures["memory_bytes"] / 2**20:>10.0f} {estimate:>8} {of_products + of_others:>8.2f} {of_a_picture[0]:>9.3f} {of_a_picture[1]:>9.3f} {of_a_picture[2]:>7.3f}'
           + ('' if figures['memory_bytes'] < 0.9 * gpu.memory else '  does not fit'), flush=True)
     print_groups(kernels, rates)
     return figures
@@ -153,7 +157,8 @@ def print_groups(kernels: list[Any], rates: tuple[float, float]) -> None:
     for kernel in kernels:
         groups[kernel.kind, re.sub(r'(head|middle_\d|up_\d|scale_\d)', '*', kernel.source)].append(kernel)
     for (kind, source), group in sorted(groups.items(), key=lambda item: -sum(kernel.seconds(*rates) for kernel in item[1]))[:TOP.value]:
-        print(f'  {1e3 * sum(kernel.seconds(*rates) for kernel in group):>7.3f} ms {sum(kernel.bytes for kernel in group) / 1e9:>7.3f} GB {len(group):>4} x {kind:<30} {source[-90:]}')
+        milliseconds, gigabytes = 1e3 * sum(kernel.seconds(*rates) for kernel in group), sum(kernel.bytes for kernel in group) / 1e9
+        print(f'  {milliseconds:>7.3f} ms {gigabytes:>7.3f} GB {len(group):>4} x {kind:<30} {source[-90:]}')
 
 
 def lowered_train_step(config: Config, sharding: jax.sharding.Sharding) -> jax.stages.Lowered:

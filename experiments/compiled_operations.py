@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterable, Iterator, NamedTuple
 
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.compiler.xla import xla_data_pb2
 
-NO_KERNELS = ('parameter', 'constant', 'get-tuple-element', 'tuple', 'bitcast', 'after-all', 'partition-id', 'replica-id')
+NO_KERNELS = ('parameter', 'constant', 'get-tuple-element', 'tuple', 'bitcast', 'after-all', 'partition-id', 'replica-id', 'async-update', 'async-done', 'copy-done')
 SLICES = ('slice', 'dynamic-slice', 'gather')
 BYTES = {'PRED': 1, 'S8': 1, 'U8': 1, 'S16': 2, 'U16': 2, 'F16': 2, 'BF16': 2, 'S32': 4, 'U32': 4, 'F32': 4, 'S64': 8, 'U64': 8, 'F64': 8, 'C64': 8}
 
@@ -32,12 +33,12 @@ class Kernel(NamedTuple):
         return max(self.operations / operations_per_second, self.bytes / bytes_per_second)
 
 
-CONVOLUTIONS = {'__cudnn$convForward': 'convolution', '__cudnn$convBiasActivationForward': 'convolution', '__cudnn$convForwardGraph': 'convolution',
+CONVOLUTIONS = {'convolution': 'convolution', '__cudnn$convForward': 'convolution', '__cudnn$convBiasActivationForward': 'convolution', '__cudnn$convForwardGraph': 'convolution',
                 '__cudnn$convBackwardInput': 'input gradient', '__cudnn$convBackwardFilter': 'kernel gradient'}
 
 
 def kernels_of(serialized: bytes) -> list[Kernel]:
-    """The kernels of an optimised program, an `HloModuleProto`. Of branches, all those of the one that moves most bytes."""
+    """The kernels of an optimised program, an `HloModuleProto`. Of branches, all those of the one that moves most bytes; of a loop, those of all its turns."""
     module = hlo_pb2.HloModuleProto.FromString(serialized)
     computations = {computation.id: computation for computation in module.computations}
     return list(_kernels(computations[module.entry_computation_id], computations))
@@ -49,16 +50,26 @@ def _kernels(computation: Any, computations: dict[int, Any]) -> Iterator[Kernel]
         called = [computations[identifier] for identifier in instruction.called_computation_ids]
         if instruction.opcode in NO_KERNELS:
             continue
-        if instruction.opcode in ('call', 'while', 'async-start'):
-            for inner in called:
-                yield from _kernels(inner, computations)
+        if instruction.opcode in ('call', 'async-start'):
+            yield from _kernels(called[0], computations)
+        elif instruction.opcode == 'while':
+            yield from [kernel for inner in called for kernel in _kernels(inner, computations)] * _turns(instruction)
         elif instruction.opcode == 'conditional':
             yield from max(([*_kernels(branch, computations)] for branch in called), key=lambda kernels: sum(kernel.bytes for kernel in kernels))
         else:
             operands = [by_id[identifier] for identifier in instruction.operand_ids]
             kind, operations = _product(instruction, operands, called)
             read = sum(_bytes_read(called[0], number, operand) if instruction.opcode == 'fusion' else _bytes(operand.shape) for number, operand in enumerate(operands))
-            yield Kernel(kind or _kind(instruction), instruction.metadata.op_name, operations, read + _bytes(instruction.shape))
+            written = read if instruction.opcode == 'copy-start' else _bytes(instruction.shape)  # whose result has the operand in it too
+            yield Kernel(kind or _kind(instruction), instruction.metadata.op_name, operations, read + written)
+
+
+def _turns(loop: Any) -> int:
+    """How often a loop runs. Raises ValueError where the compiler does not know."""
+    try:
+        return int(json.loads(loop.backend_config)['known_trip_count']['n'])
+    except (ValueError, KeyError):
+        raise ValueError(f'{loop.name}: a loop whose number of turns depends on data') from None
 
 
 def _kind(instruction: Any) -> str:
@@ -69,7 +80,7 @@ def _kind(instruction: Any) -> str:
 def _product(instruction: Any, operands: list[Any], called: list[Any]) -> tuple[str, int]:
     """Kind and operations of a convolution or matrix product; ('', 0) for anything else."""
     target = instruction.custom_call_target
-    if kind := CONVOLUTIONS.get(target):
+    if kind := CONVOLUTIONS.get(target or instruction.opcode):
         result = instruction.shape.tuple_shapes[0] if instruction.shape.tuple_shapes else instruction.shape
         # Of every form: weights of the kernel, for each position of the forward pass's result.
         kernel, outputs = {'convolution': (operands[1].shape, result), 'input gradient': (operands[1].shape, operands[0].shape),
@@ -77,18 +88,20 @@ def _product(instruction: Any, operands: list[Any], called: list[Any]) -> tuple[
         features = kernel.dimensions[instruction.convolution_dimension_numbers.kernel_output_feature_dimension]
         return kind, 2 * _size(kernel) * (_size(outputs) // features)
     if target.startswith('__cublas$'):
-        return 'product', _operations_of_product(operands[0].shape, operands[1].shape, instruction.shape.tuple_shapes[0] if instruction.shape.tuple_shapes else instruction.shape)
+        result = instruction.shape.tuple_shapes[0] if instruction.shape.tuple_shapes else instruction.shape
+        summed = json.loads(instruction.backend_config)['gemm_backend_config']['dot_dimension_numbers']['lhs_contracting_dimensions']
+        return 'product', _operations_of_product(operands[0].shape, map(int, summed), result)
     for inner in called if instruction.opcode == 'fusion' else []:
         by_id = {each.id: each for each in inner.instructions}
         for each in inner.instructions:
             if each.opcode == 'dot':
-                return 'product', _operations_of_product(*(by_id[identifier].shape for identifier in each.operand_ids), each.shape)
+                return 'product', _operations_of_product(by_id[each.operand_ids[0]].shape, each.dot_dimension_numbers.lhs_contracting_dimensions, each.shape)
     return '', 0
 
 
-def _operations_of_product(one: Any, other: Any, result: Any) -> int:
-    """Of [M, K] x [K, N] -> [M, N]: MK, KN and MN tell K."""
-    return 2 * _size(result) * math.isqrt(_size(one) * _size(other) // _size(result))
+def _operations_of_product(left: Any, summed: Iterable[int], result: Any) -> int:
+    """Of a matrix product, given which dimensions of its left operand are summed over."""
+    return 2 * _size(result) * math.prod(left.dimensions[dimension] for dimension in summed)
 
 
 def _bytes_read(fusion: Any, number: int, operand: Any) -> int:

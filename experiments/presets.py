@@ -11,6 +11,7 @@ from absl import flags
 from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError
+from spade_jax.training.memory import positive_integers
 
 FLAGFILES = {'coco_stuff': 'coco_stuff.flags', 'ade20k': 'ade20k.flags', 'cityscapes': 'cityscapes.flags', 'scenes': 'scenes_256.flags'}
 
@@ -26,10 +27,7 @@ def check_list(flag: flags.FlagHolder, known: Collection[str]) -> None:
 
 def integers(flag: flags.FlagHolder) -> list[int]:
     """The numbers of a list; raises UserError for anything but positive ones."""
-    for text in flag.value:
-        if not text.strip().isdigit() or int(text) < 1:
-            raise UserError(f'{flag.name}={",".join(flag.value)}: {text!r} is not a positive whole number', f'write --{flag.name}=1,2,4')
-    return [int(text) for text in flag.value]
+    return positive_integers(flag.name, flag.value)
 
 
 def described_config(preset: str) -> Config:
@@ -43,5 +41,5 @@ def described_config(preset: str) -> Config:
     flags.FLAGS([sys.argv[0], *lines, '--nostyle_encoder', '--batch_size=1', *sys.argv[1:]])
     config = config_flags.config_from_flags(flags.FLAGS)
     if config.style_encoder or config.condition == 'rgb':
-        raise UserError('the benchmark draws label maps without styles', 'leave out --style_encoder and --condition=rgb')
+        raise UserError('this script takes networks that draw label maps without styles', 'leave out --style_encoder and --condition=rgb')
     return config

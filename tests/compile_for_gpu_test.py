@@ -47,6 +47,12 @@ def test_all_three_passes_of_a_convolution_count_the_same(target, kind, result, 
     assert kernels_of(module(entry)) == [Kernel(kind, 'jit(step)/conv', operations, PICTURES_BYTES + KERNEL_BYTES + RESULT_BYTES + 7)]
 
 
+def test_a_convolution_that_is_no_call_of_a_library_counts_too():
+    entry = (instruction(10, 'parameter', PICTURES) + instruction(11, 'parameter', KERNEL, rest='parameter_number: 1')
+             + instruction(12, 'convolution', RESULT, (10, 11), CONVOLUTION))
+    assert kernels_of(module(entry)) == [Kernel('convolution', '', 2 * (2 * 8 * 8) * 9 * 4 * 5, PICTURES_BYTES + KERNEL_BYTES + RESULT_BYTES)]
+
+
 def test_a_fusion_reads_the_slices_that_it_takes():
     entry = (instruction(10, 'parameter', shape('F32', 100)) + instruction(11, 'parameter', shape('F32', 10), rest='parameter_number: 1')
              + instruction(12, 'fusion', shape('F32', 10), (10, 11), 'called_computation_ids: 2'))
@@ -55,14 +61,43 @@ def test_a_fusion_reads_the_slices_that_it_takes():
     assert kernels_of(module(entry, f'computations {{ id: 2 {fused} }}')) == [Kernel('fusion', '', 0, 3 * 40)]
 
 
-def test_matrix_products_and_the_largest_branch():
-    a, b, c = shape('F32', 6, 5), shape('F32', 5, 7), shape('F32', 6, 7)
-    entry = instruction(10, 'conditional', c, (), 'called_computation_ids: 2 called_computation_ids: 3')
-    product = (instruction(30, 'parameter', a) + instruction(31, 'parameter', b, rest='parameter_number: 1')
-               + instruction(32, 'custom-call', c, (30, 31), 'custom_call_target: "__cublas$gemm"'))
-    small = instruction(40, 'parameter', shape('F32', 1)) + instruction(41, 'negate', shape('F32', 1), (40,))
-    assert kernels_of(module(entry, f'computations {{ id: 2 {small} }} computations {{ id: 3 {product} }}')) == [
-        Kernel('product', '', 2 * 6 * 5 * 7, 4 * (30 + 35 + 42))]
+BATCHED = 'lhs_batch_dimensions: 0 rhs_batch_dimensions: 0 lhs_contracting_dimensions: 2 rhs_contracting_dimensions: 1'
+GEMM = """backend_config: '{"gemm_backend_config": {"dot_dimension_numbers": {"lhs_contracting_dimensions": ["2"]}}}'"""
+
+
+@pytest.mark.parametrize('opcode, rest, fused', [('custom-call', f'custom_call_target: "__cublas$gemm" {GEMM}', ''), ('fusion', 'called_computation_ids: 9', BATCHED)])
+def test_products_of_several_matrices(opcode, rest, fused):
+    a, b, c = shape('F32', 8, 6, 5), shape('F32', 8, 5, 7), shape('F32', 8, 6, 7)
+    arguments = instruction(30, 'parameter', a) + instruction(31, 'parameter', b, rest='parameter_number: 1')
+    inner = f'computations {{ id: 9 {arguments} {instruction(32, "dot", c, (30, 31), f"dot_dimension_numbers {{ {BATCHED} }}")} }}'
+    entry = arguments + instruction(33, opcode, c, (30, 31), rest)
+    assert kernels_of(module(entry, inner)) == [Kernel('product', '', 2 * 8 * 6 * 5 * 7, 4 * 8 * (30 + 35 + 42))]
+
+
+NEGATE = f'computations {{ id: 3 {instruction(40, "parameter", shape("F32", 100))} {instruction(41, "negate", shape("F32", 100), (40,))} }}'
+COPY = f'computations {{ id: 2 {instruction(50, "parameter", shape("F32", 1))} {instruction(51, "copy", shape("F32", 1), (50,))} }}'
+
+
+def test_of_branches_the_largest_counts():
+    entry = instruction(10, 'conditional', shape('F32', 100), (), 'called_computation_ids: 2 called_computation_ids: 3')
+    assert kernels_of(module(entry, NEGATE + COPY)) == [Kernel('negate', '', 0, 800)]
+
+
+def test_a_loop_counts_all_its_turns():
+    def entry(config):
+        return instruction(10, 'while', shape('F32', 100), (), f'called_computation_ids: 3 called_computation_ids: 2 backend_config: \'{config}\'')
+
+    assert kernels_of(module(entry('{"known_trip_count": {"n": "4"}}'), NEGATE + COPY)) == [Kernel('negate', '', 0, 800), Kernel('copy', '', 0, 8)] * 4
+    with pytest.raises(ValueError, match='while.10'):
+        kernels_of(module(entry(''), NEGATE + COPY))
+
+
+def test_what_is_started_and_ended_counts_once():
+    started = f'shape {{ element_type: TUPLE {shape("F32", 100).replace("shape", "tuple_shapes", 1)} {shape("F32", 100).replace("shape", "tuple_shapes", 1)} }}'
+    entry = (instruction(10, 'parameter', shape('F32', 100)) + instruction(11, 'async-start', started, (10,), 'called_computation_ids: 3')
+             + instruction(12, 'async-done', shape('F32', 100), (11,), 'called_computation_ids: 3') + instruction(13, 'copy-start', started, (12,))
+             + instruction(14, 'copy-done', shape('F32', 100), (13,)))
+    assert [kernel.bytes for kernel in kernels_of(module(entry, NEGATE))] == [800, 800]
 
 
 def test_the_floor_of_a_kernel_is_set_by_what_takes_longer():

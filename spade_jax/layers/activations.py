@@ -1,6 +1,6 @@
 """Activation functions.
 
-Their gradients are told from their results. So the backward pass keeps nothing else, and a compiler may compute them within the convolution before.
+Their gradients are told from their results. So a compiler need not keep what they are computed from, and may compute them within the convolution before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SLOPE = 0.2
 
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
-    """max(x, 0)."""
+    """max(x, 0). Its gradient is 1 where the result is NaN; what is not a number stays so."""
     return jnp.maximum(x, 0)
 
 

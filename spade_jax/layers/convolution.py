@@ -60,7 +60,7 @@ class Convolution(nn.Module):
 
 
 def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
-    """y [..., O] + bias [O], in y's type. The gradient of the bias is summed in float32: in bfloat16 a sum of ones would end at 256."""
+    """y [..., O] + bias [O], in y's type. The gradient of the bias is summed in float32: in bfloat16 256 + 1 is 256, and a sum over pixels ends far too early."""
     return y + jnp.broadcast_to(bias, y.shape).astype(y.dtype)
 
 

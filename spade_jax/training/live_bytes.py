@@ -1,9 +1,9 @@
 """How many bytes a JAX program holds at once, told from its trace alone: seconds, where a compilation takes minutes.
 
 The trace is walked in its order. An array lives from the operation that makes it to the last one that reads it: what the backward pass reads lives
-from the forward pass on. As a compiler does, what is computed elementwise is not stored: its readers compute it again, unless one of them is a convolution or the like, or the
-arrays that it is computed from would be kept longer for it, and take more. What is computed twice is computed once, copies of shape alone take nothing, and donated
-arguments make room for results.
+from the forward pass on. As a compiler does, what is computed elementwise is not stored: its readers compute it again, unless one of them is a convolution or
+the like, or the arrays that it is computed from would be kept longer for it, and take more. What is computed twice is computed once, but for what
+`jax.checkpoint` computes again. Copies of shape alone take nothing, and donated arguments make room for results.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ _ELEMENTWISE = {
     'floor', 'ge', 'gt', 'integer_pow', 'iota', 'is_finite', 'le', 'log', 'log1p', 'logistic', 'lt', 'max', 'min', 'mul', 'ne', 'neg', 'not', 'or', 'pad', 'pow',
     'rem', 'rev', 'round', 'rsqrt', 'select_n', 'sign', 'sin', 'slice', 'sqrt', 'square', 'sub', 'tanh', 'transpose', 'xor'}
 _REDUCTIONS = {'reduce_sum', 'reduce_max', 'reduce_min', 'reduce_window_sum', 'argmax', 'reduce_and', 'reduce_or'}
-# The operand or parts of it, which a reader finds there.
-_PARTS = {'split', 'optimization_barrier'}
+# Parts of the operand, which a reader finds there.
+_PARTS = {'split'}
 # What a compiler computes the operands of as it reads them.
 _READ_THROUGH = _ELEMENTWISE | _REDUCTIONS
 _LOOPS = {'scan', 'while', 'cond', 'custom_linear_solve', 'pmap', 'shard_map'}
-_FAR = 16  # arrays, of which one is computed at most
-_WORTH_KEEPING = 1.25  # times the memory of a result: what may be kept instead. A little more than 1, for statistics that come on top of an array of the same size
+_NO_DEARER = 1.25  # Times the memory of a result, which its operands may cost to be read instead: an array of its size, and statistics besides.
 
 
 class LiveBytes(NamedTuple):
@@ -89,17 +88,20 @@ class _Program:
                 self._inline(nested[platforms.index(None)], equation, operands[1:], numbers)
                 continue
             if name not in _LOOPS and len(nested) == 1 and len(nested[0].invars) == len(operands):
+                if name == 'remat2' and equation.params['differentiated'] and equation.params['prevent_cse']:
+                    operands = [self._behind_barrier(*each) for each in zip(operands, nested[0].invars)]
                 self._inline(nested[0], equation, operands, numbers)
                 continue
             read = [operand for operand in operands if operand is not None]
             if name in _SAME_BYTES and len(equation.outvars) == len(operands) and len(read) == len(operands):
                 numbers.update(zip(equation.outvars, read))
                 continue
-            if name == 'optimization_barrier':  # what is computed again behind it is not what was computed before
-                numbers.update(zip(equation.outvars, [self._behind_barrier(operand, variable) for operand, variable in zip(operands, equation.outvars)]))
+            if name == 'optimization_barrier':
+                numbers.update({variable: self._behind_barrier(operand, variable) for operand, variable in zip(operands, equation.outvars)})
                 continue
             if name in _READ_THROUGH:
-                key = name, str(equation.params), *(str(atom) if isinstance(atom, core.Literal) else numbers[atom] for atom in equation.invars)
+                types = str([variable.aval for variable in equation.outvars])
+                key = name, types, str(equation.params), *(str(atom) if isinstance(atom, core.Literal) else numbers[atom] for atom in equation.invars)
                 if key in self._known:
                     numbers.update(zip(equation.outvars, self._known[key]))
                     continue
@@ -111,6 +113,7 @@ class _Program:
             self.operations.append(_Operation(name, read, results, inside))
 
     def _behind_barrier(self, operand: int | None, variable: core.Var) -> int:
+        """The same array under another number: what is computed from it is not what was computed before."""
         result = self.array(variable)
         if operand is not None:
             self.operations.append(_Operation('optimization_barrier', [operand], [result], 0))
@@ -138,10 +141,10 @@ def _walk(jaxpr: core.Jaxpr, num_donated: int) -> LiveBytes:
     numbers = dict(zip(jaxpr.invars, arguments))
     program.add(jaxpr, numbers)
     results = {numbers[variable] for variable in jaxpr.outvars if not isinstance(variable, core.Literal)}
-    _fuse(program, results)
+    immortal = results | set(arguments[num_donated:])
+    _fuse(program, immortal)
 
     last_read = {array: place for place, operation in enumerate(program.operations) for array in operation.operands}
-    immortal = results | set(arguments[num_donated:])
     made = {array for operation in program.operations for array in operation.results}
     constants = {array for array in last_read if array not in made}
     living = set(arguments) | constants
@@ -161,17 +164,18 @@ def _walk(jaxpr: core.Jaxpr, num_donated: int) -> LiveBytes:
     return LiveBytes(sum(program.bytes[array] for array in arguments), sum(program.bytes[array] for array in results), peak)
 
 
-def _fuse(program: _Program, results: set[int]) -> None:
-    """Removes the operations whose result need not be stored: its readers compute it from what is."""
-    readers: dict[int, set[int]] = {}
+def _fuse(program: _Program, immortal: set[int]) -> None:
+    """Removes the operations whose result need not be stored: its readers compute it from what is.
+
+    From the last operation to the first: when one is looked at, it is settled who reads its result, and how long the arrays that it is computed from are kept for others.
+    """
+    readers: dict[int, set[int]] = {}  # places of the operations that read an array
     for place, operation in enumerate(program.operations):
         for array in operation.operands:
             readers.setdefault(array, set()).add(place)
-    sources = _sources(program)
     kept = []
     for place, operation in reversed(list(enumerate(program.operations))):
-        instead = None if not results.isdisjoint(operation.results) else _instead(program, place, operation, sources, readers)
-        if instead is None:
+        if not _need_not_be_stored(program, place, operation, readers, immortal):
             kept.append(operation)
             continue
         for array in set(operation.operands):
@@ -179,42 +183,25 @@ def _fuse(program: _Program, results: set[int]) -> None:
         for result in operation.results:
             for reader in readers.pop(result, ()):
                 reading = program.operations[reader]
-                reading.operands = list(dict.fromkeys(array for each in reading.operands for array in (instead if each == result else [each])))
-                for array in instead:
+                reading.operands = list(dict.fromkeys(array for each in reading.operands for array in (operation.operands if each == result else [each])))
+                for array in operation.operands:
                     readers[array].add(reader)
     program.operations = kept[::-1]
 
 
-def _sources(program: _Program) -> dict[int, list[int]]:
-    """Of every array those that it can be computed from elementwise, as far back as they are few."""
-    sources: dict[int, list[int]] = {}
-    for operation in program.operations:
-        if operation.name in _ELEMENTWISE:
-            found = list(dict.fromkeys(source for array in operation.operands for source in sources.get(array, [array])))
-            if len(found) <= _FAR:
-                sources[operation.results[0]] = found
-    return sources
-
-
-def _instead(program: _Program, place: int, operation: _Operation, sources: dict[int, list[int]], readers: dict[int, set[int]]) -> list[int] | None:
-    """What the readers of a result read in its place; None where it is stored.
-
-    Args:
-      readers: the final ones of the results, and those of all other arrays that come later.
-    """
-    if operation.name in _PARTS:
-        return operation.operands
-    if operation.name not in _ELEMENTWISE:
-        return None
-    (result,) = operation.results
-    places = readers.get(result, ())
+def _need_not_be_stored(program: _Program, place: int, operation: _Operation, readers: dict[int, set[int]], immortal: set[int]) -> bool:
+    """Whether those who read the results of an operation read its operands instead."""
+    if not immortal.isdisjoint(operation.results):
+        return False
+    if operation.name == 'optimization_barrier':
+        return True
+    places = set().union(*(readers.get(result, ()) for result in operation.results))
     if any(program.operations[reader].name not in _READ_THROUGH for reader in places):
-        return None
-    last = max(places, default=place)
-
-    def longer(arrays: list[int]) -> int:
-        """For how many operations more they live, in bytes."""
-        return sum(program.bytes[array] * max(0, last - max(readers[array], default=place)) for array in set(arrays))
-
-    best = min(operation.operands, sources.get(result, operation.operands), key=longer)
-    return best if longer(best) <= _WORTH_KEEPING * program.bytes[result] * (last - place) else None
+        return False
+    if operation.name in _PARTS:
+        return True
+    if operation.name not in _ELEMENTWISE:
+        return False
+    last = max(places, default=place)  # Memory that is kept until then costs bytes times operations.
+    price = sum(program.bytes[array] * max(0, last - max(readers[array])) for array in set(operation.operands) - immortal)
+    return price <= _NO_DEARER * program.bytes[operation.results[0]] * (last - place)
