@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -83,6 +84,7 @@ def trained(folder_flags, tmp_path_factory):
                          '--condition=labels+edges', '--max_steps=4', '--init_gain=1', '--profile_steps=3-4')  # at the usual gain four steps leave all pictures gray
     assert result.returncode == 0, result.stderr
     assert f'Pictures (label | generated | real): {workdir}' in result.stdout
+    assert re.search(r'First step after \d+ s, compilation included; the first batch, read meanwhile, was there after \d+ s\.', result.stdout), result.stdout
     return workdir
 
 

@@ -137,7 +137,8 @@ class Session:
                 progress.update()
                 if step == first_step + 1:  # its compilation belongs in no rate
                     jax.block_until_ready(metrics)
-                    progress.write(f'First step after {time.monotonic() - self.began:.0f} s, of which it waited {stopwatch.waited:.0f} s for data.')
+                    progress.write(f'First step after {time.monotonic() - self.began:.0f} s, compilation included; the first batch, read meanwhile, was there '
+                                   f'after {stopwatch.waited:.0f} s.')
                     stopwatch = Stopwatch()
                     self.interruption.worth_saving()
 
