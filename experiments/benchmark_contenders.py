@@ -191,11 +191,9 @@ class JaxTraining(Contender):
 
     def xla_operations(self) -> float | None:
         import jax
-        from spade_jax.models import build_networks
-        from spade_jax.training.train_state import abstract_train_state
-        from spade_jax.training.train_step import train_step
-        step = functools.partial(train_step, config=self.config, networks=build_networks(self.config), num_examples=10**6)
-        return operations_of(jax.jit(step).lower(abstract_train_state(self.config), self._batch, self._vgg19))
+        from spade_jax.training.memory import abstract_step
+        step, arguments = abstract_step(self.config)
+        return operations_of(jax.jit(step).lower(*arguments))
 
 
 class JaxSampling(Contender):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 import json
 import os
 import re
@@ -30,7 +29,6 @@ os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_gpu_autotune
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 import jax
-import jax.numpy as jnp
 from absl import app, flags
 from jax.experimental import topologies
 
@@ -40,11 +38,9 @@ from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
-from spade_jax.models import build_networks
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training.memory import abstract_batch, step_memory
+from spade_jax.training.memory import abstract_batch, abstract_step, as_on_accelerators, planned_bytes, step_memory
 from spade_jax.training.train_state import abstract_train_state
-from spade_jax.training.train_step import train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +91,7 @@ def main(argv: list[str]) -> None:
     with one_line_errors(argv):
         for flag, known in ((PART_LIST, PARTS), (PRECISION_LIST, PRECISIONS), (REMATERIALIZATION_LIST, REMATERIALIZATIONS)):
             check_list(flag, known)
-        config = described_config(PRESET.value)
-        if config.label_convolutions == 'auto':
-            config = dataclasses.replace(config, label_convolutions='everywhere')  # as on any GPU
-        config = dataclasses.replace(config, perceptual_weight=10.0 if PERCEPTUAL.value else 0.0)
+        config = dataclasses.replace(as_on_accelerators(described_config(PRESET.value)), perceptual_weight=10.0 if PERCEPTUAL.value else 0.0)
         gpu, batch_sizes, rows = GPUS[GPU.value], integers(BATCH_SIZES), []
         sharding = sharding_of(gpu)
         print(f'{gpu.name}, {PRESET.value}, {config.image_width}x{config.image_height}, jax {jax.__version__}')
@@ -133,13 +126,13 @@ def counted(name: str, part: str, config: Config, gpu: Gpu, sharding: jax.shardi
         with open(os.path.join(OUTPUT_DIR.value, re.sub(r'\W+', '_', name) + '.txt'), 'w') as file:
             file.write(compiled.as_text())
     kernels = kernels_of(compiled.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto())
-    plan, rates = compiled.memory_analysis(), (peak_operations(gpu.name, config.compute_dtype), gpu.bandwidth)
+    rates = peak_operations(gpu.name, config.compute_dtype), gpu.bandwidth
     products, others = [kernel for kernel in kernels if kernel.operations], [kernel for kernel in kernels if not kernel.operations]
     of_products, of_others = (1e3 * sum(kernel.seconds(*rates) for kernel in some) for some in (products, others))
     figures = {
         'kernels': len(kernels), 'operations': sum(kernel.operations for kernel in products), 'bytes_of_products': sum(kernel.bytes for kernel in products),
         'bytes_of_others': sum(kernel.bytes for kernel in others), 'milliseconds_of_products': of_products, 'milliseconds_of_others': of_others,
-        'memory_bytes': plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes}
+        'memory_bytes': planned_bytes(compiled)}
     if part == 'train':
         figures['estimated_memory_bytes'] = step_memory(config, config.batch_size).peak
     estimate = f'{figures["estimated_memory_bytes"] / 2**20:.0f}' if part == 'train' else '-'
@@ -163,11 +156,8 @@ def print_groups(kernels: list[Any], rates: tuple[float, float]) -> None:
 
 def lowered_train_step(config: Config, sharding: jax.sharding.Sharding) -> jax.stages.Lowered:
     """The train step, both updates, on one device."""
-    networks = build_networks(config)
-    picture = jax.ShapeDtypeStruct((1, config.image_height, config.image_width, 3), jnp.float32)
-    vgg19 = jax.eval_shape(networks.vgg19.init, jax.random.key(0), picture) if config.perceptual_weight else None
-    step = functools.partial(train_step, config=config, networks=networks, num_examples=10**6)
-    return jax.jit(step, donate_argnums=0).lower(*placed((abstract_train_state(config), abstract_batch(config), vgg19), sharding))
+    step, arguments = abstract_step(config)
+    return jax.jit(step, donate_argnums=0).lower(*placed(arguments, sharding))
 
 
 def lowered_sampling(config: Config, sharding: jax.sharding.Sharding) -> jax.stages.Lowered:

@@ -11,7 +11,6 @@ from absl import flags
 from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError
-from spade_jax.training.memory import positive_integers
 
 FLAGFILES = {'coco_stuff': 'coco_stuff.flags', 'ade20k': 'ade20k.flags', 'cityscapes': 'cityscapes.flags', 'scenes': 'scenes_256.flags'}
 
@@ -27,7 +26,7 @@ def check_list(flag: flags.FlagHolder, known: Collection[str]) -> None:
 
 def integers(flag: flags.FlagHolder) -> list[int]:
     """The numbers of a list; raises UserError for anything but positive ones."""
-    return positive_integers(flag.name, flag.value)
+    return config_flags.positive_integers(flag.name, flag.value)
 
 
 def described_config(preset: str) -> Config:

@@ -112,3 +112,11 @@ def _palette_text(fields: dict) -> dict:
     """{'palette': text} where the fields name a palette: a file, or a table of the package."""
     palette = fields.get('palette')
     return {'palette': read_palette(catalog.builtin_palette(palette) or palette)} if palette else {}
+
+
+def positive_integers(flag: str, texts: list[str]) -> list[int]:
+    """['1', '8'] -> [1, 8]; raises UserError with the flag's name for anything else."""
+    for text in texts:
+        if not text.strip().isdigit() or int(text) < 1:
+            raise UserError(f'{flag}={",".join(texts)}: {text!r} is not a positive whole number', f'write --{flag}=1,2,4')
+    return [int(text) for text in texts]

@@ -154,8 +154,8 @@ def memory() -> None:
     """--mode=memory."""
     config = config_flags.config_from_flags(flags.FLAGS)
     from spade_jax.training import memory as step_memory
-    step_memory.report(config, step_memory.positive_integers('memory_widths', MEMORY_WIDTHS.value),
-                       step_memory.positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value), num_devices=MEMORY_DEVICES.value,
+    step_memory.report(config, config_flags.positive_integers('memory_widths', MEMORY_WIDTHS.value),
+                       config_flags.positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value), num_devices=MEMORY_DEVICES.value,
                        compiled=MEMORY_COMPILE.value)
 
 

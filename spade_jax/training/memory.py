@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ import numpy as np
 from spade_jax.batch import Batch
 from spade_jax.config import Config
 from spade_jax.data.label_reader import label_dtype
-from spade_jax.errors import UserError
 from spade_jax.models import build_networks
 from spade_jax.training.live_bytes import live_bytes, tree_bytes
 from spade_jax.training.train_state import abstract_train_state
@@ -53,15 +52,7 @@ def step_memory(config: Config, batch_size: int, *, num_devices: int = 1, compil
       num_devices: over which the state of the optimisers is dealt out, where it is.
       compiled: compile the step too, for what the compiler says.
     """
-    config = dataclasses.replace(config, batch_size=batch_size)
-    if config.label_convolutions == 'auto':  # the question is mostly one about accelerators, wherever it is asked
-        config = dataclasses.replace(config, label_convolutions='everywhere')
-    networks = build_networks(config)
-    state = abstract_train_state(config)
-    picture = jax.ShapeDtypeStruct((1, config.image_height, config.image_width, 3), jnp.float32)
-    vgg19 = jax.eval_shape(networks.vgg19.init, jax.random.key(0), picture) if config.perceptual_weight else None
-    batch = abstract_batch(config)
-    step = functools.partial(train_step, config=config, networks=networks, num_examples=batch_size)
+    step, (state, batch, vgg19) = abstract_step(dataclasses.replace(as_on_accelerators(config), batch_size=batch_size))
     live = live_bytes(step, state, batch, vgg19, donated=1)
 
     networks_of_state = [variables for variables in (state.generator, state.discriminator, state.encoder) if variables is not None]
@@ -70,7 +61,31 @@ def step_memory(config: Config, batch_size: int, *, num_devices: int = 1, compil
     elsewhere = optimizer - optimizer // num_devices if config.shard_optimizer else 0
     return StepMemory(
         parameters, optimizer - elsewhere, tree_bytes(state) - parameters - optimizer, tree_bytes(vgg19), tree_bytes(batch), live.peak - live.arguments,
-        live.peak - elsewhere, _compiled_bytes(step, state, batch, vgg19) - elsewhere if compiled else None)
+        live.peak - elsewhere, planned_bytes(jax.jit(step, donate_argnums=0).lower(state, batch, vgg19).compile()) - elsewhere if compiled else None)
+
+
+def as_on_accelerators(config: Config) -> Config:
+    """The configuration with the form that `label_convolutions='auto'` has on them: what is asked about memory is mostly asked about those, wherever it is asked."""
+    return dataclasses.replace(config, label_convolutions='everywhere') if config.label_convolutions == 'auto' else config
+
+
+def abstract_step(config: Config) -> tuple[Callable, tuple]:
+    """The train step of a single device, and the shapes of its arguments, to trace or compile it without computing anything.
+
+    Returns:
+      The step, and (state, batch, variables of VGG19 or None).
+    """
+    networks = build_networks(config)
+    picture = jax.ShapeDtypeStruct((1, config.image_height, config.image_width, 3), jnp.float32)
+    vgg19 = jax.eval_shape(networks.vgg19.init, jax.random.key(0), picture) if config.perceptual_weight else None
+    step = functools.partial(train_step, config=config, networks=networks, num_examples=config.batch_size)
+    return step, (abstract_train_state(config), abstract_batch(config), vgg19)
+
+
+def planned_bytes(compiled: jax.stages.Compiled) -> int:
+    """The memory that a compiler plans for a program, arguments and results included."""
+    plan = compiled.memory_analysis()
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
 
 
 def abstract_batch(config: Config) -> Batch:
@@ -136,16 +151,3 @@ def explanation(device: Any, limit: int | None, compiled: bool) -> str:
     else:
         lines.append(f'{device.device_kind}: {limit / GIB:.1f} GiB are for JAX (three quarters of a GPU unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise).')
     return '\n'.join(lines)
-
-
-def positive_integers(flag: str, texts: list[str]) -> list[int]:
-    """['1', '8'] -> [1, 8]; raises UserError with the flag's name for anything else."""
-    for text in texts:
-        if not text.strip().isdigit() or int(text) < 1:
-            raise UserError(f'{flag}={",".join(texts)}: {text!r} is not a positive whole number', f'write --{flag}=1,2,4')
-    return [int(text) for text in texts]
-
-
-def _compiled_bytes(step, state, batch, vgg19) -> int:
-    plan = jax.jit(step, donate_argnums=0).lower(state, batch, vgg19).compile().memory_analysis()
-    return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes

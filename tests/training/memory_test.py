@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from spade_jax import config_flags
 from spade_jax.config import Config
 from spade_jax.errors import UserError
 from spade_jax.models import build_networks
@@ -76,7 +77,7 @@ def test_what_the_device_has_is_said_where_it_is_known():
 @pytest.mark.parametrize('text', ['0', 'a', '-1', '1.5', ''])
 def test_sizes_that_are_none(text):
     with pytest.raises(UserError, match='memory_batch_sizes=1,.*is not a positive whole number; write --memory_batch_sizes=1,2,4'):
-        memory.positive_integers('memory_batch_sizes', ['1', text])
+        config_flags.positive_integers('memory_batch_sizes', ['1', text])
 
 
 def test_the_program_prints_a_line_for_every_size():

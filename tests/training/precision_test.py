@@ -1,6 +1,5 @@
 """What stays float32 in a train step that computes in bfloat16."""
 
-import functools
 import math
 
 import jax
@@ -9,10 +8,7 @@ import pytest
 from jax.extend import core
 
 from spade_jax.config import Config
-from spade_jax.models import build_networks
-from spade_jax.training.memory import abstract_batch
-from spade_jax.training.train_state import abstract_train_state
-from spade_jax.training.train_step import train_step
+from spade_jax.training.memory import abstract_step
 
 FEW = 16  # terms, whose sum may be bfloat16
 
@@ -24,10 +20,8 @@ def test_no_sum_over_pixels_is_in_bfloat16(options):
     """In bfloat16 256 + 1 is 256: a sum over the pixels of a picture, as the gradient of a bias is, would come to nothing like it."""
     config = Config(num_classes=5, dontcare=True, condition='labels+edges', style_encoder=True, generator_width=4, spade_hidden=8, encoder_width=4, discriminator_width=4, batch_size=4,
                     compute_dtype='bfloat16', **options)
-    networks = build_networks(config)
-    vgg19 = jax.eval_shape(networks.vgg19.init, jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
-    step = functools.partial(train_step, config=config, networks=networks, num_examples=100)
-    trace = jax.make_jaxpr(step)(abstract_train_state(config), abstract_batch(config), vgg19)
+    step, arguments = abstract_step(config)
+    trace = jax.make_jaxpr(step)(*arguments)
     sums = [entry for entry in sums_of(trace.jaxpr) if entry[1] > FEW]
     assert len([name for name, _, dtype in sums if dtype == jnp.float32]) > 100
     assert not [entry for entry in sums if entry[-1] == jnp.bfloat16]
