@@ -13,4 +13,5 @@ DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'demo')
 def load(workdir: str, step: int | None = None, *, averaged: bool | None = None):
     """The trained generator of a work directory, see `spade_jax.sampling.load`."""
     from spade_jax import sampling  # imports JAX: not before it is needed
+
     return sampling.load(workdir, step, averaged=averaged)

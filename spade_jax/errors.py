@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sys
-from typing import Iterator
+from collections.abc import Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What a disk says that takes no more, to whatever is being written.
@@ -53,7 +53,10 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
 def report_error(error: BaseException) -> int | None:
     """Prints an error that `one_line_errors` makes one line of, and returns its exit status; does nothing with any other, and returns None."""
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        error = UserError(f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})', 'make room on the disk and start the same command again')
+        error = UserError(
+            f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})',
+            'make room on the disk and start the same command again',
+        )
     if not isinstance(error, (UserError, FloatingPointError)):
         return None
     print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)

@@ -21,7 +21,9 @@ class Stream(enum.IntEnum):
     STYLE_OF_SAMPLES = 5
 
 
-def style_noise(seed: int, stream: Stream, step: jax.Array, indices: jax.Array, style_dim: int) -> jax.Array:
+def style_noise(
+    seed: int, stream: Stream, step: jax.Array, indices: jax.Array, style_dim: int
+) -> jax.Array:
     """Standard normal latents, one for each example of a step.
 
     Args:
@@ -32,4 +34,6 @@ def style_noise(seed: int, stream: Stream, step: jax.Array, indices: jax.Array, 
       [B, style_dim] float32.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
-    return jax.vmap(lambda index: jax.random.normal(jax.random.fold_in(key, index), (style_dim,)))(indices)
+    return jax.vmap(lambda index: jax.random.normal(jax.random.fold_in(key, index), (style_dim,)))(
+        indices
+    )

@@ -9,11 +9,18 @@ import tempfile
 import numpy as np
 import pytest
 
-os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
-os.environ['XLA_FLAGS'] += ' --xla_backend_optimization_level=0'  # compiling is most of the time of the tests
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
+os.environ['XLA_FLAGS'] += (
+    ' --xla_backend_optimization_level=0'  # compiling is most of the time of the tests
+)
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(pathlib.Path(tempfile.gettempdir()) / 'spade_jax_test_compilations'))
+os.environ.setdefault(
+    'JAX_COMPILATION_CACHE_DIR',
+    str(pathlib.Path(tempfile.gettempdir()) / 'spade_jax_test_compilations'),
+)
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 
 
@@ -37,7 +44,10 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter):
     """How far the golden numbers were from ours, where they were compared."""
     from tests import parity
+
     shares = [error / scale for _, error, scale in parity.COMPARED if scale > 1e-6]
     if shares:
-        terminalreporter.write_line(f'{len(parity.COMPARED)} arrays compared with the reference; largest error as a share of each array\'s largest value: '
-                                    f'median {np.median(shares):.1e}, 99 % below {np.quantile(shares, 0.99):.1e}')
+        terminalreporter.write_line(
+            f"{len(parity.COMPARED)} arrays compared with the reference; largest error as a share of each array's largest value: "
+            f'median {np.median(shares):.1e}, 99 % below {np.quantile(shares, 0.99):.1e}'
+        )

@@ -1,4 +1,4 @@
-"""A file imports only from lower floors, and each library stays in its room."""
+"""A room imports only from rooms below it, and each library stays in its room."""
 
 import ast
 import pathlib
@@ -8,109 +8,137 @@ import sys
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
-# From the ground up. A module belongs to the floor with the longest prefix that fits.
+# The rooms from the ground up. Files of one room import each other; a file at the top level of the
+# package is a room of its own.
 FLOORS = [
-    ['errors', 'whole_files', 'compilation_cache'],
-    ['label_table', 'step_range', 'data.catalog'],
-    ['config', 'batch', 'replicas', 'random_streams', 'image_grid', ''],
-    ['config_flags', 'processes', 'semantic_layout', 'layers', 'data.builders.landscapes', 'data.image_files', 'data.png_integrity', 'data.resampling',
-     'data.tensorflow_host', 'data.paired_transforms', 'data.in_order', 'convert.state_files'],
-    ['networks', 'losses', 'convert', 'data.builders', 'initialization', 'training.live_bytes', 'training.healthy_ranges', 'training.run_facts',
-     'training.interruption', 'training.work_directory', 'training.integrity', 'training.manifest', 'training.retention', 'training.divergence',
-     'training.svg_curves'],
-    ['models', 'data.palette', 'evaluation'],
-    ['data.label_reader'],
-    ['data.sources'],
-    ['data.validation', 'data.builders.records'],
-    ['data', 'training.optimizers', 'training.run_log', 'training.profiling'],
-    ['training.train_state', 'training.run_report'],
-    ['training.gauges'],
-    ['training.train_step', 'training.checkpoints', 'training.checkpoint_record', 'training.placement'],
-    ['training.fine_tuning'],
-    ['training.starting'],
-    ['training.memory'],
-    ['sampling', 'convert.from_torch', 'convert.to_torch'],
-    ['training.train_loop', 'export'],
-    ['main'],
+    ['errors'],
+    ['files'],
+    ['config'],
+    ['batch', 'random_streams'],
+    ['distributed'],
+    ['layers'],
+    ['models', 'landscapes'],
+    ['data'],
+    ['checkpoints', 'reports'],
+    ['evaluation', 'sampling'],
+    ['training'],
+    ['memory', 'convert', 'export'],
+    ['commands'],
+    ['main', ''],
 ]
-FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
-def name_of(path):
-    return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts).removesuffix('__init__').removesuffix('.')
+def module_name(path):
+    parts = path.relative_to(PACKAGE).with_suffix('').parts
+    return '.'.join(parts).removesuffix('__init__').removesuffix('.')
 
 
-MODULES = {name_of(path): path for path in PACKAGE.rglob('*.py')}
+MODULES = {module_name(path): path for path in PACKAGE.rglob('*.py')}
 
 
-def floor(module):
-    while module not in FLOOR:
-        if '.' not in module:
-            raise AssertionError(f'spade_jax.{module} stands on no floor; add it to FLOORS')
-        module = module.rpartition('.')[0]
-    return FLOOR[module]
+def room(module):
+    return module.split('.')[0]
 
 
 def imports(path):
-    """(dotted name, whether it is imported when the module is) of all imports."""
-    tree = ast.parse(path.read_text())
-    at_top = set(map(id, tree.body))
-    for node in ast.walk(tree):
+    """The dotted names of all imports of a file, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) in at_top) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                yield f'{node.module}.{alias.name}', id(node) in at_top
+            assert not node.level, f'{path}: relative import'
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
-def our_module(dotted):
-    """'spade_jax.losses.hinge' -> 'losses'."""
-    parts = dotted.split('.')[1:]
-    while parts and '.'.join(parts) not in MODULES:
-        parts.pop()
-    return '.'.join(parts)
+def imported_modules(path):
+    """The modules of the package that a file imports: 'models.losses' for `losses.hinge`."""
+    for dotted in imports(path):
+        package, *parts = dotted.split('.')
+        if package == 'spade_jax':
+            while parts and '.'.join(parts) not in MODULES:
+                parts.pop()
+            yield '.'.join(parts)
+
+
+def test_every_room_has_a_floor():
+    assert {room(module) for module in MODULES} == set(FLOOR)
 
 
 @pytest.mark.parametrize('module', sorted(name for name in MODULES if name))
-def test_imports_come_from_lower_floors(module):
-    for dotted, _ in imports(MODULES[module]):
-        if dotted.split('.')[0] == 'spade_jax':
-            used = our_module(dotted)
-            same_room = used.rpartition('.')[0] == module.rpartition('.')[0] != ''
-            inside = used.startswith(f'{module}.') or module.startswith(f'{used}.')
-            assert floor(used) < floor(module) or (floor(used) == floor(module) and (same_room or inside)), f'{module} imports {used}, which is not below it'
+def test_rooms_import_only_from_below(module):
+    for used in imported_modules(MODULES[module]):
+        below = FLOOR[room(used)] < FLOOR[room(module)] or used == ''
+        assert below or room(used) == room(module), f'{module} imports {used}, which is not below'
 
 
-@pytest.mark.parametrize('module', sorted(name for name in MODULES if name.startswith(('layers', 'networks'))))
-def test_networks_do_not_know_config_or_flags(module):
-    used = {our_module(dotted) for dotted, _ in imports(MODULES[module]) if dotted.startswith('spade_jax')}
-    assert not used & {'config', 'config_flags', 'main'}
+@pytest.mark.parametrize('module', sorted(name for name in MODULES if room(name) == 'layers'))
+def test_layers_do_not_know_the_configuration(module):
+    assert 'config' not in {room(used) for used in imported_modules(MODULES[module])}
 
 
-@pytest.mark.parametrize('library, rooms', [
-    ('tensorflow', ('data',)), ('tensorflow_datasets', ('data',)), ('orbax', ('training.checkpoints',)),
-    ('torch', ('convert.state_files',)), ('safetensors', ('convert.state_files',)),
-])
-def test_libraries_stay_in_their_rooms(library, rooms):
-    users = [name for name, path in MODULES.items() if any(dotted.split('.')[0] == library for dotted, _ in imports(path))]
-    assert users
-    assert all(name.startswith(rooms) for name in users), users
+@pytest.mark.parametrize('module', sorted(n for n in MODULES if n.startswith('models.')))
+def test_only_model_files_know_the_configuration(module):
+    """Inside a model's folder, `model.py`, the options and the published weights see Config."""
+    if module.count('.') < 2 or module.split('.')[2] in ('model', 'options', 'published'):
+        return
+    assert 'config' not in {room(used) for used in imported_modules(MODULES[module])}
 
 
-def test_flags_are_touched_by_two_files_alone():
-    users = {name for name, path in MODULES.items() if any(dotted in ('absl.flags', 'absl.app') for dotted, _ in imports(path))}
-    assert users == {'config_flags', 'main'}
+@pytest.mark.parametrize(
+    'library, users',
+    [
+        ('tensorflow', ('data',)),
+        ('tensorflow_datasets', ('data',)),
+        ('orbax', ('checkpoints',)),
+        ('torch', ('files.weight_files',)),
+        ('safetensors', ('files.weight_files',)),
+    ],
+)
+def test_libraries_stay_in_their_rooms(library, users):
+    found = [
+        name
+        for name, path in MODULES.items()
+        if library in {dotted.split('.')[0] for dotted in imports(path)}
+    ]
+    assert found
+    assert all(name.startswith(users) for name in found), found
+
+
+def test_flags_are_touched_by_config_and_commands_alone():
+    users = {
+        name
+        for name, path in MODULES.items()
+        if any(dotted in ('absl.flags', 'absl.app') for dotted in imports(path))
+    }
+    assert {'config.flags', 'main'} <= users
+    assert all(name in ('config.flags', 'main') or room(name) == 'commands' for name in users)
 
 
 def test_pmap_is_in_one_file():
-    assert [name for name, path in MODULES.items() if 'jax.pmap(' in path.read_text()] == ['replicas']
+    users = [name for name, path in MODULES.items() if 'jax.pmap(' in path.read_text()]
+    assert users == ['distributed.replicas']
+
+
+def python(script):
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_help_imports_nothing_heavy():
-    script = 'import sys, spade_jax.main; print([name for name in ("jax", "tensorflow", "flax", "orbax", "numpy", "PIL") if name in sys.modules])'
-    assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent).stdout.strip() == '[]'
+    heavy = ('jax', 'tensorflow', 'flax', 'orbax', 'numpy', 'PIL')
+    script = (
+        f'import sys, spade_jax.main; print([name for name in {heavy} if name in sys.modules])'
+    )
+    assert python(script) == '[]'
 
 
 def test_sampling_does_not_import_tensorflow():
-    script = 'import sys, spade_jax.sampling.drawing, spade_jax.sampling.choices; print("tensorflow" in sys.modules)'
-    assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent).stdout.strip() == 'False'
+    script = (
+        'import sys, spade_jax.sampling.sample_files, spade_jax.sampling.style_flags; '
+        'print("tensorflow" in sys.modules)'
+    )
+    assert python(script) == 'False'

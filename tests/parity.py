@@ -13,8 +13,12 @@ import pathlib
 import numpy as np
 from flax import traverse_util
 
-DIRECTORY = pathlib.Path(os.environ.get('SPADE_JAX_PARITY_DIR', pathlib.Path(__file__).parent / 'golden'))
-COMPARED: list[tuple[str, float, float]] = []  # (what, largest error, scale of the expected array) of every comparison, for the summary of a test run
+DIRECTORY = pathlib.Path(
+    os.environ.get('SPADE_JAX_PARITY_DIR', pathlib.Path(__file__).parent / 'golden')
+)
+COMPARED: list[
+    tuple[str, float, float]
+] = []  # (what, largest error, scale of the expected array) of every comparison, for the summary of a test run
 NORMS = {'syncbatch': 'sync_batch', 'batch': 'batch', 'instance': 'instance'}
 
 
@@ -53,7 +57,11 @@ class Golden:
 
     def state(self, prefix: str) -> dict[str, np.ndarray]:
         """The arrays below `prefix`, by the names of the reference."""
-        return {key[len(prefix) + 1:]: array for key, array in self.arrays.items() if key.startswith(prefix + '/')}
+        return {
+            key[len(prefix) + 1 :]: array
+            for key, array in self.arrays.items()
+            if key.startswith(prefix + '/')
+        }
 
     def tolerance(self, key: str) -> float:
         """20 times the rounding noise of the reference itself, or 1e-4 of the array's scale."""
@@ -67,7 +75,9 @@ class Golden:
 
 def assert_close(actual, expected, tolerance: float, what: str) -> None:
     actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape, f'{what}: shape {actual.shape}, expected {expected.shape}'
+    assert actual.shape == expected.shape, (
+        f'{what}: shape {actual.shape}, expected {expected.shape}'
+    )
     error = float(np.abs(actual - expected).max())
     COMPARED.append((what, error, float(np.abs(expected).max())))
     assert error <= tolerance, f'{what}: off by {error:.3g}, tolerance {tolerance:.3g}'

@@ -11,8 +11,21 @@ import numpy as np
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parent.parent
-SMALL = ['--crop_size=32', '--load_size=36', '--generator_width=2', '--spade_hidden=4', '--discriminator_width=4', '--discriminator_depth=2', '--num_discriminators=1',
-         '--perceptual_weight=0', '--batch_size=4', '--log_every=2', '--checkpoint_every=4', '--sample_every=8', '--num_samples_shown=2']
+SMALL = [
+    '--crop_size=32',
+    '--load_size=36',
+    '--generator_width=2',
+    '--spade_hidden=4',
+    '--discriminator_width=4',
+    '--discriminator_depth=2',
+    '--num_discriminators=1',
+    '--perceptual_weight=0',
+    '--batch_size=4',
+    '--log_every=2',
+    '--checkpoint_every=4',
+    '--sample_every=8',
+    '--num_grid_samples=2',
+]
 
 
 def command(*arguments) -> list[str]:
@@ -20,12 +33,21 @@ def command(*arguments) -> list[str]:
 
 
 def environment(num_devices: int = 2) -> dict[str, str]:
-    return os.environ | {'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices} --xla_backend_optimization_level=0', 'PYTHONPATH': str(ROOT)}
+    return os.environ | {
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices} --xla_backend_optimization_level=0',
+        'PYTHONPATH': str(ROOT),
+    }
 
 
 def run(*arguments, num_devices: int = 2) -> subprocess.CompletedProcess:
     """Runs the program to its end."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment(num_devices), timeout=300)
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        env=environment(num_devices),
+        timeout=300,
+    )
 
 
 def refusal(*arguments, num_devices: int = 2) -> str:
@@ -38,7 +60,14 @@ def refusal(*arguments, num_devices: int = 2) -> str:
     return lines[0]
 
 
-def write_folders(directory: pathlib.Path, *, count: int = 6, num_classes: int = 3, size: tuple[int, int] = (40, 44), splits=('train', 'val')) -> pathlib.Path:
+def write_folders(
+    directory: pathlib.Path,
+    *,
+    count: int = 6,
+    num_classes: int = 3,
+    size: tuple[int, int] = (40, 44),
+    splits=('train', 'val'),
+) -> pathlib.Path:
     """Paired folders of blocks of colour, with label and instance maps; every picture of (height, width) `size`."""
     random = np.random.default_rng(0)
     for split in splits:
@@ -47,7 +76,9 @@ def write_folders(directory: pathlib.Path, *, count: int = 6, num_classes: int =
         for i in range(count):
             blocks = random.integers(0, num_classes, (4, 4))
             label = np.kron(blocks, np.ones((size[0] // 4, size[1] // 4), int)).astype(np.uint8)
-            colors = np.stack([label * 60 + 20, 200 - label * 50, np.full_like(label, 30 * (i % 4))], -1).astype(np.uint8)
+            colors = np.stack(
+                [label * 60 + 20, 200 - label * 50, np.full_like(label, 30 * (i % 4))], -1
+            ).astype(np.uint8)
             Image.fromarray(colors).save(directory / f'{split}_img' / f'{i}.jpg', quality=95)
             Image.fromarray(label).save(directory / f'{split}_label' / f'{i}.png')
             Image.fromarray(label * 7 + 1).save(directory / f'{split}_inst' / f'{i}.png')

@@ -12,7 +12,11 @@ PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = page.read_text()
-    headings = {re.sub(r'[^\w -]', '', line.lstrip('#').strip().lower()).replace(' ', '-') for line in text.splitlines() if line.startswith('#')}
+    headings = {
+        re.sub(r'[^\w -]', '', line.lstrip('#').strip().lower()).replace(' ', '-')
+        for line in text.splitlines()
+        if line.startswith('#')
+    }
     targets = re.findall(r'\]\(([^)\s]+)\)', text)
     assert targets or page.name != 'README.md'
     for target in targets:
@@ -26,4 +30,6 @@ def test_links_lead_somewhere(page):
 def test_scripts_that_are_named_exist(page):
     for script in re.findall(r'experiments/[\w.]+', page.read_text()):
         assert (ROOT / script.rstrip('.')).exists(), script
-    assert re.findall(r'^[A-Z_]{4,}$', page.read_text(), re.MULTILINE) == []  # nothing that was to be filled in
+    assert (
+        re.findall(r'^[A-Z_]{4,}$', page.read_text(), re.MULTILINE) == []
+    )  # nothing that was to be filled in

@@ -8,13 +8,13 @@ import os
 import jax
 import numpy as np
 
-from spade_jax.config import Config
+from spade_jax.checkpoints.checkpointer import newest_of_run
+from spade_jax.config.config import Config
 from spade_jax.convert.from_torch import LETTERS, PROVENANCE
-from spade_jax.convert.reference_names import BATCH_COUNT, to_state
-from spade_jax.convert.state_files import import_torch, write_state
 from spade_jax.errors import UserError
-from spade_jax.training.checkpoints import newest_of_run
-from spade_jax.training.train_state import abstract_train_state
+from spade_jax.files.weight_files import import_torch, write_state
+from spade_jax.models.spade.reference_names import BATCH_COUNT, to_state
+from spade_jax.models.train_state import abstract_train_state
 
 
 def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Config, list[str]]:
@@ -28,7 +28,10 @@ def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Conf
     Raises:
       UserError: there is no checkpoint, a file is there already, or `format` needs PyTorch, which is not installed.
     """
-    paths = {network: os.path.join(output_dir, f'{epoch}_net_{letter}.{format}') for network, letter in LETTERS.items()}
+    paths = {
+        network: os.path.join(output_dir, f'{epoch}_net_{letter}.{format}')
+        for network, letter in LETTERS.items()
+    }
     if taken := [path for path in paths.values() if os.path.exists(path)]:
         raise UserError(f'{taken[0]} exists', 'choose another --output_dir or --torch_epoch')
     if format == 'pth':
@@ -41,9 +44,26 @@ def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Conf
     for network, path in paths.items():
         if (variables := getattr(state, network)) is None:
             continue
-        entries = to_state(jax.device_get(variables), network, latent_size=config.latent_size if network == 'generator' and config.style_encoder else None)
-        zeros = {name.replace('running_mean', BATCH_COUNT): 0 for name in entries if name.endswith('.running_mean')}
-        write_state(path, entries | {name: np.array(count, np.int64) for name, count in counts.get(network, zeros).items()})
+        entries = to_state(
+            jax.device_get(variables),
+            network,
+            latent_size=config.model.grid_size(config.data)
+            if network == 'generator' and config.model.style_encoder
+            else None,
+        )
+        zeros = {
+            name.replace('running_mean', BATCH_COUNT): 0
+            for name in entries
+            if name.endswith('.running_mean')
+        }
+        write_state(
+            path,
+            entries
+            | {
+                name: np.array(count, np.int64)
+                for name, count in counts.get(network, zeros).items()
+            },
+        )
         written.append(path)
     return config, written
 
@@ -51,11 +71,15 @@ def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Conf
 def beyond_the_reference(config: Config) -> list[str]:
     """The fields, as flags, whose values the reference implementation cannot build networks of."""
     fixed = dict(spade_hidden=128)
-    if config.style_encoder:
+    if config.model.style_encoder:
         fixed |= dict(encoder_input_size=256, style_dim=256)
-    fields = [f'--{name}={getattr(config, name)}' for name, value in fixed.items() if getattr(config, name) != value]
-    if config.style_encoder and config.encoder_depth == 5:
-        fields.append(f'--crop_size={config.crop_size} with a style encoder')
+    fields = [
+        f'--{name}={getattr(config, name)}'
+        for name, value in fixed.items()
+        if getattr(config, name) != value
+    ]
+    if config.model.style_encoder and config.model.encoder_depth(config.data) == 5:
+        fields.append(f'--crop_size={config.data.crop_size} with a style encoder')
     return fields
 
 
@@ -67,4 +91,6 @@ def _recorded_counts(workdir):
         with open(path) as file:
             return json.load(file)['batch_counts']
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{path} is damaged', 'remove it; all counts of batches are 0 then') from error
+        raise UserError(
+            f'{path} is damaged', 'remove it; all counts of batches are 0 then'
+        ) from error

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spade_jax.config import DONTCARE_ID
+from spade_jax.config.data_config import DONTCARE_ID
 
 WINDOWS = (3, 7, 15)
 _HIDDEN_UNITS = (128, 64)
 _BATCH_SIZE = 2048  # pixels
 _LEARNING_RATE = 3e-3
-_SMALLEST_DEVIATION = 1e-3  # of a feature; one that is constant on the training pictures must not be divided by 0
+_SMALLEST_DEVIATION = (
+    1e-3  # of a feature; one that is constant on the training pictures must not be divided by 0
+)
 
 
 def window_mean(values: jnp.ndarray, size: int) -> jnp.ndarray:
@@ -43,7 +46,10 @@ def window_mean(values: jnp.ndarray, size: int) -> jnp.ndarray:
     Returns:
       [N, H, W, C].
     """
-    for window in ((size, 1), (1, size)):  # One after the other is the same, for a cut-off window is a rectangle too.
+    for window in (
+        (size, 1),
+        (1, size),
+    ):  # One after the other is the same, for a cut-off window is a rectangle too.
         values = nn.avg_pool(values, window, padding='SAME', count_include_pad=False)
     return values
 
@@ -65,7 +71,9 @@ def pixel_features(images: jnp.ndarray, windows: Sequence[int] = WINDOWS) -> jnp
       [N, H, W, 3 + 6 * len(windows)] float32; colours and means in [-1, 1], deviations in [0, 1].
     """
     colors = jnp.asarray(images, jnp.float32) / 127.5 - 1
-    surroundings = [statistic(colors, size) for size in windows for statistic in (window_mean, window_deviation)]
+    surroundings = [
+        statistic(colors, size) for size in windows for statistic in (window_mean, window_deviation)
+    ]
     return jnp.concatenate([colors, *surroundings], axis=-1)
 
 
@@ -108,8 +116,17 @@ class Judge:
         return np.asarray(_predict(self.num_classes, self.windows, self.variables, images))
 
 
-def fit_judge(images: np.ndarray, labels: np.ndarray, num_classes: int, *, seed: int = 0, ignore: int | None = DONTCARE_ID,
-              windows: Sequence[int] = WINDOWS, pixels_per_image: int = 512, steps: int = 2000) -> Judge:
+def fit_judge(
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    seed: int = 0,
+    ignore: int | None = DONTCARE_ID,
+    windows: Sequence[int] = WINDOWS,
+    pixels_per_image: int = 512,
+    steps: int = 2000,
+) -> Judge:
     """Fits a judge with Adam on random pixels of real pictures. The same arguments give the same judge.
 
     The classes are not balanced. The judge is to name the class that is likeliest at a pixel; with balanced classes it would trade the pixels of a
@@ -133,21 +150,35 @@ def fit_judge(images: np.ndarray, labels: np.ndarray, num_classes: int, *, seed:
     known = _known(labels, ignore)
     wrong = labels[known & ((labels < 0) | (labels >= num_classes))]
     if wrong.size:
-        raise ValueError(f'label id {wrong[0]} is not one of the {num_classes} classes 0..{num_classes - 1} and not ignore={ignore}')
+        raise ValueError(
+            f'label id {wrong[0]} is not one of the {num_classes} classes 0..{num_classes - 1} and not ignore={ignore}'
+        )
     if not known.any():
-        raise ValueError(f'none of the {len(labels)} label maps has a pixel with a class (ignore={ignore}): nothing to fit a judge on')
+        raise ValueError(
+            f'none of the {len(labels)} label maps has a pixel with a class (ignore={ignore}): nothing to fit a judge on'
+        )
     even = [size for size in windows if size % 2 == 0]
     if even:
-        raise ValueError(f'a window of {even[0]} pixels has no pixel in its centre; use {even[0] + 1}')
+        raise ValueError(
+            f'a window of {even[0]} pixels has no pixel in its centre; use {even[0] + 1}'
+        )
     windows = tuple(windows)
 
     usable = np.flatnonzero(known.any(axis=(1, 2)))
     random = np.random.default_rng(seed)
-    places = np.stack([random.choice(np.flatnonzero(known[i]), pixels_per_image) for i in usable])  # [N, P] indices into the flat picture
+    places = np.stack(
+        [random.choice(np.flatnonzero(known[i]), pixels_per_image) for i in usable]
+    )  # [N, P] indices into the flat picture
     classes = np.stack([labels[i].ravel()[place] for i, place in zip(usable, places)])
     features = _features_at(windows, images[usable], places)
     features = features.reshape(-1, features.shape[-1])  # [N * P, F]
-    return Judge(num_classes, windows, _fit(num_classes, steps, features, classes.reshape(-1).astype(np.int32), jax.random.key(seed)))
+    return Judge(
+        num_classes,
+        windows,
+        _fit(
+            num_classes, steps, features, classes.reshape(-1).astype(np.int32), jax.random.key(seed)
+        ),
+    )
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DONTCARE_ID) -> float:
@@ -161,7 +192,9 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DON
     return float(np.mean(predicted[known] == labels[known])) if known.any() else float('nan')
 
 
-def class_accuracies(predicted: np.ndarray, labels: np.ndarray, num_classes: int, ignore: int | None = DONTCARE_ID) -> np.ndarray:
+def class_accuracies(
+    predicted: np.ndarray, labels: np.ndarray, num_classes: int, ignore: int | None = DONTCARE_ID
+) -> np.ndarray:
     """The share of right pixels among those of each class: [num_classes] float64 in [0, 1], nan for a class that `labels` lacks."""
     known = _known(labels, ignore)
     found = labels[known]
@@ -193,7 +226,13 @@ class LayoutAgreement(NamedTuple):
     class_share: np.ndarray
 
 
-def layout_agreement(judge: Judge, real: np.ndarray, fake: np.ndarray, labels: np.ndarray, ignore: int | None = DONTCARE_ID) -> LayoutAgreement:
+def layout_agreement(
+    judge: Judge,
+    real: np.ndarray,
+    fake: np.ndarray,
+    labels: np.ndarray,
+    ignore: int | None = DONTCARE_ID,
+) -> LayoutAgreement:
     """Holds generated pictures against the label maps they were drawn from, and real ones beside them as the standard.
 
     Args:
@@ -208,15 +247,25 @@ def layout_agreement(judge: Judge, real: np.ndarray, fake: np.ndarray, labels: n
     _check_shapes(labels, real=real, fake=fake)
     known = _known(labels, ignore)
     if not known.any():
-        raise ValueError(f'none of the {len(labels)} label maps has a pixel with a class (ignore={ignore}): nothing to judge')
+        raise ValueError(
+            f'none of the {len(labels)} label maps has a pixel with a class (ignore={ignore}): nothing to judge'
+        )
     seen_in_real, seen_in_fake = judge.predict(real), judge.predict(fake)
-    on_real, on_fake = accuracy(seen_in_real, labels, ignore), accuracy(seen_in_fake, labels, ignore)
-    classes_of_real, classes_of_fake = (class_accuracies(seen, labels, judge.num_classes, ignore) for seen in (seen_in_real, seen_in_fake))
+    on_real, on_fake = (
+        accuracy(seen_in_real, labels, ignore),
+        accuracy(seen_in_fake, labels, ignore),
+    )
+    classes_of_real, classes_of_fake = (
+        class_accuracies(seen, labels, judge.num_classes, ignore)
+        for seen in (seen_in_real, seen_in_fake)
+    )
     return LayoutAgreement(
         accuracy_on_real=on_real,
         accuracy_on_generated=on_fake,
         ratio=on_fake / on_real if on_real else float('nan'),
-        accuracy_on_wrong_layout=accuracy(seen_in_fake, np.roll(labels, 1, axis=0), ignore) if len(labels) > 1 else float('nan'),
+        accuracy_on_wrong_layout=accuracy(seen_in_fake, np.roll(labels, 1, axis=0), ignore)
+        if len(labels) > 1
+        else float('nan'),
         mean_class_accuracy_on_real=float(np.nanmean(classes_of_real)),
         mean_class_accuracy_on_generated=float(np.nanmean(classes_of_fake)),
         class_accuracy_on_real=classes_of_real,
@@ -235,13 +284,19 @@ def _check_shapes(labels: np.ndarray, **pictures: np.ndarray) -> None:
         if images.dtype != np.uint8:
             raise ValueError(f'{name} are {images.dtype}; give uint8 in [0, 255]')
         if images.shape != (*labels.shape, 3):
-            raise ValueError(f'{name} of shape {images.shape} do not fit labels of shape {labels.shape}; give [N, H, W, 3] and [N, H, W]')
+            raise ValueError(
+                f'{name} of shape {images.shape} do not fit labels of shape {labels.shape}; give [N, H, W, 3] and [N, H, W]'
+            )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _predict(num_classes, windows, variables, images):
-    def judge_one(image):  # One picture at a time: the hidden layer of all of them would fill the memory.
-        logits = PixelClassifier(num_classes).apply(variables, pixel_features(image[None], windows)[0])
+    def judge_one(
+        image,
+    ):  # One picture at a time: the hidden layer of all of them would fill the memory.
+        logits = PixelClassifier(num_classes).apply(
+            variables, pixel_features(image[None], windows)[0]
+        )
         return jnp.argmax(logits, axis=-1)
 
     return jax.lax.map(judge_one, images)
@@ -250,6 +305,7 @@ def _predict(num_classes, windows, variables, images):
 @functools.partial(jax.jit, static_argnums=0)
 def _features_at(windows, images, places):
     """The features [N, P, F] of the pixels at places [N, P] of the flat pictures."""
+
     def read_one(arguments):
         image, place = arguments
         features = pixel_features(image[None], windows)[0]
@@ -264,12 +320,17 @@ def _fit(num_classes, steps, features, classes, key):
     classifier = PixelClassifier(num_classes)
     init_key, batch_key = jax.random.split(key)
     params = classifier.init(init_key, features[:1])['params']
-    statistics = {'feature_mean': features.mean(axis=0), 'feature_deviation': jnp.maximum(features.std(axis=0), _SMALLEST_DEVIATION)}
+    statistics = {
+        'feature_mean': features.mean(axis=0),
+        'feature_deviation': jnp.maximum(features.std(axis=0), _SMALLEST_DEVIATION),
+    }
     adam = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
 
     def update(carry, step):
         params, adam_state = carry
-        batch = jax.random.randint(jax.random.fold_in(batch_key, step), (_BATCH_SIZE,), 0, len(features))
+        batch = jax.random.randint(
+            jax.random.fold_in(batch_key, step), (_BATCH_SIZE,), 0, len(features)
+        )
 
         def loss(params):
             logits = classifier.apply({'params': params, 'statistics': statistics}, features[batch])

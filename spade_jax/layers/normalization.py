@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from spade_jax import replicas
+from spade_jax.distributed import replicas
 
 EPSILON = 1e-5
 MOMENTUM = 0.9  # weight of the old running statistics
@@ -49,20 +49,28 @@ class Normalization(nn.Module):
         if not train:
             return running_mean.value, running_var.value
         axis_name = {'sync_batch': self.axis_name, 'batch': None}[self.kind]
-        if self.is_initializing():  # `init` runs outside the mapped step, where the axis does not exist
+        if (
+            self.is_initializing()
+        ):  # `init` runs outside the mapped step, where the axis does not exist
             axis_name = None
         mean, variance = moments(x, axes=(0, 1, 2), axis_name=axis_name)
         if self.is_mutable_collection('batch_stats') and not self.is_initializing():
             pixels = x.shape[0] * x.shape[1] * x.shape[2] * self.copies * replicas.count(axis_name)
             unbiased = variance * (pixels / max(pixels - 1, 1))
             # For 'batch' the replicas saw different statistics; the state must be equal on all of them, so its running ones are averaged.
-            new_mean, new_var = replicas.mean((mean, unbiased), self.axis_name if self.kind == 'batch' else None)
-            running_mean.value = MOMENTUM * running_mean.value + (1 - MOMENTUM) * new_mean.reshape(-1)
+            new_mean, new_var = replicas.mean(
+                (mean, unbiased), self.axis_name if self.kind == 'batch' else None
+            )
+            running_mean.value = MOMENTUM * running_mean.value + (1 - MOMENTUM) * new_mean.reshape(
+                -1
+            )
             running_var.value = MOMENTUM * running_var.value + (1 - MOMENTUM) * new_var.reshape(-1)
         return mean, variance
 
 
-def moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
+def moments(
+    x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance over `axes` and over the replicas, in float32, with the reduced axes kept.
 
     In two passes: the mean of squares minus the square of the mean would lose half of the digits where |mean| >> deviation.

@@ -7,8 +7,9 @@ from typing import Any
 from flax import linen as nn
 
 
-def maybe_rematerialized(again: bool, module: nn.Module, *inputs: Any, train: bool) -> Any:
+def remat_if(again: bool, module: nn.Module, *inputs: Any, train: bool) -> Any:
     """`module(*inputs, train=train)`; where `again`, only its inputs are kept for the backward pass. The variables are the same in both forms."""
+
     def apply(module, *inputs):
         return module(*inputs, train=train)
 

@@ -15,6 +15,7 @@ def resize_nearest(x: jax.Array, height: int, width: int) -> jax.Array:
 
     Args:
       x: [B, H, W, C].
+
     Returns:
       [B, height, width, C].
     """
@@ -28,7 +29,9 @@ def _take_nearest(x: jax.Array, axis: int, size: int) -> jax.Array:
     if source % size == 0:  # a strided slice is cheaper than a gather
         return jax.lax.slice_in_dim(x, 0, source, stride=source // size, axis=axis)
     # Scale and product in float32, as the published models computed them: with exact integers a few indices would differ.
-    indices = np.floor(np.arange(size, dtype=np.float32) * np.float32(source / size)).astype(np.int32)
+    indices = np.floor(np.arange(size, dtype=np.float32) * np.float32(source / size)).astype(
+        np.int32
+    )
     return jnp.take(x, np.minimum(indices, source - 1), axis=axis)
 
 
@@ -43,10 +46,18 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     """Bilinear interpolation between pixel centres, without antialiasing. [B, H, W, C] -> [B, height, width, C]."""
     if x.shape[1:3] == (height, width):
         return x
-    return jax.image.resize(x, (x.shape[0], height, width, x.shape[3]), method='bilinear', antialias=False)
+    return jax.image.resize(
+        x, (x.shape[0], height, width, x.shape[3]), method='bilinear', antialias=False
+    )
 
 
 def average_pool(x: jax.Array) -> jax.Array:
     """3x3 mean with stride 2 over the pixels inside the picture: padding is not counted. [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C]."""
-    mean = nn.avg_pool(x.astype(jnp.float32), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)
+    mean = nn.avg_pool(
+        x.astype(jnp.float32),
+        (3, 3),
+        strides=(2, 2),
+        padding=((1, 1), (1, 1)),
+        count_include_pad=False,
+    )
     return mean.astype(x.dtype)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from spade_jax.layers.convolution import Convolution, side_by_side
-from spade_jax.layers.neighbourhoods import NumberedLayout, two_convolutions
+from spade_jax.layers.convolution import Convolution, concat_kernels
+from spade_jax.layers.cpu.patch_dedup import PatchIndex, two_convolutions
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
-
 
 MODULATIONS = 'modulations'  # a collection; where it is given, or mutable, gamma and beta are taken from it, or kept in it, for more pictures of the same layout
 
@@ -42,25 +41,42 @@ class SpatiallyAdaptiveNorm(nn.Module):
     upsample: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array | NumberedLayout, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, layout: jax.Array | PatchIndex, *, train: bool) -> jax.Array:
         """x: [B, H, W, C], half of that with `upsample`; layout: [B, H', W', S] at any resolution, or numbered at [B, H, W]. Returns [B, H, W, C]."""
-        normalized = Normalization(self.norm, copies=4 if self.upsample else 1, axis_name=self.axis_name, name='norm')(x, train=train)
+        normalized = Normalization(
+            self.norm, copies=4 if self.upsample else 1, axis_name=self.axis_name, name='norm'
+        )(x, train=train)
         if self.upsample:
             normalized = upsample_nearest(normalized)
         _, height, width, channels = normalized.shape
 
         def gamma_and_beta() -> jax.Array:
             def conv(name, inputs, features):
-                return Convolution(features, self.kernel_size, dtype=self.dtype, name=name).weights(inputs, train=train)
+                return Convolution(features, self.kernel_size, dtype=self.dtype, name=name).weights(
+                    inputs, train=train
+                )
 
-            m = layout if isinstance(layout, NumberedLayout) else resize_nearest(layout, height, width).astype(self.dtype)  # [B, H, W, S]
-            shared, gamma, beta = conv('shared', m.shape[-1], self.hidden), conv('gamma', self.hidden, channels), conv('beta', self.hidden, channels)
-            return two_convolutions(m, shared, side_by_side(gamma, beta))  # relu(m * shared) * [gamma, beta]: [B, H, W, 2C]
+            m = (
+                layout
+                if isinstance(layout, PatchIndex)
+                else resize_nearest(layout, height, width).astype(self.dtype)
+            )  # [B, H, W, S]
+            shared, gamma, beta = (
+                conv('shared', m.shape[-1], self.hidden),
+                conv('gamma', self.hidden, channels),
+                conv('beta', self.hidden, channels),
+            )
+            return two_convolutions(
+                m, shared, concat_kernels(gamma, beta)
+            )  # relu(m * shared) * [gamma, beta]: [B, H, W, 2C]
 
         gamma, beta = jnp.split(self._kept(gamma_and_beta), 2, axis=-1)  # [B, H, W, C] each
         return normalized * (1 + gamma) + beta
 
     def _kept(self, compute: Callable[[], jax.Array]) -> jax.Array:
-        if self.is_initializing() or not (self.has_variable(MODULATIONS, 'gamma_and_beta') or self.is_mutable_collection(MODULATIONS)):
+        if self.is_initializing() or not (
+            self.has_variable(MODULATIONS, 'gamma_and_beta')
+            or self.is_mutable_collection(MODULATIONS)
+        ):
             return compute()
         return self.variable(MODULATIONS, 'gamma_and_beta', compute).value

@@ -28,7 +28,9 @@ class SpectralNorm(nn.Module):
     @nn.compact
     def __call__(self, kernel: jax.Array, *, train: bool) -> jax.Array:
         """kernel: [..., O], float32. Returns the normalised kernel, of the same shape."""
-        matrix = kernel.reshape(-1, kernel.shape[-1])  # [rest, O]: the transpose of the W of the paper
+        matrix = kernel.reshape(
+            -1, kernel.shape[-1]
+        )  # [rest, O]: the transpose of the W of the paper
         stored_u = self.variable(COLLECTION, 'u', self._random_unit_vector, matrix.shape[1])
         stored_v = self.variable(COLLECTION, 'v', self._random_unit_vector, matrix.shape[0])
         u, v = stored_u.value, stored_v.value
@@ -49,39 +51,52 @@ def power_iteration(matrix: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Arr
     return u, v
 
 
-def move_vectors(variables: dict[str, Any]) -> dict[str, Any]:
+def power_iterate(variables: dict[str, Any]) -> dict[str, Any]:
     """The variables of a network after one power iteration for each of its spectral norms: what a training pass does to them, without the pass.
 
     Passes over several parts of one batch share the vectors, and with them the kernels, when they are moved before the first.
     """
     if COLLECTION not in variables:
         return variables
-    params, vectors = (traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION))
+    params, vectors = (
+        traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION)
+    )
     for kernel, u, v in _paths(vectors):
         matrix = lax.stop_gradient(params[kernel]).reshape(-1, params[kernel].shape[-1])
         vectors[u], vectors[v] = power_iteration(matrix, vectors[u])
     return variables | {COLLECTION: traverse_util.unflatten_dict(vectors)}
 
 
-def folded(variables: dict[str, Any]) -> dict[str, Any]:
+def fold_spectral_norm(variables: dict[str, Any]) -> dict[str, Any]:
     """The variables of a network for the same network without spectral norms: every kernel divided by its sigma, once and for all.
 
     On the host, where nothing has to be compiled for it.
     """
     if COLLECTION not in variables:
         return variables
-    params, vectors = (traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION))
+    params, vectors = (
+        traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION)
+    )
     for path, *of_vectors in _paths(vectors):
-        kernel, u, v = (np.asarray(array, np.float32) for array in (params[path], *(vectors[name] for name in of_vectors)))
+        kernel, u, v = (
+            np.asarray(array, np.float32)
+            for array in (params[path], *(vectors[name] for name in of_vectors))
+        )
         params[path] = kernel / np.vdot(v, kernel.reshape(-1, kernel.shape[-1]) @ u)
-    return {name: value for name, value in variables.items() if name != COLLECTION} | {'params': traverse_util.unflatten_dict(params)}
+    return {name: value for name, value in variables.items() if name != COLLECTION} | {
+        'params': traverse_util.unflatten_dict(params)
+    }
 
 
 def _paths(vectors: dict[tuple[str, ...], Any]) -> list[tuple[tuple[str, ...], ...]]:
     """Of every spectral norm the paths of its kernel, beside which the layer stands, of u and of v."""
-    return [((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v')) for *module, name in vectors if name == 'u']
+    return [
+        ((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v'))
+        for *module, name in vectors
+        if name == 'u'
+    ]
 
 
 def unit_vector(x: jax.Array) -> jax.Array:
-    """x / |x|."""
+    """X / |x|."""
     return x / jnp.maximum(jnp.linalg.norm(x), EPSILON)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from spade_jax.data.label_maps import LabelMaps
-from spade_jax.sampling.drawing import batches_of_one_size, readable, stacked
+from spade_jax.data.files.label_maps import LabelMaps
+from spade_jax.sampling.sample_files import batches_of_one_size, readable, stacked
 from spade_jax.sampling.styles import Styles
 from spade_jax.sampling.trained_generator import TrainedGenerator
 
 MOST_BATCHES = 64
 
 
-def with_statistics(generator: TrainedGenerator, kind: str, maps: LabelMaps, styles: Styles, *, size: tuple[int, int] | None, batch_size: int) -> TrainedGenerator:
+def with_statistics(
+    generator: TrainedGenerator,
+    kind: str,
+    maps: LabelMaps,
+    styles: Styles,
+    *,
+    size: tuple[int, int] | None,
+    batch_size: int,
+) -> TrainedGenerator:
     """The generator as it is to draw `maps`.
 
     Args:
@@ -32,14 +40,16 @@ def with_statistics(generator: TrainedGenerator, kind: str, maps: LabelMaps, sty
     return generator.recalibrated(_batches(generator, maps, styles, size, batch_size))
 
 
-def _batches(generator, maps, styles, size, batch_size) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
+def _batches(
+    generator, maps, styles, size, batch_size
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
     """Batches of maps spread evenly over all of them; short ones only where there is no other."""
     count = min(len(maps.names), MOST_BATCHES * batch_size)
     indices = np.arange(count) * len(maps.names) // count
     read = (readable(maps, int(index), generator.config, size) for index in indices)
     short = None
     for first, group in batches_of_one_size(read, batch_size):
-        batch = *stacked(group), styles.of(0, indices[first:first + len(group)])
+        batch = *stacked(group), styles.of(0, indices[first : first + len(group)])
         if len(group) == batch_size:
             short = False
             yield batch

@@ -53,7 +53,13 @@ class RandomStyles:
         check_truncation(self.truncation)
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
-        return random_styles(self.style_dim, self.seed, sample, np.zeros_like(indices) if self.fixed else indices, self.truncation)
+        return random_styles(
+            self.style_dim,
+            self.seed,
+            sample,
+            np.zeros_like(indices) if self.fixed else indices,
+            self.truncation,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +83,9 @@ class InterpolatedStyles:
 
     def __post_init__(self):
         if self.num_samples < 2:
-            raise UserError(f'an interpolation of {self.num_samples} pictures has no two ends', 'use 2 or more')
+            raise UserError(
+                f'an interpolation of {self.num_samples} pictures has no two ends', 'use 2 or more'
+            )
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         share = sample / (self.num_samples - 1)
@@ -86,9 +94,15 @@ class InterpolatedStyles:
         return linear(self.start.of(0, indices), self.end.of(0, indices), share)
 
 
-def random_styles(style_dim: int, seed: int, sample: int, indices: np.ndarray, truncation: float = 1.0) -> np.ndarray:
+def random_styles(
+    style_dim: int, seed: int, sample: int, indices: np.ndarray, truncation: float = 1.0
+) -> np.ndarray:
     """Normal latents [len(indices), style_dim] of deviation `truncation`, each a function of (seed, sample, index)."""
-    return truncation * np.asarray(style_noise(seed, Stream.STYLE_OF_SAMPLES, jnp.asarray(sample), jnp.asarray(indices), style_dim))
+    return truncation * np.asarray(
+        style_noise(
+            seed, Stream.STYLE_OF_SAMPLES, jnp.asarray(sample), jnp.asarray(indices), style_dim
+        )
+    )
 
 
 def linear(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
@@ -98,7 +112,9 @@ def linear(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
 
 def spherical(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
     """The latents [..., D] after a `share` in [0, 1] of the way on a great circle (Shoemake 1985); the straight way where the two lie on one line."""
-    lengths = np.linalg.norm(start, axis=-1, keepdims=True) * np.linalg.norm(end, axis=-1, keepdims=True)
+    lengths = np.linalg.norm(start, axis=-1, keepdims=True) * np.linalg.norm(
+        end, axis=-1, keepdims=True
+    )
     cosine = np.sum(start * end, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12)
     angle = np.arccos(np.clip(cosine, -1, 1))
     sine = np.sin(angle)
@@ -111,4 +127,7 @@ def spherical(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
 def check_truncation(truncation: float) -> None:
     """Raises UserError when the scale of the random styles is not in [0, 1]."""
     if not 0 <= truncation <= 1:
-        raise UserError(f'truncation={truncation} is not in [0, 1]', 'use 1 for all the variety that the model was trained with, 0 for the mean style')
+        raise UserError(
+            f'truncation={truncation} is not in [0, 1]',
+            'use 1 for all the variety that the model was trained with, 0 for the mean style',
+        )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
-from typing import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from spade_jax.config import Config
+from spade_jax.config.config import Config
 
 MOST_ROLLBACKS = 3  # without a new checkpoint
 
 
-def check_finite(step: int, records: Sequence[Mapping[str, float]], values: Mapping[str, float], newest: int | None,
-                 locations: Callable[[int], Sequence[str]]) -> None:
+def check_finite(
+    step: int,
+    records: Sequence[Mapping[str, float]],
+    values: Mapping[str, float],
+    newest: int | None,
+    locations: Callable[[int], Sequence[str]],
+) -> None:
     """Raises FloatingPointError when a metric is NaN or infinite: nothing good comes after it.
 
     Args:
@@ -28,20 +32,30 @@ def check_finite(step: int, records: Sequence[Mapping[str, float]], values: Mapp
     if not _broken(values):
         return
     steps = range(step - len(records) + 1, step + 1)
-    step, values = next(((number, record) for number, record in zip(steps, records) if _broken(record)), (step, values))
-    rest = {name: value for name, value in values.items() if name.startswith(('g_', 'd_')) and math.isfinite(value)}
+    step, values = next(
+        ((number, record) for number, record in zip(steps, records) if _broken(record)),
+        (step, values),
+    )
+    rest = {
+        name: value
+        for name, value in values.items()
+        if name.startswith(('g_', 'd_')) and math.isfinite(value)
+    }
     raise FloatingPointError(
         f'step {step}: {_listed(_broken(values))} is not finite ({_listed(rest)}); the batch: {", ".join(locations(step))}; the newest checkpoint is that of '
         f'step {newest}. A lower --learning_rate or --compute_dtype=float32, in a new --workdir, may help, or --on_nan=rollback, which goes on from the '
-        'newest checkpoint with other data')
+        'newest checkpoint with other data'
+    )
 
 
 def detoured(config: Config, detour: int) -> Config:
     """The Config of the data and the noise of a run that has gone back so many times: with a seed of its own."""
     if detour == 0:
         return config
-    seed = int(np.random.SeedSequence((config.seed, detour)).generate_state(1, np.uint32)[0]) >> 1  # 31 bits: every generator of random numbers takes it
-    return dataclasses.replace(config, seed=seed)
+    seed = (
+        int(np.random.SeedSequence((config.run.seed, detour)).generate_state(1, np.uint32)[0]) >> 1
+    )  # 31 bits: every generator of random numbers takes it
+    return config.replace(seed=seed)
 
 
 class Rollbacks:
@@ -62,9 +76,15 @@ class Rollbacks:
             raise error
         self._target, self._count = newest, self._count + 1 if newest == self._target else 1
         if self._count > MOST_ROLLBACKS:
-            raise FloatingPointError(f'{error}; given up after {MOST_ROLLBACKS} rollbacks without a new checkpoint') from error
+            raise FloatingPointError(
+                f'{error}; given up after {MOST_ROLLBACKS} rollbacks without a new checkpoint'
+            ) from error
         self.detour += 1
-        print(f'\nwarning: {error}\nwarning: rollback to step {newest or 0}, detour {self.detour}: other data order and noise', file=sys.stderr, flush=True)
+        print(
+            f'\nwarning: {error}\nwarning: rollback to step {newest or 0}, detour {self.detour}: other data order and noise',
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _broken(values: Mapping[str, float]) -> dict[str, float]:

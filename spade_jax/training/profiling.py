@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
+from spade_jax.config.step_range import parse_step_range
 from spade_jax.errors import UserError
-from spade_jax.step_range import parse_step_range
 
 DIRECTORY = 'profile'
 
@@ -20,8 +21,7 @@ class StepProfiler:
     """
 
     def __init__(self, workdir: str, steps: str, first_step: int, last_step: int):
-        """
-        Args:
+        """Args:
           steps: 'FIRST-LAST', or '' for no trace.
           first_step, last_step: steps that are done, and the last one of this run.
 
@@ -33,7 +33,10 @@ class StepProfiler:
         if steps:
             first, last = parse_step_range('profile_steps', steps)
             if first > last_step:
-                raise UserError(f'profile_steps={steps} begins after the last step of the run, {last_step}', f'use a range up to {last_step}')
+                raise UserError(
+                    f'profile_steps={steps} begins after the last step of the run, {last_step}',
+                    f'use a range up to {last_step}',
+                )
             if last <= first_step:
                 print(f'No trace: profile_steps={steps} are done already.')
             self._range = range(max(first, first_step + 1), min(last, last_step) + 1)
@@ -44,7 +47,9 @@ class StepProfiler:
     def __exit__(self, *exception) -> None:
         self._stop()
 
-    def run(self, step: int, train_step: Callable[..., tuple[Any, Any]], *arguments) -> tuple[Any, Any]:
+    def run(
+        self, step: int, train_step: Callable[..., tuple[Any, Any]], *arguments
+    ) -> tuple[Any, Any]:
         """The (state, metrics) of a train step, recorded where it is in the range."""
         if step not in self._range:
             return train_step(*arguments)

@@ -7,12 +7,12 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from spade_jax.config import Config
+from spade_jax.config.config import Config
 from spade_jax.convert.from_torch import LETTERS
-from spade_jax.convert.reference_names import to_state
-from spade_jax.convert.state_files import write_state
-from spade_jax.models import build_networks
-from spade_jax.training.train_state import init_train_state
+from spade_jax.files.weight_files import write_state
+from spade_jax.models.spade.model import build_networks
+from spade_jax.models.spade.reference_names import to_state
+from spade_jax.models.train_state import init_train_state
 from tests.parity import Golden
 
 DONTCARE_ID = 255
@@ -21,12 +21,23 @@ DONTCARE_ID = 255
 def random_states(config: Config) -> dict[str, dict[str, np.ndarray]]:
     """Network -> state dictionary of random weights, without counts of batches."""
     state = init_train_state(config, build_networks(config))
-    latent_size = config.latent_size if config.style_encoder else None
-    return {network: to_state(variables, network, latent_size=latent_size if network == 'generator' else None)
-            for network in LETTERS if (variables := getattr(state, network)) is not None}
+    latent_size = config.model.grid_size(config.data) if config.model.style_encoder else None
+    return {
+        network: to_state(
+            variables, network, latent_size=latent_size if network == 'generator' else None
+        )
+        for network in LETTERS
+        if (variables := getattr(state, network)) is not None
+    }
 
 
-def write_files(directory: pathlib.Path, states: dict[str, dict[str, np.ndarray]], *, epoch: str = 'latest', format: str = 'npz') -> pathlib.Path:
+def write_files(
+    directory: pathlib.Path,
+    states: dict[str, dict[str, np.ndarray]],
+    *,
+    epoch: str = 'latest',
+    format: str = 'npz',
+) -> pathlib.Path:
     directory.mkdir(parents=True, exist_ok=True)
     for network, state in states.items():
         write_state(str(directory / f'{epoch}_net_{LETTERS[network]}.{format}'), state)
@@ -36,13 +47,25 @@ def write_files(directory: pathlib.Path, states: dict[str, dict[str, np.ndarray]
 def model_fields(golden: Golden) -> dict:
     """The fields of Config that a golden file's options speak of and its entries do not tell."""
     options = golden.options
-    fields = dict(num_classes=options['label_nc'], dontcare=options['contain_dontcare_label'], condition='labels' if options['no_instance'] else 'labels+edges',
-                  crop_size=options['crop_size'], aspect_ratio=options.get('aspect_ratio', 1.0))
-    return fields if options['use_vae'] else fields | dict(upsampling=options.get('num_upsampling_layers', 'normal'))
+    fields = dict(
+        num_classes=options['label_nc'],
+        dontcare=options['contain_dontcare_label'],
+        condition='labels' if options['no_instance'] else 'labels+edges',
+        crop_size=options['crop_size'],
+        aspect_ratio=options.get('aspect_ratio', 1.0),
+    )
+    return (
+        fields
+        if options['use_vae']
+        else fields | dict(upsampling=options.get('num_upsampling_layers', 'normal'))
+    )
 
 
-def flags_of(fields: dict) -> list[str]:
-    return [f'--{"" if value else "no"}{name}' if isinstance(value, bool) else f'--{name}={value}' for name, value in fields.items()]
+def format_flags(fields: dict) -> list[str]:
+    return [
+        f'--{"" if value else "no"}{name}' if isinstance(value, bool) else f'--{name}={value}'
+        for name, value in fields.items()
+    ]
 
 
 def write_maps(directory: pathlib.Path, golden: Golden) -> list[str]:

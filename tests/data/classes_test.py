@@ -9,10 +9,22 @@ import pytest
 import spade_jax.data
 
 DIRECTORY = pathlib.Path(spade_jax.data.__file__).parent / 'classes'
-COUNTS = {'coco_stuff': 182, 'ade20k': 151, 'cityscapes': 35, 'cityscapes_19': 19, 'facades': 12, 'camvid': 11, 'camvid_32': 32, 'celebamask_hq': 19,
-          'gaugan': 32}
+COUNTS = {
+    'coco_stuff': 182,
+    'ade20k': 151,
+    'cityscapes': 35,
+    'cityscapes_19': 19,
+    'facades': 12,
+    'camvid': 11,
+    'camvid_32': 32,
+    'celebamask_hq': 19,
+    'gaugan': 32,
+}
 WITHOUT_COLORS = {'coco_stuff'}
-WITH_REPEATED_COLORS = {'cityscapes', 'ade20k'}  # as the official ones: five void classes are black, a skyscraper is as gray as a road
+WITH_REPEATED_COLORS = {
+    'cityscapes',
+    'ade20k',
+}  # as the official ones: five void classes are black, a skyscraper is as gray as a road
 
 KNOWN = [
     ('coco_stuff', 0, 'person', None),
@@ -105,8 +117,15 @@ def test_well_known_classes(name, number, class_name, color):
 
 def test_the_benchmark_classes_of_cityscapes_look_as_among_all_of_them():
     colors = {entry['name']: entry['color'] for entry in table('cityscapes')['classes']}
-    assert all(colors[entry['name']] == entry['color'] for entry in table('cityscapes_19')['classes'])
+    assert all(
+        colors[entry['name']] == entry['color'] for entry in table('cityscapes_19')['classes']
+    )
 
 
 def test_materials_have_groups():
-    assert {entry['group'] for entry in table('gaugan')['classes']} == {'building', 'ground', 'landscape', 'plant'}
+    assert {entry['group'] for entry in table('gaugan')['classes']} == {
+        'building',
+        'ground',
+        'landscape',
+        'plant',
+    }

@@ -10,16 +10,21 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
-from spade_jax.config import Config
-from spade_jax.data.input_pipeline import read_for_training
-from spade_jax.data.sources.opening import check_source, open_source
+from spade_jax.config.data_config import DataConfig
+from spade_jax.data.pipeline.input_pipeline import read_for_training
+from spade_jax.data.sources.open_source import check_source, open_source
 from spade_jax.errors import UserError
 
 WIDTH, HEIGHT = 40, 36
-ROLES = {'photograph': 'train_img/b.png', 'jpeg': 'train_img/a.jpg', 'label': 'train_label/b.png', 'instance': 'train_inst/b.png'}
+ROLES = {
+    'photograph': 'train_img/b.png',
+    'jpeg': 'train_img/a.jpg',
+    'label': 'train_label/b.png',
+    'instance': 'train_inst/b.png',
+}
 REFUSED, READ, EITHER = 'refused', 'read', 'either'  # EITHER: refused, or read as the sound file is
 
 
@@ -36,24 +41,44 @@ def pixels(role):
 
 def encoded(image, kind='PNG', **options):
     file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
+        file, kind, **options
+    )
     return file.getvalue()
 
 
-SOUND = {role: encoded(pixels(role), 'JPEG' if role == 'jpeg' else 'PNG', **({'quality': 95} if role == 'jpeg' else {})) for role in ROLES}
+SOUND = {
+    role: encoded(
+        pixels(role),
+        'JPEG' if role == 'jpeg' else 'PNG',
+        **({'quality': 95} if role == 'jpeg' else {}),
+    )
+    for role in ROLES
+}
 
 
 def png(width, height, bits=8, color=0, data=b'', crc=True):
     """A PNG file with this header and these compressed rows."""
+
     def chunk(kind, content):
-        return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content) if crc else 1)
+        return (
+            struct.pack('>I', len(content))
+            + kind
+            + content
+            + struct.pack('>I', zlib.crc32(kind + content) if crc else 1)
+        )
 
     header = struct.pack('>IIBBBBB', width, height, bits, color, 0, 0, 0)
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(data)) + chunk(b'IEND', b'')
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', header)
+        + chunk(b'IDAT', zlib.compress(data))
+        + chunk(b'IEND', b'')
+    )
 
 
 def flipped(content, position):
-    return content[:position] + bytes([content[position] ^ 0x20]) + content[position + 1:]
+    return content[:position] + bytes([content[position] ^ 0x20]) + content[position + 1 :]
 
 
 def as_mode(mode, size=(WIDTH, HEIGHT), fill=1):
@@ -70,34 +95,102 @@ def files():
         if role != 'jpeg':  # JPEG has no checksums
             for position in np.unique(random.integers(0, len(content), 24)):
                 yield f'{role} flipped at byte {position}', role, flipped(content, position), EITHER
-        for name, junk in (('nothing', b''), ('one byte', b'\x89'), ('text', b'this is a label map\n' * 20), ('a web page', b'<!DOCTYPE html><html>404</html>'),
-                           ('noise', random.bytes(500)), ('the first bytes alone', content[:8]), ('zeros', bytes(1000)), ('zip', b'PK\x03\x04' + random.bytes(200)),
-                           ('gzip', b'\x1f\x8b\x08' + random.bytes(100)), ('a pickle', b'\x80\x04\x95' + random.bytes(50)),
-                           ('zeros after a header', content[:40] + bytes(len(content) - 40))):
+        for name, junk in (
+            ('nothing', b''),
+            ('one byte', b'\x89'),
+            ('text', b'this is a label map\n' * 20),
+            ('a web page', b'<!DOCTYPE html><html>404</html>'),
+            ('noise', random.bytes(500)),
+            ('the first bytes alone', content[:8]),
+            ('zeros', bytes(1000)),
+            ('zip', b'PK\x03\x04' + random.bytes(200)),
+            ('gzip', b'\x1f\x8b\x08' + random.bytes(100)),
+            ('a pickle', b'\x80\x04\x95' + random.bytes(50)),
+            ('zeros after a header', content[:40] + bytes(len(content) - 40)),
+        ):
             yield f'{role} is {name}', role, junk, REFUSED
-        for width, height in ((60000, 60000), (2 ** 31 - 1, 2 ** 31 - 1), (100000, 1), (0, 10), (10, 0), (20000, 20000)):
+        for width, height in (
+            (60000, 60000),
+            (2**31 - 1, 2**31 - 1),
+            (100000, 1),
+            (0, 10),
+            (10, 0),
+            (20000, 20000),
+        ):
             yield f'{role} says it has {width}x{height} pixels', role, png(width, height), REFUSED
-        yield f'{role} has wrong checksums', role, png(WIDTH, HEIGHT, data=bytes((WIDTH + 1) * HEIGHT), crc=False), REFUSED
-        yield f'{role} has too few rows', role, png(WIDTH, HEIGHT, data=bytes((WIDTH + 1) * (HEIGHT - 5))), REFUSED
-        yield f'{role} has an illegal depth', role, png(WIDTH, HEIGHT, bits=3, data=bytes((WIDTH + 1) * HEIGHT)), REFUSED
-        yield f'{role} has an illegal colour type', role, png(WIDTH, HEIGHT, color=5, data=bytes((WIDTH + 1) * HEIGHT)), REFUSED
-        for width, height in ((WIDTH + 1, HEIGHT), (WIDTH - 1, HEIGHT), (WIDTH, HEIGHT + 1), (HEIGHT, WIDTH), (1, 1), (WIDTH * 2, HEIGHT * 2)):
+        yield (
+            f'{role} has wrong checksums',
+            role,
+            png(WIDTH, HEIGHT, data=bytes((WIDTH + 1) * HEIGHT), crc=False),
+            REFUSED,
+        )
+        yield (
+            f'{role} has too few rows',
+            role,
+            png(WIDTH, HEIGHT, data=bytes((WIDTH + 1) * (HEIGHT - 5))),
+            REFUSED,
+        )
+        yield (
+            f'{role} has an illegal depth',
+            role,
+            png(WIDTH, HEIGHT, bits=3, data=bytes((WIDTH + 1) * HEIGHT)),
+            REFUSED,
+        )
+        yield (
+            f'{role} has an illegal colour type',
+            role,
+            png(WIDTH, HEIGHT, color=5, data=bytes((WIDTH + 1) * HEIGHT)),
+            REFUSED,
+        )
+        for width, height in (
+            (WIDTH + 1, HEIGHT),
+            (WIDTH - 1, HEIGHT),
+            (WIDTH, HEIGHT + 1),
+            (HEIGHT, WIDTH),
+            (1, 1),
+            (WIDTH * 2, HEIGHT * 2),
+        ):
             resized = Image.fromarray(pixels(role)).resize((width, height), 0)
             yield f'{role} of {width}x{height}', role, encoded(resized), REFUSED
     for mode in ('RGB', 'RGBA', 'LA', 'CMYK', 'YCbCr', 'LAB', 'F'):
         for role in ('label', 'instance'):
             image = as_mode(mode)
-            yield f'{role} in mode {mode}', role, encoded(image, 'PNG' if mode in ('RGB', 'RGBA', 'LA') else 'TIFF'), REFUSED
+            yield (
+                f'{role} in mode {mode}',
+                role,
+                encoded(image, 'PNG' if mode in ('RGB', 'RGBA', 'LA') else 'TIFF'),
+                REFUSED,
+            )
     for kind in ('JPEG', 'WEBP'):
         for role in ('label', 'instance'):
-            yield f'{role} is {kind} in a .png', role, encoded(Image.fromarray(pixels('label')), kind), REFUSED
+            yield (
+                f'{role} is {kind} in a .png',
+                role,
+                encoded(Image.fromarray(pixels('label')), kind),
+                REFUSED,
+            )
     for mode in ('I;16', 'I', 'F'):
         yield f'photograph in mode {mode}', 'photograph', encoded(as_mode(mode), 'TIFF'), REFUSED
     for mode in ('CMYK', 'L', '1', 'P', 'LAB', 'YCbCr'):
         yield f'photograph in mode {mode}', 'photograph', encoded(as_mode(mode), 'TIFF'), READ
-    yield 'photograph with alpha', 'photograph', encoded(Image.fromarray(pixels('photograph')).convert('RGBA')), READ
-    yield 'photograph with a transparent pixel', 'photograph', encoded(np.dstack([pixels('photograph'), pixels('label') * 85])), REFUSED
-    yield 'photograph with a transparent colour', 'photograph', encoded(Image.fromarray(pixels('photograph')), transparency=(0, 0, 0)), REFUSED
+    yield (
+        'photograph with alpha',
+        'photograph',
+        encoded(Image.fromarray(pixels('photograph')).convert('RGBA')),
+        READ,
+    )
+    yield (
+        'photograph with a transparent pixel',
+        'photograph',
+        encoded(np.dstack([pixels('photograph'), pixels('label') * 85])),
+        REFUSED,
+    )
+    yield (
+        'photograph with a transparent colour',
+        'photograph',
+        encoded(Image.fromarray(pixels('photograph')), transparency=(0, 0, 0)),
+        REFUSED,
+    )
     for value in (4, 5, 100, 254, 255):
         label = pixels('label')
         label[3, 7] = value
@@ -106,11 +199,26 @@ def files():
         label = pixels('label').astype(np.uint16)
         label[3, 7] = value
         yield f'label id {value} of 16 bits', 'label', encoded(label), REFUSED
-    for value in (-1, 2 ** 31 - 1, -2 ** 31):
-        yield f'label id {value} of 32 bits', 'label', encoded(np.full((HEIGHT, WIDTH), value, np.int32), 'TIFF'), REFUSED
+    for value in (-1, 2**31 - 1, -(2**31)):
+        yield (
+            f'label id {value} of 32 bits',
+            'label',
+            encoded(np.full((HEIGHT, WIDTH), value, np.int32), 'TIFF'),
+            REFUSED,
+        )
     yield 'label of 16 bits', 'label', encoded(pixels('label').astype(np.uint16)), READ
-    yield 'label with a palette', 'label', encoded(Image.fromarray(pixels('label')).convert('P')), READ
-    yield 'label is a GIF in a .png', 'label', encoded(Image.fromarray(pixels('label')), 'GIF'), READ
+    yield (
+        'label with a palette',
+        'label',
+        encoded(Image.fromarray(pixels('label')).convert('P')),
+        READ,
+    )
+    yield (
+        'label is a GIF in a .png',
+        'label',
+        encoded(Image.fromarray(pixels('label')), 'GIF'),
+        READ,
+    )
 
 
 CASES = {name: rest for name, *rest in files()}
@@ -120,16 +228,39 @@ def build(directory):
     """Two examples: a with a JPEG, b with PNG files alone."""
     for role, path in ROLES.items():
         for name in ('a', 'b'):
-            target = directory / os.path.dirname(path) / (name + ('.jpg' if name == 'a' and 'img' in path else '.png'))
+            target = (
+                directory
+                / os.path.dirname(path)
+                / (name + ('.jpg' if name == 'a' and 'img' in path else '.png'))
+            )
             target.parent.mkdir(exist_ok=True, parents=True)
-            target.write_bytes(SOUND['jpeg' if target.suffix == '.jpg' else 'photograph' if role == 'jpeg' else role])
+            target.write_bytes(
+                SOUND[
+                    'jpeg' if target.suffix == '.jpg' else 'photograph' if role == 'jpeg' else role
+                ]
+            )
     return directory
 
 
 def train_on(directory, **settings):
     """What training does with the data: finds, checks and reads each example once. Returns the examples by name."""
-    config = Config(**{**dict(dataset='folders', data_dir=str(directory), num_classes=4, condition='labels+edges', load_size=WIDTH, crop_size=32,
-                              preprocess_mode='scale_width_and_crop', flip=False, batch_size=1, data_workers=1), **settings})
+    config = DataConfig(
+        **{
+            **dict(
+                dataset='folders',
+                data_dir=str(directory),
+                num_classes=4,
+                condition='labels+edges',
+                load_size=WIDTH,
+                crop_size=32,
+                preprocess_mode='scale_width_and_crop',
+                flip=False,
+                batch_size=1,
+                data_workers=1,
+            ),
+            **settings,
+        }
+    )
     source = open_source(config, 'train')
     check_source(source, config)
     for position in range(len(source)):
@@ -178,16 +309,40 @@ def test_damaged_files(case, tmp_path):
     if message:
         assert path.name in message and path.parent.name in message, message
     elif role == 'jpeg':
-        np.testing.assert_array_equal(train_on(directory)['a'].image, np.asarray(Image.open(io.BytesIO(SOUND['jpeg']))))
+        np.testing.assert_array_equal(
+            train_on(directory)['a'].image, np.asarray(Image.open(io.BytesIO(SOUND['jpeg'])))
+        )
     elif role != 'photograph' or verdict == EITHER:
         name = {'label': 'label', 'instance': 'instance', 'photograph': 'image'}[role]
         np.testing.assert_array_equal(getattr(train_on(directory)['b'], name), pixels(role))
 
 
-@pytest.mark.parametrize('name', ['with space', 'ünïcödé', '日本語', "quote'", 'semi;colon', '-dash', 'a.b.c', '%s', '$HOME', '#1', 'x' * 200, '[ab]', 'new\nline', 'tab\t'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'with space',
+        'ünïcödé',
+        '日本語',
+        "quote'",
+        'semi;colon',
+        '-dash',
+        'a.b.c',
+        '%s',
+        '$HOME',
+        '#1',
+        'x' * 200,
+        '[ab]',
+        'new\nline',
+        'tab\t',
+    ],
+)
 def test_strange_names(name, tmp_path):
     directory = build(tmp_path)
-    for path in (directory / 'train_img' / 'b.png', directory / 'train_label' / 'b.png', directory / 'train_inst' / 'b.png'):
+    for path in (
+        directory / 'train_img' / 'b.png',
+        directory / 'train_label' / 'b.png',
+        directory / 'train_inst' / 'b.png',
+    ):
         path.rename(path.with_name(f'{name}.png'))
     assert name in train_on(directory)
     (directory / 'train_label' / f'{name}.png').write_bytes(b'')
@@ -221,14 +376,19 @@ def pipe_in_its_place(path):
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize('damage', [link_to_itself, broken_link, directory_in_its_place, pipe_in_its_place, os.remove])
+@pytest.mark.parametrize(
+    'damage', [link_to_itself, broken_link, directory_in_its_place, pipe_in_its_place, os.remove]
+)
 @pytest.mark.parametrize('role', ROLES)
 def test_paths_that_are_no_files(damage, role, tmp_path):
     directory = build(tmp_path)
     path = directory / ROLES[role]
     damage(path)
     message = refusal_of(directory)
-    if role in ('photograph', 'jpeg') and damage in (directory_in_its_place, os.remove):  # then there is no photograph, and its maps are passed over
+    if role in ('photograph', 'jpeg') and damage in (
+        directory_in_its_place,
+        os.remove,
+    ):  # then there is no photograph, and its maps are passed over
         assert message is None
     else:
         assert path.stem in message
@@ -262,7 +422,19 @@ def test_empty_and_missing_directories(role, tmp_path):
     assert role in refusal_of(directory)
 
 
-@pytest.mark.parametrize('content', [b'', b'\xff\xfe\x00', b'a\x00b\n', b'../a\n', b'/etc/passwd\n', b'a\na\n', b'nothing\n', b'a.jpg\n'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'\xff\xfe\x00',
+        b'a\x00b\n',
+        b'../a\n',
+        b'/etc/passwd\n',
+        b'a\na\n',
+        b'nothing\n',
+        b'a.jpg\n',
+    ],
+)
 def test_bad_listings(content, tmp_path):
     directory = build(tmp_path)
     (directory / 'list.txt').write_bytes(content)
@@ -271,7 +443,14 @@ def test_bad_listings(content, tmp_path):
 
 def test_a_file_that_vanishes_is_named(tmp_path):
     directory = build(tmp_path)
-    config = Config(dataset='folders', data_dir=str(directory), num_classes=4, load_size=WIDTH, crop_size=32, preprocess_mode='scale_width_and_crop')
+    config = DataConfig(
+        dataset='folders',
+        data_dir=str(directory),
+        num_classes=4,
+        load_size=WIDTH,
+        crop_size=32,
+        preprocess_mode='scale_width_and_crop',
+    )
     source = open_source(config, 'train')
     check_source(source, config)
     (directory / 'train_img' / 'b.png').unlink()

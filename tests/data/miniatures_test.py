@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import itertools
 
-from absl import flags
 import numpy as np
 import pytest
+from absl import flags
 
-from spade_jax import config_flags
 from spade_jax import main as program  # noqa: F401  (defines the flags)
-from spade_jax.data.input_pipeline import training_batches
-from spade_jax.data.label_reader import label_dtype
-from spade_jax.data.sources.opening import check_source, open_source
+from spade_jax.config import flags as config_flags
+from spade_jax.data.files.label_reader import label_dtype
+from spade_jax.data.pipeline.input_pipeline import training_batches
+from spade_jax.data.sources.open_source import check_source, open_source
 from tests.data.miniatures import MINIATURES
 
-SMALL = ['--crop_size=32', '--load_size=36', '--aspect_ratio=1', '--batch_size=4', '--data_workers=2']
+SMALL = [
+    '--crop_size=32',
+    '--load_size=36',
+    '--aspect_ratio=1',
+    '--batch_size=4',
+    '--data_workers=2',
+]
 WITHOUT_VALIDATION = {'camvid_32'}
 
 
@@ -40,7 +46,13 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
     for split, source in sources.items():
         if source is None:
             continue
-        assert len(source) == len(source.names) == len(set(source.names)) == len(source.locations) >= (4 if split == 'train' else 2)
+        assert (
+            len(source)
+            == len(source.names)
+            == len(set(source.names))
+            == len(source.locations)
+            >= (4 if split == 'train' else 2)
+        )
         assert check_source(source, config) == {}
         for index in range(len(source)):
             example, maps = source.read(index), source.read_maps(index)
@@ -51,7 +63,11 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
         batch = next(batches)
     finally:
         batches.close()
-    assert batch.image.shape == (4, 32, 32, 3) and batch.image.dtype == np.uint8 and batch.image.std() > 10
+    assert (
+        batch.image.shape == (4, 32, 32, 3)
+        and batch.image.dtype == np.uint8
+        and batch.image.std() > 10
+    )
     if config.condition == 'rgb':
         assert batch.label.shape == (4, 32, 32, 3) and batch.label.dtype == np.uint8
     else:
@@ -59,27 +75,40 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
         known = [*range(config.label_channels), *([255] if config.dontcare else [])]
         assert np.isin(batch.label, known).all() and len(np.unique(batch.label)) > 1
     if config.instance_edges:
-        assert batch.instance.shape == (4, 32, 32) and batch.instance.dtype == np.int32 and len(np.unique(batch.instance)) > 1
+        assert (
+            batch.instance.shape == (4, 32, 32)
+            and batch.instance.dtype == np.int32
+            and len(np.unique(batch.instance)) > 1
+        )
     else:
         assert batch.instance is None
 
 
-@pytest.mark.parametrize('name, expected', [
-    ('coco_stuff', dict(num_classes=182, dontcare=True, condition='labels+edges')),
-    ('ade20k', dict(num_classes=150, dontcare=True, condition='labels')),
-    ('cityscapes_19', dict(num_classes=19, dontcare=True, condition='labels+edges')),
-    ('facades', dict(num_classes=12, dontcare=False)),
-    ('camvid', dict(num_classes=11, dontcare=True)),
-    ('celebamask_hq', dict(num_classes=19, flip=False)),
-    ('colour_masks', dict(num_classes=3, dontcare=True)),
-    ('drawings', dict(condition='rgb', layout_channels=3)),
-])
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('coco_stuff', dict(num_classes=182, dontcare=True, condition='labels+edges')),
+        ('ade20k', dict(num_classes=150, dontcare=True, condition='labels')),
+        ('cityscapes_19', dict(num_classes=19, dontcare=True, condition='labels+edges')),
+        ('facades', dict(num_classes=12, dontcare=False)),
+        ('camvid', dict(num_classes=11, dontcare=True)),
+        ('celebamask_hq', dict(num_classes=19, flip=False)),
+        ('colour_masks', dict(num_classes=3, dontcare=True)),
+        ('drawings', dict(condition='rgb', layout_channels=3)),
+    ],
+)
 def test_two_flags_tell_what_the_data_set_is(name, expected, tmp_path):
-    config = config_from(MINIATURES[name](tmp_path) + ['--crop_size=256', '--load_size=256', '--aspect_ratio=1'])
+    config = config_from(
+        MINIATURES[name](tmp_path) + ['--crop_size=256', '--load_size=256', '--aspect_ratio=1']
+    )
     assert {field: getattr(config, field) for field in expected} == expected
 
 
 def test_every_id_of_the_small_data_sets_comes_up(tmp_path):
     config = config_from([*MINIATURES['facades'](tmp_path), *SMALL])
     source = open_source(config, 'train')
-    assert set(itertools.chain.from_iterable(np.unique(source.read_maps(index).label) for index in range(len(source)))) == set(range(12))
+    assert set(
+        itertools.chain.from_iterable(
+            np.unique(source.read_maps(index).label) for index in range(len(source))
+        )
+    ) == set(range(12))

@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 
 from spade_jax.evaluation import layout_judge
-from spade_jax.evaluation.layout_judge import accuracy, class_accuracies, fit_judge, layout_agreement, pixel_features, window_deviation, window_mean
+from spade_jax.evaluation.layout_judge import (
+    accuracy,
+    class_accuracies,
+    fit_judge,
+    layout_agreement,
+    pixel_features,
+    window_deviation,
+    window_mean,
+)
 
 COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
 SIZE = 32
@@ -13,7 +21,9 @@ QUICK = dict(pixels_per_image=128, steps=150)  # The same everywhere: compiled o
 
 def layouts(count, seed, num_classes=3):
     """[count, SIZE, SIZE] uint8: blocks of 8x8 pixels of random classes."""
-    blocks = np.random.default_rng(seed).integers(num_classes, size=(count, SIZE // 8, SIZE // 8), dtype=np.uint8)
+    blocks = np.random.default_rng(seed).integers(
+        num_classes, size=(count, SIZE // 8, SIZE // 8), dtype=np.uint8
+    )
     return blocks.repeat(8, axis=1).repeat(8, axis=2)
 
 
@@ -33,24 +43,37 @@ def naive_windows(values, size):
     """Every window [H, W] of values [H, W, C], cut off at the border, as an array [pixels, C]."""
     height, width, _ = values.shape
     reach = size // 2
-    return [[values[max(0, y - reach):y + reach + 1, max(0, x - reach):x + reach + 1].reshape(-1, values.shape[-1]) for x in range(width)]
-            for y in range(height)]
+    return [
+        [
+            values[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].reshape(
+                -1, values.shape[-1]
+            )
+            for x in range(width)
+        ]
+        for y in range(height)
+    ]
 
 
 def test_window_of_three_by_hand():
     values = jnp.array([[0.0, 3.0, 6.0]]).reshape(1, 1, 3, 1)
     np.testing.assert_allclose(window_mean(values, 3).ravel(), [1.5, 3, 4.5])
-    np.testing.assert_allclose(window_deviation(values, 3).ravel(), [1.5, np.sqrt(6), 1.5], rtol=1e-6)
+    np.testing.assert_allclose(
+        window_deviation(values, 3).ravel(), [1.5, np.sqrt(6), 1.5], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize('size', [1, 3, 7])
 def test_windows_against_naive_loops(size):
-    values = np.random.default_rng(0).uniform(-1, 1, (2, 5, 9, 3)).astype(np.float32)  # Lower than a window of 7 reaches.
+    values = (
+        np.random.default_rng(0).uniform(-1, 1, (2, 5, 9, 3)).astype(np.float32)
+    )  # Lower than a window of 7 reaches.
     windows = [naive_windows(picture, size) for picture in values]
     mean = [[[window.mean(axis=0) for window in row] for row in picture] for picture in windows]
     deviation = [[[window.std(axis=0) for window in row] for row in picture] for picture in windows]
     np.testing.assert_allclose(window_mean(values, size), mean, atol=1e-6)
-    np.testing.assert_allclose(window_deviation(values, size), deviation, atol=1e-3 if size == 1 else 1e-5)
+    np.testing.assert_allclose(
+        window_deviation(values, size), deviation, atol=1e-3 if size == 1 else 1e-5
+    )
 
 
 def test_features_of_a_plain_picture():
@@ -92,10 +115,13 @@ def test_agreement_of_right_and_wrong_pictures(color_judge):
 
 def test_tells_textures_of_one_mean_colour_apart():
     """Both classes are dark and light pixels in equal numbers: plain blocks of either against a checkerboard of both."""
+
     def textured(labels, seed):
         plain = layouts(len(labels), seed, num_classes=2)
         checkerboard = np.broadcast_to(np.indices((SIZE, SIZE)).sum(axis=0) % 2, labels.shape)
-        return np.array([64, 192], np.uint8)[np.where(labels == 0, plain, checkerboard)][..., None].repeat(3, axis=-1)
+        return np.array([64, 192], np.uint8)[np.where(labels == 0, plain, checkerboard)][
+            ..., None
+        ].repeat(3, axis=-1)
 
     labels, held_out = layouts(EXAMPLES, seed=0, num_classes=2), layouts(4, seed=1, num_classes=2)
     images, pictures = textured(labels, seed=10), textured(held_out, seed=11)
@@ -111,8 +137,14 @@ def test_is_deterministic_and_depends_on_the_seed(color_judge):
     def logit_kernel(judge):
         return np.asarray(judge.variables['params']['logits']['kernel'])
 
-    np.testing.assert_array_equal(logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, **QUICK)), logit_kernel(color_judge))
-    assert np.any(logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, seed=1, **QUICK)) != logit_kernel(color_judge))
+    np.testing.assert_array_equal(
+        logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, **QUICK)),
+        logit_kernel(color_judge),
+    )
+    assert np.any(
+        logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, seed=1, **QUICK))
+        != logit_kernel(color_judge)
+    )
 
 
 def test_accuracies_by_hand():
@@ -138,7 +170,9 @@ def test_ignored_pixels_do_not_count(color_judge):
     assert accuracy(fitted.predict(images), labels) > 0.98
     agreement = layout_agreement(color_judge, images, images, hidden)
     assert agreement.ratio == 1
-    assert agreement.accuracy_on_real == accuracy(color_judge.predict(images)[:, :, :16][1:], labels[:, :, :16][1:])
+    assert agreement.accuracy_on_real == accuracy(
+        color_judge.predict(images)[:, :, :16][1:], labels[:, :, :16][1:]
+    )
 
 
 def test_control_needs_a_second_example(color_judge):

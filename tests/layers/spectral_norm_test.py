@@ -9,7 +9,9 @@ def test_by_hand():
     kernel = jnp.diag(jnp.array([3.0, 1.0])).reshape(1, 1, 2, 2)
     variables = {'spectral': {'u': jnp.array([0.0, 1.0]), 'v': jnp.array([0.0, 1.0])}}
     layer = SpectralNorm()
-    np.testing.assert_allclose(layer.apply(variables, kernel, train=False), kernel)  # as stored: sigma is that of the smaller direction
+    np.testing.assert_allclose(
+        layer.apply(variables, kernel, train=False), kernel
+    )  # as stored: sigma is that of the smaller direction
     diagonal = jnp.sqrt(0.5)
     variables = {'spectral': {'u': jnp.array([diagonal, diagonal]), 'v': jnp.array([1.0, 0.0])}}
     normalized, moved = layer.apply(variables, kernel, train=True, mutable=['spectral'])
@@ -28,7 +30,9 @@ def test_many_iterations_find_the_spectral_norm():
         normalized, variables = layer.apply(variables, kernel, train=True, mutable=['spectral'])
     largest = np.linalg.svd(np.asarray(normalized).reshape(-1, 6), compute_uv=False)[0]
     np.testing.assert_allclose(largest, 1, rtol=1e-4)
-    np.testing.assert_allclose(layer.apply(variables, kernel, train=False), normalized, rtol=1e-4)  # the stored vectors, without another iteration
+    np.testing.assert_allclose(
+        layer.apply(variables, kernel, train=False), normalized, rtol=1e-4
+    )  # the stored vectors, without another iteration
 
 
 def test_gradient_holds_the_vectors_constant():

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from spade_jax.errors import UserError
-from spade_jax.sampling.styles import GivenStyles, InterpolatedStyles, NoStyles, RandomStyles, linear, spherical
+from spade_jax.sampling.styles import (
+    GivenStyles,
+    InterpolatedStyles,
+    NoStyles,
+    RandomStyles,
+    linear,
+    spherical,
+)
 
 INDICES = np.arange(3)
 
@@ -17,11 +24,15 @@ def test_random_styles_are_of_seed_sample_and_map():
 
 def test_a_fixed_style_is_that_of_the_first_map():
     fixed = RandomStyles(4, seed=1, fixed=True).of(0, INDICES)
-    np.testing.assert_array_equal(fixed, np.repeat(RandomStyles(4, seed=1).of(0, INDICES)[:1], 3, axis=0))
+    np.testing.assert_array_equal(
+        fixed, np.repeat(RandomStyles(4, seed=1).of(0, INDICES)[:1], 3, axis=0)
+    )
 
 
 def test_truncation():
-    np.testing.assert_array_equal(RandomStyles(4, truncation=0.25).of(0, INDICES), 0.25 * RandomStyles(4).of(0, INDICES))
+    np.testing.assert_array_equal(
+        RandomStyles(4, truncation=0.25).of(0, INDICES), 0.25 * RandomStyles(4).of(0, INDICES)
+    )
     for truncation in (2, -0.5):
         with pytest.raises(UserError, match=r'is not in \[0, 1\]'):
             RandomStyles(4, truncation=truncation)
@@ -48,13 +59,21 @@ def test_random_styles_keep_their_length_on_the_way():
 def test_given_styles_change_evenly():
     start, end = np.array([[1.0, 0.0]]), np.array([[3.0, 2.0]])
     way = InterpolatedStyles(GivenStyles(start), GivenStyles(end), 3)
-    np.testing.assert_allclose([way.of(sample, np.array([0]))[0] for sample in range(3)], [[1, 0], [2, 1], [3, 2]])
+    np.testing.assert_allclose(
+        [way.of(sample, np.array([0]))[0] for sample in range(3)], [[1, 0], [2, 1], [3, 2]]
+    )
 
 
 def test_a_great_circle_by_hand():
-    np.testing.assert_allclose(spherical(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 1 / 3), [np.cos(np.pi / 6), np.sin(np.pi / 6)], rtol=1e-6)
+    np.testing.assert_allclose(
+        spherical(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 1 / 3),
+        [np.cos(np.pi / 6), np.sin(np.pi / 6)],
+        rtol=1e-6,
+    )
     for end in ([2.0, 0.0], [-1.0, 0.0], [0.0, 0.0]):  # no circle is the shortest
-        np.testing.assert_allclose(spherical(np.array([1.0, 0.0]), np.array(end), 0.5), (np.array([1.0, 0.0]) + end) / 2)
+        np.testing.assert_allclose(
+            spherical(np.array([1.0, 0.0]), np.array(end), 0.5), (np.array([1.0, 0.0]) + end) / 2
+        )
 
 
 def test_one_picture_has_no_way():

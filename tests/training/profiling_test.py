@@ -37,8 +37,16 @@ def test_the_trace_of_a_range_can_be_opened(tmp_path, capsys):
     assert 'Trace of the steps 2 to 3' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('steps, first_step, last_step, expected', [
-    ('2-3', 0, 9, [2, 3]), ('2-3', 2, 9, [3]), ('2-3', 3, 9, []), ('2-99', 7, 9, [8, 9]), ('', 0, 9, [])])
+@pytest.mark.parametrize(
+    'steps, first_step, last_step, expected',
+    [
+        ('2-3', 0, 9, [2, 3]),
+        ('2-3', 2, 9, [3]),
+        ('2-3', 3, 9, []),
+        ('2-99', 7, 9, [8, 9]),
+        ('', 0, 9, []),
+    ],
+)
 def test_the_steps_that_are_recorded(steps, first_step, last_step, expected, started, tmp_path):
     recorded = []
     with StepProfiler(tmp_path, steps, first_step, last_step) as profiler:
@@ -58,5 +66,8 @@ def test_a_run_that_fails_within_the_range_leaves_its_trace(started, tmp_path):
 
 
 def test_a_range_after_the_end_is_refused(tmp_path):
-    with pytest.raises(UserError, match='profile_steps=10-12 begins after the last step of the run, 9; use a range up to 9'):
+    with pytest.raises(
+        UserError,
+        match='profile_steps=10-12 begins after the last step of the run, 9; use a range up to 9',
+    ):
         StepProfiler(tmp_path, '10-12', 0, 9)

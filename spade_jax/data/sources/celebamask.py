@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from spade_jax.config import Config
-from spade_jax.data.image_files import photo_size, read_ids_or_colors, read_photo
-from spade_jax.data.label_reader import LabelReader
-from spade_jax.data.paired_transforms import Example
+from spade_jax.config.data_config import DataConfig
+from spade_jax.data.files.image_files import photo_size, read_ids_or_colors, read_photo
+from spade_jax.data.files.label_reader import LabelReader
+from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.sources.folders import size_of
 from spade_jax.data.sources.pairing import Defect, files_below, numbered_lines, raise_defects
 from spade_jax.errors import UserError
 
 # Class ids count from 1 in this order, 0 is background; a later part is painted over an earlier one. As in the g_mask.py of the data set's repository.
-PARTS = ('skin', 'nose', 'eye_g', 'l_eye', 'r_eye', 'l_brow', 'r_brow', 'l_ear', 'r_ear', 'mouth', 'u_lip', 'l_lip', 'hair', 'hat', 'ear_r', 'neck_l', 'neck',
-         'cloth')
+PARTS = (
+    'skin',
+    'nose',
+    'eye_g',
+    'l_eye',
+    'r_eye',
+    'l_brow',
+    'r_brow',
+    'l_ear',
+    'r_ear',
+    'mouth',
+    'u_lip',
+    'l_lip',
+    'hair',
+    'hat',
+    'ear_r',
+    'neck_l',
+    'neck',
+    'cloth',
+)
 MAPPING = 'CelebA-HQ-to-CelebA-mapping.txt'
 # The partition of CelebA by the number of the original picture, as in g_partition.py: 24,183 faces to train with, 2,993 to validate, 2,824 to test.
 FIRST_VALIDATION_ORIGINAL = 162771
@@ -39,10 +57,15 @@ class CelebAMaskSource:
 
     already_scaled = False
 
-    def __init__(self, config: Config, split: str):
+    def __init__(self, config: DataConfig, split: str):
         if config.condition != 'labels':
-            raise UserError(f'condition={config.condition}, but dataset=celebamask_hq has label maps and no instance maps', 'use --condition=labels')
-        self._photo_directory, self._mask_directory = (_directory(config, field) for field in ('train_image_dir', 'train_label_dir'))
+            raise UserError(
+                f'condition={config.condition}, but dataset=celebamask_hq has label maps and no instance maps',
+                'use --condition=labels',
+            )
+        self._photo_directory, self._mask_directory = (
+            _directory(config, field) for field in ('train_image_dir', 'train_label_dir')
+        )
         self._labels = LabelReader(config)
         self._faces = _faces_of(config, split)
         self._parts = _parts_of_faces(self._mask_directory)
@@ -74,12 +97,16 @@ class CelebAMaskSource:
                 continue
             path = self._mask_path(face, part)
             mask = read_ids_or_colors(path, f'mask of the part {part}')
-            inside = (mask if mask.ndim == 2 else mask[..., 0]) != 0  # black and white, stored as RGB
+            inside = (
+                mask if mask.ndim == 2 else mask[..., 0]
+            ) != 0  # black and white, stored as RGB
             if label is None:
                 label, first_path = np.zeros(inside.shape, np.uint8), path
             if inside.shape != label.shape:
-                raise UserError(f'{path} has {"{}x{}".format(*size_of(inside))} pixels, but {first_path} has {"{}x{}".format(*size_of(label))}',
-                                'make all masks of a face of the same size')
+                raise UserError(
+                    f'{path} has {"{}x{}".format(*size_of(inside))} pixels, but {first_path} has {"{}x{}".format(*size_of(label))}',
+                    'make all masks of a face of the same size',
+                )
             label[inside] = number + 1
         return Example(None, self._labels.renumber(label))
 
@@ -89,31 +116,57 @@ class CelebAMaskSource:
         for face in self._faces:
             if f'{face}.jpg' not in photos:
                 path = self._photo_path(face)
-                defects.append(Defect('faces have no photograph', path, f'there is no {path}', f'download the data set anew: {_HOME}'))
+                defects.append(
+                    Defect(
+                        'faces have no photograph',
+                        path,
+                        f'there is no {path}',
+                        f'download the data set anew: {_HOME}',
+                    )
+                )
         for face in self._faces:
             if face not in self._parts:
                 path = self._mask_path(face, '*')
-                defects.append(Defect('faces have no masks', path, f'there is no {path}', f'download the data set anew: {_HOME}'))
+                defects.append(
+                    Defect(
+                        'faces have no masks',
+                        path,
+                        f'there is no {path}',
+                        f'download the data set anew: {_HOME}',
+                    )
+                )
         return defects
 
     def _photo_path(self, face: int) -> str:
         return os.path.join(self._photo_directory, f'{face}.jpg')
 
     def _mask_path(self, face: int, part: str) -> str:
-        return os.path.join(self._mask_directory, str(face // _FACES_IN_A_DIRECTORY), f'{face:05d}_{part}.png')
+        return os.path.join(
+            self._mask_directory, str(face // _FACES_IN_A_DIRECTORY), f'{face:05d}_{part}.png'
+        )
 
-    def _require_same_shape(self, photo_path: str, size: tuple[int, int], index: int, label: np.ndarray) -> None:
+    def _require_same_shape(
+        self, photo_path: str, size: tuple[int, int], index: int, label: np.ndarray
+    ) -> None:
         """Raises UserError when a photograph of this size (width, height) cannot show what the label map shows, larger or smaller."""
         label_width, label_height = size_of(label)
         if size[0] * label_height != size[1] * label_width:
-            raise UserError(f'{photo_path} has {size[0]}x{size[1]} pixels, which is another shape than that of its masks {self.locations[index]}, '
-                            f'{label_width}x{label_height}', 'make the two from the same picture')
+            raise UserError(
+                f'{photo_path} has {size[0]}x{size[1]} pixels, which is another shape than that of its masks {self.locations[index]}, '
+                f'{label_width}x{label_height}',
+                'make the two from the same picture',
+            )
 
 
-def _directory(config: Config, field: str) -> str:
-    path = os.path.normpath(os.path.join(os.path.expanduser(config.data_dir), getattr(config, field)))
+def _directory(config: DataConfig, field: str) -> str:
+    path = os.path.normpath(
+        os.path.join(os.path.expanduser(config.data_dir), getattr(config, field))
+    )
     if not os.path.isdir(path):
-        raise UserError(f'{field}: there is no directory {path}', f'set --data_dir to the unpacked CelebAMask-HQ, or --{field}')
+        raise UserError(
+            f'{field}: there is no directory {path}',
+            f'set --data_dir to the unpacked CelebAMask-HQ, or --{field}',
+        )
     return path
 
 
@@ -129,20 +182,30 @@ def _parts_of_faces(directory: str) -> dict[int, int]:
     return parts
 
 
-def _faces_of(config: Config, split: str) -> Sequence[int]:
+def _faces_of(config: DataConfig, split: str) -> Sequence[int]:
     """The numbers of the faces of a split: as listed, else by the partition of CelebA."""
     root = os.path.expanduser(config.data_dir)
     flag = f'{split}_list'
     listing = getattr(config, flag)
-    return _listed_faces(os.path.join(root, listing), flag) if listing else _partition(os.path.join(root, MAPPING), split, flag)
+    return (
+        _listed_faces(os.path.join(root, listing), flag)
+        if listing
+        else _partition(os.path.join(root, MAPPING), split, flag)
+    )
 
 
 def _listed_faces(path: str, flag: str) -> list[int]:
     faces: dict[int, None] = {}  # as a set that keeps its order
     for number, line in numbered_lines(path, flag, f'set --data_dir or --{flag}'):
-        face = _number(line, f'{flag}: {path}, line {number}', 'write the number of one face a line, for example 27000')
+        face = _number(
+            line,
+            f'{flag}: {path}, line {number}',
+            'write the number of one face a line, for example 27000',
+        )
         if face in faces:
-            raise UserError(f'{flag}: {path}, line {number}: {face} is listed twice', 'remove one of the lines')
+            raise UserError(
+                f'{flag}: {path}, line {number}: {face} is listed twice', 'remove one of the lines'
+            )
         faces[face] = None
     if not faces:
         raise UserError(f'{flag}: {path} lists no faces', 'write the number of one face a line')
@@ -157,12 +220,21 @@ def _partition(path: str, split: str, flag: str) -> list[int]:
         if number == 1 and columns[0] == 'idx':
             continue
         if len(columns) < 2:
-            raise UserError(f'{path}, line {number}: "{line[:60]}" is not of the form "idx orig_idx orig_file"', f'download it anew: {_HOME}')
-        face, original = (_number(column, f'{path}, line {number}', f'download the file anew: {_HOME}') for column in columns[:2])
+            raise UserError(
+                f'{path}, line {number}: "{line[:60]}" is not of the form "idx orig_idx orig_file"',
+                f'download it anew: {_HOME}',
+            )
+        face, original = (
+            _number(column, f'{path}, line {number}', f'download the file anew: {_HOME}')
+            for column in columns[:2]
+        )
         if _split_of(original) == split:
             faces.append(face)
     if not faces:
-        raise UserError(f'{path} has no faces of the {split} split', f'list the numbers of the faces with --{flag}, one a line')
+        raise UserError(
+            f'{path} has no faces of the {split} split',
+            f'list the numbers of the faces with --{flag}, one a line',
+        )
     return sorted(faces)
 
 

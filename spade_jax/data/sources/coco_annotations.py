@@ -5,7 +5,8 @@ from __future__ import annotations
 import array
 import json
 import os
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -53,16 +54,25 @@ class InstanceAnnotations:
         self._path, self._flag = path, flag
         collected = _Collector(path)
         content = self._parsed(collected)
-        if not (isinstance(content, dict) and isinstance(content.get('images'), list) and isinstance(content.get('annotations'), list)
-                and collected.photographs):
-            raise UserError(f'{flag}: {path} is no file of COCO instances: it has no lists "images" and "annotations"', _DOWNLOAD)
+        if not (
+            isinstance(content, dict)
+            and isinstance(content.get('images'), list)
+            and isinstance(content.get('annotations'), list)
+            and collected.photographs
+        ):
+            raise UserError(
+                f'{flag}: {path} is no file of COCO instances: it has no lists "images" and "annotations"',
+                _DOWNLOAD,
+            )
         self._photographs = collected.photographs
         self._coordinates = np.frombuffer(collected.coordinates, np.float32)
         self._polygon_ends = np.frombuffer(collected.polygon_ends, np.int64)
         self._first_polygons = np.frombuffer(collected.first_polygons, np.int64)
         self._runs = collected.runs
         image_ids = np.frombuffer(collected.image_ids, np.int64)
-        self._order = np.argsort(image_ids, kind='stable')  # so that those of one photograph follow one another, in the order of the file
+        self._order = np.argsort(
+            image_ids, kind='stable'
+        )  # so that those of one photograph follow one another, in the order of the file
         self._ordered_image_ids = image_ids[self._order]
 
     def instance_map(self, photo_name: str, label: np.ndarray) -> np.ndarray:
@@ -85,10 +95,14 @@ class InstanceAnnotations:
         height, width = label.shape
         photograph = self._photographs.get(photo_name)
         if photograph is None:
-            raise UserError(f'{self._flag}: {self._path} does not list the photograph {photo_name}',
-                            f'set --{self._flag} to the annotations of these photographs')
+            raise UserError(
+                f'{self._flag}: {self._path} does not list the photograph {photo_name}',
+                f'set --{self._flag} to the annotations of these photographs',
+            )
         self._require_size(photograph, photo_name, width, height)
-        first, last = np.searchsorted(self._ordered_image_ids, [photograph.image_id, photograph.image_id + 1])
+        first, last = np.searchsorted(
+            self._ordered_image_ids, [photograph.image_id, photograph.image_id + 1]
+        )
         canvas = Image.fromarray(label.astype(np.int32))
         first_id = max(FIRST_INSTANCE_ID, int(label.max()) + 1)
         for instance_id, annotation in enumerate(self._order[first:last], start=first_id):
@@ -96,29 +110,41 @@ class InstanceAnnotations:
                 self._require_size(self._runs[annotation], photo_name, width, height)
                 canvas.paste(instance_id, mask=_mask(self._runs[annotation]))
             for polygon in self._polygons(annotation):
-                ImageDraw.Draw(canvas).polygon(polygon.tolist(), fill=instance_id)  # with the pixels on the outline
+                ImageDraw.Draw(canvas).polygon(
+                    polygon.tolist(), fill=instance_id
+                )  # with the pixels on the outline
         return np.asarray(canvas)
 
     def _polygons(self, annotation: int) -> list[np.ndarray]:
         """The polygons [x, y, x, y, ...] of an annotation, in pixels; none where it has runs."""
-        first, last = self._first_polygons[annotation:annotation + 2]
-        ends = self._polygon_ends[first:last + 1]
+        first, last = self._first_polygons[annotation : annotation + 2]
+        ends = self._polygon_ends[first : last + 1]
         return [self._coordinates[start:end] for start, end in zip(ends[:-1], ends[1:])]
 
-    def _require_size(self, outlined: _Photograph | _Runs, photo_name: str, width: int, height: int) -> None:
+    def _require_size(
+        self, outlined: _Photograph | _Runs, photo_name: str, width: int, height: int
+    ) -> None:
         if (outlined.width, outlined.height) != (width, height):
-            raise UserError(f'{self._flag}: {self._path} has outlines of {photo_name} at {outlined.width}x{outlined.height} pixels, but its label map has '
-                            f'{width}x{height}', 'use photographs, label maps and annotations of the same size')
+            raise UserError(
+                f'{self._flag}: {self._path} has outlines of {photo_name} at {outlined.width}x{outlined.height} pixels, but its label map has '
+                f'{width}x{height}',
+                'use photographs, label maps and annotations of the same size',
+            )
 
     def _parsed(self, collected: _Collector) -> Any:
         try:
             with open(self._path, encoding='utf-8') as file:
                 return json.load(file, object_hook=collected)
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f'{self._flag}: {self._path} is not JSON ({error})', f'download it again: {_DOWNLOAD}') from error
+            raise UserError(
+                f'{self._flag}: {self._path} is not JSON ({error})',
+                f'download it again: {_DOWNLOAD}',
+            ) from error
         except OSError as error:
-            raise UserError(f'{self._flag}: {self._path} cannot be read ({error.strerror})',
-                            f'set --data_dir or --{self._flag}, or use --condition=labels; {_DOWNLOAD}') from error
+            raise UserError(
+                f'{self._flag}: {self._path} cannot be read ({error.strerror})',
+                f'set --data_dir or --{self._flag}, or use --condition=labels; {_DOWNLOAD}',
+            ) from error
         except UserError as error:
             raise UserError(f'{self._flag}: {error.problem}', error.remedy) from None
 
@@ -154,21 +180,31 @@ class _Collector:
                 raise
             kind = 'annotation' if 'image_id' in item else 'photograph'
             problem = f'it has no "{error.args[0]}"' if isinstance(error, KeyError) else str(error)
-            raise UserError(f'{self._path}: the {kind} with id {item.get("id")} is not as COCO instances are ({problem})', _DOWNLOAD) from error
+            raise UserError(
+                f'{self._path}: the {kind} with id {item.get("id")} is not as COCO instances are ({problem})',
+                _DOWNLOAD,
+            ) from error
         return item
 
     def _add_photograph(self, item: dict[str, Any]) -> None:
         name = os.path.basename(item['file_name'])
         if name in self.photographs:
-            raise UserError(f'{self._path} lists the photograph {name} twice', 'give each photograph a name of its own')
-        self.photographs[name] = _Photograph(int(item['id']), int(item['width']), int(item['height']))
+            raise UserError(
+                f'{self._path} lists the photograph {name} twice',
+                'give each photograph a name of its own',
+            )
+        self.photographs[name] = _Photograph(
+            int(item['id']), int(item['width']), int(item['height'])
+        )
 
     def _add_annotation(self, item: dict[str, Any]) -> None:
         number, segmentation = len(self.image_ids), item['segmentation']
         if isinstance(segmentation, dict):
             height, width = segmentation['size']
             counts = segmentation['counts']
-            lengths = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int64)
+            lengths = np.array(
+                _decompressed(counts) if isinstance(counts, str) else counts, np.int64
+            )
             if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != height * width:
                 raise ValueError(f'its run lengths do not add up to {width}x{height} pixels')
             self.runs[number] = _Runs(lengths.astype(np.uint32), width, height)
@@ -185,7 +221,9 @@ class _Collector:
 def _mask(runs: _Runs) -> Image.Image:
     """White where the region is."""
     inside = np.repeat(np.arange(len(runs.counts)) % 2 == 1, runs.counts)
-    return Image.fromarray(np.ascontiguousarray(inside.reshape(runs.width, runs.height).T).astype(np.uint8) * 255)
+    return Image.fromarray(
+        np.ascontiguousarray(inside.reshape(runs.width, runs.height).T).astype(np.uint8) * 255
+    )
 
 
 def _decompressed(text: str) -> Sequence[int]:

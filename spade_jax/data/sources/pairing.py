@@ -10,10 +10,11 @@ import dataclasses
 import functools
 import itertools
 import os
-from typing import Iterator, Mapping, NamedTuple, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from spade_jax.config import Config
-from spade_jax.data.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
+from spade_jax.config.data_config import DataConfig
+from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.errors import UserError
 
 LISTED_WITH_EXTENSION = 'listed examples have an extension'
@@ -52,34 +53,61 @@ class Folders:
     splits: Mapping[str, tuple[str, str, str]] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def from_config(cls, config: Config, split: str, *, instance_files: bool) -> Folders:
+    def from_config(cls, config: DataConfig, split: str, *, instance_files: bool) -> Folders:
         root = os.path.expanduser(config.data_dir)
 
         def directory(split, field):
             return os.path.normpath(os.path.join(root, getattr(config, f'{split}_{field}_dir')))
 
         def role(name, field, extensions):
-            return Role(name, directory(split, field), f'{split}_{field}_dir', getattr(config, f'{field}_suffix'), f'{field}_suffix', extensions)
+            return Role(
+                name,
+                directory(split, field),
+                f'{split}_{field}_dir',
+                getattr(config, f'{field}_suffix'),
+                f'{field}_suffix',
+                extensions,
+            )
 
         rgb = config.condition == 'rgb'
         listing_flag = f'{split}_list'
         listing = getattr(config, listing_flag)
-        return cls(photo=role('photograph', 'image', PHOTO_EXTENSIONS),
-                   label=role('condition picture', 'label', PHOTO_EXTENSIONS) if rgb else role('label map', 'label', ID_EXTENSIONS),
-                   instance=role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None,
-                   listing=os.path.join(root, listing) if listing else '', listing_flag=listing_flag, root=root,
-                   splits={name: tuple(directory(split, field) for field in ('image', 'label', 'instance')) for name, split in (('train', 'train'), ('val', 'validation'))})
+        return cls(
+            photo=role('photograph', 'image', PHOTO_EXTENSIONS),
+            label=role('condition picture', 'label', PHOTO_EXTENSIONS)
+            if rgb
+            else role('label map', 'label', ID_EXTENSIONS),
+            instance=role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None,
+            listing=os.path.join(root, listing) if listing else '',
+            listing_flag=listing_flag,
+            root=root,
+            splits={
+                name: tuple(directory(split, field) for field in ('image', 'label', 'instance'))
+                for name, split in (('train', 'train'), ('val', 'validation'))
+            },
+        )
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        return (self.photo, self.label) if self.instance is None else (self.photo, self.label, self.instance)
+        return (
+            (self.photo, self.label)
+            if self.instance is None
+            else (self.photo, self.label, self.instance)
+        )
 
     def of_split(self, split: str) -> Folders:
         """The directories that a listed 'split/stem' means: those of training or validation, or for any other split split_img, split_label, split_inst."""
-        others = tuple(os.path.normpath(os.path.join(self.root, f'{split}_{ending}')) for ending in ('img', 'label', 'inst'))
+        others = tuple(
+            os.path.normpath(os.path.join(self.root, f'{split}_{ending}'))
+            for ending in ('img', 'label', 'inst')
+        )
         photo, label, instance = self.splits.get(split, others)
-        return dataclasses.replace(self, photo=self.photo._replace(directory=photo), label=self.label._replace(directory=label),
-                                   instance=self.instance and self.instance._replace(directory=instance))
+        return dataclasses.replace(
+            self,
+            photo=self.photo._replace(directory=photo),
+            label=self.label._replace(directory=label),
+            instance=self.instance and self.instance._replace(directory=instance),
+        )
 
 
 class ExampleFiles(NamedTuple):
@@ -134,7 +162,9 @@ def raise_defects(defects: Sequence[Defect]) -> None:
     first, *others = [defect for defect in defects if defect.kind == defects[0].kind]
     if not others:
         raise UserError(first.problem, first.remedy)
-    paths = ', '.join(defect.path for defect in (first, *others)[:_NAMES_SHOWN]) + (', ...' if len(others) >= _NAMES_SHOWN else '')
+    paths = ', '.join(defect.path for defect in (first, *others)[:_NAMES_SHOWN]) + (
+        ', ...' if len(others) >= _NAMES_SHOWN else ''
+    )
     raise UserError(f'{len(others) + 1} {first.kind} ({paths}): {first.problem}', first.remedy)
 
 
@@ -144,8 +174,12 @@ def files_below(directory: str) -> Iterator[str]:
     Raises:
       UserError: when a directory cannot be listed, or a link leads back to a directory that it lies in.
     """
+
     def refuse(error):
-        raise UserError(f'{error.filename}: the directory cannot be read ({error.strerror})', 'change its permissions') from error
+        raise UserError(
+            f'{error.filename}: the directory cannot be read ({error.strerror})',
+            'change its permissions',
+        ) from error
 
     if not os.path.isdir(directory):
         return
@@ -153,10 +187,17 @@ def files_below(directory: str) -> Iterator[str]:
         real = os.path.realpath(parent)
         for name in subdirectories:
             link = os.path.join(parent, name)
-            if os.path.islink(link) and f'{real}{os.sep}'.startswith(os.path.realpath(link) + os.sep):
-                raise UserError(f'{link} is a link to a directory that it lies in, so it has no end', 'remove the link')
+            if os.path.islink(link) and f'{real}{os.sep}'.startswith(
+                os.path.realpath(link) + os.sep
+            ):
+                raise UserError(
+                    f'{link} is a link to a directory that it lies in, so it has no end',
+                    'remove the link',
+                )
         subdirectories[:] = sorted(name for name in subdirectories if not name.startswith('.'))
-        yield from (os.path.join(parent, name) for name in sorted(names) if not name.startswith('.'))
+        yield from (
+            os.path.join(parent, name) for name in sorted(names) if not name.startswith('.')
+        )
 
 
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
@@ -165,14 +206,19 @@ def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
         with open(path, encoding='utf-8') as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{flag}: {path} cannot be read ({getattr(error, "strerror", None) or error})', remedy) from error
+        raise UserError(
+            f'{flag}: {path} cannot be read ({getattr(error, "strerror", None) or error})', remedy
+        ) from error
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _paired_files(folders: Folders) -> Pairing:
     for role in folders.roles:
         if not os.path.isdir(role.directory):
-            raise UserError(f'{role.directory_flag}: there is no directory {role.directory}', f'set --data_dir or --{role.directory_flag}')
+            raise UserError(
+                f'{role.directory_flag}: there is no directory {role.directory}',
+                f'set --data_dir or --{role.directory_flag}',
+            )
     found, defects = _files_by_role(folders.roles)
     photos, labels = found[0], found[1]
     if not photos:
@@ -198,25 +244,55 @@ def _listed_files(folders: Folders) -> Pairing:
 
     examples: dict[str, ExampleFiles] = {}
     defects = []
-    for number, name in numbered_lines(folders.listing, folders.listing_flag, f'set --data_dir or --{folders.listing_flag}'):
+    for number, name in numbered_lines(
+        folders.listing, folders.listing_flag, f'set --data_dir or --{folders.listing_flag}'
+    ):
         line = f'{folders.listing}, line {number}'
         if name in examples:
-            defects.append(Defect('lines are listed twice', name, f'{line}: {name} is listed twice', 'remove one of the lines'))
+            defects.append(
+                Defect(
+                    'lines are listed twice',
+                    name,
+                    f'{line}: {name} is listed twice',
+                    'remove one of the lines',
+                )
+            )
             continue
         photos_here = search('')[1][0]
         split, stem = name.split('/', 1) if '/' in name and name not in photos_here else ('', name)
         roles, found = search(split)
         missing = [role for role, files in zip(roles, found) if stem not in files]
         short, extension = os.path.splitext(stem)
-        if len(missing) == len(roles) and extension.lower() in PHOTO_EXTENSIONS | ID_EXTENSIONS and short in found[0]:
-            defects.append(Defect(LISTED_WITH_EXTENSION, name, f'{line}: {name} has an extension', f'write {name.removesuffix(extension)}'))
+        if (
+            len(missing) == len(roles)
+            and extension.lower() in PHOTO_EXTENSIONS | ID_EXTENSIONS
+            and short in found[0]
+        ):
+            defects.append(
+                Defect(
+                    LISTED_WITH_EXTENSION,
+                    name,
+                    f'{line}: {name} has an extension',
+                    f'write {name.removesuffix(extension)}',
+                )
+            )
             continue
-        defects += [Defect(f'listed examples have no {role.name}', name, f'{line}: {name} has no {role.name} in {role.directory}',
-                           'write "stem" or "split/stem", without extension and suffix') for role in missing]
+        defects += [
+            Defect(
+                f'listed examples have no {role.name}',
+                name,
+                f'{line}: {name} has no {role.name} in {role.directory}',
+                'write "stem" or "split/stem", without extension and suffix',
+            )
+            for role in missing
+        ]
         if not missing:
             examples[name] = ExampleFiles(name, *(files[stem] for files in found))
     if not examples and not defects:
-        raise UserError(f'{folders.listing_flag}: {folders.listing} lists no examples', 'write one "stem" or "split/stem" a line')
+        raise UserError(
+            f'{folders.listing_flag}: {folders.listing} lists no examples',
+            'write one "stem" or "split/stem" a line',
+        )
     return Pairing(list(examples.values()), defects + duplicates, [])
 
 
@@ -227,13 +303,20 @@ def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[De
     and a map with equal suffixes, it is the map (x.jpg and x.png together).
     """
     for one, other in itertools.combinations(roles, 2):
-        alike = (one.directory, one.suffix) == (other.directory, other.suffix) and other.extensions >= one.extensions
+        alike = (one.directory, one.suffix) == (
+            other.directory,
+            other.suffix,
+        ) and other.extensions >= one.extensions
         if alike:
-            raise UserError(f'{other.directory_flag}: every file in {other.directory} could be {one.name} or {other.name}',
-                            f'tell them apart with --{one.suffix_flag} and --{other.suffix_flag}')
+            raise UserError(
+                f'{other.directory_flag}: every file in {other.directory} could be {one.name} or {other.name}',
+                f'tell them apart with --{one.suffix_flag} and --{other.suffix_flag}',
+            )
     candidates = [dict(_candidates(role)) for role in roles]
     owner: dict[str, Role] = {}
-    for role, stems in zip(roles, candidates):  # Photographs come first, so that a map takes a file over at equal suffixes.
+    for role, stems in zip(
+        roles, candidates
+    ):  # Photographs come first, so that a map takes a file over at equal suffixes.
         for path in stems:
             if path not in owner or len(role.suffix) >= len(owner[path].suffix):
                 owner[path] = role
@@ -244,8 +327,14 @@ def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[De
             if owner[path] is not role:
                 continue
             if stem in paths:
-                defects.append(Defect(f'{role.name}s are there twice', path, f'{stem} has two files as {role.name}: {paths[stem]} and {path}',
-                                      f'remove one, or tell them apart with --{role.suffix_flag}'))
+                defects.append(
+                    Defect(
+                        f'{role.name}s are there twice',
+                        path,
+                        f'{stem} has two files as {role.name}: {paths[stem]} and {path}',
+                        f'remove one, or tell them apart with --{role.suffix_flag}',
+                    )
+                )
             paths.setdefault(stem, path)
         found.append(paths)
     return found, defects
@@ -257,15 +346,20 @@ def _candidates(role: Role) -> Iterator[tuple[str, str]]:
         base, extension = os.path.splitext(path)
         if extension.lower() in role.extensions and os.path.basename(base).endswith(role.suffix):
             relative = os.path.relpath(base, role.directory)
-            yield path, relative[:len(relative) - len(role.suffix)].replace(os.sep, '/')
+            yield path, relative[: len(relative) - len(role.suffix)].replace(os.sep, '/')
 
 
 def _no_photographs(role: Role) -> UserError:
     extensions = ' '.join(sorted(role.extensions))
     if role.suffix:
-        return UserError(f'{role.directory_flag}: no photographs ({extensions}) whose names end in {role.suffix} in {role.directory}',
-                         f'set --{role.directory_flag} or --{role.suffix_flag}')
-    return UserError(f'{role.directory_flag}: no photographs ({extensions}) in {role.directory}', f'set --{role.directory_flag}')
+        return UserError(
+            f'{role.directory_flag}: no photographs ({extensions}) whose names end in {role.suffix} in {role.directory}',
+            f'set --{role.directory_flag} or --{role.suffix_flag}',
+        )
+    return UserError(
+        f'{role.directory_flag}: no photographs ({extensions}) in {role.directory}',
+        f'set --{role.directory_flag}',
+    )
 
 
 def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
@@ -274,7 +368,15 @@ def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
     base = os.path.join(role.directory, stem + role.suffix)
     for extension in LOSSY_EXTENSIONS - role.extensions:
         if os.path.exists(base + extension) and base + extension != photo:
-            return Defect(f'{role.name}s are lossy', base + extension,
-                          f'{base + extension}: {extension[1:].upper()} is a lossy format, so the ids of the {role.name} are not exact', 'make the map anew as PNG')
-    return Defect(kind, photo, f'{photo} has no {role.name}: there is no {base}.png',
-                  f'set --{role.directory_flag} or --{role.suffix_flag}, or list the complete examples with --{role.directory_flag.split("_")[0]}_list')
+            return Defect(
+                f'{role.name}s are lossy',
+                base + extension,
+                f'{base + extension}: {extension[1:].upper()} is a lossy format, so the ids of the {role.name} are not exact',
+                'make the map anew as PNG',
+            )
+    return Defect(
+        kind,
+        photo,
+        f'{photo} has no {role.name}: there is no {base}.png',
+        f'set --{role.directory_flag} or --{role.suffix_flag}, or list the complete examples with --{role.directory_flag.split("_")[0]}_list',
+    )

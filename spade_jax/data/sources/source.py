@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-from spade_jax.data.paired_transforms import Example
+from spade_jax.data.pipeline.paired_transforms import Example
 
 SPLITS = ('train', 'validation')
 
@@ -21,8 +22,7 @@ class Source(Protocol):
     locations: Sequence[str]
     already_scaled: bool
 
-    def __len__(self) -> int:
-        ...
+    def __len__(self) -> int: ...
 
     def read(self, index: int) -> Example:
         """The example; its maps have the size of its photograph, or at least its shape. Raises UserError, with the file's name, where that cannot be had."""

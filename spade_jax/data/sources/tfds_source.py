@@ -7,17 +7,18 @@ import io
 import os
 import re
 import struct
-from typing import Any, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from spade_jax.config import Config
-from spade_jax.data.image_files import photo_size, read_ids, read_photo
-from spade_jax.data.label_reader import LabelReader
-from spade_jax.data.paired_transforms import Example
+from spade_jax.config.data_config import DataConfig
+from spade_jax.data.files.image_files import photo_size, read_ids, read_photo
+from spade_jax.data.files.label_reader import LabelReader
+from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.folders import require_same_size, size_of
-from spade_jax.data.tensorflow_host import import_tensorflow
 from spade_jax.errors import UserError
 
 _ID_DTYPES = (np.uint8, np.uint16, np.int32)
@@ -38,7 +39,7 @@ class TfdsSource:
 
     already_scaled = False
 
-    def __init__(self, config: Config, split: str):
+    def __init__(self, config: DataConfig, split: str):
         import_tensorflow()
         with _quiet():
             builder = _prepared_builder(config)
@@ -48,7 +49,9 @@ class TfdsSource:
             self._records = _records_of(builder, tfds_split, flag)
         self._labels = LabelReader(config)
         self.names = [f'{builder.name}_{split}_{index:05d}' for index in range(len(self._records))]
-        self.locations = [f'{builder.name} {tfds_split} {index}' for index in range(len(self._records))]
+        self.locations = [
+            f'{builder.name} {tfds_split} {index}' for index in range(len(self._records))
+        ]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -57,7 +60,9 @@ class TfdsSource:
         parts = self._parts(index)
         maps = self._maps(parts)
         image = read_photo(parts['image'], expected_size=size_of(maps.label))
-        require_same_size(str(parts['image']), size_of(image), str(parts['label']), size_of(maps.label))
+        require_same_size(
+            str(parts['image']), size_of(image), str(parts['label']), size_of(maps.label)
+        )
         return maps._replace(image=image)
 
     def read_maps(self, index: int) -> Example:
@@ -70,13 +75,19 @@ class TfdsSource:
     def _maps(self, parts: Mapping[str, _Content]) -> Example:
         label = parts['label']
         try:
-            label_map = self._labels.renumber(label.ids) if isinstance(label, _Tensor) else self._labels.read(label)
+            label_map = (
+                self._labels.renumber(label.ids)
+                if isinstance(label, _Tensor)
+                else self._labels.read(label)
+            )
         except UserError as error:
             raise error if str(label) in error.problem else error.at(str(label)) from None
         if 'instance' not in parts:
             return Example(None, label_map)
         instance = parts['instance']
-        instance_map = instance.ids if isinstance(instance, _Tensor) else read_ids(instance, 'instance map')
+        instance_map = (
+            instance.ids if isinstance(instance, _Tensor) else read_ids(instance, 'instance map')
+        )
         require_same_size(str(instance), size_of(instance_map), str(label), size_of(label_map))
         return Example(None, label_map, instance_map)
 
@@ -110,13 +121,19 @@ class _Tensor:
         if ids.ndim == 3 and ids.shape[-1] == 1:
             ids = ids[..., 0]
         if ids.ndim != 2 or ids.size == 0:
-            raise UserError(f'{place}: an array of the shape {list(ids.shape)} is no label map', 'use a feature of the shape [H, W] or [H, W, 1]')
+            raise UserError(
+                f'{place}: an array of the shape {list(ids.shape)} is no label map',
+                'use a feature of the shape [H, W] or [H, W, 1]',
+            )
         if ids.dtype == bool:
             ids = ids.astype(np.uint8)
         if ids.dtype not in _ID_DTYPES:
             limits = np.iinfo(np.int32)
             if ids.min() < limits.min or ids.max() > limits.max:
-                raise UserError(f'{place}: id {ids.max() if ids.max() > limits.max else ids.min()} does not fit 32 bits', 'store other ids')
+                raise UserError(
+                    f'{place}: id {ids.max() if ids.max() > limits.max else ids.min()} does not fit 32 bits',
+                    'store other ids',
+                )
             ids = ids.astype(np.int32)
         self.ids, self._place = ids, place
 
@@ -134,25 +151,40 @@ class _Features:
       UserError: on construction, when a flag names none that can be it, or without flag there is not exactly one.
     """
 
-    def __init__(self, builder: Any, config: Config):
+    def __init__(self, builder: Any, config: DataConfig):
         import tensorflow_datasets as tfds
+
         self._dataset = builder.name
         self._all = dict(sorted(_flat_features(builder.info.features)))
         self._chosen: dict[str, str] = {}
         rgb = config.condition == 'rgb'
         # By role: what it is called, which features a flag may name for it, and which could be it by themselves.
-        roles = {'image': ('photographs', _is_picture, _is_photograph),
-                 'label': ('condition pictures', _is_picture, _is_photograph) if rgb else ('label maps', _is_picture_or_map, _is_map)}
+        roles = {
+            'image': ('photographs', _is_picture, _is_photograph),
+            'label': ('condition pictures', _is_picture, _is_photograph)
+            if rgb
+            else ('label maps', _is_picture_or_map, _is_map),
+        }
         if config.instance_edges:
             roles['instance'] = ('instance maps', _is_map, None)
-        given = {role: getattr(config, f'tfds_{role}_feature') for role in ('image', 'label', 'instance')}
+        given = {
+            role: getattr(config, f'tfds_{role}_feature') for role in ('image', 'label', 'instance')
+        }
         for role, (what, is_possible, is_likely) in roles.items():
             if given[role]:
                 self._chosen[role] = self._named(role, given[role], what, is_possible)
             else:
-                self._chosen[role] = self._only_one(role, what, is_likely, taken=set(given.values()))
-        needed = tfds.features.FeaturesDict({name: self._all[name] for name in self._chosen.values()})
-        self._decoders = {name: tfds.decode.SkipDecoding() for name in self._chosen.values() if isinstance(self._all[name], tfds.features.Image)}
+                self._chosen[role] = self._only_one(
+                    role, what, is_likely, taken=set(given.values())
+                )
+        needed = tfds.features.FeaturesDict(
+            {name: self._all[name] for name in self._chosen.values()}
+        )
+        self._decoders = {
+            name: tfds.decode.SkipDecoding()
+            for name in self._chosen.values()
+            if isinstance(self._all[name], tfds.features.Image)
+        }
         self._deserialize = needed.deserialize_example_np
 
     def parts(self, record: bytes, location: str) -> dict[str, _Content]:
@@ -160,32 +192,61 @@ class _Features:
         try:
             values = self._deserialize(record, decoders=self._decoders)
         except Exception as error:  # of many kinds, for a damaged record
-            raise UserError(f'{location}: the record cannot be read ({_one_line(error)})', 'prepare the data set anew') from error
-        return {role: (_EncodedPicture if name in self._decoders else _Tensor)(values[name], f'{location} ({name})') for role, name in self._chosen.items()}
+            raise UserError(
+                f'{location}: the record cannot be read ({_one_line(error)})',
+                'prepare the data set anew',
+            ) from error
+        return {
+            role: (_EncodedPicture if name in self._decoders else _Tensor)(
+                values[name], f'{location} ({name})'
+            )
+            for role, name in self._chosen.items()
+        }
 
     def _named(self, role: str, name: str, what: str, is_possible: Any) -> str:
         if name not in self._all:
-            raise UserError(f'tfds_{role}_feature={name} is not a feature of {self._dataset}, which has {self._listing()}',
-                            f'set --tfds_{role}_feature to one of these')
+            raise UserError(
+                f'tfds_{role}_feature={name} is not a feature of {self._dataset}, which has {self._listing()}',
+                f'set --tfds_{role}_feature to one of these',
+            )
         if not is_possible(self._all[name]):
-            raise UserError(f'tfds_{role}_feature={name} has no {what}; the features of {self._dataset} are {self._listing()}',
-                            f'set --tfds_{role}_feature to another one')
+            raise UserError(
+                f'tfds_{role}_feature={name} has no {what}; the features of {self._dataset} are {self._listing()}',
+                f'set --tfds_{role}_feature to another one',
+            )
         return name
 
     def _only_one(self, role: str, what: str, is_likely: Any, taken: set[str]) -> str:
         remedy = f'choose one with --tfds_{role}_feature'
         if is_likely is None:
-            raise UserError(f'condition=labels+edges needs instance maps; the features of {self._dataset} are {self._listing()}', remedy)
-        likely = [name for name, feature in self._all.items() if is_likely(feature) and name not in taken]
+            raise UserError(
+                f'condition=labels+edges needs instance maps; the features of {self._dataset} are {self._listing()}',
+                remedy,
+            )
+        likely = [
+            name for name, feature in self._all.items() if is_likely(feature) and name not in taken
+        ]
         if not likely:
-            raise UserError(f'no feature of {self._dataset} looks like {what}; it has {self._listing()}', remedy)
+            raise UserError(
+                f'no feature of {self._dataset} looks like {what}; it has {self._listing()}', remedy
+            )
         if len(likely) > 1:
-            raise UserError(f'{len(likely)} features of {self._dataset} could be the {what}: {", ".join(likely)}', remedy)
+            raise UserError(
+                f'{len(likely)} features of {self._dataset} could be the {what}: {", ".join(likely)}',
+                remedy,
+            )
         return likely[0]
 
     def _listing(self) -> str:
-        return ', '.join(f'{name} ({type(feature).__name__} {list(feature.shape or [])} {np.dtype(feature.np_dtype).name})'.replace('None', '?')
-                         for name, feature in self._all.items()) or 'none'
+        return (
+            ', '.join(
+                f'{name} ({type(feature).__name__} {list(feature.shape or [])} {np.dtype(feature.np_dtype).name})'.replace(
+                    'None', '?'
+                )
+                for name, feature in self._all.items()
+            )
+            or 'none'
+        )
 
 
 class _TfRecords:
@@ -200,8 +261,19 @@ class _TfRecords:
     def __init__(self, instructions: Sequence[Any]):
         self._paths = [os.fspath(instruction.filename) for instruction in instructions]
         # [number of examples, 3]: number of the file, start and length in it.
-        self._places = np.concatenate([np.insert(_places_of_records(path, instruction.skip + instruction.take)[instruction.skip:], 0, number, axis=1)
-                                       for number, (path, instruction) in enumerate(zip(self._paths, instructions))])
+        self._places = np.concatenate(
+            [
+                np.insert(
+                    _places_of_records(path, instruction.skip + instruction.take)[
+                        instruction.skip :
+                    ],
+                    0,
+                    number,
+                    axis=1,
+                )
+                for number, (path, instruction) in enumerate(zip(self._paths, instructions))
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self._places)
@@ -225,36 +297,56 @@ def _places_of_records(path: str, count: int) -> np.ndarray:
                 header = file.read(8)
                 length = struct.unpack('<Q', header)[0] if len(header) == 8 else size
                 if position + length + 16 > size:
-                    raise UserError(f'{path}: record {number} of {count} goes beyond the end of the file', 'prepare the data set anew')
+                    raise UserError(
+                        f'{path}: record {number} of {count} goes beyond the end of the file',
+                        'prepare the data set anew',
+                    )
                 places[number] = position + 12, length
                 position += length + 16
     except OSError as error:
-        raise UserError(f'{path} cannot be read ({error.strerror})', 'prepare the data set anew') from error
+        raise UserError(
+            f'{path} cannot be read ({error.strerror})', 'prepare the data set anew'
+        ) from error
     return places
 
 
-def _prepared_builder(config: Config) -> Any:
+def _prepared_builder(config: DataConfig) -> Any:
     """The TFDS builder of the data set, whose records are there."""
     import tensorflow_datasets as tfds
+
     data_dir, name = os.path.expanduser(config.data_dir), config.tfds_name
-    if data_dir and import_tensorflow().io.gfile.exists(os.path.join(data_dir, 'dataset_info.json')):
+    if data_dir and import_tensorflow().io.gfile.exists(
+        os.path.join(data_dir, 'dataset_info.json')
+    ):
         with _as_user_error(f'data_dir={data_dir} cannot be opened', 'prepare the data set anew'):
             builder = tfds.builder_from_directory(data_dir)
         if name and not re.fullmatch(rf'{re.escape(builder.name)}([/:].*)?', name):
-            raise UserError(f'tfds_name={name}, but data_dir={data_dir} is the data set {builder.name}', 'leave one of them out')
+            raise UserError(
+                f'tfds_name={name}, but data_dir={data_dir} is the data set {builder.name}',
+                'leave one of them out',
+            )
         return builder
     if not name:
-        raise UserError(f'tfds_name is not set, and data_dir={data_dir} is not the directory of a prepared data set, with a dataset_info.json',
-                        'set --tfds_name, for example to oxford_iiit_pet, or --data_dir to such a directory, for example DIR/oxford_iiit_pet/4.0.0')
-    with _as_user_error(f'tfds_name={name} cannot be opened', f'write name, name/configuration or name:version as in {_CATALOG}'):
+        raise UserError(
+            f'tfds_name is not set, and data_dir={data_dir} is not the directory of a prepared data set, with a dataset_info.json',
+            'set --tfds_name, for example to oxford_iiit_pet, or --data_dir to such a directory, for example DIR/oxford_iiit_pet/4.0.0',
+        )
+    with _as_user_error(
+        f'tfds_name={name} cannot be opened',
+        f'write name, name/configuration or name:version as in {_CATALOG}',
+    ):
         try:
             builder = tfds.builder(name, data_dir=data_dir or None)
         except tfds.core.DatasetNotFoundError as error:  # whose message lists all that there are
-            raise UserError(f'tfds_name={name} is not a data set that TFDS knows, and is not prepared in {data_dir or "~/tensorflow_datasets"}',
-                            f'see {_CATALOG}, or set --data_dir to the directory that holds it') from error
+            raise UserError(
+                f'tfds_name={name} is not a data set that TFDS knows, and is not prepared in {data_dir or "~/tensorflow_datasets"}',
+                f'see {_CATALOG}, or set --data_dir to the directory that holds it',
+            ) from error
     if not builder.is_prepared():
-        with _as_user_error(f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}',
-                            'do what it says, or set --data_dir to where the data set is prepared'):
+        with _as_user_error(
+            f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}',
+            'do what it says, or set --data_dir to where the data set is prepared',
+        ):
             builder.download_and_prepare(file_format='array_record')
     return builder
 
@@ -262,25 +354,38 @@ def _prepared_builder(config: Config) -> Any:
 def _records_of(builder: Any, split: str, flag: str) -> Sequence[bytes]:
     """The serialized examples of a split, by number."""
     import tensorflow_datasets as tfds
+
     remedy = f'set --{flag}, for example to "train[:90%]"'
     try:
         instructions = builder.info.splits[split].file_instructions
     except Exception as error:  # KeyError, ValueError, AssertionError: as the text is wrong
-        raise UserError(f'{flag}={split} is not a split of {builder.name}, which has {", ".join(builder.info.splits) or "none"}', remedy) from error
+        raise UserError(
+            f'{flag}={split} is not a split of {builder.name}, which has {", ".join(builder.info.splits) or "none"}',
+            remedy,
+        ) from error
     if not sum(instruction.take for instruction in instructions):
         raise UserError(f'{flag}={split} of {builder.name} has no examples', remedy)
     formats = builder.info.available_file_formats()
     file_format = tfds.core.FileFormat
-    if not formats & file_format.with_random_access() and builder.info.file_format == file_format.TFRECORD:
+    if (
+        not formats & file_format.with_random_access()
+        and builder.info.file_format == file_format.TFRECORD
+    ):
         return _TfRecords(instructions)
-    with _as_user_error(f'{builder.data_dir} cannot be read by example', f'convert it: tfds convert_format --dataset_version_dir={builder.data_dir} '
-                        '--out_file_format=array_record'):
-        return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    with _as_user_error(
+        f'{builder.data_dir} cannot be read by example',
+        f'convert it: tfds convert_format --dataset_version_dir={builder.data_dir} '
+        '--out_file_format=array_record',
+    ):
+        return builder.as_data_source(
+            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
 
 
 def _flat_features(features: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     """(name, feature) of all features, with those of nested dictionaries as "outer/inner"."""
     import tensorflow_datasets as tfds
+
     if isinstance(features, tfds.features.FeaturesDict):
         for name, feature in features.items():
             if isinstance(feature, tfds.features.FeaturesDict):
@@ -292,6 +397,7 @@ def _flat_features(features: Any, prefix: str = '') -> Iterator[tuple[str, Any]]
 def _is_picture(feature: Any) -> bool:
     """Whether a feature can be read as a picture at all."""
     import tensorflow_datasets as tfds
+
     return isinstance(feature, tfds.features.Image) and np.dtype(feature.np_dtype).kind == 'u'
 
 
@@ -306,10 +412,14 @@ def _is_photograph(feature: Any) -> bool:
 def _is_map(feature: Any) -> bool:
     """Whether a feature is a map of ids: a picture of one channel, or integers [H, W] or [H, W, 1]."""
     import tensorflow_datasets as tfds
+
     if isinstance(feature, tfds.features.Image):
         return _is_picture(feature) and feature.shape[-1] == 1
-    return (isinstance(feature, tfds.features.Tensor) and np.dtype(feature.np_dtype).kind in 'biu'
-            and (len(feature.shape) == 2 or len(feature.shape) == 3 and feature.shape[-1] == 1))
+    return (
+        isinstance(feature, tfds.features.Tensor)
+        and np.dtype(feature.np_dtype).kind in 'biu'
+        and (len(feature.shape) == 2 or len(feature.shape) == 3 and feature.shape[-1] == 1)
+    )
 
 
 @contextlib.contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, NamedTuple, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from spade_jax.data.paired_transforms import Example
-from spade_jax.data.palette import UNKNOWN_COLOR, colorize
+from spade_jax.data.files.palette import UNKNOWN_COLOR, colorize
+from spade_jax.data.pipeline.paired_transforms import Example
 
 _MARGIN, _GAP, _GROUP_GAP = 32, 4, 24  # pixels
 _WIDTH = 1520
@@ -37,7 +38,13 @@ class LegendEntry(NamedTuple):
     note: str = ''
 
 
-def contact_sheet(title: str, sections: Sequence[Section], legend: Sequence[LegendEntry], colors: np.ndarray | None, unknown: frozenset[int]) -> Image.Image:
+def contact_sheet(
+    title: str,
+    sections: Sequence[Section],
+    legend: Sequence[LegendEntry],
+    colors: np.ndarray | None,
+    unknown: frozenset[int],
+) -> Image.Image:
     """Photographs beside their label maps, with a legend below.
 
     Args:
@@ -47,7 +54,10 @@ def contact_sheet(title: str, sections: Sequence[Section], legend: Sequence[Lege
       colors: [N, 3] uint8, of the ids 0 to N - 1; None where the examples have pictures in the place of label maps.
       unknown: ids that are black; any other without a colour is shown in NO_CLASS_COLOR.
     """
-    rows = [_heading(title, size=24), *(part for section in sections for part in _section(section, colors, unknown))]
+    rows = [
+        _heading(title, size=24),
+        *(part for section in sections for part in _section(section, colors, unknown)),
+    ]
     if legend:
         rows += [_heading('Classes, with their share of the pixels'), *_legend(legend)]
     sheet = Image.new('RGB', (_WIDTH, sum(row.height for row in rows) + 2 * _MARGIN), _PAGE)
@@ -58,30 +68,51 @@ def contact_sheet(title: str, sections: Sequence[Section], legend: Sequence[Lege
     return sheet
 
 
-def _section(section: Section, colors: np.ndarray | None, unknown: frozenset[int]) -> list[Image.Image]:
+def _section(
+    section: Section, colors: np.ndarray | None, unknown: frozenset[int]
+) -> list[Image.Image]:
     """A heading and rows of groups of tiles, each group with its name below."""
     groups = [(caption, _shrunk(read())) for caption, read in section.examples]
     if not groups:
         return [_heading(section.title)]
     tiles = 3 if any(example.instance is not None for _, example in groups) else 2
     per_row = 3 if tiles == 2 else 2
-    width = ((_WIDTH - 2 * _MARGIN - (per_row - 1) * _GROUP_GAP) // per_row - (tiles - 1) * _GAP) // tiles
-    height = round(width / float(np.clip(np.median([example.image.shape[1] / example.image.shape[0] for _, example in groups]), 0.6, 2.5)))
+    width = (
+        (_WIDTH - 2 * _MARGIN - (per_row - 1) * _GROUP_GAP) // per_row - (tiles - 1) * _GAP
+    ) // tiles
+    height = round(
+        width
+        / float(
+            np.clip(
+                np.median(
+                    [example.image.shape[1] / example.image.shape[0] for _, example in groups]
+                ),
+                0.6,
+                2.5,
+            )
+        )
+    )
     rows = [_heading(section.title)]
     for start in range(0, len(groups), per_row):
         row = Image.new('RGB', (_WIDTH, height + _CAPTION), _PAGE)
         draw = ImageDraw.Draw(row)
-        for place, (caption, example) in enumerate(groups[start:start + per_row]):
+        for place, (caption, example) in enumerate(groups[start : start + per_row]):
             left = _MARGIN + place * (tiles * (width + _GAP) - _GAP + _GROUP_GAP)
             for number, tile in enumerate(_tiles(example, colors, unknown, (width, height))):
                 row.paste(tile, (left + number * (width + _GAP), 0))
-            draw.text((left, height + 3), _shortened(draw, caption, _font(13), tiles * width), _PALE_INK, _font(13))
+            draw.text(
+                (left, height + 3),
+                _shortened(draw, caption, _font(13), tiles * width),
+                _PALE_INK,
+                _font(13),
+            )
         rows.append(row)
     return rows
 
 
 def _shrunk(example: Example) -> Example:
     """The example, no larger than it will be looked at; so that a dozen of large ones can be in memory."""
+
     def shrink(pixels, resample):
         scale = _LARGEST_KEPT / max(pixels.shape[:2])
         if scale >= 1:
@@ -92,11 +123,21 @@ def _shrunk(example: Example) -> Example:
     def shrink_map(ids):
         return shrink(ids.astype(np.int32), Image.Resampling.NEAREST)
 
-    label = shrink(example.label, Image.Resampling.BICUBIC) if example.label.ndim == 3 else shrink_map(example.label)
-    return Example(shrink(example.image, Image.Resampling.BICUBIC), label, None if example.instance is None else shrink_map(example.instance))
+    label = (
+        shrink(example.label, Image.Resampling.BICUBIC)
+        if example.label.ndim == 3
+        else shrink_map(example.label)
+    )
+    return Example(
+        shrink(example.image, Image.Resampling.BICUBIC),
+        label,
+        None if example.instance is None else shrink_map(example.instance),
+    )
 
 
-def _tiles(example: Example, colors: np.ndarray | None, unknown: frozenset[int], tile: tuple[int, int]) -> Iterator[Image.Image]:
+def _tiles(
+    example: Example, colors: np.ndarray | None, unknown: frozenset[int], tile: tuple[int, int]
+) -> Iterator[Image.Image]:
     """Photograph, label map and, with instances, the label map with their borders; each as large as `tile` (width, height) holds it."""
     yield _framed(_fitted(example.image, tile, Image.Resampling.BICUBIC), tile)
     if colors is None:
@@ -108,13 +149,19 @@ def _tiles(example: Example, colors: np.ndarray | None, unknown: frozenset[int],
     yield _framed(shown, tile)
     if example.instance is not None:
         instance = _fitted(example.instance, tile, Image.Resampling.NEAREST)
-        yield _framed(_with_edges(shown, instance) if instance.shape == label.shape else shown, tile)
+        yield _framed(
+            _with_edges(shown, instance) if instance.shape == label.shape else shown, tile
+        )
 
 
 def _fitted(pixels: np.ndarray, tile: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
     picture = Image.fromarray(pixels)
     scale = min(tile[0] / picture.width, tile[1] / picture.height)
-    return np.asarray(picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), resample))
+    return np.asarray(
+        picture.resize(
+            (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), resample
+        )
+    )
 
 
 def _framed(pixels: np.ndarray, tile: tuple[int, int]) -> Image.Image:
@@ -122,7 +169,9 @@ def _framed(pixels: np.ndarray, tile: tuple[int, int]) -> Image.Image:
     framed = Image.new('RGB', tile, _FRAME)
     left, top = (tile[0] - pixels.shape[1]) // 2, (tile[1] - pixels.shape[0]) // 2
     framed.paste(Image.fromarray(pixels), (left, top))
-    ImageDraw.Draw(framed).rectangle((left, top, left + pixels.shape[1] - 1, top + pixels.shape[0] - 1), outline=_OUTLINE)
+    ImageDraw.Draw(framed).rectangle(
+        (left, top, left + pixels.shape[1] - 1, top + pixels.shape[0] - 1), outline=_OUTLINE
+    )
     return framed
 
 
@@ -137,7 +186,9 @@ def _with_edges(shown: np.ndarray, instance: np.ndarray) -> np.ndarray:
 def _heading(text: str, size: int = 18) -> Image.Image:
     row = Image.new('RGB', (_WIDTH, _HEADING), _PAGE)
     draw = ImageDraw.Draw(row)
-    draw.text((_MARGIN, 10), _shortened(draw, text, _font(size), _WIDTH - 2 * _MARGIN), _INK, _font(size))
+    draw.text(
+        (_MARGIN, 10), _shortened(draw, text, _font(size), _WIDTH - 2 * _MARGIN), _INK, _font(size)
+    )
     return row
 
 
@@ -153,16 +204,25 @@ def _legend(entries: Sequence[LegendEntry]) -> list[Image.Image]:
         draw = ImageDraw.Draw(row)
         for column, entry in enumerate(entries[number::count]):
             left = _MARGIN + column * width
-            draw.rectangle((left, 4, left + _SWATCH[0], 4 + _SWATCH[1]), fill=entry.color, outline=_PALE_INK)
+            draw.rectangle(
+                (left, 4, left + _SWATCH[0], 4 + _SWATCH[1]), fill=entry.color, outline=_PALE_INK
+            )
             note_width = draw.textlength(entry.note, _font(13)) + 8 if entry.note else 0
             text = _shortened(draw, entry.text, font, width - _SWATCH[0] - 8 - note_width - 16)
             draw.text((left + _SWATCH[0] + 8, 4), text, _INK, font)
-            draw.text((left + _SWATCH[0] + 16 + draw.textlength(text, font), 6), entry.note, _PALE_INK, _font(13))
+            draw.text(
+                (left + _SWATCH[0] + 16 + draw.textlength(text, font), 6),
+                entry.note,
+                _PALE_INK,
+                _font(13),
+            )
         rows.append(row)
     return rows
 
 
-def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def _shortened(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float
+) -> str:
     """The text, cut at its end where it is wider than `width` pixels."""
     if draw.textlength(text, font) <= width:
         return text
@@ -175,7 +235,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def legend_of(shares: Sequence[tuple[int, float]], names: Sequence[str], colors: np.ndarray, unknown: frozenset[int]) -> list[LegendEntry]:
+def legend_of(
+    shares: Sequence[tuple[int, float]],
+    names: Sequence[str],
+    colors: np.ndarray,
+    unknown: frozenset[int],
+) -> list[LegendEntry]:
     """The legend of the ids that occur.
 
     Args:
@@ -189,11 +254,23 @@ def legend_of(shares: Sequence[tuple[int, float]], names: Sequence[str], colors:
         if number in unknown:
             entries.append(LegendEntry(UNKNOWN_COLOR, f'{number} unknown', note))
         elif 0 <= number < len(names):
-            entries.append(LegendEntry(tuple(map(int, colors[number])), f'{number} {names[number]}', note))
-    foreign = [(number, share) for number, share in shares if number not in unknown and not 0 <= number < len(names)]
+            entries.append(
+                LegendEntry(tuple(map(int, colors[number])), f'{number} {names[number]}', note)
+            )
+    foreign = [
+        (number, share)
+        for number, share in shares
+        if number not in unknown and not 0 <= number < len(names)
+    ]
     if foreign:
-        numbers = ', '.join(str(number) for number, _ in foreign[:4]) + (', ...' if len(foreign) > 4 else '')
-        entries.append(LegendEntry(NO_CLASS_COLOR, f'no class: {numbers}', _percent(sum(share for _, share in foreign))))
+        numbers = ', '.join(str(number) for number, _ in foreign[:4]) + (
+            ', ...' if len(foreign) > 4 else ''
+        )
+        entries.append(
+            LegendEntry(
+                NO_CLASS_COLOR, f'no class: {numbers}', _percent(sum(share for _, share in foreign))
+            )
+        )
     return entries
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
-from spade_jax.config import Config
+from spade_jax.config.data_config import DataConfig
 from spade_jax.data.sources.celebamask import MAPPING, CelebAMaskSource
 from spade_jax.errors import UserError
 
@@ -15,8 +15,20 @@ ORIGINALS = {0: 5, 1: 162770, 2: 162771, 1999: 182637, 2000: 0, 2001: 182638}
 
 
 def _config(root, **changes):
-    return Config(**{**dict(dataset='celebamask_hq', data_dir=str(root), num_classes=19, train_image_dir='CelebA-HQ-img',
-                            train_label_dir='CelebAMask-HQ-mask-anno', load_size=32, crop_size=32), **changes})
+    return DataConfig(
+        **{
+            **dict(
+                dataset='celebamask_hq',
+                data_dir=str(root),
+                num_classes=19,
+                train_image_dir='CelebA-HQ-img',
+                train_label_dir='CelebAMask-HQ-mask-anno',
+                load_size=32,
+                crop_size=32,
+            ),
+            **changes,
+        }
+    )
 
 
 def _photo(root, face, size=(16, 16), gray=0):
@@ -40,8 +52,12 @@ def root(tmp_path):
     for face in ORIGINALS:
         _photo(tmp_path, face, gray=face % 7 * 30)
         _mask(tmp_path, face, 'skin', range(6))
-    lines = [f'{face:<8}{original:<8}{original + 1:06d}.jpg' for face, original in ORIGINALS.items()]
-    (tmp_path / MAPPING).write_text('\n'.join(['idx     orig_idx     orig_file', *reversed(lines)]) + '\n')
+    lines = [
+        f'{face:<8}{original:<8}{original + 1:06d}.jpg' for face, original in ORIGINALS.items()
+    ]
+    (tmp_path / MAPPING).write_text(
+        '\n'.join(['idx     orig_idx     orig_file', *reversed(lines)]) + '\n'
+    )
     return tmp_path
 
 
@@ -53,8 +69,12 @@ def _refusal(call, *arguments):
 
 
 def test_the_splits_are_those_of_celeba(root):
-    train, validation = (CelebAMaskSource(_config(root), split) for split in ('train', 'validation'))
-    assert train.names == ['0', '1', '2000'] and validation.names == ['2', '1999'] and len(train) == 3
+    train, validation = (
+        CelebAMaskSource(_config(root), split) for split in ('train', 'validation')
+    )
+    assert (
+        train.names == ['0', '1', '2000'] and validation.names == ['2', '1999'] and len(train) == 3
+    )
     assert train.locations[2] == f'{root}/CelebAMask-HQ-mask-anno/1/02000_*.png'
 
 
@@ -77,8 +97,14 @@ def test_later_parts_cover_earlier_ones(root, mode):
 def test_photographs_keep_their_size(root):
     source = CelebAMaskSource(_config(root), 'train')
     example = source.read(1)
-    assert example.image.shape == (16, 16, 3) and example.label.shape == (8, 8) and abs(int(example.image[0, 0, 0]) - 30) < 3
-    assert source.read_maps(1).image is None and np.array_equal(source.read_maps(1).label, example.label)
+    assert (
+        example.image.shape == (16, 16, 3)
+        and example.label.shape == (8, 8)
+        and abs(int(example.image[0, 0, 0]) - 30) < 3
+    )
+    assert source.read_maps(1).image is None and np.array_equal(
+        source.read_maps(1).label, example.label
+    )
 
 
 def test_ids_are_renumbered(root):
@@ -89,33 +115,52 @@ def test_ids_are_renumbered(root):
 def test_a_listing_takes_the_place_of_the_mapping(root):
     (root / MAPPING).unlink()
     (root / 'list.txt').write_text('2001\n\n1\n')
-    assert CelebAMaskSource(_config(root, validation_list='list.txt'), 'validation').names == ['2001', '1']
+    assert CelebAMaskSource(_config(root, validation_list='list.txt'), 'validation').names == [
+        '2001',
+        '1',
+    ]
 
 
-@pytest.mark.parametrize('lines, problem', [
-    ('1\nface\n', 'list.txt, line 2: "face" is not a number; write the number of one face a line'),
-    ('1\n1\n', 'list.txt, line 2: 1 is listed twice'),
-    ('\n', 'list.txt lists no faces'),
-    ('7\n', 'there is no {root}/CelebA-HQ-img/7.jpg'),
-])
+@pytest.mark.parametrize(
+    'lines, problem',
+    [
+        (
+            '1\nface\n',
+            'list.txt, line 2: "face" is not a number; write the number of one face a line',
+        ),
+        ('1\n1\n', 'list.txt, line 2: 1 is listed twice'),
+        ('\n', 'list.txt lists no faces'),
+        ('7\n', 'there is no {root}/CelebA-HQ-img/7.jpg'),
+    ],
+)
 def test_bad_listings(root, lines, problem):
     (root / 'list.txt').write_text(lines)
-    assert problem.format(root=root) in _refusal(CelebAMaskSource, _config(root, train_list='list.txt'), 'train')
+    assert problem.format(root=root) in _refusal(
+        CelebAMaskSource, _config(root, train_list='list.txt'), 'train'
+    )
 
 
 def test_no_mapping(root):
     (root / MAPPING).unlink()
     message = _refusal(CelebAMaskSource, _config(root), 'validation')
-    assert message == (f'data_dir: {root}/{MAPPING} cannot be read (No such file or directory); it comes with the data set and tells the splits apart; '
-                       'without it, list the numbers of the faces with --validation_list, one a line')
+    assert message == (
+        f'data_dir: {root}/{MAPPING} cannot be read (No such file or directory); it comes with the data set and tells the splits apart; '
+        'without it, list the numbers of the faces with --validation_list, one a line'
+    )
     assert '--train_list, one a line' in _refusal(CelebAMaskSource, _config(root), 'train')
 
 
-@pytest.mark.parametrize('text, problem', [
-    ('0 5 000006.jpg\n1\n', f'{MAPPING}, line 2: "1" is not of the form "idx orig_idx orig_file"'),
-    ('0 five 000006.jpg\n', f'{MAPPING}, line 1: "five" is not a number'),
-    ('0 182638 182639.jpg\n', f'{MAPPING} has no faces of the train split'),
-])
+@pytest.mark.parametrize(
+    'text, problem',
+    [
+        (
+            '0 5 000006.jpg\n1\n',
+            f'{MAPPING}, line 2: "1" is not of the form "idx orig_idx orig_file"',
+        ),
+        ('0 five 000006.jpg\n', f'{MAPPING}, line 1: "five" is not a number'),
+        ('0 182638 182639.jpg\n', f'{MAPPING} has no faces of the train split'),
+    ],
+)
 def test_bad_mappings(root, text, problem):
     (root / MAPPING).write_text(text)
     assert problem in _refusal(CelebAMaskSource, _config(root), 'train')
@@ -123,41 +168,62 @@ def test_bad_mappings(root, text, problem):
 
 def test_a_missing_directory(root):
     message = _refusal(CelebAMaskSource, _config(root, train_label_dir='masks'), 'train')
-    assert message == f'train_label_dir: there is no directory {root}/masks; set --data_dir to the unpacked CelebAMask-HQ, or --train_label_dir'
+    assert (
+        message
+        == f'train_label_dir: there is no directory {root}/masks; set --data_dir to the unpacked CelebAMask-HQ, or --train_label_dir'
+    )
 
 
 def test_missing_photographs_and_masks(root):
     for path in (root / 'CelebA-HQ-img').glob('?.jpg'):
         path.unlink()
     message = _refusal(CelebAMaskSource, _config(root), 'train')
-    assert message.startswith(f'2 faces have no photograph ({root}/CelebA-HQ-img/0.jpg, {root}/CelebA-HQ-img/1.jpg): there is no {root}/CelebA-HQ-img/0.jpg; ')
+    assert message.startswith(
+        f'2 faces have no photograph ({root}/CelebA-HQ-img/0.jpg, {root}/CelebA-HQ-img/1.jpg): there is no {root}/CelebA-HQ-img/0.jpg; '
+    )
 
 
 def test_a_face_without_masks(root):
-    (root / 'CelebAMask-HQ-mask-anno/1/02000_skin.png').rename(root / 'CelebAMask-HQ-mask-anno/0/02000_skin.png')  # in the wrong directory
-    assert _refusal(CelebAMaskSource, _config(root), 'train').startswith(f'there is no {root}/CelebAMask-HQ-mask-anno/1/02000_*.png; ')
+    (root / 'CelebAMask-HQ-mask-anno/1/02000_skin.png').rename(
+        root / 'CelebAMask-HQ-mask-anno/0/02000_skin.png'
+    )  # in the wrong directory
+    assert _refusal(CelebAMaskSource, _config(root), 'train').startswith(
+        f'there is no {root}/CelebAMask-HQ-mask-anno/1/02000_*.png; '
+    )
 
 
 def test_masks_of_different_sizes(root):
     path = _mask(root, 0, 'hair', [0], size=(4, 4))
     message = _refusal(CelebAMaskSource(_config(root), 'train').read, 0)
-    assert message.startswith(f'{path} has 4x4 pixels, but {root}/CelebAMask-HQ-mask-anno/0/00000_skin.png has 8x8')
+    assert message.startswith(
+        f'{path} has 4x4 pixels, but {root}/CelebAMask-HQ-mask-anno/0/00000_skin.png has 8x8'
+    )
 
 
 @pytest.mark.parametrize('reader', ['read', 'read_maps'])
 def test_a_photograph_of_another_shape(root, reader):
     _photo(root, 0, size=(16, 12))
     message = _refusal(getattr(CelebAMaskSource(_config(root), 'train'), reader), 0)
-    assert message.startswith(f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, which is another shape than that of its masks') and '8x8' in message
+    assert (
+        message.startswith(
+            f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, which is another shape than that of its masks'
+        )
+        and '8x8' in message
+    )
 
 
 def test_a_damaged_mask(root):
     path = root / 'CelebAMask-HQ-mask-anno/0/00000_skin.png'
     path.write_bytes(path.read_bytes()[:40])
-    assert _refusal(CelebAMaskSource(_config(root), 'train').read_maps, 0).startswith(f'{path}: the mask of the part skin cannot be read')
+    assert _refusal(CelebAMaskSource(_config(root), 'train').read_maps, 0).startswith(
+        f'{path}: the mask of the part skin cannot be read'
+    )
 
 
 @pytest.mark.parametrize('condition', ['labels+edges', 'rgb'])
 def test_it_has_label_maps_only(root, condition):
     message = _refusal(CelebAMaskSource, _config(root, condition=condition), 'train')
-    assert message == f'condition={condition}, but dataset=celebamask_hq has label maps and no instance maps; use --condition=labels'
+    assert (
+        message
+        == f'condition={condition}, but dataset=celebamask_hq has label maps and no instance maps; use --condition=labels'
+    )

@@ -15,10 +15,28 @@ from spade_jax.errors import UserError
 
 def _write(tmp_path, annotations, size=(8, 6), names=('a.jpg',)):
     """A file with one photograph or several of (width, height) `size`, which have the ids 70, 71, ...; annotations: (image id, segmentation)."""
-    images = [{'id': 70 + number, 'file_name': name, 'width': size[0], 'height': size[1], 'license': 1} for number, name in enumerate(names)]
-    content = {'info': {'year': 2017}, 'licenses': [{'id': 1}], 'images': images, 'categories': [{'id': 18, 'name': 'dog'}],
-               'annotations': [{'id': number, 'image_id': image_id, 'segmentation': segmentation, 'iscrowd': int(isinstance(segmentation, dict)), 'area': 1.0,
-                                'bbox': [0, 0, 1, 1], 'category_id': 18} for number, (image_id, segmentation) in enumerate(annotations)]}
+    images = [
+        {'id': 70 + number, 'file_name': name, 'width': size[0], 'height': size[1], 'license': 1}
+        for number, name in enumerate(names)
+    ]
+    content = {
+        'info': {'year': 2017},
+        'licenses': [{'id': 1}],
+        'images': images,
+        'categories': [{'id': 18, 'name': 'dog'}],
+        'annotations': [
+            {
+                'id': number,
+                'image_id': image_id,
+                'segmentation': segmentation,
+                'iscrowd': int(isinstance(segmentation, dict)),
+                'area': 1.0,
+                'bbox': [0, 0, 1, 1],
+                'category_id': 18,
+            }
+            for number, (image_id, segmentation) in enumerate(annotations)
+        ],
+    }
     path = tmp_path / 'instances.json'
     path.write_text(json.dumps(content))
     return str(path)
@@ -53,16 +71,26 @@ def test_a_thing_is_painted_over_the_regions_of_stuff(tmp_path):
 
 def test_later_things_cover_earlier_ones_and_pieces_share_a_number(tmp_path):
     pieces = [[0, 0, 1.9, 0, 1.9, 0.9, 0, 0.9], [6, 5, 7, 5, 7, 5.5, 6, 5.5]]
-    result = _open(tmp_path, [(70, [BOX]), (70, pieces), (70, [[5, 1, 5.5, 1, 5.5, 1.5, 5, 1.5]])]).instance_map('a.jpg', LABEL)
-    assert (result[0, :2] == 1001).all() and (result[5, 6:] == 1001).all() and (result == 1001).sum() == 4
+    result = _open(
+        tmp_path, [(70, [BOX]), (70, pieces), (70, [[5, 1, 5.5, 1, 5.5, 1.5, 5, 1.5]])]
+    ).instance_map('a.jpg', LABEL)
+    assert (
+        (result[0, :2] == 1001).all()
+        and (result[5, 6:] == 1001).all()
+        and (result == 1001).sum() == 4
+    )
     assert result[1, 5] == 1002 and (result == 1002).sum() == 1 and (result == 1000).sum() == 11
 
 
 def test_each_photograph_has_its_own_things_in_the_order_of_the_file(tmp_path):
     whole = [[0, 0, 8, 0, 8, 6, 0, 6]]
-    annotations = _open(tmp_path, [(71, [BOX]), (70, whole), (71, whole)], names=('a.jpg', 'b.jpg', 'c.jpg'))
+    annotations = _open(
+        tmp_path, [(71, [BOX]), (70, whole), (71, whole)], names=('a.jpg', 'b.jpg', 'c.jpg')
+    )
     assert (annotations.instance_map('a.jpg', LABEL) == 1000).all()
-    assert (annotations.instance_map('b.jpg', LABEL) == 1001).all()  # the box lies under the second thing
+    assert (
+        annotations.instance_map('b.jpg', LABEL) == 1001
+    ).all()  # the box lies under the second thing
 
 
 def test_a_photograph_without_things_has_its_regions_of_stuff(tmp_path):
@@ -74,25 +102,42 @@ def test_a_photograph_without_things_has_its_regions_of_stuff(tmp_path):
 def test_crowds_are_run_lengths_column_by_column(tmp_path):
     # Two pixels outside, three inside (rows 2 to 4 of column 0), 7 outside (to the end of column 1), 6 inside (column 2), the rest outside.
     crowd = {'counts': [2, 3, 7, 6, 30], 'size': [6, 8]}
-    result = _open(tmp_path, [(70, [BOX]), (70, crowd)]).instance_map('a.jpg', np.zeros((6, 8), np.uint8))
-    assert (result[2:5, 0] == 1001).all() and (result[:, 2] == 1001).all() and (result == 1001).sum() == 9
+    result = _open(tmp_path, [(70, [BOX]), (70, crowd)]).instance_map(
+        'a.jpg', np.zeros((6, 8), np.uint8)
+    )
+    assert (
+        (result[2:5, 0] == 1001).all()
+        and (result[:, 2] == 1001).all()
+        and (result == 1001).sum() == 9
+    )
     assert (result[1:4, 3:6] == 1000).all()
 
 
-@pytest.mark.parametrize('counts, text', [
-    ([2, 3, 7, 6, 30], '2373g0'),  # 6 - 3 = 3; 30 - 7 = 23 has its bit 4 set, so that a second character says that it is positive: '0' + (23 | 32) is 'g'
-    ([0, 48], '0`1'),  # 48 = 16 + 1 * 32
-    ([40, 1, 1, 1, 5], 'X11104'),  # 40 = 8 + 1 * 32; 1 - 1 = 0; 5 - 1 = 4
-])
+@pytest.mark.parametrize(
+    'counts, text',
+    [
+        (
+            [2, 3, 7, 6, 30],
+            '2373g0',
+        ),  # 6 - 3 = 3; 30 - 7 = 23 has its bit 4 set, so that a second character says that it is positive: '0' + (23 | 32) is 'g'
+        ([0, 48], '0`1'),  # 48 = 16 + 1 * 32
+        ([40, 1, 1, 1, 5], 'X11104'),  # 40 = 8 + 1 * 32; 1 - 1 = 0; 5 - 1 = 4
+    ],
+)
 def test_compressed_run_lengths(tmp_path, counts, text):
     label = np.zeros((6, 8), np.uint8)
     plain = _open(tmp_path, [(70, {'counts': counts, 'size': [6, 8]})]).instance_map('a.jpg', label)
-    np.testing.assert_array_equal(_open(tmp_path, [(70, {'counts': text, 'size': [6, 8]})]).instance_map('a.jpg', label), plain)
+    np.testing.assert_array_equal(
+        _open(tmp_path, [(70, {'counts': text, 'size': [6, 8]})]).instance_map('a.jpg', label),
+        plain,
+    )
 
 
 def test_negative_differences_of_compressed_run_lengths(tmp_path):
     # 1; 20 = 'd0'; 2; 5 - 20 = -15, of which 5 bits are 17 = 'A'; 20 - 2 = 18 = 'b0'.
-    result = _open(tmp_path, [(70, {'counts': '1d02Ab0', 'size': [6, 8]})]).instance_map('a.jpg', np.zeros((6, 8), np.uint8))
+    result = _open(tmp_path, [(70, {'counts': '1d02Ab0', 'size': [6, 8]})]).instance_map(
+        'a.jpg', np.zeros((6, 8), np.uint8)
+    )
     column_by_column = result.T.reshape(-1)
     np.testing.assert_array_equal(np.flatnonzero(column_by_column), [*range(1, 21), *range(23, 28)])
 
@@ -103,13 +148,19 @@ def test_things_are_numbered_above_all_label_ids(tmp_path):
 
 
 def test_outlines_beyond_the_picture_are_cut_off(tmp_path):
-    result = _open(tmp_path, [(70, [[-5, -5, 20, -5, 20, 20, -5, 20]])]).instance_map('a.jpg', LABEL)
+    result = _open(tmp_path, [(70, [[-5, -5, 20, -5, 20, 20, -5, 20]])]).instance_map(
+        'a.jpg', LABEL
+    )
     assert (result == 1000).all()
 
 
 def test_from_several_threads(tmp_path):
     names = [f'{number}.jpg' for number in range(40)]
-    annotations = _open(tmp_path, [(70 + number % 40, [[x + 0.5 for x in BOX]]) for number in range(200)], names=names)
+    annotations = _open(
+        tmp_path,
+        [(70 + number % 40, [[x + 0.5 for x in BOX]]) for number in range(200)],
+        names=names,
+    )
     expected = annotations.instance_map('0.jpg', LABEL)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for result in pool.map(lambda name: annotations.instance_map(name, LABEL), names * 5):
@@ -118,58 +169,91 @@ def test_from_several_threads(tmp_path):
 
 def test_a_photograph_that_is_not_listed(tmp_path):
     message = _refusal(_open(tmp_path, []).instance_map, 'b.jpg', LABEL)
-    assert message == (f'train_instance_dir: {tmp_path}/instances.json does not list the photograph b.jpg; '
-                       'set --train_instance_dir to the annotations of these photographs')
+    assert message == (
+        f'train_instance_dir: {tmp_path}/instances.json does not list the photograph b.jpg; '
+        'set --train_instance_dir to the annotations of these photographs'
+    )
 
 
 def test_a_photograph_of_another_size(tmp_path):
     message = _refusal(_open(tmp_path, [], size=(6, 8)).instance_map, 'a.jpg', LABEL)
-    assert 'has outlines of a.jpg at 6x8 pixels, but its label map has 8x6; use photographs' in message
+    assert (
+        'has outlines of a.jpg at 6x8 pixels, but its label map has 8x6; use photographs' in message
+    )
 
 
 def test_run_lengths_of_another_size(tmp_path):
-    message = _refusal(_open(tmp_path, [(70, {'counts': [0, 48], 'size': [8, 6]})]).instance_map, 'a.jpg', LABEL)
+    message = _refusal(
+        _open(tmp_path, [(70, {'counts': [0, 48], 'size': [8, 6]})]).instance_map, 'a.jpg', LABEL
+    )
     assert 'has outlines of a.jpg at 6x8 pixels, but its label map has 8x6' in message
 
 
-@pytest.mark.parametrize('segmentation, problem', [
-    ([[1, 2, 3, 4]], 'a polygon of 4 numbers'),
-    ([[1, 2, 3, 4, 5, 6, 7]], 'a polygon of 7 numbers'),
-    (None, 'not iterable'),
-    ([['x'] * 6], 'real number'),
-    ({'counts': [1, 2], 'size': [6, 8]}, 'do not add up to 8x6 pixels'),
-    ({'counts': [50, -2], 'size': [6, 8]}, 'do not add up'),
-    ({'counts': '1~', 'size': [6, 8]}, "the character '~'"),
-    ({'size': [6, 8]}, 'it has no "counts"'),
-])
+@pytest.mark.parametrize(
+    'segmentation, problem',
+    [
+        ([[1, 2, 3, 4]], 'a polygon of 4 numbers'),
+        ([[1, 2, 3, 4, 5, 6, 7]], 'a polygon of 7 numbers'),
+        (None, 'not iterable'),
+        ([['x'] * 6], 'real number'),
+        ({'counts': [1, 2], 'size': [6, 8]}, 'do not add up to 8x6 pixels'),
+        ({'counts': [50, -2], 'size': [6, 8]}, 'do not add up'),
+        ({'counts': '1~', 'size': [6, 8]}, "the character '~'"),
+        ({'size': [6, 8]}, 'it has no "counts"'),
+    ],
+)
 def test_annotations_that_are_not_as_in_coco(tmp_path, segmentation, problem):
     message = _refusal(_open, tmp_path, [(70, [BOX]), (70, segmentation)])
     start = f'train_instance_dir: {tmp_path}/instances.json: the annotation with id 1 is not as COCO instances are '
-    assert message.startswith(start) and problem in message and 'annotations_trainval2017.zip' in message
+    assert (
+        message.startswith(start)
+        and problem in message
+        and 'annotations_trainval2017.zip' in message
+    )
 
 
 def test_a_missing_file(tmp_path):
     message = _refusal(InstanceAnnotations, str(tmp_path / 'none.json'), 'validation_instance_dir')
-    assert re.fullmatch(r'validation_instance_dir: .*/none.json cannot be read \(No such file or directory\); set --data_dir or --validation_instance_dir, '
-                        r'or use --condition=labels; .*cocodataset.org.*', message)
+    assert re.fullmatch(
+        r'validation_instance_dir: .*/none.json cannot be read \(No such file or directory\); set --data_dir or --validation_instance_dir, '
+        r'or use --condition=labels; .*cocodataset.org.*',
+        message,
+    )
 
 
-@pytest.mark.parametrize('content, problem', [
-    (b'{"images": [', 'is not JSON'),
-    (b'\xff\xd8\xff', 'is not JSON'),
-    (b'[1, 2]', 'is no file of COCO instances'),
-    (b'{"images": [], "annotations": []}', 'is no file of COCO instances'),
-    (b'{"images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}]}', 'is no file of COCO instances'),
-    (b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}', 'the photograph with id 1 is not as COCO instances are (it has no "width")'),
-    (b'{"images": [], "annotations": [{"id": 3, "image_id": 1, "caption": "A dog."}]}', 'the annotation with id 3 is not as COCO instances are '
-     '(it has no "segmentation")'),
-])
+@pytest.mark.parametrize(
+    'content, problem',
+    [
+        (b'{"images": [', 'is not JSON'),
+        (b'\xff\xd8\xff', 'is not JSON'),
+        (b'[1, 2]', 'is no file of COCO instances'),
+        (b'{"images": [], "annotations": []}', 'is no file of COCO instances'),
+        (
+            b'{"images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}]}',
+            'is no file of COCO instances',
+        ),
+        (
+            b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}',
+            'the photograph with id 1 is not as COCO instances are (it has no "width")',
+        ),
+        (
+            b'{"images": [], "annotations": [{"id": 3, "image_id": 1, "caption": "A dog."}]}',
+            'the annotation with id 3 is not as COCO instances are (it has no "segmentation")',
+        ),
+    ],
+)
 def test_other_files(tmp_path, content, problem):
     path = tmp_path / 'captions.json'
     path.write_bytes(content)
     message = _refusal(InstanceAnnotations, str(path), 'train_instance_dir')
-    assert message.startswith(f'train_instance_dir: {path}') and problem in message and 'annotations_trainval2017.zip' in message
+    assert (
+        message.startswith(f'train_instance_dir: {path}')
+        and problem in message
+        and 'annotations_trainval2017.zip' in message
+    )
 
 
 def test_a_photograph_that_is_listed_twice(tmp_path):
-    assert 'lists the photograph a.jpg twice' in _refusal(_open, tmp_path, [], (8, 6), ('a.jpg', 'a.jpg'))
+    assert 'lists the photograph a.jpg twice' in _refusal(
+        _open, tmp_path, [], (8, 6), ('a.jpg', 'a.jpg')
+    )

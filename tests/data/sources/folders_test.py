@@ -3,22 +3,34 @@
 import re
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
-from spade_jax.config import Config
-from spade_jax.data import label_reader
-from spade_jax.data.image_files import read_ids
-from spade_jax.data.label_reader import check_label_ids
+from spade_jax.config.data_config import DataConfig
+from spade_jax.data.files import label_reader
+from spade_jax.data.files.image_files import read_ids
+from spade_jax.data.files.label_reader import check_label_ids
 from spade_jax.data.sources import folders as folder_source
-from spade_jax.data.sources.opening import check_source, open_source
+from spade_jax.data.sources.open_source import check_source, open_source
 from spade_jax.data.sources.scenes import scenes_size
 from spade_jax.errors import UserError
 from tests.program import write_folders
 
 
 def _config(root, **changes):
-    return Config(**{**dict(dataset='folders', data_dir=str(root), num_classes=4, load_size=32, crop_size=32, data_workers=2), **changes})
+    return DataConfig(
+        **{
+            **dict(
+                dataset='folders',
+                data_dir=str(root),
+                num_classes=4,
+                load_size=32,
+                crop_size=32,
+                data_workers=2,
+            ),
+            **changes,
+        }
+    )
 
 
 def _save(path, pixels):
@@ -55,8 +67,16 @@ def test_pairs_by_relative_path_in_order_of_name(root):
     source = open_source(_config(root), 'train')
     assert source.names == ['a', 'b', 'sub/c'] and len(source) == 3
     example = source.read(2)
-    assert example.image.shape == (36, 40, 3) and example.image.dtype == np.uint8 and abs(int(example.image[0, 0, 0]) - 100) < 3
-    assert example.label.shape == (36, 40) and (example.label == 2).all() and (source.read_maps(2).label == 2).all()
+    assert (
+        example.image.shape == (36, 40, 3)
+        and example.image.dtype == np.uint8
+        and abs(int(example.image[0, 0, 0]) - 100) < 3
+    )
+    assert (
+        example.label.shape == (36, 40)
+        and (example.label == 2).all()
+        and (source.read_maps(2).label == 2).all()
+    )
     assert example.instance is None
 
 
@@ -72,31 +92,47 @@ def test_no_validation_directories(root):
 def test_one_validation_directory_without_the_other(root):
     _photo(root / 'val_img' / 'x.jpg')
     assert _message(open_source, _config(root), 'validation') == (
-        f'validation_label_dir: there is no directory {root}/val_label; set --data_dir or --validation_label_dir')
+        f'validation_label_dir: there is no directory {root}/val_label; set --data_dir or --validation_label_dir'
+    )
 
 
 def test_suffixes_as_in_cityscapes(tmp_path):
     _photo(tmp_path / 'leftImg8bit/train/aachen/aachen_1_leftImg8bit.png')
     for ending in ('labelIds', 'instanceIds', 'color', 'labelTrainIds'):
         _ids(tmp_path / f'gtFine/train/aachen/aachen_1_gtFine_{ending}.png', value=3)
-    config = _config(tmp_path, train_image_dir='leftImg8bit/train', train_label_dir='gtFine/train', train_instance_dir='gtFine/train',
-                     condition='labels+edges', image_suffix='_leftImg8bit', label_suffix='_gtFine_labelIds', instance_suffix='_gtFine_instanceIds')
-    files, = open_source(config, 'train').files
+    config = _config(
+        tmp_path,
+        train_image_dir='leftImg8bit/train',
+        train_label_dir='gtFine/train',
+        train_instance_dir='gtFine/train',
+        condition='labels+edges',
+        image_suffix='_leftImg8bit',
+        label_suffix='_gtFine_labelIds',
+        instance_suffix='_gtFine_instanceIds',
+    )
+    (files,) = open_source(config, 'train').files
     assert files.name == 'aachen/aachen_1'
-    assert files.label.endswith('aachen_1_gtFine_labelIds.png') and files.instance.endswith('aachen_1_gtFine_instanceIds.png')
+    assert files.label.endswith('aachen_1_gtFine_labelIds.png') and files.instance.endswith(
+        'aachen_1_gtFine_instanceIds.png'
+    )
 
 
-@pytest.mark.parametrize('photo, label, suffixes', [
-    ('x.jpg', 'x.png', {}),  # CMP Facades.
-    ('x.png', 'x_label.png', dict(label_suffix='_label')),
-    ('x_photo.png', 'x.png', dict(image_suffix='_photo')),
-    ('x.JPG', 'x.PNG', {}),
-])
+@pytest.mark.parametrize(
+    'photo, label, suffixes',
+    [
+        ('x.jpg', 'x.png', {}),  # CMP Facades.
+        ('x.png', 'x_label.png', dict(label_suffix='_label')),
+        ('x_photo.png', 'x.png', dict(image_suffix='_photo')),
+        ('x.JPG', 'x.PNG', {}),
+    ],
+)
 def test_photographs_and_label_maps_in_one_directory(tmp_path, photo, label, suffixes):
     _photo(tmp_path / 'base' / photo)
     _ids(tmp_path / 'base' / label, value=3)
     (tmp_path / 'base' / 'x.xml').write_text('<annotation/>')
-    files, = open_source(_config(tmp_path, train_image_dir='base', train_label_dir='./base', **suffixes), 'train').files
+    (files,) = open_source(
+        _config(tmp_path, train_image_dir='base', train_label_dir='./base', **suffixes), 'train'
+    ).files
     assert files.name == 'x' and files.photo.endswith(photo) and files.label.endswith(label)
 
 
@@ -117,13 +153,22 @@ def test_a_listing_of_other_splits(root):
     assert source.names == ['train/b', 'train/sub/c'] and (source.read_maps(1).label == 2).all()
 
 
-@pytest.mark.parametrize('lines, problem', [
-    ('a\nzebra\n', r'list.txt, line 2: zebra has no photograph in .*train_img; write "stem" or "split/stem", without extension'),
-    ('val/a\n', r'list.txt, line 1: val/a has no photograph in .*val_img'),
-    ('a\na\n', 'list.txt, line 2: a is listed twice'),
-    ('a.jpg\nb.png\n', r'^2 listed examples have an extension \(a.jpg, b.png\): .*list.txt, line 1: a.jpg has an extension; write a$'),
-    ('\n', 'lists no examples'),
-])
+@pytest.mark.parametrize(
+    'lines, problem',
+    [
+        (
+            'a\nzebra\n',
+            r'list.txt, line 2: zebra has no photograph in .*train_img; write "stem" or "split/stem", without extension',
+        ),
+        ('val/a\n', r'list.txt, line 1: val/a has no photograph in .*val_img'),
+        ('a\na\n', 'list.txt, line 2: a is listed twice'),
+        (
+            'a.jpg\nb.png\n',
+            r'^2 listed examples have an extension \(a.jpg, b.png\): .*list.txt, line 1: a.jpg has an extension; write a$',
+        ),
+        ('\n', 'lists no examples'),
+    ],
+)
 def test_bad_listings(root, lines, problem):
     (root / 'list.txt').write_text(lines)
     assert re.search(problem, _message(open_source, _config(root, train_list='list.txt'), 'train'))
@@ -136,38 +181,61 @@ def test_a_listing_that_is_not_there(root):
 
 def test_a_missing_directory(tmp_path):
     assert _message(open_source, _config(tmp_path), 'train') == (
-        f'train_image_dir: there is no directory {tmp_path}/train_img; set --data_dir or --train_image_dir')
+        f'train_image_dir: there is no directory {tmp_path}/train_img; set --data_dir or --train_image_dir'
+    )
 
 
 def test_a_directory_without_photographs(root):
-    assert 'no photographs (.bmp' in _message(open_source, _config(root, train_image_dir='train_label', train_label_dir='train_label'), 'train')
+    assert 'no photographs (.bmp' in _message(
+        open_source,
+        _config(root, train_image_dir='train_label', train_label_dir='train_label'),
+        'train',
+    )
     message = _message(open_source, _config(root, image_suffix='_rgb'), 'train')
-    assert 'whose names end in _rgb' in message and message.endswith('set --train_image_dir or --image_suffix')
+    assert 'whose names end in _rgb' in message and message.endswith(
+        'set --train_image_dir or --image_suffix'
+    )
 
 
 def test_photographs_without_label_map(root):
     for number in range(5):
         _photo(root / 'train_img' / f'z{number}.jpg')
     message = _message(open_source, _config(root), 'train')
-    assert message.startswith(f'5 photographs have no label map ({root}/train_img/z0.jpg, {root}/train_img/z1.jpg, {root}/train_img/z2.jpg, ...): ')
-    assert f'there is no {root}/train_label/z0.png' in message and 'set --train_label_dir or --label_suffix' in message
+    assert message.startswith(
+        f'5 photographs have no label map ({root}/train_img/z0.jpg, {root}/train_img/z1.jpg, {root}/train_img/z2.jpg, ...): '
+    )
+    assert (
+        f'there is no {root}/train_label/z0.png' in message
+        and 'set --train_label_dir or --label_suffix' in message
+    )
 
 
 def test_a_photograph_without_instance_map(root):
     (root / 'train_inst' / 'a.png').unlink()
     message = _message(open_source, _config(root, condition='labels+edges'), 'train')
-    assert message.startswith(f'{root}/train_img/a.jpg has no instance map') and '--train_instance_dir' in message
+    assert (
+        message.startswith(f'{root}/train_img/a.jpg has no instance map')
+        and '--train_instance_dir' in message
+    )
 
 
 def test_label_and_instance_maps_that_cannot_be_told_apart(root):
-    message = _message(open_source, _config(root, condition='labels+edges', train_instance_dir='train_label'), 'train')
-    assert message.endswith('could be label map or instance map; tell them apart with --label_suffix and --instance_suffix')
+    message = _message(
+        open_source,
+        _config(root, condition='labels+edges', train_instance_dir='train_label'),
+        'train',
+    )
+    assert message.endswith(
+        'could be label map or instance map; tell them apart with --label_suffix and --instance_suffix'
+    )
 
 
 def test_label_maps_as_jpeg(root):
     (root / 'train_label' / 'a.png').unlink()
     _ids(root / 'train_label' / 'a.jpg')
-    assert f'{root}/train_label/a.jpg: JPG is a lossy format' in _message(open_source, _config(root), 'train')
+    assert f'{root}/train_label/a.jpg: JPG is a lossy format' in _message(
+        open_source, _config(root), 'train'
+    )
 
 
 def test_two_files_for_one_role(root):
@@ -179,12 +247,16 @@ def test_two_files_for_one_role(root):
 def test_photograph_and_label_map_of_different_sizes(root, reader):
     _ids(root / 'train_label' / 'b.png', size=(20, 18))
     message = _message(getattr(open_source(_config(root), 'train'), reader), 1)
-    assert message.startswith(f'{root}/train_img/b.jpg has 40x36 pixels, but its label map {root}/train_label/b.png has 20x18')
+    assert message.startswith(
+        f'{root}/train_img/b.jpg has 40x36 pixels, but its label map {root}/train_label/b.png has 20x18'
+    )
 
 
 def test_instance_and_label_map_of_different_sizes(root):
     _ids(root / 'train_inst' / 'b.png', size=(20, 18))
-    assert 'train_inst/b.png has 20x18 pixels' in _message(open_source(_config(root, condition='labels+edges'), 'train').read, 1)
+    assert 'train_inst/b.png has 20x18 pixels' in _message(
+        open_source(_config(root, condition='labels+edges'), 'train').read, 1
+    )
 
 
 def test_the_check_passes_good_data(root):
@@ -199,52 +271,93 @@ def test_the_check_reports_the_first_bad_example(root):
         _save(root / 'train_label' / f'{name}.png', label)
     config = _config(root)
     assert _message(check_source, open_source(config, 'train'), config) == (
-        f'{root}/train_label/b.png: label id 9 at pixel (x=7, y=5) is not one of the 4 classes 0..3; use --num_classes=10 or more')
+        f'{root}/train_label/b.png: label id 9 at pixel (x=7, y=5) is not one of the 4 classes 0..3; use --num_classes=10 or more'
+    )
 
 
 def test_the_check_finds_pictures_that_do_not_come_out_right(root):
     _photo(root / 'train_img' / 'a.jpg', size=(30, 36))
     _ids(root / 'train_label' / 'a.png', size=(30, 36))
     config = _config(root, preprocess_mode='crop')
-    assert f'{root}/train_label/a.png: a picture of 30x36 is smaller than the crop of 32x32' in _message(check_source, open_source(config, 'train'), config)
+    assert (
+        f'{root}/train_label/a.png: a picture of 30x36 is smaller than the crop of 32x32'
+        in _message(check_source, open_source(config, 'train'), config)
+    )
 
 
-@pytest.mark.parametrize('values, settings, remedy', [
-    ([3, 255], {}, 'label id 255 at pixel (x=1, y=0) is not one of the 4 classes 0..3; use --dontcare if 255 stands for "unknown"'),
-    ([7, 255], {}, 'use --num_classes=8 or more, and use --dontcare'),
-    ([5, 255], dict(dontcare=True), 'label id 5 at pixel (x=0, y=0) is not one of the 4 classes 0..3; use --num_classes=6 or more'),
-    ([-1, 0], {}, 'label id -1 at pixel (x=0, y=0) is not one of the 4 classes 0..3; number the classes from 0'),
-])
+@pytest.mark.parametrize(
+    'values, settings, remedy',
+    [
+        (
+            [3, 255],
+            {},
+            'label id 255 at pixel (x=1, y=0) is not one of the 4 classes 0..3; use --dontcare if 255 stands for "unknown"',
+        ),
+        ([7, 255], {}, 'use --num_classes=8 or more, and use --dontcare'),
+        (
+            [5, 255],
+            dict(dontcare=True),
+            'label id 5 at pixel (x=0, y=0) is not one of the 4 classes 0..3; use --num_classes=6 or more',
+        ),
+        (
+            [-1, 0],
+            {},
+            'label id -1 at pixel (x=0, y=0) is not one of the 4 classes 0..3; number the classes from 0',
+        ),
+    ],
+)
 def test_ids_out_of_range(values, settings, remedy):
-    message = _message(check_label_ids, np.array([values], np.int32), _config('', **settings), 'x.png')
+    message = _message(
+        check_label_ids, np.array([values], np.int32), _config('', **settings), 'x.png'
+    )
     assert message.startswith('x.png: ') and remedy in message
 
 
-@pytest.mark.parametrize('values, settings', [([0, 3], {}), ([0, 3, 4, 255], dict(dontcare=True)), ([255, 299], dict(num_classes=300))])
+@pytest.mark.parametrize(
+    'values, settings',
+    [([0, 3], {}), ([0, 3, 4, 255], dict(dontcare=True)), ([255, 299], dict(num_classes=300))],
+)
 def test_ids_in_range(values, settings):
     check_label_ids(np.array([values], np.uint16), _config('', **settings), 'x.png')
 
 
-@pytest.mark.parametrize('settings, size', [
-    (dict(load_size=286, crop_size=256), (286, 286)),
-    (dict(load_size=572, crop_size=512, aspect_ratio=2.0), (572, 286)),
-    (dict(load_size=572, crop_size=512, aspect_ratio=2.0, preprocess_mode='fixed'), (512, 256)),
-    (dict(load_size=286, crop_size=256, preprocess_mode='scale_shortside_and_crop'), (286, 286)),
-])
+@pytest.mark.parametrize(
+    'settings, size',
+    [
+        (dict(load_size=286, crop_size=256), (286, 286)),
+        (dict(load_size=572, crop_size=512, aspect_ratio=2.0), (572, 286)),
+        (dict(load_size=572, crop_size=512, aspect_ratio=2.0, preprocess_mode='fixed'), (512, 256)),
+        (
+            dict(load_size=286, crop_size=256, preprocess_mode='scale_shortside_and_crop'),
+            (286, 286),
+        ),
+    ],
+)
 def test_scenes_are_rendered_at_the_size_that_scaling_leaves_alone(settings, size):
-    assert scenes_size(Config(**settings)) == size
+    assert scenes_size(DataConfig(**settings)) == size
 
 
 def test_scenes_of_a_size_that_nothing_brings_to_the_training_size():
-    assert 'use --preprocess_mode=fixed' in _message(scenes_size, Config(preprocess_mode='scale_width'))
+    assert 'use --preprocess_mode=fixed' in _message(
+        scenes_size, DataConfig(preprocess_mode='scale_width')
+    )
 
 
 def test_an_example_decodes_each_of_its_maps_once(tmp_path, monkeypatch):
     folders = write_folders(tmp_path)
-    source = open_source(Config(dataset='folders', data_dir=str(folders), num_classes=3, condition='labels+edges'), 'train')
+    source = open_source(
+        DataConfig(
+            dataset='folders', data_dir=str(folders), num_classes=3, condition='labels+edges'
+        ),
+        'train',
+    )
     decoded = []
     for module in (folder_source, label_reader):
-        monkeypatch.setattr(module, 'read_ids', lambda path, *role, thorough: decoded.append(path) or read_ids(path, *role))
+        monkeypatch.setattr(
+            module,
+            'read_ids',
+            lambda path, *role, thorough: decoded.append(path) or read_ids(path, *role),
+        )
     for read in (source.read, source.read_maps):
         decoded.clear()
         assert read(0).instance is not None

@@ -8,13 +8,13 @@ import io
 import json
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
-from spade_jax.config import Config
-from spade_jax.data.sources.opening import open_source
+from spade_jax.config.data_config import DataConfig
+from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
+from spade_jax.data.sources.open_source import open_source
 from spade_jax.data.sources.tfds_source import TfdsSource, _TfRecords
-from spade_jax.data.tensorflow_host import import_tensorflow
 from spade_jax.errors import UserError
 from tests.data.miniatures import prepare_tfds
 
@@ -42,16 +42,30 @@ def _encoded(pixels, file_format):
 
 def _prepare(directory, features, *examples, **options):
     """A data set 'blocks' with the split 'train' alone; returns the Config that reads it."""
-    prepare_tfds(directory, 'blocks', tfds.features.FeaturesDict(features), {'train': examples}, **options)
+    prepare_tfds(
+        directory, 'blocks', tfds.features.FeaturesDict(features), {'train': examples}, **options
+    )
     return _config(directory)
 
 
 def _config(directory, **changes):
-    return Config(**{**dict(dataset='tfds', data_dir=str(directory), tfds_name='blocks', num_classes=200, load_size=32, crop_size=32), **changes})
+    return DataConfig(
+        **{
+            **dict(
+                dataset='tfds',
+                data_dir=str(directory),
+                tfds_name='blocks',
+                num_classes=200,
+                load_size=32,
+                crop_size=32,
+            ),
+            **changes,
+        }
+    )
 
 
 def _changed(config, **changes):
-    return Config(**{**config.to_json(), **changes})
+    return DataConfig(**{**config.to_json(), **changes})
 
 
 def _refusal(call, *arguments):
@@ -65,20 +79,52 @@ def _refusal(call, *arguments):
 def prepared(request, tmp_path_factory):
     """Eleven pictures to train with and two to test with; picture i has the gray i and the label 100 + i."""
     directory = tmp_path_factory.mktemp('tfds')
-    features = {'file_name': tfds.features.Text(), 'photo': PHOTO, 'classes': MASK, 'animal': tfds.features.ClassLabel(num_classes=3),
-                'boxes': tfds.features.Sequence({'box': tfds.features.BBoxFeature()})}
-    examples = [{'file_name': f'{i}.jpg', 'photo': _photo(i), 'classes': _mask(100 + i), 'animal': 1, 'boxes': []} for i in range(13)]
-    path = prepare_tfds(directory, 'blocks', tfds.features.FeaturesDict(features), {'train': examples[:11], 'test': examples[11:]}, file_format=request.param)
+    features = {
+        'file_name': tfds.features.Text(),
+        'photo': PHOTO,
+        'classes': MASK,
+        'animal': tfds.features.ClassLabel(num_classes=3),
+        'boxes': tfds.features.Sequence({'box': tfds.features.BBoxFeature()}),
+    }
+    examples = [
+        {
+            'file_name': f'{i}.jpg',
+            'photo': _photo(i),
+            'classes': _mask(100 + i),
+            'animal': 1,
+            'boxes': [],
+        }
+        for i in range(13)
+    ]
+    path = prepare_tfds(
+        directory,
+        'blocks',
+        tfds.features.FeaturesDict(features),
+        {'train': examples[:11], 'test': examples[11:]},
+        file_format=request.param,
+    )
     return directory, path
 
 
 def test_photographs_and_label_maps(prepared):
     source = TfdsSource(_config(prepared[0]), 'train')
-    assert len(source) == 11 and source.locations[3] == 'blocks train 3' and source.names[3] == 'blocks_train_00003'
+    assert (
+        len(source) == 11
+        and source.locations[3] == 'blocks train 3'
+        and source.names[3] == 'blocks_train_00003'
+    )
     for index in range(11):
         example = source.read(index)
-        assert example.image.shape == (HEIGHT, WIDTH, 3) and example.image.dtype == np.uint8 and (example.image == index).all()
-        assert example.label.shape == (HEIGHT, WIDTH) and example.label.dtype == np.uint8 and (example.label == 100 + index).all()
+        assert (
+            example.image.shape == (HEIGHT, WIDTH, 3)
+            and example.image.dtype == np.uint8
+            and (example.image == index).all()
+        )
+        assert (
+            example.label.shape == (HEIGHT, WIDTH)
+            and example.label.dtype == np.uint8
+            and (example.label == 100 + index).all()
+        )
         assert example.instance is None
         maps = source.read_maps(index)
         assert maps.image is None and (maps.label == 100 + index).all()
@@ -92,14 +138,30 @@ def test_the_directory_of_a_prepared_data_set(prepared, name):
 
 def test_the_directory_of_another_data_set(prepared):
     message = _refusal(TfdsSource, _config(prepared[1], tfds_name='blocks_of_wood'), 'train')
-    assert message == f'tfds_name=blocks_of_wood, but data_dir={prepared[1]} is the data set blocks; leave one of them out'
+    assert (
+        message
+        == f'tfds_name=blocks_of_wood, but data_dir={prepared[1]} is the data set blocks; leave one of them out'
+    )
 
 
 def test_slices_of_splits(prepared):
-    source = TfdsSource(_config(prepared[0], tfds_train_split='train[3:5]+test', tfds_validation_split='train[-2:]'), 'train')
-    assert [int(source.read(index).label[0, 0]) for index in range(len(source))] == [103, 104, 111, 112]
+    source = TfdsSource(
+        _config(
+            prepared[0], tfds_train_split='train[3:5]+test', tfds_validation_split='train[-2:]'
+        ),
+        'train',
+    )
+    assert [int(source.read(index).label[0, 0]) for index in range(len(source))] == [
+        103,
+        104,
+        111,
+        112,
+    ]
     source = open_source(_config(prepared[0], tfds_validation_split='train[-2:]'), 'validation')
-    assert [int(source.read_maps(index).label[0, 0]) for index in range(len(source))] == [109, 110] and source.locations[1] == 'blocks train[-2:] 1'
+    assert [int(source.read_maps(index).label[0, 0]) for index in range(len(source))] == [
+        109,
+        110,
+    ] and source.locations[1] == 'blocks train[-2:] 1'
 
 
 def test_no_validation_split(prepared):
@@ -109,22 +171,32 @@ def test_no_validation_split(prepared):
 @pytest.mark.parametrize('split', ['validation', 'train[', ''])
 def test_a_split_that_is_not_there(prepared, split):
     message = _refusal(TfdsSource, _config(prepared[0], tfds_train_split=split), 'train')
-    assert message == f'tfds_train_split={split} is not a split of blocks, which has train, test; set --tfds_train_split, for example to "train[:90%]"'
+    assert (
+        message
+        == f'tfds_train_split={split} is not a split of blocks, which has train, test; set --tfds_train_split, for example to "train[:90%]"'
+    )
 
 
 def test_a_split_without_examples(prepared):
-    assert 'tfds_train_split=train[:0] of blocks has no examples' in _refusal(TfdsSource, _config(prepared[0], tfds_train_split='train[:0]'), 'train')
+    assert 'tfds_train_split=train[:0] of blocks has no examples' in _refusal(
+        TfdsSource, _config(prepared[0], tfds_train_split='train[:0]'), 'train'
+    )
 
 
 def test_from_several_threads(prepared):
     source = TfdsSource(_config(prepared[0]), 'train')
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for index, example in zip(list(range(11)) * 20, pool.map(source.read, list(range(11)) * 20)):
+        for index, example in zip(
+            list(range(11)) * 20, pool.map(source.read, list(range(11)) * 20)
+        ):
             assert (example.image == index).all() and (example.label == 100 + index).all()
 
 
 def test_ids_are_renumbered(prepared):
-    assert (TfdsSource(_config(prepared[0], label_remap='100-110:0-10'), 'train').read_maps(7).label == 7).all()
+    assert (
+        TfdsSource(_config(prepared[0], label_remap='100-110:0-10'), 'train').read_maps(7).label
+        == 7
+    ).all()
 
 
 def test_records_of_several_tfrecord_files(tmp_path):
@@ -134,71 +206,144 @@ def test_records_of_several_tfrecord_files(tmp_path):
         with tf.io.TFRecordWriter(str(tmp_path / name)) as writer:
             for text in texts:
                 writer.write(text)
-    records = _TfRecords([instruction(str(tmp_path / 'a'), 1, 2), instruction(str(tmp_path / 'b'), 0, 2)])
+    records = _TfRecords(
+        [instruction(str(tmp_path / 'a'), 1, 2), instruction(str(tmp_path / 'b'), 0, 2)]
+    )
     assert [records[index] for index in range(len(records))] == [b'', b'two', b'x' * 5000, b'five']
     (tmp_path / 'b').write_bytes((tmp_path / 'b').read_bytes()[:-1])
     assert _refusal(_TfRecords, [instruction(str(tmp_path / 'b'), 0, 2)]) == (
-        f'{tmp_path}/b: record 1 of 2 goes beyond the end of the file; prepare the data set anew')
-    assert 'c cannot be read (No such file' in _refusal(_TfRecords, [instruction(str(tmp_path / 'c'), 0, 1)])
+        f'{tmp_path}/b: record 1 of 2 goes beyond the end of the file; prepare the data set anew'
+    )
+    assert 'c cannot be read (No such file' in _refusal(
+        _TfRecords, [instruction(str(tmp_path / 'c'), 0, 1)]
+    )
 
 
 def test_a_damaged_record(tmp_path):
-    config = _prepare(tmp_path, {'photo': PHOTO, 'classes': MASK}, {'photo': _photo(1), 'classes': _mask(1)}, file_format='tfrecord')
-    path, = tmp_path.glob('blocks/1.0.0/*tfrecord*')
+    config = _prepare(
+        tmp_path,
+        {'photo': PHOTO, 'classes': MASK},
+        {'photo': _photo(1), 'classes': _mask(1)},
+        file_format='tfrecord',
+    )
+    (path,) = tmp_path.glob('blocks/1.0.0/*tfrecord*')
     content = bytearray(path.read_bytes())
     content[12:40] = b'\xff' * 28
     path.write_bytes(content)
-    assert _refusal(TfdsSource(config, 'train').read, 0).startswith('blocks train 0: the record cannot be read (')
+    assert _refusal(TfdsSource(config, 'train').read, 0).startswith(
+        'blocks train 0: the record cannot be read ('
+    )
 
 
 def test_a_file_format_without_random_access(tmp_path):
-    config = _prepare(tmp_path, {'photo': PHOTO, 'classes': MASK}, {'photo': _photo(1), 'classes': _mask(1)})
+    config = _prepare(
+        tmp_path, {'photo': PHOTO, 'classes': MASK}, {'photo': _photo(1), 'classes': _mask(1)}
+    )
     info = tmp_path / 'blocks/1.0.0/dataset_info.json'
     info.write_text(json.dumps({**json.loads(info.read_text()), 'fileFormat': 'riegeli'}))
     message = _refusal(TfdsSource, config, 'train')
-    assert message.endswith(f'convert it: tfds convert_format --dataset_version_dir={tmp_path}/blocks/1.0.0 --out_file_format=array_record')
+    assert message.endswith(
+        f'convert it: tfds convert_format --dataset_version_dir={tmp_path}/blocks/1.0.0 --out_file_format=array_record'
+    )
 
 
-@pytest.mark.parametrize('values, dtype', [
-    (np.arange(48).reshape(6, 8), np.uint8), (np.arange(48).reshape(6, 8) + 60000, np.uint16), (np.arange(48).reshape(6, 8) - 1, np.int32),
-    (np.arange(48).reshape(6, 8, 1), np.int64), (np.arange(48).reshape(6, 8) % 2, np.bool_), (np.arange(48).reshape(6, 8), np.uint32),
-])
+@pytest.mark.parametrize(
+    'values, dtype',
+    [
+        (np.arange(48).reshape(6, 8), np.uint8),
+        (np.arange(48).reshape(6, 8) + 60000, np.uint16),
+        (np.arange(48).reshape(6, 8) - 1, np.int32),
+        (np.arange(48).reshape(6, 8, 1), np.int64),
+        (np.arange(48).reshape(6, 8) % 2, np.bool_),
+        (np.arange(48).reshape(6, 8), np.uint32),
+    ],
+)
 @pytest.mark.parametrize('encoding', ['none', 'zlib'])
 def test_label_maps_as_numbers(tmp_path, values, dtype, encoding):
     values = values.astype(dtype)
-    features = {'photo': PHOTO, 'classes': tfds.features.Tensor(shape=values.shape, dtype=dtype, encoding=encoding)}
-    label = TfdsSource(_prepare(tmp_path, features, {'photo': _photo(1), 'classes': values}), 'train').read(0).label
-    assert label.dtype == {np.bool_: np.uint8, np.int64: np.int32, np.uint32: np.int32}.get(dtype, dtype)
+    features = {
+        'photo': PHOTO,
+        'classes': tfds.features.Tensor(shape=values.shape, dtype=dtype, encoding=encoding),
+    }
+    label = (
+        TfdsSource(_prepare(tmp_path, features, {'photo': _photo(1), 'classes': values}), 'train')
+        .read(0)
+        .label
+    )
+    assert label.dtype == {np.bool_: np.uint8, np.int64: np.int32, np.uint32: np.int32}.get(
+        dtype, dtype
+    )
     np.testing.assert_array_equal(label, values.reshape(6, 8))
 
 
 def test_numbers_of_any_size_of_picture(tmp_path):
-    features = {'photo': PHOTO, 'classes': tfds.features.Tensor(shape=(None, None), dtype=np.int32, encoding='zlib')}
-    examples = [{'photo': _photo(1, size), 'classes': np.full(size[::-1], place, np.int32)} for place, size in enumerate(((8, 6), (4, 10)))]
+    features = {
+        'photo': PHOTO,
+        'classes': tfds.features.Tensor(shape=(None, None), dtype=np.int32, encoding='zlib'),
+    }
+    examples = [
+        {'photo': _photo(1, size), 'classes': np.full(size[::-1], place, np.int32)}
+        for place, size in enumerate(((8, 6), (4, 10)))
+    ]
     source = TfdsSource(_prepare(tmp_path, features, *examples), 'train')
-    assert source.read(0).label.shape == (6, 8) and source.read(1).label.shape == (10, 4) and (source.read(1).label == 1).all()
+    assert (
+        source.read(0).label.shape == (6, 8)
+        and source.read(1).label.shape == (10, 4)
+        and (source.read(1).label == 1).all()
+    )
 
 
 def test_numbers_beyond_32_bits(tmp_path):
-    features = {'photo': PHOTO, 'classes': tfds.features.Tensor(shape=(HEIGHT, WIDTH), dtype=np.int64)}
-    config = _prepare(tmp_path, features, {'photo': _photo(1), 'classes': np.full((HEIGHT, WIDTH), 2 ** 40)})
-    assert _refusal(TfdsSource(config, 'train').read_maps, 0) == 'blocks train 0 (classes): id 1099511627776 does not fit 32 bits; store other ids'
+    features = {
+        'photo': PHOTO,
+        'classes': tfds.features.Tensor(shape=(HEIGHT, WIDTH), dtype=np.int64),
+    }
+    config = _prepare(
+        tmp_path, features, {'photo': _photo(1), 'classes': np.full((HEIGHT, WIDTH), 2**40)}
+    )
+    assert (
+        _refusal(TfdsSource(config, 'train').read_maps, 0)
+        == 'blocks train 0 (classes): id 1099511627776 does not fit 32 bits; store other ids'
+    )
 
 
 @pytest.fixture(scope='module')
 def many_features(tmp_path_factory):
     """Two photographs, two maps, nested ones, and others that nobody takes for either."""
-    features = {'left': PHOTO, 'right': PHOTO, 'maps': tfds.features.FeaturesDict({'classes': tfds.features.LabeledImage(labels=200, shape=(None, None, 1))}),
-                'objects': tfds.features.Tensor(shape=(HEIGHT, WIDTH), dtype=np.uint16), 'depth': tfds.features.Image(shape=(None, None, 1), dtype=np.float32),
-                'colors': tfds.features.Image(shape=(None, None, 3), doc='A colour mask.'), 'title': tfds.features.Text()}
-    colors = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)[np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 2]
-    example = {'left': _photo(1), 'right': _photo(2), 'maps': {'classes': _mask(7)}, 'objects': np.full((HEIGHT, WIDTH), 60001, np.uint16),
-               'depth': np.ones((HEIGHT, WIDTH, 1), np.float32), 'colors': colors, 'title': 'a'}
+    features = {
+        'left': PHOTO,
+        'right': PHOTO,
+        'maps': tfds.features.FeaturesDict(
+            {'classes': tfds.features.LabeledImage(labels=200, shape=(None, None, 1))}
+        ),
+        'objects': tfds.features.Tensor(shape=(HEIGHT, WIDTH), dtype=np.uint16),
+        'depth': tfds.features.Image(shape=(None, None, 1), dtype=np.float32),
+        'colors': tfds.features.Image(shape=(None, None, 3), doc='A colour mask.'),
+        'title': tfds.features.Text(),
+    }
+    colors = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)[
+        np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 2
+    ]
+    example = {
+        'left': _photo(1),
+        'right': _photo(2),
+        'maps': {'classes': _mask(7)},
+        'objects': np.full((HEIGHT, WIDTH), 60001, np.uint16),
+        'depth': np.ones((HEIGHT, WIDTH, 1), np.float32),
+        'colors': colors,
+        'title': 'a',
+    }
     return _prepare(tmp_path_factory.mktemp('tfds'), features, example)
 
 
 def test_flags_choose_features(many_features):
-    config = _changed(many_features, tfds_image_feature='right', tfds_label_feature='maps/classes', tfds_instance_feature='objects', condition='labels+edges')
+    config = _changed(
+        many_features,
+        tfds_image_feature='right',
+        tfds_label_feature='maps/classes',
+        tfds_instance_feature='objects',
+        condition='labels+edges',
+    )
     example = TfdsSource(config, 'train').read(0)
     assert (example.image == 2).all() and (example.label == 7).all()
     assert (example.instance == 60001).all() and example.instance.dtype == np.uint16
@@ -206,61 +351,149 @@ def test_flags_choose_features(many_features):
 
 
 def test_a_feature_that_a_flag_takes_is_no_candidate_for_another(many_features):
-    example = TfdsSource(_changed(many_features, tfds_image_feature='left', tfds_instance_feature='objects', condition='labels+edges'), 'train').read(0)
+    example = TfdsSource(
+        _changed(
+            many_features,
+            tfds_image_feature='left',
+            tfds_instance_feature='objects',
+            condition='labels+edges',
+        ),
+        'train',
+    ).read(0)
     assert (example.label == 7).all()
 
 
 def test_pictures_as_conditions(many_features):
-    config = _changed(many_features, condition='rgb', tfds_image_feature='left', tfds_label_feature='right')
+    config = _changed(
+        many_features, condition='rgb', tfds_image_feature='left', tfds_label_feature='right'
+    )
     example = TfdsSource(config, 'train').read(0)
-    assert (example.image == 1).all() and example.label.shape == (HEIGHT, WIDTH, 3) and (example.label == 2).all()
+    assert (
+        (example.image == 1).all()
+        and example.label.shape == (HEIGHT, WIDTH, 3)
+        and (example.label == 2).all()
+    )
     assert _refusal(TfdsSource, _changed(config, tfds_label_feature=''), 'train') == (
-        '2 features of blocks could be the condition pictures: colors, right; choose one with --tfds_label_feature')
+        '2 features of blocks could be the condition pictures: colors, right; choose one with --tfds_label_feature'
+    )
 
 
 def test_colour_masks_by_a_palette(many_features):
     palette = json.dumps([[0, 'red', '#ff0000'], [1, 'blue', '#0000ff']])
-    config = _changed(many_features, tfds_image_feature='left', tfds_label_feature='colors', palette=palette, num_classes=2)
-    np.testing.assert_array_equal(TfdsSource(config, 'train').read(0).label, np.arange(48).reshape(6, 8) % 2)
-    message = _refusal(TfdsSource(_changed(config, palette=palette.replace('ff0000', 'ff0001')), 'train').read, 0)
-    assert message.startswith('blocks train 0 (colors): colour #ff0000 at pixel (x=0, y=0) is not in the palette')
+    config = _changed(
+        many_features,
+        tfds_image_feature='left',
+        tfds_label_feature='colors',
+        palette=palette,
+        num_classes=2,
+    )
+    np.testing.assert_array_equal(
+        TfdsSource(config, 'train').read(0).label, np.arange(48).reshape(6, 8) % 2
+    )
+    message = _refusal(
+        TfdsSource(_changed(config, palette=palette.replace('ff0000', 'ff0001')), 'train').read, 0
+    )
+    assert message.startswith(
+        'blocks train 0 (colors): colour #ff0000 at pixel (x=0, y=0) is not in the palette'
+    )
 
 
-@pytest.mark.parametrize('changes, problem', [
-    (dict(), '3 features of blocks could be the photographs: colors, left, right; '),
-    (dict(tfds_image_feature='left'), '2 features of blocks could be the label maps: maps/classes, objects; '),
-    (dict(tfds_image_feature='left', tfds_label_feature='objects', condition='labels+edges'),
-     'condition=labels+edges needs instance maps; the features of blocks are '),
-    (dict(tfds_image_feature='middle'), 'tfds_image_feature=middle is not a feature of blocks, which has '),
-    (dict(tfds_image_feature='title'), 'tfds_image_feature=title has no photographs; the features of blocks are '),
-    (dict(tfds_image_feature='left', tfds_label_feature='depth'), 'tfds_label_feature=depth has no label maps'),
-    (dict(tfds_image_feature='left', tfds_label_feature='objects', tfds_instance_feature='colors', condition='labels+edges'),
-     'tfds_instance_feature=colors has no instance maps'),
-    (dict(tfds_image_feature='left', tfds_label_feature='objects', condition='rgb'), 'tfds_label_feature=objects has no condition pictures'),
-])
+@pytest.mark.parametrize(
+    'changes, problem',
+    [
+        (dict(), '3 features of blocks could be the photographs: colors, left, right; '),
+        (
+            dict(tfds_image_feature='left'),
+            '2 features of blocks could be the label maps: maps/classes, objects; ',
+        ),
+        (
+            dict(tfds_image_feature='left', tfds_label_feature='objects', condition='labels+edges'),
+            'condition=labels+edges needs instance maps; the features of blocks are ',
+        ),
+        (
+            dict(tfds_image_feature='middle'),
+            'tfds_image_feature=middle is not a feature of blocks, which has ',
+        ),
+        (
+            dict(tfds_image_feature='title'),
+            'tfds_image_feature=title has no photographs; the features of blocks are ',
+        ),
+        (
+            dict(tfds_image_feature='left', tfds_label_feature='depth'),
+            'tfds_label_feature=depth has no label maps',
+        ),
+        (
+            dict(
+                tfds_image_feature='left',
+                tfds_label_feature='objects',
+                tfds_instance_feature='colors',
+                condition='labels+edges',
+            ),
+            'tfds_instance_feature=colors has no instance maps',
+        ),
+        (
+            dict(tfds_image_feature='left', tfds_label_feature='objects', condition='rgb'),
+            'tfds_label_feature=objects has no condition pictures',
+        ),
+    ],
+)
 def test_features_that_cannot_be_told(many_features, changes, problem):
     message = _refusal(TfdsSource, _changed(many_features, **changes), 'train')
     assert message.startswith(problem) and '--tfds_' in message.rpartition('; ')[2]
     if 'features of blocks are' in problem:
-        assert 'maps/classes (LabeledImage [?, ?, 1] uint8)' in message and 'objects (Tensor [6, 8] uint16)' in message
+        assert (
+            'maps/classes (LabeledImage [?, ?, 1] uint8)' in message
+            and 'objects (Tensor [6, 8] uint16)' in message
+        )
 
 
 def test_no_label_maps(tmp_path):
-    config = _prepare(tmp_path, {'photo': PHOTO, 'kind': tfds.features.ClassLabel(num_classes=2)}, {'photo': _photo(1), 'kind': 0})
+    config = _prepare(
+        tmp_path,
+        {'photo': PHOTO, 'kind': tfds.features.ClassLabel(num_classes=2)},
+        {'photo': _photo(1), 'kind': 0},
+    )
     assert _refusal(TfdsSource, config, 'train') == (
-        'no feature of blocks looks like label maps; it has kind (ClassLabel [] int64), photo (Image [?, ?, 3] uint8); choose one with --tfds_label_feature')
+        'no feature of blocks looks like label maps; it has kind (ClassLabel [] int64), photo (Image [?, ?, 3] uint8); choose one with --tfds_label_feature'
+    )
 
 
-@pytest.mark.parametrize('photo, classes, problem', [
-    (_encoded(_photo(1), 'PNG'), _encoded(_mask(1)[..., 0], 'JPEG'), 'blocks train 0 (classes): JPEG is a lossy format'),
-    (_encoded(_photo(1), 'PNG'), _encoded(_photo(1), 'PNG'), 'blocks train 0 (classes): the label map is a RGB picture, not one channel of ids'),
-    (_encoded(np.zeros((HEIGHT, WIDTH, 4), np.uint8), 'PNG'), _encoded(_mask(1)[..., 0], 'PNG'), 'blocks train 0 (photo): pixel (x=0, y=0) of the photo'),
-    (b'nothing', _encoded(_mask(1)[..., 0], 'PNG'), 'blocks train 0 (photo): the photograph cannot be read (not an image file)'),
-    (_encoded(_photo(1, (4, 4)), 'PNG'), _encoded(_mask(1)[..., 0], 'PNG'),
-     'blocks train 0 (photo) has 4x4 pixels, but its label map blocks train 0 (classes) has 8x6'),
-])
+@pytest.mark.parametrize(
+    'photo, classes, problem',
+    [
+        (
+            _encoded(_photo(1), 'PNG'),
+            _encoded(_mask(1)[..., 0], 'JPEG'),
+            'blocks train 0 (classes): JPEG is a lossy format',
+        ),
+        (
+            _encoded(_photo(1), 'PNG'),
+            _encoded(_photo(1), 'PNG'),
+            'blocks train 0 (classes): the label map is a RGB picture, not one channel of ids',
+        ),
+        (
+            _encoded(np.zeros((HEIGHT, WIDTH, 4), np.uint8), 'PNG'),
+            _encoded(_mask(1)[..., 0], 'PNG'),
+            'blocks train 0 (photo): pixel (x=0, y=0) of the photo',
+        ),
+        (
+            b'nothing',
+            _encoded(_mask(1)[..., 0], 'PNG'),
+            'blocks train 0 (photo): the photograph cannot be read (not an image file)',
+        ),
+        (
+            _encoded(_photo(1, (4, 4)), 'PNG'),
+            _encoded(_mask(1)[..., 0], 'PNG'),
+            'blocks train 0 (photo) has 4x4 pixels, but its label map blocks train 0 (classes) has 8x6',
+        ),
+    ],
+)
 def test_pictures_are_read_as_strictly_as_files(tmp_path, photo, classes, problem):
-    config = _prepare(tmp_path, {'photo': PHOTO, 'classes': MASK}, {'photo': io.BytesIO(photo), 'classes': io.BytesIO(classes)})
+    config = _prepare(
+        tmp_path,
+        {'photo': PHOTO, 'classes': MASK},
+        {'photo': io.BytesIO(photo), 'classes': io.BytesIO(classes)},
+    )
     assert _refusal(TfdsSource(config, 'train').read, 0).startswith(problem)
 
 
@@ -272,7 +505,9 @@ class SpadeJaxBlocks(tfds.core.GeneratorBasedBuilder):
     failure = None
 
     def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({'photo': PHOTO, 'classes': MASK}))
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict({'photo': PHOTO, 'classes': MASK})
+        )
 
     def _split_generators(self, dl_manager):
         if type(self).failure:
@@ -288,37 +523,67 @@ def test_a_data_set_is_prepared_where_it_is_not_yet(tmp_path):
     config = _config(tmp_path, tfds_name='spade_jax_blocks:1.0.0')
     for _ in range(2):
         source = TfdsSource(config, 'train')
-        assert sorted(int(source.read(index).label[0, 0]) for index in range(4)) == [100, 101, 102, 103]
+        assert sorted(int(source.read(index).label[0, 0]) for index in range(4)) == [
+            100,
+            101,
+            102,
+            103,
+        ]
     assert list(tmp_path.glob('spade_jax_blocks/1.0.0/*.array_record*'))
 
 
-@pytest.mark.parametrize('failure', [ConnectionError('no route\nto host'), AssertionError('Manual directory\n does not exist'), KeyError('x' * 2000)])
+@pytest.mark.parametrize(
+    'failure',
+    [
+        ConnectionError('no route\nto host'),
+        AssertionError('Manual directory\n does not exist'),
+        KeyError('x' * 2000),
+    ],
+)
 def test_a_data_set_that_cannot_be_prepared(tmp_path, monkeypatch, failure):
     monkeypatch.setattr(SpadeJaxBlocks, 'failure', failure)
     message = _refusal(TfdsSource, _config(tmp_path, tfds_name='spade_jax_blocks'), 'train')
-    assert message.startswith(f'tfds_name=spade_jax_blocks cannot be downloaded and prepared in {tmp_path}/spade_jax_blocks/1.0.0 (')
-    assert ' '.join(str(failure).split())[:200] in message and message.endswith('); do what it says, or set --data_dir to where the data set is prepared')
+    assert message.startswith(
+        f'tfds_name=spade_jax_blocks cannot be downloaded and prepared in {tmp_path}/spade_jax_blocks/1.0.0 ('
+    )
+    assert ' '.join(str(failure).split())[:200] in message and message.endswith(
+        '); do what it says, or set --data_dir to where the data set is prepared'
+    )
 
 
-@pytest.mark.parametrize('name, problem', [
-    ('no_such_blocks', 'is not a data set that TFDS knows, and is not prepared in'), ('spade_jax_blocks:9.9.9', 'cannot be opened ('),
-    ('spade_jax_blocks/large', 'cannot be opened ('), ('no such name!', 'cannot be opened ('),
-])
+@pytest.mark.parametrize(
+    'name, problem',
+    [
+        ('no_such_blocks', 'is not a data set that TFDS knows, and is not prepared in'),
+        ('spade_jax_blocks:9.9.9', 'cannot be opened ('),
+        ('spade_jax_blocks/large', 'cannot be opened ('),
+        ('no such name!', 'cannot be opened ('),
+    ],
+)
 def test_names_that_are_not_there(tmp_path, name, problem):
     message = _refusal(TfdsSource, _config(tmp_path, tfds_name=name), 'train')
-    assert message.startswith(f'tfds_name={name} {problem}') and 'https://www.tensorflow.org/datasets/catalog' in message
+    assert (
+        message.startswith(f'tfds_name={name} {problem}')
+        and 'https://www.tensorflow.org/datasets/catalog' in message
+    )
 
 
 def test_neither_name_nor_directory(tmp_path):
     message = _refusal(TfdsSource, _config(tmp_path, tfds_name=''), 'train')
-    assert message.startswith(f'tfds_name is not set, and data_dir={tmp_path} is not the directory of a prepared data set, with a dataset_info.json; ')
+    assert message.startswith(
+        f'tfds_name is not set, and data_dir={tmp_path} is not the directory of a prepared data set, with a dataset_info.json; '
+    )
 
 
 def test_a_damaged_directory(tmp_path):
     (tmp_path / 'dataset_info.json').write_text('{')
-    assert _refusal(TfdsSource, _config(tmp_path, tfds_name=''), 'train').startswith(f'data_dir={tmp_path} cannot be opened (')
+    assert _refusal(TfdsSource, _config(tmp_path, tfds_name=''), 'train').startswith(
+        f'data_dir={tmp_path} cannot be opened ('
+    )
 
 
 def test_tensorflow_has_no_accelerators(prepared):
     TfdsSource(_config(prepared[0]), 'train')
-    assert {device.device_type for device in import_tensorflow().config.get_visible_devices()} == {'CPU'}
+    assert {device.device_type for device in import_tensorflow().config.get_visible_devices()} == {
+        'CPU'
+    }

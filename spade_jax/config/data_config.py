@@ -1,0 +1,215 @@
+"""The section of the configuration that describes the data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from spade_jax.config.label_format import parse_palette, parse_remap
+from spade_jax.config.option import Section, option
+from spade_jax.errors import UserError
+
+# The data sets of the catalog (`catalog.py` has their settings) and three forms of one's own data.
+DATASETS = (
+    *('scenes', 'folders', 'tfds', 'coco_stuff', 'ade20k', 'cityscapes', 'cityscapes_19'),
+    *('facades', 'camvid', 'camvid_32', 'celebamask_hq'),
+)
+CONDITIONS = ('labels', 'labels+edges', 'rgb')
+CROPPING_MODES = ('resize_and_crop', 'crop', 'scale_width_and_crop', 'scale_shortside_and_crop')
+PREPROCESS_MODES = (*CROPPING_MODES, 'scale_width', 'scale_shortside', 'fixed', 'none')
+DONTCARE_ID = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Section):
+    """What the examples are, where they are, and how they become images and layouts."""
+
+    dataset: str = option(
+        'scenes',
+        'The data: "scenes" (procedural landscapes that ship with the package), "folders" (paired '
+        'image and label files), "tfds" (any data set of TensorFlow Datasets with an image and a '
+        'segmentation), or a public data set in the layout of its download. It sets the defaults '
+        "of the flags that describe the data: directories, classes, don't-care, sizes.",
+        choices=DATASETS,
+    )
+    data_dir: str = option(
+        '',
+        'Directory of the data; all directories below are relative to it. scenes, tfds: directory '
+        'of the prepared records (default: the TFDS directory, ~/tensorflow_datasets).',
+        mutable=True,
+    )
+    records_dir: str = option(
+        '',
+        'Read the decoded and resized examples that --mode=prepare_data wrote to this directory '
+        'instead of the files of the data set.',
+        mutable=True,
+    )
+    train_image_dir: str = option('train_img', 'Training images.', mutable=True)
+    train_label_dir: str = option('train_label', 'Training label maps.', mutable=True)
+    train_instance_dir: str = option(
+        'train_inst',
+        'Training instance maps, or a JSON file of COCO annotations to rasterize; read only with '
+        '--condition=labels+edges.',
+        mutable=True,
+    )
+    train_list: str = option(
+        '',
+        'Text file (relative to data_dir) that lists the training examples, one a line: "stem", '
+        'found in the directories above, or "train/stem", "val/stem", found in the directories of '
+        'that split. Default: every pair.',
+        mutable=True,
+    )
+    validation_image_dir: str = option('val_img', 'Validation images.', mutable=True)
+    validation_label_dir: str = option('val_label', 'Validation label maps.', mutable=True)
+    validation_instance_dir: str = option(
+        'val_inst', 'Validation instance maps, or a JSON file of COCO annotations.', mutable=True
+    )
+    validation_list: str = option('', 'As train_list, for validation.', mutable=True)
+    image_suffix: str = option(
+        '',
+        'End of the stems of the images that pairing ignores, e.g. "_leftImg8bit".',
+        mutable=True,
+    )
+    label_suffix: str = option(
+        '', 'End of the stems of the label maps, e.g. "_gtFine_labelIds".', mutable=True
+    )
+    instance_suffix: str = option(
+        '', 'End of the stems of the instance maps, e.g. "_gtFine_instanceIds".', mutable=True
+    )
+    scenes_train_examples: int = option(2048, 'scenes: number of training examples.', at_least=1)
+    tfds_name: str = option(
+        '',
+        'tfds: name of the data set, with configuration and version if needed, e.g. '
+        '"oxford_iiit_pet:4.0.0".',
+    )
+    tfds_train_split: str = option(
+        'train', 'tfds: training split, e.g. "train[:90%]".', mutable=True
+    )
+    tfds_validation_split: str = option('', 'tfds: validation split; empty: none.', mutable=True)
+    tfds_image_feature: str = option(
+        '', 'tfds: feature with the images. Default: the only candidate.'
+    )
+    tfds_label_feature: str = option(
+        '', 'tfds: feature with the label maps. Default: the only candidate.'
+    )
+    tfds_instance_feature: str = option(
+        '', 'tfds: feature with the instance maps, for --condition=labels+edges.'
+    )
+    condition: str = option(
+        'labels',
+        'What the generator is conditioned on: label maps; label maps and the edges between '
+        'instances; or rgb, any image (edges, sketches) instead of a label map.',
+        choices=CONDITIONS,
+    )
+    num_classes: int = option(
+        13,
+        "Number of label classes, without the don't-care class. folders and tfds need it unless a "
+        'palette gives it (--mode=validate_data counts the classes); other data sets set it.',
+        at_least=1,
+    )
+    dontcare: bool = option(
+        False, 'The label maps use 255 for "unknown"; it becomes one more class.'
+    )
+    palette: str = option(
+        '',
+        'JSON file with the names and colors of the classes. With it, label maps may be color '
+        'masks.',
+    )
+    label_remap: str = option(
+        '',
+        'Renumber the ids of the label maps as they are read: "7:0" one id, "1-12:0-11" a range, '
+        '"*:255" all that are not listed.',
+    )
+    preprocess_mode: str = option(
+        'resize_and_crop', 'How images are brought to the training size.', choices=PREPROCESS_MODES
+    )
+    load_size: int = option(
+        286,
+        'Width (scale_shortside: shorter side) in pixels to which images are resized before the '
+        'crop.',
+        at_least=1,
+    )
+    crop_size: int = option(256, 'Width of the generated image in pixels.', at_least=1)
+    aspect_ratio: float = option(1.0, 'Width divided by height of the generated image.', above=0)
+    flip: bool = option(True, 'Augmentation: mirror half of the training examples.')
+    on_bad_example: str = option(
+        'error',
+        'What an unusable file does to training: error stops it; skip replaces the example by '
+        'another and counts it in the log.',
+        choices=('error', 'skip'),
+        mutable=True,
+    )
+    data_workers: int = option(
+        4, 'Number of examples that are decoded in parallel.', at_least=1, mutable=True
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_labels()
+        if self.preprocess_mode in CROPPING_MODES and self.preprocess_mode != 'crop':
+            side, needed = 'width', self.image_width
+            if self.preprocess_mode == 'scale_shortside_and_crop':
+                side, needed = 'shorter side', min(self.image_width, self.image_height)
+            if self.load_size < needed:
+                raise UserError(
+                    f'load_size={self.load_size} is smaller than the {side} of the crop',
+                    f'use --load_size={needed} or more',
+                )
+
+    def _check_labels(self):
+        parse_remap(self.label_remap)
+        classes = parse_palette(self.palette) if self.palette else []
+        if not self.uses_labels:
+            for name in ('palette', 'label_remap', 'dontcare'):
+                if getattr(self, name):
+                    raise UserError(
+                        f'{name} is set, but condition=rgb reads images without classes',
+                        f'leave --{name} out',
+                    )
+            return
+        if self.dontcare and self.num_classes > DONTCARE_ID:
+            raise UserError(
+                f'num_classes={self.num_classes} with dontcare: 255 would be both a class and '
+                '"unknown"',
+                'use --nodontcare',
+            )
+        for entry in classes:
+            is_dontcare = self.dontcare and entry.id == DONTCARE_ID
+            if entry.id >= self.label_channels and not is_dontcare:
+                remedy = f'use --num_classes={classes[-1].id + 1} or more'
+                if entry.id == DONTCARE_ID:
+                    remedy = 'use --dontcare if 255 stands for "unknown"'
+                raise UserError(
+                    f'num_classes={self.num_classes}, but the palette has the id {entry.id} '
+                    f'({entry.name})',
+                    remedy,
+                )
+
+    @property
+    def image_width(self) -> int:
+        """Width of the generated image in pixels."""
+        return self.crop_size
+
+    @property
+    def image_height(self) -> int:
+        """Height of the generated image in pixels."""
+        return round(self.crop_size / self.aspect_ratio)
+
+    @property
+    def uses_labels(self) -> bool:
+        """True if the condition is a label map; False if it is an RGB image."""
+        return self.condition != 'rgb'
+
+    @property
+    def instance_edges(self) -> bool:
+        """True if the layout has a channel with the edges between instances."""
+        return self.condition == 'labels+edges'
+
+    @property
+    def label_channels(self) -> int:
+        """Channels of the one-hot classes, don't-care included; or of an RGB condition."""
+        return self.num_classes + self.dontcare if self.uses_labels else 3
+
+    @property
+    def layout_channels(self) -> int:
+        """All channels of the layout: those of the label map, then the instance edges."""
+        return self.label_channels + self.instance_edges

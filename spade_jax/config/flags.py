@@ -1,0 +1,210 @@
+"""Flags generated from the options of Config, and Configs from flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from spade_jax.config import catalog
+from spade_jax.config.config import Config, conflicts, option_fields, shared_option_fields
+from spade_jax.config.data_config import DONTCARE_ID
+from spade_jax.config.label_format import parse_palette, read_palette
+from spade_jax.config.model_options import MODELS, options_class
+from spade_jax.errors import UserError
+
+# Data sets whose classes only the user knows.
+_WITHOUT_CLASSES = ('folders', 'tfds')
+# Flags whose default depends on the data set: --help does not name one.
+_SET_BY_DATASET = ('num_classes',)
+_DEFINE = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    float | None: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def define_flags() -> None:
+    """Define --model and one flag for each option: same name, default and help."""
+    flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.')
+    _define_section(shared_option_fields(), Config)
+    defined = set(shared_option_fields())
+    for name in MODELS:
+        options = options_class(name)
+        fields = {key: field for key, field in option_fields(options).items() if key not in defined}
+        _define_section(fields, options)
+        defined |= fields.keys()
+
+
+def _define_section(fields: Mapping[str, dataclasses.Field], owner: type) -> None:
+    types: dict[str, Any] = {}
+    for section in (owner, *typing.get_type_hints(owner).values()):
+        if dataclasses.is_dataclass(section):
+            types |= typing.get_type_hints(section)
+    for name, field in fields.items():
+        default = None if name in _SET_BY_DATASET else field.default
+        help = field.metadata['help']
+        if field.metadata['choices']:
+            flags.DEFINE_enum(name, default, field.metadata['choices'], help)
+        else:
+            _DEFINE[types[name]](name, default, help)
+
+
+def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
+    """The Config that the parsed flags describe; unset flags take the default of the data set.
+
+    Args:
+      values: The parsed flags.
+      classes_may_be_unknown: True if an unknown `num_classes` (see `lacks_classes`) is no error.
+
+    Raises:
+      UserError: The configuration is invalid, the palette cannot be read, a flag has no effect, or
+        the number of classes is unknown.
+    """
+    if lacks_classes(values) and not classes_may_be_unknown:
+        raise UserError(
+            f'num_classes is not set, and dataset={values["dataset"].value} does not define it',
+            'add --num_classes=N or --palette=FILE; --mode=validate_data with the same flags '
+            'counts the classes',
+        )
+    return Config.create(**described_options(values))
+
+
+def described_options(
+    values: flags.FlagValues, *, dataset_may_be_unknown: bool = False
+) -> dict[str, Any]:
+    """The options that flags, the data set or the palette set; all others have their defaults.
+
+    Args:
+      values: The parsed flags.
+      dataset_may_be_unknown: True if an unset --dataset sets nothing instead of meaning the
+        default data set.
+    """
+    given = given_options(values)
+    own = ('data_dir', 'records_dir')
+    endings = ('_dir', '_list', '_suffix')
+    folder_flags = [name for name in given if name.endswith(endings) and name not in own]
+    if folder_flags and 'dataset' not in given:
+        raise UserError(
+            f'{folder_flags[0]} is set, but dataset=scenes has no files', 'add --dataset=folders'
+        )
+    defaults: dict[str, Any] = {}
+    if 'dataset' in given or not dataset_may_be_unknown:
+        defaults |= catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
+    instance_flags = [name for name in given if name.endswith('_instance_dir')]
+    condition = given.get('condition', defaults.get('condition', 'labels'))
+    if instance_flags and condition != 'labels+edges':
+        raise UserError(
+            f'{instance_flags[0]} is set, but condition={condition} reads no instance maps',
+            'add --condition=labels+edges, or leave the flag out',
+        )
+    if condition == 'rgb':
+        for name in ('palette', 'label_remap', 'dontcare'):
+            defaults.pop(name, None)
+    defaults |= _palette_text(defaults)
+    if 'palette' in given and values['dataset'].value not in catalog.CATALOG:
+        ids = [entry.id for entry in parse_palette(given['palette'])]
+        classes = [number for number in ids if number != DONTCARE_ID]
+        defaults |= {'num_classes': max([*classes, 0]) + 1, 'dontcare': DONTCARE_ID in ids}
+    return defaults | given
+
+
+def lacks_classes(values: flags.FlagValues) -> bool:
+    """True if the data set has classes but neither it nor a flag gives their number."""
+    return (
+        values['dataset'].value in _WITHOUT_CLASSES
+        and values['condition'].value != 'rgb'
+        and not values['num_classes'].present
+        and not values['palette'].value
+    )
+
+
+def given_flags(values: flags.FlagValues, others: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The flags that were set, as written (a palette is the name of its file).
+
+    Args:
+      values: The parsed flags.
+      others: Flags to include besides the options of Config.
+    """
+    return {
+        name: values[name].value for name in (*_option_names(), *others) if values[name].present
+    }
+
+
+def given_options(values: flags.FlagValues) -> dict[str, Any]:
+    """The options that a flag or flagfile set; a palette as the text of its file."""
+    given = given_flags(values)
+    return given | _palette_text(given)
+
+
+def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
+    """Raises UserError, listing every option, when flags contradict the Config of a checkpoint.
+
+    Args:
+      values: The parsed flags.
+      saved: The Config of the checkpoint.
+      free: Options that may differ.
+    """
+    given = saved.replace(**given_options(values))  # Also validates the free options.
+    fixed = given.replace(**{name: saved.options()[name] for name in free})
+    if differing := conflicts(saved, fixed):
+        raise UserError(
+            f'flags contradict the checkpoint ({"; ".join(differing)})',
+            'leave them out: the configuration is in the checkpoint',
+        )
+
+
+def flags_to_resume(config: Config) -> list[str]:
+    """The flags that resuming needs: options that differ from the defaults and must not change.
+
+    A palette is left out, since its file is not known.
+    """
+    fields = shared_option_fields() | option_fields(type(config.model))
+    values = config.options()
+    needed = {
+        name: values[name]
+        for name, field in fields.items()
+        if values[name] != field.default and name != 'palette' and not field.metadata['mutable']
+    }
+    model = {} if config.model.name == 'spade' else {'model': config.model.name}
+    return format_flags(model | needed)
+
+
+def format_flags(options: Mapping[str, Any]) -> list[str]:
+    """['--num_classes=151', '--nodontcare', ...], quoted for a shell."""
+    return [
+        f'--{"" if value else "no"}{name}'
+        if isinstance(value, bool)
+        else shlex.quote(f'--{name}={value}')
+        for name, value in options.items()
+    ]
+
+
+def positive_integers(flag: str, texts: list[str]) -> list[int]:
+    """['1', '8'] -> [1, 8]; raises UserError with the flag's name for anything else."""
+    for text in texts:
+        if not text.strip().isdigit() or int(text) < 1:
+            raise UserError(
+                f'{flag}={",".join(texts)}: {text!r} is not a positive integer',
+                f'write --{flag}=1,2,4',
+            )
+    return [int(text) for text in texts]
+
+
+def _option_names() -> list[str]:
+    names = ['model', *shared_option_fields()]
+    for model in MODELS:
+        names += [name for name in option_fields(options_class(model)) if name not in names]
+    return names
+
+
+def _palette_text(options: Mapping[str, Any]) -> dict[str, str]:
+    """{'palette': text} if the options name a palette: a file, or a table of the package."""
+    palette = options.get('palette')
+    return {'palette': read_palette(catalog.builtin_palette(palette) or palette)} if palette else {}

@@ -1,0 +1,76 @@
+"""The models by name, and what the options of a model tell the rest of the configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from spade_jax.config.option import Section
+
+if TYPE_CHECKING:
+    from spade_jax.config.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions(Section):
+    """Base class of the options of one model.
+
+    Attributes:
+      name: The value of `--model`.
+      defaults: Options of other sections whose default this model changes, by name.
+      unused: Options of other sections that this model does not have; to set one is an error.
+    """
+
+    name: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    unused: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def size_multiple(self) -> int:
+        """Width and height of an image are divisible by this number of pixels."""
+        return 1
+
+    @property
+    def size_reason(self) -> str:
+        """Why, for error messages: '5 upsamplings'."""
+        return f'model={self.name}'
+
+    def check(self, config: Config) -> None:
+        """Raises UserError when these options do not fit the other sections."""
+
+
+class RegisteredModel(NamedTuple):
+    """Where the parts of a model are, as 'module:attribute'; imported when they are needed.
+
+    Attributes:
+      options: The subclass of `ModelOptions`; its module does not import JAX.
+      model: The implementation of `spade_jax.models.model.Model`.
+      published: Module that reads and writes the published weights; '' if there are none.
+    """
+
+    options: str
+    model: str
+    published: str = ''
+
+
+# To add a model, add its folder to spade_jax/models/ and its row here.
+MODELS = {
+    'spade': RegisteredModel(
+        options='spade_jax.models.spade.options:SpadeOptions',
+        model='spade_jax.models.spade.model:Spade',
+        published='spade_jax.models.spade.published',
+    )
+}
+
+
+def options_class(name: str) -> type[ModelOptions]:
+    """The options of a model."""
+    return import_attribute(MODELS[name].options)
+
+
+def import_attribute(path: str) -> Any:
+    """The object at 'package.module:attribute'."""
+    module, _, attribute = path.partition(':')
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,69 @@
+"""Options: dataclass fields with help, bounds and choices, from which the flags are generated."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from spade_jax.errors import UserError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    mutable: bool = False,
+) -> Any:
+    """A field of a section of the configuration.
+
+    Args:
+      default: The value when no flag is given; its type is the type of the flag.
+      help: One sentence for `--help`.
+      choices: The legal strings.
+      at_least: Closed lower bound of a number.
+      above: Open lower bound of a number.
+      below: Open upper bound of a number.
+      mutable: True if a resumed run may use another value than its checkpoint (paths, intervals).
+    """
+    bounds = dict(choices=choices, at_least=at_least, above=above, below=below)
+    return dataclasses.field(default=default, metadata=dict(help=help, mutable=mutable, **bounds))
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Base class of the sections of a configuration.
+
+    Raises:
+      UserError: On construction, when a value is out of range.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_option(field, getattr(self, field.name))
+
+
+def nearest_multiples(size: int, multiple: int) -> str:
+    """'224 or 256' for 250 and 32: what an error message offers instead of an illegal size."""
+    lower = size // multiple * multiple
+    return ' or '.join(str(legal) for legal in (lower, lower + multiple) if legal > 0)
+
+
+def _check_option(field: dataclasses.Field, value: Any) -> None:
+    name, limits = field.name, field.metadata
+    if limits['choices'] and value not in limits['choices']:
+        raise UserError(f'{name}={value} is not one of {", ".join(limits["choices"])}')
+    if value is None:
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f'{name}={value} is not a finite number')
+    if limits['at_least'] is not None and value < limits['at_least']:
+        raise UserError(f'{name}={value} is too small; use {limits["at_least"]} or more')
+    if limits['above'] is not None and value <= limits['above']:
+        raise UserError(f'{name}={value} is too small; use more than {limits["above"]}')
+    if limits['below'] is not None and value >= limits['below']:
+        raise UserError(f'{name}={value} is too large; use less than {limits["below"]}')

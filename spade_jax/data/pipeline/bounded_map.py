@@ -1,0 +1,27 @@
+"""Work of several threads, taken in order."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+_T, _R = TypeVar('_T'), TypeVar('_R')
+
+
+def bounded_map(
+    pool: concurrent.futures.Executor, function: Callable[[_T], _R], items: Iterable[_T], ahead: int
+) -> Iterator[_R]:
+    """As `pool.map`, with no more than `ahead` results at a time that nobody has taken yet: so that they do not pile up in memory."""
+    pending: collections.deque[concurrent.futures.Future[_R]] = collections.deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()

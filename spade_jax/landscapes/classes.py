@@ -1,0 +1,36 @@
+"""What a label map of a landscape can say."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class SceneClass(NamedTuple):
+    """color: sRGB in 0..255, for showing label maps."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+CLASSES: tuple[SceneClass, ...] = (
+    SceneClass('sky', (135, 190, 235)),
+    SceneClass('cloud', (236, 240, 245)),
+    SceneClass('sun', (255, 221, 51)),
+    SceneClass('mountain', (126, 110, 120)),
+    SceneClass('snow', (200, 222, 255)),
+    SceneClass('hill', (62, 104, 84)),
+    SceneClass('grass', (124, 178, 66)),
+    SceneClass('flowers', (214, 92, 150)),
+    SceneClass('tree', (24, 88, 36)),
+    SceneClass('water', (42, 98, 172)),
+    SceneClass('sand', (236, 208, 150)),
+    SceneClass('road', (170, 126, 90)),
+    SceneClass('rock', (84, 84, 92)),
+)
+SKY, CLOUD, SUN, MOUNTAIN, SNOW, HILL, GRASS, FLOWERS, TREE, WATER, SAND, ROAD, ROCK = range(
+    len(CLASSES)
+)
+
+# Instance ids: 0 is everything that cannot be counted; trees and rocks follow the sun.
+SUN_INSTANCE = 1
+FIRST_OBJECT_INSTANCE = 2

@@ -1,0 +1,79 @@
+"""Lakes, rivers and the sea: mirrors, broken by ripples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spade_jax.landscapes.canvas import Canvas
+from spade_jax.landscapes.classes import WATER
+from spade_jax.landscapes.color import radiance
+from spade_jax.landscapes.ground import Ground
+from spade_jax.landscapes.interpolation import mix, smoothstep
+from spade_jax.landscapes.layout import Layout
+from spade_jax.landscapes.lighting import Lighting, haze_amount, veil
+from spade_jax.landscapes.palette import Palette
+from spade_jax.landscapes.texture import texture
+
+
+def draw_water(
+    canvas: Canvas,
+    layout: Layout,
+    lighting: Lighting,
+    palette: Palette,
+    ground: Ground,
+    ground_label: np.ndarray,
+):
+    """Paints the water that is still in sight, when all that it mirrors has been drawn.
+
+    Near water shows its own colour, far water mirrors, as Fresnel has it.
+    """
+    shown = np.flatnonzero((ground_label == WATER) & (canvas.label.take(ground.pixel) == WATER))
+    if not len(shown):
+        return
+    water = Ground(*(field[shown] for field in ground))
+    ripple = texture(water.x * 0.35, water.z * 0.9, water.footprint * 2) + 0.5 * texture(
+        water.x * 1.3, water.z * 3.1, water.footprint * 5
+    )
+    reflection = _reflection(canvas, lighting, water, ripple)
+    grazing = np.exp(-3.0 * (water.v - layout.horizon) / layout.focal)
+    fresnel = (0.30 + 0.62 * grazing) * (1 + 0.10 * ripple.clip(-2, 2))
+    light = mix(_body(lighting, palette, water), reflection, fresnel.clip(0, 0.97))
+    if layout.sun_visible:
+        spread = 0.05 + 0.12 * (water.v - layout.horizon)
+        glitter = np.exp(
+            -np.square((canvas.u[water.column] - layout.sun[0]) / spread)
+        ) * np.maximum(ripple - 0.7, 0)
+        light += 0.5 * glitter * radiance(lighting.glow)
+    canvas.set_light(water.pixel, veil(lighting, light, 0.7 * haze_amount(lighting, water.z, 3.0)))
+
+
+def _reflection(
+    canvas: Canvas, lighting: Lighting, water: Ground, ripple: np.ndarray
+) -> np.ndarray:
+    """Mirrors the picture at the farthest shore: light [3, N].
+
+    One mirror line for all columns: far shores are level in perspective, and a line that followed the near banks would tear the reflection.
+    """
+    rows, columns = canvas.rows, canvas.columns
+    shore = int(np.percentile(water.row, 1))
+    depth = np.maximum(water.row - shore, 0)  # Pixels.
+    mirrored = shore - 1 - depth + ripple * (0.012 * rows * smoothstep(depth, 0, 0.08 * rows))
+    mirrored = (
+        np.abs(mirrored).clip(0, max(shore - 1, 0)).astype(np.intp)
+    )  # What would lie over the upper border is folded back.
+    canvas.set_light(
+        water.pixel, np.broadcast_to(lighting.haze_light, (3, len(water.pixel)))
+    )  # Seen where a mirrored place is itself water.
+    higher = np.maximum(mirrored - rows // 64, 0)
+    return 0.5 * (
+        canvas.light_at(mirrored * columns + water.column)
+        + canvas.light_at(higher * columns + water.column)
+    )
+
+
+def _body(lighting: Lighting, palette: Palette, water: Ground) -> np.ndarray:
+    """The water's own colour: light [3, N], sandy where it is shallow."""
+    deep = palette.water * (lighting.ambient * 1.6 + 0.5 * lighting.sunlight)
+    sandy = palette.sand.dark * (lighting.ambient + 0.5 * lighting.sunlight)
+    shallow = np.exp(np.minimum(water.height, 0) * 5)
+    return mix(deep, sandy, 0.45 * shallow)

@@ -1,0 +1,50 @@
+"""From integer label maps to the layout that the networks see, on the device."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from spade_jax.config.data_config import DONTCARE_ID
+
+
+def semantic_layout(
+    label: jax.Array,
+    instance: jax.Array | None = None,
+    *,
+    num_classes: int,
+    dontcare: bool = False,
+    dtype: Dtype = jnp.float32,
+) -> jax.Array:
+    """One-hot classes, then don't-care, then the edges between instances.
+
+    Args:
+      label: [B, H, W] integer class ids. With `dontcare`, 255 is the class of index `num_classes`. Ids must be in range: one that is not gives a
+        pixel of no class, silently, which is why the sources check every file on the host.
+      instance: [B, H, W] integer instance ids; None: no edge channel.
+
+    Returns:
+      [B, H, W, num_classes + dontcare + edges] of zeros and ones.
+    """
+    label = label.astype(jnp.int32)
+    if dontcare:
+        label = jnp.where(label == DONTCARE_ID, num_classes, label)
+    layout = jax.nn.one_hot(label, num_classes + dontcare, dtype=dtype)
+    if instance is not None:
+        layout = jnp.concatenate(
+            [layout, instance_edges(instance)[..., None].astype(dtype)], axis=-1
+        )
+    return layout
+
+
+def instance_edges(instance: jax.Array) -> jax.Array:
+    """True where one of the four neighbours belongs to another instance: both sides of every border. [B, H, W] -> [B, H, W] bool."""
+    rows = instance[:, 1:, :] != instance[:, :-1, :]  # [B, H-1, W]
+    columns = instance[:, :, 1:] != instance[:, :, :-1]  # [B, H, W-1]
+    above, below = jnp.pad(rows, ((0, 0), (1, 0), (0, 0))), jnp.pad(rows, ((0, 0), (0, 1), (0, 0)))
+    left, right = (
+        jnp.pad(columns, ((0, 0), (0, 0), (1, 0))),
+        jnp.pad(columns, ((0, 0), (0, 0), (0, 1))),
+    )
+    return above | below | left | right

@@ -1,0 +1,187 @@
+"""The options of the SPADE model. This module imports no JAX: the flags are generated from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from spade_jax.config.config import Config
+from spade_jax.config.data_config import DataConfig
+from spade_jax.config.model_options import ModelOptions
+from spade_jax.config.option import option
+from spade_jax.errors import UserError
+
+UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
+BATCH_NORMS = ('sync_batch', 'batch')
+
+
+@dataclasses.dataclass(frozen=True)
+class SpadeOptions(ModelOptions):
+    """Generator, style encoder and discriminator of Park et al. 2019, section 4 and appendix A."""
+
+    name: ClassVar[str] = 'spade'
+
+    generator_width: int = option(
+        64,
+        "Channels of the generator's last block; its first block has 16 times as many.",
+        at_least=1,
+    )
+    upsampling: str = option(
+        'normal',
+        'Number of upsamplings from the coarsest grid: normal 5, more 6, most 7 (and one more '
+        'block).',
+        choices=tuple(UPSAMPLINGS),
+    )
+    generator_norm: str = option(
+        'sync_batch',
+        'Parameter-free normalization inside SPADE. sync_batch takes the statistics over all '
+        'devices, batch over each device.',
+        choices=(*BATCH_NORMS, 'instance'),
+    )
+    generator_spectral_norm: bool = option(
+        True, 'Use spectral normalization in the convolutions of the residual blocks.'
+    )
+    spade_hidden: int = option(
+        128, 'Channels of the hidden convolution of a SPADE layer.', at_least=1
+    )
+    spade_kernel_size: int = option(
+        3, 'Kernel size of the convolutions over the layout; odd.', at_least=1
+    )
+    label_conv: str = option(
+        'auto',
+        'How SPADE convolves the layout. dense: at every pixel. dedup: once for each distinct '
+        'patch, on grids of 64x64 and more. Both give the same result up to rounding; dedup is two '
+        'to three times as fast on a CPU. On a GPU it sums in varying order, so runs are not '
+        'reproducible bit for bit. auto: dedup on a CPU, dense on other devices.',
+        choices=('auto', 'dense', 'dedup'),
+        mutable=True,
+    )
+    rematerialize: str = option(
+        'none',
+        'Generator activations that the backward pass recomputes to save memory: none, modulation '
+        '(the SPADE layers), or blocks (whole residual blocks).',
+        choices=('none', 'modulation', 'blocks'),
+        mutable=True,
+    )
+
+    style_encoder: bool = option(
+        False,
+        'Train a style encoder (VAE); the generator then starts from a style latent instead of '
+        'the layout.',
+    )
+    style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1)
+    kl_weight: float = option(
+        0.05,
+        'Weight of the KL divergence of the style latent, summed over its dimensions, mean over '
+        'the batch. The published recipe with 4 images a GPU equals 0.2.',
+        at_least=0,
+    )
+    encoder_width: int = option(64, "Channels of the encoder's first convolution.", at_least=1)
+    encoder_norm: str = option(
+        'instance',
+        'Normalization of the encoder. sync_batch takes the statistics over all devices, batch '
+        'over each device.',
+        choices=('instance', *BATCH_NORMS),
+    )
+    encoder_input_size: int = option(
+        256, 'Side in pixels to which the encoder resizes its input.', at_least=1
+    )
+
+    discriminator_width: int = option(
+        64, "Channels of a discriminator's first convolution.", at_least=1
+    )
+    discriminator_depth: int = option(
+        4, 'Convolutions of a discriminator before its logits.', at_least=1
+    )
+    num_discriminators: int = option(
+        2,
+        'Number of discriminators; each sees half the resolution of the previous one.',
+        at_least=1,
+    )
+    discriminator_norm: str = option(
+        'instance',
+        'Normalization of the hidden layers of the discriminator.',
+        choices=('instance', *BATCH_NORMS, 'none'),
+    )
+    discriminator_spectral_norm: bool = option(
+        True, 'Use spectral normalization in the hidden layers of the discriminator.'
+    )
+    reuse_fakes: bool = option(
+        False,
+        'Train the discriminator on the fake images of the generator update instead of sampling '
+        'new ones from the updated generator: an approximation that saves one forward pass.',
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        size = self.spade_kernel_size
+        if size % 2 == 0:
+            raise UserError(
+                f'spade_kernel_size={size} is even, so its output would not be centered',
+                f'use {size - 1} or {size + 1}' if size > 1 else 'use 1',
+            )
+        if self.upsampling == 'most' and self.generator_width < 2:
+            raise UserError(
+                'generator_width=1 with upsampling=most leaves no channel for the last block',
+                'use 2 or more',
+            )
+
+    def check(self, config: Config) -> None:
+        """Raises UserError when these options do not fit the data or the optimizer."""
+        if self.label_conv == 'dedup' and not self.supports_dedup(config.data):
+            cause = f'spade_kernel_size={self.spade_kernel_size}'
+            if not config.data.uses_labels:
+                cause = f'condition={config.data.condition}'
+            raise UserError(
+                f'label_conv=dedup with {cause}: it needs label maps and 3x3 kernels',
+                'use --label_conv=auto',
+            )
+        smallest = 2 ** (self.encoder_depth(config.data) + 1)
+        if self.style_encoder and self.encoder_input_size < smallest:
+            raise UserError(
+                f'encoder_input_size={self.encoder_input_size} leaves a single pixel after '
+                f'{self.encoder_depth(config.data)} convolutions of stride 2',
+                f'use {smallest} or more',
+            )
+        for name, reason in (
+            ('accumulation_steps', 'the fake images of a microbatch are not kept'),
+            ('discriminator_steps', 'steps without a generator update have no fake images'),
+        ):
+            value = getattr(config.optimizer, name)
+            if self.reuse_fakes and value > 1:
+                raise UserError(
+                    f'reuse_fakes with {name}={value}: {reason}',
+                    f'use --{name}=1 or --noreuse_fakes',
+                )
+
+    @property
+    def size_multiple(self) -> int:
+        """The factor between the coarsest grid and the image."""
+        return 2 ** UPSAMPLINGS[self.upsampling]
+
+    @property
+    def size_reason(self) -> str:
+        """'5 upsamplings'."""
+        return f'{UPSAMPLINGS[self.upsampling]} upsamplings'
+
+    @property
+    def width_multipliers(self) -> tuple[float, ...]:
+        """Channels of the residual blocks, in multiples of `generator_width`."""
+        return (16, 16, 16, 8, 4, 2, 1) + ((0.5,) if self.upsampling == 'most' else ())
+
+    @property
+    def latent_dim(self) -> int | None:
+        """Dimensions of the latent that an image is sampled from; None: the condition alone."""
+        return self.style_dim if self.style_encoder else None
+
+    def grid_size(self, data: DataConfig) -> tuple[int, int]:
+        """Height and width of the generator's coarsest grid."""
+        return data.image_height // self.size_multiple, data.image_width // self.size_multiple
+
+    def encoder_depth(self, data: DataConfig) -> int:
+        """Convolutions of the style encoder, by the published rule."""
+        return 6 if data.crop_size >= 256 else 5
+
+    def supports_dedup(self, data: DataConfig) -> bool:
+        """True if the layout can be convolved once for each distinct patch."""
+        return data.uses_labels and self.spade_kernel_size == 3

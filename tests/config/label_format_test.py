@@ -1,0 +1,116 @@
+"""Palette files and remap tables: what is legal, and what is said of the rest."""
+
+import json
+
+import pytest
+
+from spade_jax.config.label_format import LabelClass, parse_palette, parse_remap, read_palette
+from spade_jax.errors import UserError
+
+
+def palette(tmp_path, content):
+    path = tmp_path / 'palette.json'
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {
+            'about': 'x',
+            'classes': [
+                {'name': 'sky', 'color': '#80C0ff'},
+                {'name': 'sea', 'color': [0, 0, 1], 'group': 'water'},
+            ],
+        },
+        [{'name': 'sky', 'color': '#80c0ff'}, {'name': 'sea', 'color': '#000001'}],
+        {
+            'classes': [
+                {'id': 1, 'name': 'sea', 'color': '#000001'},
+                {'id': 0, 'name': 'sky', 'color': '#80c0ff'},
+            ]
+        },
+    ],
+)
+def test_three_ways_to_write_a_palette(tmp_path, content):
+    assert parse_palette(read_palette(palette(tmp_path, content))) == [
+        LabelClass(0, 'sky', '#80c0ff'),
+        LabelClass(1, 'sea', '#000001'),
+    ]
+
+
+def test_a_key_that_is_nearly_right(tmp_path):
+    with pytest.raises(
+        UserError, match=r'class 0 \(sky\): "colour" is not a key of a class; write "color"'
+    ):
+        read_palette(palette(tmp_path, [{'name': 'sky', 'colour': '#80c0ff'}]))
+
+
+def test_void_beside_the_list_is_255(tmp_path):
+    content = {'classes': [{'name': 'sky', 'color': '#80c0ff'}], 'void': {'color': [0, 0, 0]}}
+    assert parse_palette(read_palette(palette(tmp_path, content)))[-1] == LabelClass(
+        255, 'void', '#000000'
+    )
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('{', 'cannot be read'),
+        ({'names': []}, 'has no list "classes"'),
+        ({'classes': []}, 'has no list "classes"'),
+        ([{'color': '#000000'}], r'class 0: .* has no name'),
+        ([{'name': 'sky', 'color': 'blue'}], r'class 0 \(sky\): "blue" is not a colour'),
+        ([{'name': 'sky', 'color': [0, 0, 256]}], 'is not a colour'),
+        ([{'name': 'sky', 'id': -1}], '-1 is not an id'),
+        ([{'name': 'sky', 'id': 3}, {'name': 'sea', 'id': 3}], 'sky and sea have the same id 3'),
+    ],
+)
+def test_bad_palettes(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        read_palette(palette(tmp_path, content))
+
+
+def test_a_palette_that_is_not_there():
+    with pytest.raises(UserError, match='palette=nowhere.json cannot be read'):
+        read_palette('nowhere.json')
+
+
+def test_text_that_is_no_palette():
+    with pytest.raises(UserError, match='palette=colors.json is not the text of a palette'):
+        parse_palette('colors.json')
+
+
+@pytest.mark.parametrize(
+    'text, targets, other',
+    [
+        ('', {}, None),
+        ('7:0', {7: 0}, None),
+        ('1-3:0-2, 0:255', {1: 0, 2: 1, 3: 2, 0: 255}, None),
+        ('1-3:9,*:255', {1: 9, 2: 9, 3: 9}, 255),
+    ],
+)
+def test_remap_tables(text, targets, other):
+    assert parse_remap(text) == (targets, other)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '7',
+        '7:',
+        'a:b',
+        '1-3:0-1',
+        '3-1:0',
+        '7:0,7:1',
+        '-1:0',
+        '*:1,*:2',
+        '70000:1',
+        '1:70000',
+        '*:70000',
+    ],
+)
+def test_bad_remap_tables(text):
+    with pytest.raises(UserError, match='label_remap'):
+        parse_remap(text)

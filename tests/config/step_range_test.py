@@ -1,0 +1,30 @@
+import pytest
+
+from spade_jax.config.config import Config
+from spade_jax.config.step_range import parse_step_range
+from spade_jax.errors import UserError
+
+
+@pytest.mark.parametrize('text, expected', [('10-12', (10, 12)), ('7', (7, 7)), (' 1-1 ', (1, 1))])
+def test_ranges(text, expected):
+    assert parse_step_range('profile_steps', text) == expected
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (
+            '10:12',
+            'profile_steps=10:12 is not a range of steps; write FIRST-LAST, for example 10-12',
+        ),
+        ('-3', 'is not a range'),
+        ('a-b', 'is not a range'),
+        ('5-', 'is not a range'),
+        ('0-2', 'steps are numbered from 1'),
+        ('12-10', 'profile_steps=12-10 ends before it begins; write 10-12'),
+    ],
+)
+def test_what_is_no_range_is_refused_with_the_configuration(text, message):
+    with pytest.raises(UserError) as error:
+        Config.create(profile_steps=text)
+    assert message in str(error.value)

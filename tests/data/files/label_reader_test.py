@@ -1,0 +1,137 @@
+"""Files of label maps as ids: grays, indices, colours; renumbered."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spade_jax.config.data_config import DataConfig
+from spade_jax.config.label_format import read_palette
+from spade_jax.data.files.label_reader import LabelReader
+from spade_jax.errors import UserError
+
+IDS = np.array([[0, 1], [2, 1]], np.uint8)
+COLORS = np.array([(128, 192, 255), (0, 0, 1), (9, 9, 9)], np.uint8)
+
+
+@pytest.fixture
+def palette(tmp_path):
+    classes = [
+        {'name': name, 'color': color.tolist()}
+        for name, color in zip(('sky', 'sea', 'rock'), COLORS)
+    ]
+    (tmp_path / 'palette.json').write_text(json.dumps(classes))
+    return read_palette(str(tmp_path / 'palette.json'))
+
+
+def save(path, image):
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path)
+    return str(path)
+
+
+def indexed(ids, colors):
+    image = Image.fromarray(ids, 'P')
+    image.putpalette(np.asarray(colors, np.uint8).tobytes())
+    return image
+
+
+def reader(**settings):
+    return LabelReader(DataConfig(dataset='folders', **{'num_classes': 3} | settings))
+
+
+@pytest.mark.parametrize(
+    'picture',
+    [
+        COLORS[IDS],
+        np.dstack([COLORS[IDS], np.full((2, 2), 255, np.uint8)]),
+        indexed(IDS, COLORS),
+        IDS,
+        indexed(2 - IDS, COLORS[::-1]),
+    ],
+    ids=['RGB', 'RGBA', 'indexed', 'gray', 'indexed otherwise'],
+)
+def test_colours_become_ids(tmp_path, palette, picture):
+    np.testing.assert_array_equal(
+        reader(palette=palette).read(save(tmp_path / 'x.png', picture)), IDS
+    )
+
+
+def test_a_colour_of_no_class(tmp_path, palette):
+    colors = COLORS[IDS].copy()
+    colors[1, 0] = (120, 192, 255)
+    with pytest.raises(
+        UserError,
+        match=r'x.png: colour #78c0ff at pixel \(x=0, y=1\) is not in the palette .*25.00%.*; the nearest is #80c0ff \(sky\); add it',
+    ):
+        reader(palette=palette).read(save(tmp_path / 'x.png', colors))
+
+
+def test_a_colour_of_two_classes(tmp_path):
+    (tmp_path / 'palette.json').write_text(
+        json.dumps([{'name': name, 'color': '#000001'} for name in ('sky', 'sea')])
+    )
+    with pytest.raises(
+        UserError,
+        match=r'stands for several classes \(sea, sky\)|stands for several classes \(sky, sea\)',
+    ):
+        reader(palette=read_palette(str(tmp_path / 'palette.json'))).read(
+            save(tmp_path / 'x.png', np.full((2, 2, 3), (0, 0, 1), np.uint8))
+        )
+
+
+def test_a_transparent_pixel_has_no_class(tmp_path, palette):
+    with pytest.raises(UserError, match=r'pixel \(x=0, y=0\) of the label map is transparent'):
+        reader(palette=palette).read(
+            save(tmp_path / 'x.png', np.dstack([COLORS[IDS], np.zeros((2, 2), np.uint8)]))
+        )
+
+
+def test_grays_that_could_be_colours_as_well(tmp_path):
+    (tmp_path / 'palette.json').write_text(
+        json.dumps([{'name': 'sea', 'color': '#0000ff'}, {'name': 'void', 'color': '#000000'}])
+    )
+    palette = read_palette(str(tmp_path / 'palette.json'))
+    with pytest.raises(
+        UserError,
+        match='a gray picture of the values 0, which are ids as well as colours of the palette; save it as RGB',
+    ):
+        reader(palette=palette).read(save(tmp_path / 'x.png', np.zeros((2, 2), np.uint8)))
+    np.testing.assert_array_equal(reader(palette=palette).read(save(tmp_path / 'y.png', IDS)), IDS)
+
+
+@pytest.mark.parametrize(
+    'remap, expected',
+    [
+        ('', [[0, 1], [2, 1]]),
+        ('1:0', [[0, 0], [2, 0]]),
+        ('1-2:0-1,0:255', [[255, 0], [1, 0]]),
+        ('2:7,*:255', [[255, 255], [7, 255]]),
+    ],
+)
+def test_ids_are_renumbered(tmp_path, remap, expected):
+    np.testing.assert_array_equal(
+        reader(label_remap=remap, num_classes=8, dontcare=True).read(save(tmp_path / 'x.png', IDS)),
+        expected,
+    )
+
+
+def test_ids_of_sixteen_bits_are_renumbered(tmp_path):
+    path = save(tmp_path / 'x.png', IDS.astype(np.uint16) * 1000)
+    np.testing.assert_array_equal(reader(label_remap='0:0,1000:1,2000:2').read(path), IDS)
+
+
+def test_colours_are_renumbered_too(tmp_path, palette):
+    np.testing.assert_array_equal(
+        reader(palette=palette, label_remap='2:0').read(save(tmp_path / 'x.png', COLORS[IDS])),
+        [[0, 1], [0, 1]],
+    )
+
+
+def test_condition_pictures_stay_as_they_are(tmp_path):
+    np.testing.assert_array_equal(
+        reader(condition='rgb').read(save(tmp_path / 'x.png', COLORS[IDS])), COLORS[IDS]
+    )
+    np.testing.assert_array_equal(
+        reader(condition='rgb').read(save(tmp_path / 'y.png', IDS)), np.dstack([IDS] * 3)
+    )

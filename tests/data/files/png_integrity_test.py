@@ -1,0 +1,72 @@
+"""Checksums and missing pixels of PNG files, which Pillow passes over."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spade_jax.data.files.png_integrity import SIGNATURE, check_png
+
+
+def png(width, height, pixels, interlaced=False):
+    def chunk(kind, content):
+        return (
+            struct.pack('>I', len(content))
+            + kind
+            + content
+            + struct.pack('>I', zlib.crc32(kind + content))
+        )
+
+    return (
+        SIGNATURE
+        + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, interlaced))
+        + chunk(b'IDAT', zlib.compress(pixels))
+        + chunk(b'IEND', b'')
+    )
+
+
+@pytest.mark.parametrize(
+    'mode, shape',
+    [
+        (np.uint8, (5, 7)),
+        (np.uint8, (5, 7, 3)),
+        (np.uint8, (5, 7, 4)),
+        (np.uint16, (5, 7)),
+        (bool, (5, 9)),
+    ],
+)
+def test_whole_files_pass(mode, shape):
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 2, shape).astype(mode)).save(file, 'PNG')
+    check_png(file.getvalue(), rows=True)
+    check_png(file.getvalue() + b'what stands behind the end is not looked at', rows=True)
+
+
+# Interlaced, 5x3 pixels are sent as rows of 1, 1, 1, 3, 2, 2 and 5 pixels, each with one more byte.
+@pytest.mark.parametrize('width, height, interlaced, size', [(5, 3, False, 18), (5, 3, True, 22)])
+def test_pixels_are_counted(width, height, interlaced, size):
+    check_png(png(width, height, bytes(size), interlaced), rows=True)
+    short = png(width, height, bytes(size - 1), interlaced)
+    with pytest.raises(ValueError, match='1 bytes of pixels are missing'):
+        check_png(short, rows=True)
+    check_png(short, rows=False)
+
+
+@pytest.mark.parametrize('position', range(8, 60))
+def test_every_flipped_byte_is_noticed(position):
+    content = png(5, 3, bytes(range(18)))
+    with pytest.raises((ValueError, zlib.error)):
+        check_png(
+            content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :],
+            rows=False,
+        )
+
+
+def test_a_cut_file_is_noticed():
+    content = png(5, 3, bytes(18))
+    for length in range(8, len(content)):
+        with pytest.raises(ValueError, match='cut off'):
+            check_png(content[:length], rows=False)
