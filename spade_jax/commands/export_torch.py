@@ -26,6 +26,6 @@ def run() -> None:
 
     config, files = to_torch.export(workdir, output_dir, TORCH_FORMAT.value, TORCH_EPOCH.value)
     print(f'{workdir} -> {", ".join(files)}')
-    if unsupported := to_torch.beyond_the_reference(config):
-        print(f'The reference implementation has no networks for {", ".join(unsupported)}: it')
-        print('cannot load these files; --mode=convert can.')
+    if unsupported := to_torch.unsupported_by_reference(config):
+        print(f'The reference implementation does not support {", ".join(unsupported)}: it cannot')
+        print('load these files; --mode=convert can.')

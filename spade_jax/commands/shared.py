@@ -77,8 +77,8 @@ def load_generator(workdir: str) -> TrainedGenerator:
     from spade_jax.sampling import load
 
     keep_compilations(COMPILATION_CACHE_DIR.value)
-    ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
-    generator = load(workdir, CHECKPOINT_STEP.value, averaged=ema)
+    use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
+    generator = load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
     free = ('seed', 'batch_size', 'palette', 'label_remap')
     config_flags.check_given(flags.FLAGS, generator.config, free=free)
     return generator

@@ -18,7 +18,7 @@ from spade_jax.errors import UserError
 from spade_jax.files.image_grid import write_png
 from spade_jax.sampling.sizes import resized
 from spade_jax.sampling.styles import Styles
-from spade_jax.sampling.trained_generator import TrainedGenerator, check_size
+from spade_jax.sampling.trained_generator import LabelBatch, TrainedGenerator, check_size
 
 MAX_RECALIBRATION_BATCHES = 64
 
@@ -114,7 +114,7 @@ def _sample_group(
 ) -> Iterator[SampledMap]:
     """Sample maps of one size; `first` is the number of the first."""
     styles, batch_size = request.styles, request.batch_size
-    if styles.num_samples > 1 and not generator.statistics_of_batch:
+    if styles.num_samples > 1 and not generator.use_batch_statistics:
         # Most of the computation is the same for all styles of a map: one map at a time.
         num_batches = -(-styles.num_samples // batch_size)
         even_size = -(-styles.num_samples // num_batches)
@@ -156,13 +156,11 @@ def with_statistics(
     if kind == 'running':
         return generator
     if kind == 'batch':
-        return generator.with_statistics_of_batch()
+        return generator.with_batch_statistics()
     return generator.recalibrated(_recalibration_batches(generator.config, request))
 
 
-def _recalibration_batches(
-    config: Config, request: SampleRequest
-) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]:
+def _recalibration_batches(config: Config, request: SampleRequest) -> Iterator[LabelBatch]:
     """Batches of evenly spaced maps; a short one only if there is no full one."""
     total = len(request.maps.names)
     count = min(total, MAX_RECALIBRATION_BATCHES * request.batch_size)

@@ -7,6 +7,7 @@ import re
 from spade_jax.config.config import Config
 from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.errors import UserError
+from spade_jax.models.model import build_model
 from spade_jax.sampling.trained_generator import check_size
 
 TRAINING, NATIVE = 'training', 'native'
@@ -32,7 +33,7 @@ def parse_size(text: str, config: Config) -> tuple[int, int] | None:
         check_size(config, height, width)
     except UserError as error:
         remedy = error.remedy
-        if config.model.style_encoder:
+        if build_model(config).size_is_fixed:
             remedy = 'leave --sample_size out: maps are then resized to the training size'
         raise UserError(f'sample_size={text}: {error.problem}', remedy) from None
     return width, height

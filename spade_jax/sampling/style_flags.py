@@ -19,7 +19,7 @@ from spade_jax.sampling.styles import (
     Styles,
     check_truncation,
 )
-from spade_jax.sampling.trained_generator import TrainedGenerator
+from spade_jax.sampling.trained_generator import NO_STYLE, NO_STYLE_REMEDY, TrainedGenerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,7 @@ class StyleOptions:
           UserError: The model has no styles but an option asks for one, or an image is missing or
             cannot be read.
         """
-        model = generator.config.model
-        if not model.style_encoder:
+        if generator.latent_dim is None:
             self._reject_styles()
             return NoStyles()
         if self.style_image:
@@ -94,20 +93,17 @@ class StyleOptions:
             end = encode_files(generator, maps, self.style_image_to, 'style_image_to')
             return InterpolatedStyles(start, end, self.style_interpolation)
         random = (self.num_samples, self.truncation, self.fixed_style)
-        start = RandomStyles(model.style_dim, self.seed, *random)
+        start = RandomStyles(generator.latent_dim, self.seed, *random)
         if self.seed_to is None:
             return start
-        end = RandomStyles(model.style_dim, self.seed_to, *random)
+        end = RandomStyles(generator.latent_dim, self.seed_to, *random)
         return InterpolatedStyles(start, end, self.style_interpolation)
 
     def _reject_styles(self) -> None:
         for field in dataclasses.fields(self):
             if field.name != 'seed' and (value := getattr(self, field.name)) != field.default:
-                raise UserError(
-                    f'{field.name}={value}, but the model has no style encoder: there is only one '
-                    'image of a label map',
-                    f'leave --{field.name} out, or train with --style_encoder',
-                )
+                remedy = f'leave --{field.name} out, or {NO_STYLE_REMEDY}'
+                raise UserError(f'{field.name}={value}, but {NO_STYLE}', remedy)
 
 
 def encode_files(generator: TrainedGenerator, maps: LabelMaps, path: str, flag: str) -> GivenStyles:
