@@ -120,7 +120,7 @@ def _sample_group(
         even_size = -(-styles.num_samples // num_batches)
         for index, maps in enumerate(group, first):
             numbers = range(styles.num_samples)
-            latents = np.stack([styles.of(number, np.array([index])) for number in numbers])
+            latents = np.array([styles.of(number, np.array([index])) for number in numbers])
             prepared = generator.prepare(maps.label, maps.instance)
             images = prepared(latents[:, 0], batch_size=even_size)
             yield SampledMap(index, maps, list(images))
