@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
-from spade_jax.layers.spatially_adaptive_norm import MODULATIONS
+from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
 from spade_jax.models import losses
 from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
 from spade_jax.models.semantic_layout import semantic_layout
@@ -88,7 +88,7 @@ class Spade:
             spade_kernel_size=options.spade_kernel_size,
             spectral_norm=options.generator_spectral_norm,
             rematerialize=options.rematerialize,
-            dedup=dedup,
+            modulation=FastModulation(dedup=dedup),
             axis_name=self.axis_name,
             dtype=self._dtype,
         )
@@ -178,7 +178,7 @@ class Spade:
     def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:
         """Gamma and beta of every SPADE layer, which depend on the layout alone."""
         latent = None if self.latent_dim is None else jnp.zeros((1, self.latent_dim))
-        return self.sample(variables, condition, latent, mutable=(MODULATIONS,))[1]
+        return self.sample(variables, condition, latent, mutable=(CACHE,))[1]
 
     def _generator_loss(
         self, variables: Mapping[str, Variables], batch: Batch, noise: Noise, reused: Any
@@ -259,7 +259,7 @@ class Spade:
         real: jax.Array,
         *,
         real_is_constant: bool = False,
-    ) -> tuple[losses.Outputs, losses.Outputs, dict[str, Variables]]:
+    ) -> tuple[list[losses.ScaleOutput], list[losses.ScaleOutput], dict[str, Variables]]:
         """Discriminate fake and real images in one batch, so that batch statistics are shared.
 
         Args:
