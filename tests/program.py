@@ -11,6 +11,9 @@ import numpy as np
 from PIL import Image
 
 from tests.conftest import XLA_FLAGS
+from tests.fixtures.cli import refusal
+
+__all__ = ['ROOT', 'SMALL', 'command', 'environment', 'refusal', 'run', 'succeed', 'write_folders']
 
 ROOT = pathlib.Path(__file__).parent.parent
 # A network and images so small that a train step compiles in seconds.
