@@ -3,7 +3,7 @@
 import pytest
 
 from spade_jax.config.flags import config_from_flags
-from spade_jax.models.spade.model import build_networks
+from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks, parameter_count
 from tests.fixtures.cli import parsed_flags
 from tests.program import ROOT
@@ -14,6 +14,12 @@ PARAMETERS = {
     'coco_stuff': (97_480_899, 5_904_514),
     'ade20k': (96_492_483, 5_836_930),
     'cityscapes': (93_048_003, 5_601_410),
+    'camvid': (92_329_155, 5_552_258),
+    'camvid_cpu': (5_025_171, 1_399_874),
+    'demo': (3_653_703, 1_400_898, 261_072),
+    'facades': (92_329_155, 5_552_258),
+    'quickstart': (5_017_267, 348_226, 261_072),
+    'scenes_256': (109_101_763, 5_556_354, 10_463_424),
 }
 
 
@@ -30,10 +36,10 @@ def test_table_has_every_flagfile():
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_networks_have_expected_sizes(name, monkeypatch):
-    config = config_of(name, monkeypatch)
-    networks = abstract_networks(config, build_networks(config))
-    counts = tuple(parameter_count(variables) for variables in networks if variables)
-    assert counts == PARAMETERS[name]
+    networks = abstract_networks(build_model(config_of(name, monkeypatch)))
+    counts = {network: parameter_count(variables) for network, variables in networks.items()}
+    names = ('generator', 'discriminator', 'encoder')[: len(PARAMETERS[name])]
+    assert counts == dict(zip(names, PARAMETERS[name], strict=True))
 
 
 def test_quickstart_is_the_packaged_one(tmp_path, monkeypatch):
