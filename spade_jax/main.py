@@ -18,11 +18,11 @@ from spade_jax.commands import (
     train,
     validate_data,
 )
-from spade_jax.commands.command_line import Command, parse
+from spade_jax.commands.command_line import parse
 from spade_jax.config.flags import define_flags
 from spade_jax.errors import one_line_errors
 
-COMMANDS: dict[str, Command] = {
+COMMANDS = {
     'train': train,
     'sample': sample,
     'validate_data': validate_data,

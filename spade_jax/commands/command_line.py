@@ -4,7 +4,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from types import ModuleType
 
 from absl import flags
 
@@ -17,28 +17,7 @@ HELP = ('--help', '-help', '--helpshort', '-h')
 PACKAGED_FLAGFILES = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'configs')
 
 
-class Command(Protocol):
-    """A module of `commands/`: one value of --mode.
-
-    Attributes:
-      __doc__: The help; its first line says what the mode does.
-      FLAGS: The flags that it reads besides --workdir and the options of Config.
-      SECTIONS: The sections of Config that it reads.
-    """
-
-    __doc__: str | None
-
-    @property
-    def FLAGS(self) -> tuple[flags.FlagHolder, ...]: ...
-
-    @property
-    def SECTIONS(self) -> tuple[str, ...]: ...
-
-    def run(self) -> None:
-        """Run the mode with the parsed flags."""
-
-
-def parse(argv: list[str], commands: Mapping[str, Command]) -> list[str]:
+def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
     """Parse the flags; with --help, print the help of the mode or the list of modes, and exit.
 
     Args:
@@ -67,22 +46,24 @@ def parse(argv: list[str], commands: Mapping[str, Command]) -> list[str]:
     return remaining
 
 
-def usage(commands: Mapping[str, Command]) -> str:
+def usage(commands: Mapping[str, ModuleType]) -> str:
     """The modes, and how to get their help."""
     flagfiles = ', '.join(f'--flagfile={name}' for name in packaged_flagfiles())
-    lines = [f'  {mode:<14} {_summary(command)}' for mode, command in commands.items()]
-    return '\n'.join(
-        [
-            'usage: spade-jax --mode=MODE [--flag=value ...] [--flagfile=FILE]\n\nModes:',
-            *lines,
-            '\nspade-jax --mode=MODE --help lists the flags of a mode. Default: train.',
-            'A flagfile holds one flag a line; flags after it override it.',
-            f'With the package come {flagfiles} and, for --mode=sample, --workdir=demo.',
-        ]
-    )
+    summaries = {
+        mode: (command.__doc__ or '').splitlines()[0] for mode, command in commands.items()
+    }
+    modes = '\n'.join(f'  {mode:<14} {summary}' for mode, summary in summaries.items())
+    return f"""usage: spade-jax --mode=MODE [--flag=value ...] [--flagfile=FILE]
+
+Modes (default: train):
+{modes}
+
+spade-jax --mode=MODE --help lists the flags of a mode.
+A flagfile holds one flag a line; flags after it override it.
+With the package come {flagfiles} and, for --mode=sample, --workdir=demo."""
 
 
-def mode_help(mode: str, command: Command) -> str:
+def mode_help(mode: str, command: ModuleType) -> str:
     """What a mode does, and its flags in groups."""
     lines = [f'--mode={mode}: {(command.__doc__ or "").strip()}']
     for heading, names in _groups(mode, command):
@@ -92,15 +73,10 @@ def mode_help(mode: str, command: Command) -> str:
 
 def packaged_flagfiles() -> list[str]:
     """Names of the flagfiles of the package."""
-    stems = map(os.path.splitext, sorted(os.listdir(PACKAGED_FLAGFILES)))
-    return [name for name, extension in stems if extension == '.flags']
+    return sorted(file.removesuffix('.flags') for file in os.listdir(PACKAGED_FLAGFILES))
 
 
-def _summary(command: Command) -> str:
-    return (command.__doc__ or '').splitlines()[0]
-
-
-def _groups(mode: str, command: Command) -> Iterator[tuple[str, list[str]]]:
+def _groups(mode: str, command: ModuleType) -> Iterator[tuple[str, list[str]]]:
     """The flags that a mode reads: its own, then those of the sections of Config."""
     yield f'Flags of --mode={mode}', [flag.name for flag in (WORKDIR, *command.FLAGS)]
     for section in command.SECTIONS:
@@ -133,7 +109,7 @@ def _with_packaged_flagfile(argument: str) -> str:
 
 
 def _reject_flags_of_other_modes(
-    arguments: list[str], mode: str, commands: Mapping[str, Command]
+    arguments: list[str], mode: str, commands: Mapping[str, ModuleType]
 ) -> None:
     """Raises UserError for an argument that sets a flag of other modes.
 

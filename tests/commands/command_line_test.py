@@ -21,7 +21,7 @@ def test_help_lists_modes():
 def test_help_of_mode_has_its_flags_in_groups(mode):
     command = main.COMMANDS[mode]
     text = succeed_inline(f'--mode={mode}', '--help')
-    assert text.startswith(f'--mode={mode}: {command.__doc__.splitlines()[0]}')
+    assert text.startswith(f'--mode={mode}: {(command.__doc__ or "").splitlines()[0]}')
     positions = [text.index(f'Options: {section}:') for section in command.SECTIONS]
     assert positions == sorted(positions)
     own = text[: min([len(text), *positions])]
