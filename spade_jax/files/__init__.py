@@ -1,0 +1,1 @@
+"""Files: atomic writes, locks, weights, image grids, HTML pages, the compilation cache."""
