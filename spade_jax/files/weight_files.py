@@ -59,7 +59,7 @@ def import_torch(path: str, doing: str) -> Any:
       UserError: PyTorch is not installed.
     """
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             f"{path}: {doing} PyTorch's format needs PyTorch",

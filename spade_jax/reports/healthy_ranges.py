@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 ENOUGH_RECORDS = 5  # A run that has just begun is not judged.
@@ -44,7 +44,7 @@ def healthy_ranges(gan_loss: str) -> dict[str, HealthyRange]:
     return _SHARED_RANGES | (_HINGE_RANGES if gan_loss == 'hinge' else {})
 
 
-def remarks(values: dict[str, Sequence[float]], gan_loss: str) -> list[str]:
+def remarks(values: Mapping[str, Sequence[float]], gan_loss: str) -> list[str]:
     """One sentence for each metric that is outside of its range at the end of a run.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 Curve = tuple[Sequence[float], Sequence[float]]  # steps, values
@@ -57,7 +57,7 @@ class _Axes(NamedTuple):
 
 
 def chart(
-    title: str, curves: dict[str, Curve], *, healthy: tuple[float, float] | None = None
+    title: str, curves: Mapping[str, Curve], *, healthy: tuple[float, float] | None = None
 ) -> str:
     """An SVG element that shows curves over the steps.
 
