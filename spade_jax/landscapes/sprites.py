@@ -71,7 +71,8 @@ def broadleaf(variant: int) -> Sprite:
     angle, radius = rng.uniform(0, 6.28, 130), np.sqrt(rng.rand(130)) * 0.92
     x, y = radius * np.cos(angle), radius * np.sin(angle)
     # Low tufts first: the lit tops cover them.
-    for i in np.argsort(-y + 0.8 * rng.rand(130)).tolist():
+    order: list[int] = np.argsort(-y + 0.8 * rng.rand(130)).tolist()
+    for i in order:
         tone = 0.52 - 0.34 * y[i] + rng.uniform(-0.1, 0.1)
         radii = rng.uniform(0.05, 0.09), rng.uniform(0.04, 0.07)
         _paint_tuft(sprite, (0.5 + width * x[i], center + tall * y[i]), radii, 0.55, tone, rng)
