@@ -15,8 +15,8 @@ from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.image_grid import write_png
 from spade_jax.reports.run_metadata import RunMetadata
 
-# Metrics that the progress bar leaves out, because they would not fit.
-_DIAGNOSTICS = ('_norm', '_learning_rate', '_logits_fake', '_logits_real')
+# Metrics of an update that are no losses; the progress bar leaves them out.
+_DIAGNOSTICS = ('_gradient_norm', '_logits_fake', '_logits_real')
 
 
 class RunLog:
@@ -121,7 +121,8 @@ def progress_fields(values: dict[str, float]) -> dict[str, str]:
         fields['images/s'] = f'{values["images_per_second"]:.3g}'
         fields['waiting'] = f'{values["share_of_time_waiting_for_data"]:.0%}'
     for name, value in values.items():
-        if name.startswith(('g_', 'd_')) and not name.endswith(_DIAGNOSTICS):
+        is_loss = name[1:2] == '_' and not name.endswith(_DIAGNOSTICS)
+        if is_loss:
             fields[name] = f'{value:.3g}'
     return fields
 

@@ -29,17 +29,16 @@ from spade_jax.reports.svg_charts import chart
 FILE = 'report.html'
 MAX_GRIDS, MAX_GRID_WIDTH = 12, 960
 MAX_VALUE_LENGTH = 120  # characters of a configuration value
-# Titles of the charts in their order, and the metrics that they show. A metric is in the first
-# chart whose pattern matches, under the name of the group; one that no pattern matches has its own.
-CHARTS = {
-    'discriminator: mean logits': r'(d_logits_.+)',
-    'gradient norms': r'(.+)_gradient_norm',
-    'weight norms': r'(.+)_weight_norm',
-    'learning rates': r'(.+)_learning_rate',
-    'generator: adversarial loss': r'(g_gan)',
-    'generator: other losses': r'(g_.+)',
-    'discriminator: losses': r'(d_.+)',
-}
+# Patterns of metrics and titles of their charts, in the order of the page. The group `label` is the
+# name in the legend; a metric that no pattern matches has a chart of its own.
+CHARTS = (
+    (r'(?P<label>._gan)', 'adversarial losses'),
+    (r'(?P<label>(._)(?!logits_|gradient_norm).+)', r'losses \2*'),
+    (r'(?P<label>._logits_.+)', 'mean logits'),
+    (r'(?P<label>.)_gradient_norm', 'gradient norms'),
+    (r'(?P<label>.+)_weight_norm', 'weight norms'),
+    (r'(?P<label>.+)_learning_rate', 'learning rates'),
+)
 _STYLE = """
 h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 .tiles { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.25rem 0; }
@@ -167,14 +166,14 @@ def _curves(records, values, gan_loss: str) -> str:
 
 
 def _charts(metrics: Iterable[str]) -> dict[str, dict[str, str]]:
-    """By the titles of the charts, the metrics with their names in the legend."""
-    charts: dict[str, dict[str, str]] = {title: {} for title in CHARTS}
-    for name in metrics:
-        matches = ((title, re.fullmatch(pattern, name)) for title, pattern in CHARTS.items())
-        found = ((title, match[1]) for title, match in matches if match)
-        title, label = next(found, (name.replace('_', ' '), name))
-        charts.setdefault(title, {})[name] = label
-    return {title: names for title, names in charts.items() if names}
+    """The metrics of each chart, by its title, with their names in the legend."""
+    charts: dict[str, dict[str, str]] = {}
+    rest = dict.fromkeys(metrics)
+    for pattern, title in CHARTS:
+        for match in filter(None, (re.fullmatch(pattern, name) for name in list(rest))):
+            charts.setdefault(match.expand(title), {})[match[0]] = match['label']
+            del rest[match[0]]
+    return charts | {name.replace('_', ' '): {name: name} for name in rest}
 
 
 def _curve(records, name: str) -> tuple[list[float], list[float]]:

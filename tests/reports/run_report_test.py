@@ -109,16 +109,13 @@ def test_charts_group_metrics_of_any_network():
         *('g_gradient_norm', 'd_logits_fake', 'd_logits_real', 'critic_learning_rate', 'new'),
     ]
     assert run_report._charts(names) == {
-        'discriminator: mean logits': {
-            'd_logits_fake': 'd_logits_fake',
-            'd_logits_real': 'd_logits_real',
-        },
+        'adversarial losses': {'g_gan': 'g_gan'},
+        'losses g_*': {'g_kl': 'g_kl', 'g_latent': 'g_latent'},
+        'losses d_*': {'d_r1': 'd_r1'},
+        'mean logits': {'d_logits_fake': 'd_logits_fake', 'd_logits_real': 'd_logits_real'},
         'gradient norms': {'g_gradient_norm': 'g'},
         'weight norms': {'critic_weight_norm': 'critic', 'mapper_weight_norm': 'mapper'},
         'learning rates': {'critic_learning_rate': 'critic'},
-        'generator: adversarial loss': {'g_gan': 'g_gan'},
-        'generator: other losses': {'g_kl': 'g_kl', 'g_latent': 'g_latent'},
-        'discriminator: losses': {'d_r1': 'd_r1'},
         'new': {'new': 'new'},
     }
 
