@@ -169,8 +169,7 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DON
     """The share of correct pixels in [0, 1]; nan if no pixel has a class.
 
     Args:
-      predicted: Class ids.
-      labels: Class ids of the same shape.
+      predicted, labels: Class ids of one shape.
       ignore: Label of the pixels that do not count; None: all count.
     """
     known = _known(labels, ignore)
@@ -194,17 +193,15 @@ class LayoutAgreement(NamedTuple):
     Accuracies are in [0, 1]; those of a class have shape [num_classes] and are nan if it is absent.
 
     Attributes:
-      accuracy_on_real: Share of correct pixels of the real images.
-      accuracy_on_generated: Share of correct pixels of the fake images.
+      accuracy_on_real, accuracy_on_generated: Share of correct pixels of real and fake images.
       ratio: accuracy_on_generated / accuracy_on_real. About 1 if the fake images show their layout
         as clearly as the real ones. It can exceed 1, since a generator prefers typical colors; it
         does not measure realism.
       accuracy_on_wrong_layout: The control: fake images against the label map of another example,
         as for a generator that ignores its input. nan for a single example.
-      mean_class_accuracy_on_real: Mean over the classes that the label maps have.
-      mean_class_accuracy_on_generated: Mean over the classes that the label maps have.
-      class_accuracy_on_real: By class.
-      class_accuracy_on_generated: By class.
+      mean_class_accuracy_on_real, mean_class_accuracy_on_generated: Means over the classes that the
+        label maps have.
+      class_accuracy_on_real, class_accuracy_on_generated: By class.
       class_share: Share of each class in the pixels that have one.
     """
 
@@ -230,8 +227,7 @@ def layout_agreement(
 
     Args:
       judge: Fitted to other images than these.
-      real: [N, H, W, 3] uint8.
-      fake: [N, H, W, 3] uint8.
+      real, fake: [N, H, W, 3] uint8.
       labels: [N, H, W] class ids of both.
       ignore: Label of the pixels that do not count; None: all count.
 

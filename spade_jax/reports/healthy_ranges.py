@@ -12,10 +12,8 @@ class HealthyRange(NamedTuple):
     """The range of a metric, and what it means to stay outside of it.
 
     Attributes:
-      low: Lower bound.
-      high: Upper bound.
-      below: What is wrong when the metric stays below; '' if nothing is.
-      above: What is wrong when the metric stays above; '' if nothing is.
+      low, high: The bounds.
+      below, above: What is wrong when the metric stays there; '' if nothing is.
     """
 
     low: float

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from spade_jax.config import flags
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.memory import step_memory
@@ -126,7 +127,9 @@ def test_explanation(kind, platform, limit, compiled, expected):
     assert expected in step_memory.explanation(device, limit, compiled)
 
 
-def test_report_prints_a_line_for_every_size(capsys):
+def test_report_prints_a_line_for_every_size(capsys, monkeypatch):
+    memory = step_memory.StepMemory(*[2**20] * 7)
+    monkeypatch.setattr(step_memory, 'step_memory', lambda *args, **options: memory)
     step_memory.report(CONFIG, [32, 64], [1, 2], num_devices=1)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     rows = [row for row in rows if row[0].startswith(('32x', '64x'))]
@@ -134,7 +137,14 @@ def test_report_prints_a_line_for_every_size(capsys):
     assert [row[:2] for row in rows] == sizes
     for row in rows:
         assert len(row) == 9
-        assert float(row[-1]) > 0
+        assert row[-1] == '1.0'
+
+
+@pytest.mark.parametrize('text', ['0', 'a', '-1', '1.5', ''])
+def test_batch_sizes_that_are_not_positive_integers_are_rejected(text):
+    message = 'is not a positive whole number; write --memory_batch_sizes=1,2,4'
+    with pytest.raises(UserError, match=message):
+        flags.positive_integers('memory_batch_sizes', ['1', text])
 
 
 def test_report_rejects_illegal_width_before_tracing(capsys):
@@ -171,7 +181,7 @@ def test_microbatches_and_rematerialization_save_activations(options, share):
 
 
 def test_program_prints_memory():
-    flags = [*program.SMALL, '--num_classes=3', '--memory_widths=32', '--memory_batch_sizes=1']
-    result = program.run('--mode=memory', *flags)
+    sizes = ('--memory_widths=32', '--memory_batch_sizes=1')
+    result = program.run('--mode=memory', *program.SMALL, '--num_classes=3', *sizes)
     assert result.returncode == 0, result.stderr
     assert '32x32      1' in result.stdout
