@@ -169,7 +169,8 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DON
     """The share of correct pixels in [0, 1]; nan if no pixel has a class.
 
     Args:
-      predicted, labels: Class ids of one shape.
+      predicted: Class ids.
+      labels: Class ids of the same shape.
       ignore: Label of the pixels that do not count; None: all count.
     """
     known = _known(labels, ignore)
@@ -227,7 +228,8 @@ def layout_agreement(
 
     Args:
       judge: Fitted to other images than these.
-      real, fake: [N, H, W, 3] uint8.
+      real: [N, H, W, 3] uint8.
+      fake: [N, H, W, 3] uint8.
       labels: [N, H, W] class ids of both.
       ignore: Label of the pixels that do not count; None: all count.
 

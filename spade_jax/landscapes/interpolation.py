@@ -36,7 +36,8 @@ def bilinear(cells: np.ndarray, index: np.ndarray, x: np.ndarray, y: np.ndarray)
     Args:
       cells: [K * K, 4].
       index: Index of the cells, any shape.
-      x, y: Place in the cell from the left and the top, [0, 1]; broadcast to the shape of index.
+      x: Place in the cell from the left, [0, 1]; broadcasts to the shape of index.
+      y: Place in the cell from the top, [0, 1]; broadcasts to the shape of index.
 
     Returns:
       float32 of the shape of index.

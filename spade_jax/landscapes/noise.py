@@ -110,7 +110,8 @@ def texture(x: np.ndarray, y: np.ndarray, footprint: np.ndarray) -> np.ndarray:
     All arguments have the same shape.
 
     Args:
-      x, y: Place in units of the coarsest feature.
+      x: Place in units of the coarsest feature.
+      y: Place in units of the coarsest feature.
       footprint: Size of a pixel in that unit. Its mean selects the mip level of each chunk of
         pixels in row order, since rows are at similar distances.
 

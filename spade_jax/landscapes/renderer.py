@@ -42,7 +42,8 @@ def render_scene(seed: int, height: int, width: int, style: Style | None = None)
 
     Args:
       seed: 0 or more.
-      height, width: Pixels, 16 or more; the width at most four times the height.
+      height: Pixels, 16 or more.
+      width: Pixels, 16 or more, at most four times the height.
       style: `sample_style(seed)` by default.
 
     Raises:

@@ -142,7 +142,7 @@ def test_report_prints_a_line_for_every_size(capsys, monkeypatch):
 
 @pytest.mark.parametrize('text', ['0', 'a', '-1', '1.5', ''])
 def test_batch_sizes_that_are_not_positive_integers_are_rejected(text):
-    message = 'is not a positive whole number; write --memory_batch_sizes=1,2,4'
+    message = 'is not a positive integer; write --memory_batch_sizes=1,2,4'
     with pytest.raises(UserError, match=message):
         flags.positive_integers('memory_batch_sizes', ['1', text])
 
