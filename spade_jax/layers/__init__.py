@@ -1,0 +1,1 @@
+"""Layers in their plain forms; faster forms of them are in `cpu`."""

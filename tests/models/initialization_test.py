@@ -52,7 +52,7 @@ class Case:
         rows = dict(zip(self.names, self.golden.arrays[f'out/{self.name}/{column}'], strict=True))
         for i in range(4):
             full = {name: np.full(self.shapes[name], row[i]) for name, row in rows.items()}
-            yield to_variables(full, kind, latent_size=self.grid_size)
+            yield to_variables(full, kind, grid_size=self.grid_size)
 
 
 def check_tensor(path, actual, mean, std, _, high):

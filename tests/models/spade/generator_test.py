@@ -94,7 +94,7 @@ def test_generator_has_golden_numbers(case, modulation):
     layout, cotangent = golden['in/semantics'], golden['in/cotangent']
     style = golden['in/z'] if golden.options['use_vae'] else None
     to_flax = functools.partial(
-        to_variables, network='generator', latent_size=None if style is None else grid_size
+        to_variables, network='generator', grid_size=None if style is None else grid_size
     )
     state = golden.state('sd')
     variables = to_flax(state)
