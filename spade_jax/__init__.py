@@ -1,4 +1,4 @@
-"""SPADE (semantic image synthesis with spatially-adaptive normalization) in JAX."""
+"""Semantic image synthesis in JAX: SPADE / GauGAN (Park et al. 2019) and related models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
 __version__ = '0.1.0'
 
-# Work directory of the demo in the package: a small generator of landscapes with styles, with label
-# maps to sample from (`labels`) and their `photos`.
 DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'demo')
+"""Work directory of the demo that ships with the package.
+
+A small generator of landscapes with styles, with label maps (`labels`) and their `photos`.
+"""
 
 
 def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) -> TrainedGenerator:
-    """Load the trained generator of a work directory; see `spade_jax.sampling.load`."""
-    from spade_jax import sampling  # Imports JAX, so not before it is needed.
+    """The trained generator of a work directory, see `spade_jax.sampling.load`."""
+    from spade_jax import sampling  # Imports JAX: not before it is needed.
 
     return sampling.load(workdir, step, use_ema=use_ema)
