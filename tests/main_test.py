@@ -177,7 +177,7 @@ def test_corrupt_checkpoint_is_named(trained, tmp_path):
     [
         (
             ['--crop_size=50', '--load_size=50'],
-            'crop_size=50 is not divisible by 32 (5 upsamplings); use 32 or 64',
+            'crop_size=50 is not divisible by 4 (2 upsamplings); use 48 or 52',
         ),
         (['--batch_size=3'], 'batch_size=3 is not divisible by the 2 devices; use 2 or 4'),
         (

@@ -133,7 +133,7 @@ def test_style_without_latent_is_refused(refusal_of, plain_run, data):
 
 def test_illegal_size_is_refused(refusal_of, plain_run):
     message = refusal_of(plain_run, '--sample_size=100x64')
-    assert 'use 96 or 128' in message
+    assert 'use 96 or 104' in message
     assert 'labels/a.png' not in message
 
 

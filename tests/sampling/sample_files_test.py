@@ -80,12 +80,10 @@ def test_missing_photo_dir_is_refused(tmp_path):
 
 
 def test_map_of_illegal_size_is_named(plain, tmp_path):
-    labels = tiny.write_labels(tmp_path / 'labels', 'a')
+    labels = tiny.write_labels(tmp_path / 'labels', 'a', size=(44, 52))
     with pytest.raises(UserError) as error:
         sample(plain, labels, tmp_path / 'out', size=None)
-    assert 'labels/a.png: a label map of 48x40: its width is not divisible by 32' in str(
-        error.value
-    )
+    assert 'labels/a.png: a label map of 52x44: its width is not divisible by 8' in str(error.value)
     assert '(--sample_size=training resizes every map to it)' in str(error.value)
 
 

@@ -17,10 +17,10 @@ def test_parse_size_returns_width_and_height(text, expected):
     [
         (
             '100x64',
-            'sample_size=100x64: a label map of 100x64: its width is not divisible by 32 '
-            '(5 upsamplings); use 96 or 128, or the training size 32x32',
+            'sample_size=100x64: a label map of 100x64: its width is not divisible by 8 '
+            '(3 upsamplings); use 96 or 104, or the training size 32x32',
         ),
-        ('64x0', 'its height is not divisible by 32 (5 upsamplings); use 32'),
+        ('64x0', 'its height is not divisible by 8 (3 upsamplings); use 8'),
         ('64', 'sample_size=64 is not a size; use training, native, or WIDTHxHEIGHT, e.g. 64x64'),
         ('big', 'sample_size=big is not a size'),
     ],

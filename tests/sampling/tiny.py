@@ -25,6 +25,7 @@ SMALL = dict(
     crop_size=32,
     load_size=32,
     generator_width=2,
+    generator_multipliers='8,4,2,1',
     spade_hidden=4,
     discriminator_width=4,
     perceptual_weight=0.0,

@@ -48,12 +48,12 @@ def test_dontcare_differs_from_every_class(plain):
     'label, message',
     [
         (
-            np.zeros((1, 40, 32), np.uint8),
-            'a label map of 32x40: its height is not divisible by 32 (5 upsamplings); use 32 or 64',
+            np.zeros((1, 44, 32), np.uint8),
+            'a label map of 32x44: its height is not divisible by 8 (3 upsamplings); use 40 or 48',
         ),
         (np.full((1, 32, 32), 7, np.uint8), 'label id 7 at pixel (x=0, y=0)'),
         (np.zeros((1, 1, 32, 32), np.uint8), 'give [N, H, W] or [H, W] integers'),
-        (np.zeros((1, 0, 0), np.uint8), 'its width is not divisible by 32'),
+        (np.zeros((1, 0, 0), np.uint8), 'its width is not divisible by 8'),
         (np.zeros((1, 32, 32), np.float32), 'type float32; give [N, H, W] or [H, W] integers'),
     ],
 )
@@ -66,7 +66,7 @@ def test_bad_label_maps_are_refused(plain, label, message):
 def test_messages_to_python_name_no_flags(plain, styled):
     calls = [
         lambda: plain(LABEL + 7),
-        lambda: plain(np.zeros((40, 32), np.uint8)),
+        lambda: plain(np.zeros((44, 32), np.uint8)),
         lambda: plain(LABEL, LABEL),
         lambda: styled(np.zeros((64, 64), np.uint8)),
     ]
