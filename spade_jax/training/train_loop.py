@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
@@ -261,7 +261,7 @@ def _zero_batch(config: Config) -> Batch:
     return _put(zeros, config)
 
 
-def _batches(session: Session, first_step: int) -> Iterator[Batch]:
+def _batches(session: Session, first_step: int) -> Generator[Batch]:
     return training_batches(
         session.data.source,
         session.config,
