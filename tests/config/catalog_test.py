@@ -62,4 +62,5 @@ def test_own_data_have_no_defaults():
 
 def test_palettes_of_the_package_have_names():
     assert builtin_palette('gaugan').endswith('gaugan.json')
-    assert builtin_palette('nothing') is None and builtin_palette('../classes/gaugan') is None
+    assert builtin_palette('nothing') is None
+    assert builtin_palette('../classes/gaugan') is None

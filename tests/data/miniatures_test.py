@@ -56,30 +56,31 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
         assert check_source(source, config) == {}
         for index in range(len(source)):
             example, maps = source.read(index), source.read_maps(index)
-            assert maps.image is None and np.array_equal(maps.label, example.label)
-            assert example.image.dtype == np.uint8 and example.image.ndim == 3
+            assert maps.image is None
+            assert np.array_equal(maps.label, example.label)
+            assert example.image.dtype == np.uint8
+            assert example.image.ndim == 3
     batches = training_batches(sources['train'], config, first_step=0)
     try:
         batch = next(batches)
     finally:
         batches.close()
-    assert (
-        batch.image.shape == (4, 32, 32, 3)
-        and batch.image.dtype == np.uint8
-        and batch.image.std() > 10
-    )
+    assert batch.image.shape == (4, 32, 32, 3)
+    assert batch.image.dtype == np.uint8
+    assert batch.image.std() > 10
     if config.condition == 'rgb':
-        assert batch.label.shape == (4, 32, 32, 3) and batch.label.dtype == np.uint8
+        assert batch.label.shape == (4, 32, 32, 3)
+        assert batch.label.dtype == np.uint8
     else:
-        assert batch.label.shape == (4, 32, 32) and batch.label.dtype == label_dtype(config)
+        assert batch.label.shape == (4, 32, 32)
+        assert batch.label.dtype == label_dtype(config)
         known = [*range(config.label_channels), *([255] if config.dontcare else [])]
-        assert np.isin(batch.label, known).all() and len(np.unique(batch.label)) > 1
+        assert np.isin(batch.label, known).all()
+        assert len(np.unique(batch.label)) > 1
     if config.instance_edges:
-        assert (
-            batch.instance.shape == (4, 32, 32)
-            and batch.instance.dtype == np.int32
-            and len(np.unique(batch.instance)) > 1
-        )
+        assert batch.instance.shape == (4, 32, 32)
+        assert batch.instance.dtype == np.int32
+        assert len(np.unique(batch.instance)) > 1
     else:
         assert batch.instance is None
 

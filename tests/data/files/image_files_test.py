@@ -60,7 +60,8 @@ def test_big_endian_tiff_of_sixteen_bits(tmp_path):
     path = str(tmp_path / 'ids.tif')
     Image.fromarray(IDS.astype('>u2') * 300).save(path)
     ids = read_ids(path)
-    assert ids.dtype == np.uint16 and ids.dtype.isnative
+    assert ids.dtype == np.uint16
+    assert ids.dtype.isnative
     np.testing.assert_array_equal(ids, IDS.astype(int) * 300)
 
 
@@ -125,12 +126,10 @@ def test_damaged_files(tmp_path, read, role):
         with pytest.raises(UserError) as error:
             read(str(tmp_path / name))
         message = str(error.value)
-        assert (
-            name in message
-            and f'the {role} cannot be read' in message
-            and reason in message
-            and '\n' not in message
-        )
+        assert name in message
+        assert f'the {role} cannot be read' in message
+        assert reason in message
+        assert '\n' not in message
     with pytest.raises(UserError, match='is gone'):
         read(str(tmp_path / 'missing.png'))
 
@@ -140,7 +139,9 @@ def test_photographs_of_every_mode_become_rgb(tmp_path, mode):
     path = str(tmp_path / ('photo.tif' if mode == 'CMYK' else 'photo.png'))
     Image.new('RGB', (5, 4), (255, 255, 255)).convert(mode).save(path)
     photo = read_photo(path)
-    assert photo.shape == (4, 5, 3) and photo.dtype == np.uint8 and (photo == 255).all()
+    assert photo.shape == (4, 5, 3)
+    assert photo.dtype == np.uint8
+    assert (photo == 255).all()
 
 
 def test_a_photograph_of_sixteen_bits_is_refused(tmp_path):
@@ -161,11 +162,14 @@ def test_exif_orientation_counts_only_where_the_label_map_wants_it(tmp_path):
     picture.paste((255, 255, 255), (0, 0, 8, 8))  # The left half, which becomes the upper one.
     picture.save(path, exif=exif, quality=95)
     stored = read_photo(path)
-    assert stored.shape == (8, 16, 3) and photo_size(path) == photo_size(path, (16, 8)) == (16, 8)
+    assert stored.shape == (8, 16, 3)
+    assert photo_size(path) == photo_size(path, (16, 8)) == (16, 8)
     np.testing.assert_array_equal(read_photo(path, expected_size=(16, 8)), stored)
     turned = read_photo(path, expected_size=(8, 16))
-    assert turned.shape == (16, 8, 3) and photo_size(path, (8, 16)) == (8, 16)
-    assert turned[:4].min() > 200 and turned[-4:].max() < 50
+    assert turned.shape == (16, 8, 3)
+    assert photo_size(path, (8, 16)) == (8, 16)
+    assert turned[:4].min() > 200
+    assert turned[-4:].max() < 50
     assert photo_size(path, (9, 9)) == (16, 8)
 
 

@@ -12,7 +12,8 @@ def test_the_default_palette_is_that_of_pascal_voc_without_black():
 
 def test_the_colours_of_two_hundred_classes_differ_and_none_is_black():
     colors = default_palette(200)
-    assert len(np.unique(colors, axis=0)) == 200 and colors.any(axis=1).all()
+    assert len(np.unique(colors, axis=0)) == 200
+    assert colors.any(axis=1).all()
 
 
 def test_ids_without_a_colour_are_black():
@@ -27,7 +28,8 @@ def test_ids_without_a_colour_are_black():
 def test_scenes_have_colours_of_their_own():
     config = DataConfig()
     names, colors = classes_of(config)
-    assert colors.shape == (config.num_classes, 3) and names[0] == 'sky'
+    assert colors.shape == (config.num_classes, 3)
+    assert names[0] == 'sky'
     assert not np.array_equal(colors, default_palette(config.num_classes))
     assert np.array_equal(
         classes_of(DataConfig(dataset='folders')).colors, default_palette(config.num_classes)

@@ -146,7 +146,8 @@ def test_nearest_equals_pillow_whatever_the_type():
             )
         for dtype in (np.uint8, np.uint16, np.int32):
             scaled = nearest(ids.astype(dtype), target, window, flip)
-            assert scaled.dtype == dtype and scaled.flags.c_contiguous
+            assert scaled.dtype == dtype
+            assert scaled.flags.c_contiguous
             np.testing.assert_array_equal(scaled, expected)
 
 
@@ -155,7 +156,8 @@ def test_the_layout_of_the_picture_in_memory_does_not_matter():
     readonly = image.copy()
     readonly.setflags(write=False)
     expected = bicubic(image, (50, 40), (3, 4, 30, 20))
-    assert expected.flags.c_contiguous and expected.flags.writeable
+    assert expected.flags.c_contiguous
+    assert expected.flags.writeable
     for same in (
         readonly,
         np.asfortranarray(image),

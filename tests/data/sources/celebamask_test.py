@@ -72,9 +72,9 @@ def test_the_splits_are_those_of_celeba(root):
     train, validation = (
         CelebAMaskSource(_config(root), split) for split in ('train', 'validation')
     )
-    assert (
-        train.names == ['0', '1', '2000'] and validation.names == ['2', '1999'] and len(train) == 3
-    )
+    assert train.names == ['0', '1', '2000']
+    assert validation.names == ['2', '1999']
+    assert len(train) == 3
     assert train.locations[2] == f'{root}/CelebAMask-HQ-mask-anno/1/02000_*.png'
 
 
@@ -91,20 +91,18 @@ def test_later_parts_cover_earlier_ones(root, mode):
     _mask(root, 0, 'nose', [1, 2], mode=mode)
     example = CelebAMaskSource(_config(root), 'train').read(0)
     np.testing.assert_array_equal(example.label, np.tile([13, 13, 2, 1, 1, 1, 0, 18], (8, 1)))
-    assert example.label.dtype == np.uint8 and example.instance is None
+    assert example.label.dtype == np.uint8
+    assert example.instance is None
 
 
 def test_photographs_keep_their_size(root):
     source = CelebAMaskSource(_config(root), 'train')
     example = source.read(1)
-    assert (
-        example.image.shape == (16, 16, 3)
-        and example.label.shape == (8, 8)
-        and abs(int(example.image[0, 0, 0]) - 30) < 3
-    )
-    assert source.read_maps(1).image is None and np.array_equal(
-        source.read_maps(1).label, example.label
-    )
+    assert example.image.shape == (16, 16, 3)
+    assert example.label.shape == (8, 8)
+    assert abs(int(example.image[0, 0, 0]) - 30) < 3
+    assert source.read_maps(1).image is None
+    assert np.array_equal(source.read_maps(1).label, example.label)
 
 
 def test_ids_are_renumbered(root):
@@ -204,12 +202,10 @@ def test_masks_of_different_sizes(root):
 def test_a_photograph_of_another_shape(root, reader):
     _photo(root, 0, size=(16, 12))
     message = _refusal(getattr(CelebAMaskSource(_config(root), 'train'), reader), 0)
-    assert (
-        message.startswith(
-            f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, which is another shape than that of its masks'
-        )
-        and '8x8' in message
+    assert message.startswith(
+        f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, which is another shape than that of its masks'
     )
+    assert '8x8' in message
 
 
 def test_a_damaged_mask(root):

@@ -74,12 +74,12 @@ def test_later_things_cover_earlier_ones_and_pieces_share_a_number(tmp_path):
     result = _open(
         tmp_path, [(70, [BOX]), (70, pieces), (70, [[5, 1, 5.5, 1, 5.5, 1.5, 5, 1.5]])]
     ).instance_map('a.jpg', LABEL)
-    assert (
-        (result[0, :2] == 1001).all()
-        and (result[5, 6:] == 1001).all()
-        and (result == 1001).sum() == 4
-    )
-    assert result[1, 5] == 1002 and (result == 1002).sum() == 1 and (result == 1000).sum() == 11
+    assert (result[0, :2] == 1001).all()
+    assert (result[5, 6:] == 1001).all()
+    assert (result == 1001).sum() == 4
+    assert result[1, 5] == 1002
+    assert (result == 1002).sum() == 1
+    assert (result == 1000).sum() == 11
 
 
 def test_each_photograph_has_its_own_things_in_the_order_of_the_file(tmp_path):
@@ -105,11 +105,9 @@ def test_crowds_are_run_lengths_column_by_column(tmp_path):
     result = _open(tmp_path, [(70, [BOX]), (70, crowd)]).instance_map(
         'a.jpg', np.zeros((6, 8), np.uint8)
     )
-    assert (
-        (result[2:5, 0] == 1001).all()
-        and (result[:, 2] == 1001).all()
-        and (result == 1001).sum() == 9
-    )
+    assert (result[2:5, 0] == 1001).all()
+    assert (result[:, 2] == 1001).all()
+    assert (result == 1001).sum() == 9
     assert (result[1:4, 3:6] == 1000).all()
 
 
@@ -205,11 +203,9 @@ def test_run_lengths_of_another_size(tmp_path):
 def test_annotations_that_are_not_as_in_coco(tmp_path, segmentation, problem):
     message = _refusal(_open, tmp_path, [(70, [BOX]), (70, segmentation)])
     start = f'train_instance_dir: {tmp_path}/instances.json: the annotation with id 1 is not as COCO instances are '
-    assert (
-        message.startswith(start)
-        and problem in message
-        and 'annotations_trainval2017.zip' in message
-    )
+    assert message.startswith(start)
+    assert problem in message
+    assert 'annotations_trainval2017.zip' in message
 
 
 def test_a_missing_file(tmp_path):
@@ -246,11 +242,9 @@ def test_other_files(tmp_path, content, problem):
     path = tmp_path / 'captions.json'
     path.write_bytes(content)
     message = _refusal(InstanceAnnotations, str(path), 'train_instance_dir')
-    assert (
-        message.startswith(f'train_instance_dir: {path}')
-        and problem in message
-        and 'annotations_trainval2017.zip' in message
-    )
+    assert message.startswith(f'train_instance_dir: {path}')
+    assert problem in message
+    assert 'annotations_trainval2017.zip' in message
 
 
 def test_a_photograph_that_is_listed_twice(tmp_path):

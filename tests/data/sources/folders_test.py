@@ -65,24 +65,22 @@ def _message(call, *arguments):
 
 def test_pairs_by_relative_path_in_order_of_name(root):
     source = open_source(_config(root), 'train')
-    assert source.names == ['a', 'b', 'sub/c'] and len(source) == 3
+    assert source.names == ['a', 'b', 'sub/c']
+    assert len(source) == 3
     example = source.read(2)
-    assert (
-        example.image.shape == (36, 40, 3)
-        and example.image.dtype == np.uint8
-        and abs(int(example.image[0, 0, 0]) - 100) < 3
-    )
-    assert (
-        example.label.shape == (36, 40)
-        and (example.label == 2).all()
-        and (source.read_maps(2).label == 2).all()
-    )
+    assert example.image.shape == (36, 40, 3)
+    assert example.image.dtype == np.uint8
+    assert abs(int(example.image[0, 0, 0]) - 100) < 3
+    assert example.label.shape == (36, 40)
+    assert (example.label == 2).all()
+    assert (source.read_maps(2).label == 2).all()
     assert example.instance is None
 
 
 def test_instances_are_read_when_they_are_wanted(root):
     example = open_source(_config(root, condition='labels+edges'), 'train').read(0)
-    assert example.instance.dtype == np.uint16 and (example.instance == 1001).all()
+    assert example.instance.dtype == np.uint16
+    assert (example.instance == 1001).all()
 
 
 def test_no_validation_directories(root):
@@ -112,9 +110,8 @@ def test_suffixes_as_in_cityscapes(tmp_path):
     )
     (files,) = open_source(config, 'train').files
     assert files.name == 'aachen/aachen_1'
-    assert files.label.endswith('aachen_1_gtFine_labelIds.png') and files.instance.endswith(
-        'aachen_1_gtFine_instanceIds.png'
-    )
+    assert files.label.endswith('aachen_1_gtFine_labelIds.png')
+    assert files.instance.endswith('aachen_1_gtFine_instanceIds.png')
 
 
 @pytest.mark.parametrize(
@@ -133,7 +130,9 @@ def test_photographs_and_label_maps_in_one_directory(tmp_path, photo, label, suf
     (files,) = open_source(
         _config(tmp_path, train_image_dir='base', train_label_dir='./base', **suffixes), 'train'
     ).files
-    assert files.name == 'x' and files.photo.endswith(photo) and files.label.endswith(label)
+    assert files.name == 'x'
+    assert files.photo.endswith(photo)
+    assert files.label.endswith(label)
 
 
 def test_label_maps_without_photograph_and_hidden_files_are_passed_over(root):
@@ -150,7 +149,8 @@ def test_a_listing_of_stems_keeps_its_order(root):
 def test_a_listing_of_other_splits(root):
     (root / 'list.txt').write_text('train/b\ntrain/sub/c\n')
     source = open_source(_config(root, validation_list='list.txt'), 'validation')
-    assert source.names == ['train/b', 'train/sub/c'] and (source.read_maps(1).label == 2).all()
+    assert source.names == ['train/b', 'train/sub/c']
+    assert (source.read_maps(1).label == 2).all()
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,8 @@ def test_a_directory_without_photographs(root):
         'train',
     )
     message = _message(open_source, _config(root, image_suffix='_rgb'), 'train')
-    assert 'whose names end in _rgb' in message and message.endswith(
-        'set --train_image_dir or --image_suffix'
-    )
+    assert 'whose names end in _rgb' in message
+    assert message.endswith('set --train_image_dir or --image_suffix')
 
 
 def test_photographs_without_label_map(root):
@@ -204,19 +203,15 @@ def test_photographs_without_label_map(root):
     assert message.startswith(
         f'5 photographs have no label map ({root}/train_img/z0.jpg, {root}/train_img/z1.jpg, {root}/train_img/z2.jpg, ...): '
     )
-    assert (
-        f'there is no {root}/train_label/z0.png' in message
-        and 'set --train_label_dir or --label_suffix' in message
-    )
+    assert f'there is no {root}/train_label/z0.png' in message
+    assert 'set --train_label_dir or --label_suffix' in message
 
 
 def test_a_photograph_without_instance_map(root):
     (root / 'train_inst' / 'a.png').unlink()
     message = _message(open_source, _config(root, condition='labels+edges'), 'train')
-    assert (
-        message.startswith(f'{root}/train_img/a.jpg has no instance map')
-        and '--train_instance_dir' in message
-    )
+    assert message.startswith(f'{root}/train_img/a.jpg has no instance map')
+    assert '--train_instance_dir' in message
 
 
 def test_label_and_instance_maps_that_cannot_be_told_apart(root):
@@ -310,7 +305,8 @@ def test_ids_out_of_range(values, settings, remedy):
     message = _message(
         check_label_ids, np.array([values], np.int32), _config('', **settings), 'x.png'
     )
-    assert message.startswith('x.png: ') and remedy in message
+    assert message.startswith('x.png: ')
+    assert remedy in message
 
 
 @pytest.mark.parametrize(

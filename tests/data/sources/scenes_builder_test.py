@@ -38,7 +38,8 @@ def _assert_is_scene(record, seed):
 
 def test_every_scene_is_there_in_the_order_of_its_seed(prepared):
     _, records = prepared
-    assert len(records['train']) == 3 and len(records['validation']) == 2
+    assert len(records['train']) == 3
+    assert len(records['validation']) == 2
     for index in range(3):
         _assert_is_scene(records['train'][index], index)
     for index in range(2):

@@ -71,7 +71,8 @@ def _changed(config, **changes):
 def _refusal(call, *arguments):
     with pytest.raises(UserError) as error:
         call(*arguments)
-    assert '\n' not in str(error.value) and len(str(error.value)) < 900
+    assert '\n' not in str(error.value)
+    assert len(str(error.value)) < 900
     return str(error.value)
 
 
@@ -108,32 +109,28 @@ def prepared(request, tmp_path_factory):
 
 def test_photographs_and_label_maps(prepared):
     source = TfdsSource(_config(prepared[0]), 'train')
-    assert (
-        len(source) == 11
-        and source.locations[3] == 'blocks train 3'
-        and source.names[3] == 'blocks_train_00003'
-    )
+    assert len(source) == 11
+    assert source.locations[3] == 'blocks train 3'
+    assert source.names[3] == 'blocks_train_00003'
     for index in range(11):
         example = source.read(index)
-        assert (
-            example.image.shape == (HEIGHT, WIDTH, 3)
-            and example.image.dtype == np.uint8
-            and (example.image == index).all()
-        )
-        assert (
-            example.label.shape == (HEIGHT, WIDTH)
-            and example.label.dtype == np.uint8
-            and (example.label == 100 + index).all()
-        )
+        assert example.image.shape == (HEIGHT, WIDTH, 3)
+        assert example.image.dtype == np.uint8
+        assert (example.image == index).all()
+        assert example.label.shape == (HEIGHT, WIDTH)
+        assert example.label.dtype == np.uint8
+        assert (example.label == 100 + index).all()
         assert example.instance is None
         maps = source.read_maps(index)
-        assert maps.image is None and (maps.label == 100 + index).all()
+        assert maps.image is None
+        assert (maps.label == 100 + index).all()
 
 
 @pytest.mark.parametrize('name', ['', 'blocks', 'blocks:1.0.0'])
 def test_the_directory_of_a_prepared_data_set(prepared, name):
     source = TfdsSource(_config(prepared[1], tfds_name=name), 'train')
-    assert len(source) == 11 and (source.read(10).label == 110).all()
+    assert len(source) == 11
+    assert (source.read(10).label == 110).all()
 
 
 def test_the_directory_of_another_data_set(prepared):
@@ -158,10 +155,8 @@ def test_slices_of_splits(prepared):
         112,
     ]
     source = open_source(_config(prepared[0], tfds_validation_split='train[-2:]'), 'validation')
-    assert [int(source.read_maps(index).label[0, 0]) for index in range(len(source))] == [
-        109,
-        110,
-    ] and source.locations[1] == 'blocks train[-2:] 1'
+    assert [int(source.read_maps(index).label[0, 0]) for index in range(len(source))] == [109, 110]
+    assert source.locations[1] == 'blocks train[-2:] 1'
 
 
 def test_no_validation_split(prepared):
@@ -189,7 +184,8 @@ def test_from_several_threads(prepared):
         for index, example in zip(
             list(range(11)) * 20, pool.map(source.read, list(range(11)) * 20)
         ):
-            assert (example.image == index).all() and (example.label == 100 + index).all()
+            assert (example.image == index).all()
+            assert (example.label == 100 + index).all()
 
 
 def test_ids_are_renumbered(prepared):
@@ -286,11 +282,9 @@ def test_numbers_of_any_size_of_picture(tmp_path):
         for place, size in enumerate(((8, 6), (4, 10)))
     ]
     source = TfdsSource(_prepare(tmp_path, features, *examples), 'train')
-    assert (
-        source.read(0).label.shape == (6, 8)
-        and source.read(1).label.shape == (10, 4)
-        and (source.read(1).label == 1).all()
-    )
+    assert source.read(0).label.shape == (6, 8)
+    assert source.read(1).label.shape == (10, 4)
+    assert (source.read(1).label == 1).all()
 
 
 def test_numbers_beyond_32_bits(tmp_path):
@@ -345,8 +339,10 @@ def test_flags_choose_features(many_features):
         condition='labels+edges',
     )
     example = TfdsSource(config, 'train').read(0)
-    assert (example.image == 2).all() and (example.label == 7).all()
-    assert (example.instance == 60001).all() and example.instance.dtype == np.uint16
+    assert (example.image == 2).all()
+    assert (example.label == 7).all()
+    assert (example.instance == 60001).all()
+    assert example.instance.dtype == np.uint16
     assert TfdsSource(_changed(config, condition='labels'), 'train').read(0).instance is None
 
 
@@ -368,11 +364,9 @@ def test_pictures_as_conditions(many_features):
         many_features, condition='rgb', tfds_image_feature='left', tfds_label_feature='right'
     )
     example = TfdsSource(config, 'train').read(0)
-    assert (
-        (example.image == 1).all()
-        and example.label.shape == (HEIGHT, WIDTH, 3)
-        and (example.label == 2).all()
-    )
+    assert (example.image == 1).all()
+    assert example.label.shape == (HEIGHT, WIDTH, 3)
+    assert (example.label == 2).all()
     assert _refusal(TfdsSource, _changed(config, tfds_label_feature=''), 'train') == (
         '2 features of blocks could be the condition pictures: colors, right; choose one with --tfds_label_feature'
     )
@@ -439,12 +433,11 @@ def test_colour_masks_by_a_palette(many_features):
 )
 def test_features_that_cannot_be_told(many_features, changes, problem):
     message = _refusal(TfdsSource, _changed(many_features, **changes), 'train')
-    assert message.startswith(problem) and '--tfds_' in message.rpartition('; ')[2]
+    assert message.startswith(problem)
+    assert '--tfds_' in message.rpartition('; ')[2]
     if 'features of blocks are' in problem:
-        assert (
-            'maps/classes (LabeledImage [?, ?, 1] uint8)' in message
-            and 'objects (Tensor [6, 8] uint16)' in message
-        )
+        assert 'maps/classes (LabeledImage [?, ?, 1] uint8)' in message
+        assert 'objects (Tensor [6, 8] uint16)' in message
 
 
 def test_no_label_maps(tmp_path):
@@ -546,7 +539,8 @@ def test_a_data_set_that_cannot_be_prepared(tmp_path, monkeypatch, failure):
     assert message.startswith(
         f'tfds_name=spade_jax_blocks cannot be downloaded and prepared in {tmp_path}/spade_jax_blocks/1.0.0 ('
     )
-    assert ' '.join(str(failure).split())[:200] in message and message.endswith(
+    assert ' '.join(str(failure).split())[:200] in message
+    assert message.endswith(
         '); do what it says, or set --data_dir to where the data set is prepared'
     )
 
@@ -562,10 +556,8 @@ def test_a_data_set_that_cannot_be_prepared(tmp_path, monkeypatch, failure):
 )
 def test_names_that_are_not_there(tmp_path, name, problem):
     message = _refusal(TfdsSource, _config(tmp_path, tfds_name=name), 'train')
-    assert (
-        message.startswith(f'tfds_name={name} {problem}')
-        and 'https://www.tensorflow.org/datasets/catalog' in message
-    )
+    assert message.startswith(f'tfds_name={name} {problem}')
+    assert 'https://www.tensorflow.org/datasets/catalog' in message
 
 
 def test_neither_name_nor_directory(tmp_path):

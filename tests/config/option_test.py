@@ -1,7 +1,7 @@
 import pytest
 
 from spade_jax.config.config import Config
-from spade_jax.config.step_range import parse_step_range
+from spade_jax.config.option import parse_step_range
 from spade_jax.errors import UserError
 
 
