@@ -53,7 +53,9 @@ class TfdsSource(DatasetSource):
         return split == 'train' or bool(config.tfds_validation_split)
 
     def _files(self, index: int) -> _Contents:
-        return self._features.contents(self._records[index], self.locations[index])
+        location = self.locations[index]
+        with _user_errors(f'{location}: the record cannot be read', 'prepare the data set again'):
+            return self._features.contents(self._records[index], location)
 
     def _maps(self, files: _Contents, thorough: bool) -> Example:
         label, instance = files.label, files.instance
@@ -156,11 +158,7 @@ class _Features:
 
     def contents(self, record: bytes, location: str) -> _Contents:
         """Return the chosen features of a serialized record."""
-        try:
-            values = self._deserialize(record, decoders=self._decoders)
-        except Exception as error:  # TFDS raises many kinds for a damaged record.
-            problem = f'{location}: the record cannot be read ({one_line(error)})'
-            raise UserError(problem, 'prepare the data set again') from error
+        values = self._deserialize(record, decoders=self._decoders)
         return _Contents(*(self._content(name, values, location) for name in self._chosen.values()))
 
     def _content(self, name: str, values: Any, location: str) -> Any:
@@ -267,6 +265,8 @@ def _flat_features(features: Any, prefix: str = '') -> Iterator[tuple[str, Any]]
 
 
 def _described(feature: Any) -> str:
+    if isinstance(feature.shape, dict):  # A sequence of several features.
+        return type(feature).__name__
     shape = str(list(feature.shape or [])).replace('None', '?')
     return f'{type(feature).__name__} {shape} {np.dtype(feature.np_dtype).name}'
 
