@@ -7,6 +7,7 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -105,7 +106,7 @@ def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
         return None
     import simplejpeg
 
-    content = image.fp.getvalue()  # pyright: ignore[reportOptionalMemberAccess]
+    content = cast(io.BytesIO, image.fp).getvalue()
     try:
         if simplejpeg.decode_jpeg_header(content)[2] in ('YCbCr', 'Gray'):
             return simplejpeg.decode_jpeg(content, 'RGB')

@@ -27,15 +27,9 @@ class _Image(NamedTuple):
 
 
 class _Runs(NamedTuple):
-    """A region as run lengths, column by column, alternately outside (first) and inside.
+    """A region as run lengths, column by column, alternately outside (first) and inside."""
 
-    Attributes:
-      counts: [R] uint32, with the sum width * height.
-      width: In pixels.
-      height: In pixels.
-    """
-
-    counts: np.ndarray
+    counts: np.ndarray  # [R] uint32, with the sum width * height.
     width: int
     height: int
 
@@ -48,9 +42,6 @@ class InstanceAnnotations:
     Args:
       path: The JSON file.
       flag: The flag that names it, for errors.
-
-    Raises:
-      UserError: The file cannot be read, is no JSON, or has no images and outlines like COCO's.
     """
 
     def __init__(self, path: str, flag: str):
@@ -114,18 +105,16 @@ class InstanceAnnotations:
             raise UserError(f'{self._flag}: {problem}', remedy)
 
     def _parse(self, outlines: _Outlines) -> dict | None:
-        where = f'{self._flag}: {self._path}'
         try:
             with open(self._path, encoding='utf-8') as file:
                 content = json.load(file, object_hook=outlines)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            again = f'download it again: {_DOWNLOAD}'
-            raise UserError(f'{where} is not JSON ({error})', again) from error
-        except OSError as error:
-            remedy = f'set --data_dir or --{self._flag}, or use --condition=labels; {_DOWNLOAD}'
-            raise UserError(f'{where} cannot be read ({error.strerror})', remedy) from error
         except UserError as error:
             raise error.at(self._flag) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            reason = getattr(error, 'strerror', None) or f'not JSON: {error}'
+            remedy = f'set --data_dir or --{self._flag}, or use --condition=labels; {_DOWNLOAD}'
+            problem = f'{self._flag}: {self._path} cannot be read ({reason})'
+            raise UserError(problem, remedy) from error
         return content if isinstance(content, dict) else None
 
 
@@ -133,20 +122,12 @@ class _Outlines:
     """Keeps what is needed of every JSON object as it is parsed; all at once are several GB.
 
     Annotation a has the polygons first_polygons[a] to first_polygons[a + 1] - 1, and polygon p the
-    coordinates polygon_ends[p] to polygon_ends[p + 1] - 1.
-
-    Attributes:
-      images: By file name.
-      image_ids: Of the annotations, in the order of the file.
-      coordinates: Of all polygons.
-      polygon_ends: See above.
-      first_polygons: See above.
-      runs: By annotation, for those that have them instead of polygons.
+    coordinates polygon_ends[p] to polygon_ends[p + 1] - 1; or annotation a has runs[a] instead.
     """
 
     def __init__(self, path: str):
-        self.images: dict[str, _Image] = {}
-        self.image_ids = array.array('q')
+        self.images: dict[str, _Image] = {}  # By file name.
+        self.image_ids = array.array('q')  # Of the annotations, in the order of the file.
         self.coordinates = array.array('f')
         self.polygon_ends = array.array('q', [0])
         self.first_polygons = array.array('q', [0])

@@ -28,12 +28,7 @@ class TfdsSource(DatasetSource):
     """The examples of a TFDS split, in the order of its records.
 
     The data set is downloaded and prepared if needed; a prepared one is read with or without the
-    code that made it. Images are decoded here, not by TFDS, as strictly as files: lossy label maps,
-    transparent images and colors instead of ids are errors.
-
-    Raises:
-      UserError: The data set or the split does not exist, or it is not clear which features are the
-        images and label maps.
+    code that made it. Images are decoded here, not by TFDS, as strictly as files.
     """
 
     def __init__(self, config: DataConfig, split: str):
@@ -88,11 +83,7 @@ class _EncodedImage(io.BytesIO):
 
 
 class _Tensor:
-    """A map of ids [H, W] (uint8, uint16 or int32) stored as numbers; its `str()` is its location.
-
-    Raises:
-      UserError: It is no map, or has ids beyond 32 bits.
-    """
+    """A map of ids [H, W] (uint8, uint16, int32) stored as numbers; its `str()` is its location."""
 
     def __init__(self, values: Any, location: str):
         ids = np.asarray(values)
@@ -123,11 +114,7 @@ class _Contents(NamedTuple):
 
 
 class _Features:
-    """Decides which features are the image, the label map and the instance map, and reads them.
-
-    Raises:
-      UserError: A flag names an impossible feature; or without a flag, not exactly one is possible.
-    """
+    """Decides which features are the image, the label map and the instance map, and reads them."""
 
     def __init__(self, builder: Any, config: DataConfig):
         self._dataset = builder.name

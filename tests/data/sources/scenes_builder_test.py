@@ -23,16 +23,16 @@ CONFIG = scenes_builder.ScenesConfig(
 def prepared(tmp_path_factory):
     directory = str(tmp_path_factory.mktemp('tfds'))
     return directory, {
-        split: scenes_builder.SceneRecords(CONFIG, split, directory)
+        split: scenes_builder.prepared_scenes(CONFIG, split, directory)
         for split in ('train', 'validation')
     }
 
 
 def _assert_is_scene(record, seed):
     scene = landscapes.render_scene(seed, SIZE, SIZE)
-    np.testing.assert_array_equal(read_photo(io.BytesIO(record.image)), scene.image)
-    np.testing.assert_array_equal(read_ids(io.BytesIO(record.label)), scene.label)
-    np.testing.assert_array_equal(record.instance, scene.instance)
+    np.testing.assert_array_equal(read_photo(io.BytesIO(record['image'])), scene.image)
+    np.testing.assert_array_equal(read_ids(io.BytesIO(record['label'])), scene.label)
+    np.testing.assert_array_equal(record['instance'], scene.instance)
 
 
 def test_records_are_complete_in_seed_order(prepared):
@@ -48,8 +48,8 @@ def test_records_are_complete_in_seed_order(prepared):
 def test_prepared_records_are_not_rendered_again(prepared, monkeypatch):
     directory, records = prepared
     monkeypatch.setattr(scenes_builder, 'render_records', None)
-    again = scenes_builder.SceneRecords(CONFIG, 'train', directory)
-    assert again[1].image == records['train'][1].image
+    again = scenes_builder.prepared_scenes(CONFIG, 'train', directory)
+    assert again[1]['image'] == records['train'][1]['image']
 
 
 def test_interrupted_preparation_restarts(tmp_path, monkeypatch):
@@ -59,8 +59,8 @@ def test_interrupted_preparation_restarts(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(scenes_builder, 'render_records', interrupted)
-        scenes_builder.SceneRecords(CONFIG, 'train', str(tmp_path))
-    assert len(scenes_builder.SceneRecords(CONFIG, 'train', str(tmp_path))) == 3
+        scenes_builder.prepared_scenes(CONFIG, 'train', str(tmp_path))
+    assert len(scenes_builder.prepared_scenes(CONFIG, 'train', str(tmp_path))) == 3
 
 
 def test_render_records_in_processes_keeps_order(monkeypatch):
