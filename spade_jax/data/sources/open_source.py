@@ -39,7 +39,7 @@ def open_source(config: DataConfig, split: str) -> Source | None:
 def open_files(config: DataConfig, split: str) -> Source | None:
     """Open a split of the data set itself, whatever `config.records_dir` is."""
     source = source_class(config)
-    return source(config, split) if source.has_split(config, split) else None  # pyright: ignore[reportCallIssue]
+    return source(config, split) if source.has_split(config, split) else None
 
 
 def source_class(config: DataConfig) -> type[DatasetSource]:
@@ -115,7 +115,8 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
         checks = pool.map(functools.partial(_error_of, source, config), range(len(source)))
         try:
-            for location, error in zip(source.locations, bar(checks, total=len(source))):  # noqa: B905
+            errors = bar(checks, total=len(source))
+            for location, error in zip(source.locations, errors, strict=True):
                 if error is None:
                     continue
                 bad[location] = error

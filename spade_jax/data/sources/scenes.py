@@ -39,9 +39,10 @@ class ScenesSource(DatasetSource):
 
         _check_classes(config)
         width, height = scenes_size(config)
-        num_train, num_validation = config.scenes_train_examples, SCENES_VALIDATION_EXAMPLES
-        counts = dict(train_examples=num_train, validation_examples=num_validation)
-        builder_config = scenes_builder.ScenesConfig(height=height, width=width, **counts)
+        train, held_out = config.scenes_train_examples, SCENES_VALIDATION_EXAMPLES
+        builder_config = scenes_builder.ScenesConfig(
+            height=height, width=width, train_examples=train, validation_examples=held_out
+        )
         self._records = scenes_builder.prepared_scenes(builder_config, split, config.data_dir)
         self._instance_edges = config.instance_edges
         self.names = self.locations = [f'{split}_{i:05d}' for i in range(len(self._records))]

@@ -89,7 +89,8 @@ def prepared_scenes(config: ScenesConfig, split: str, data_dir: str = '') -> Seq
     import_tensorflow()
     directory = os.path.expanduser(data_dir) or None
     with _quiet_tfds():
-        builder: Any = Scenes(config=config, data_dir=directory, file_format='array_record')  # pyright: ignore[reportCallIssue]
+        make_builder: Any = Scenes  # The type stubs of TFDS lack its arguments.
+        builder = make_builder(config=config, data_dir=directory, file_format='array_record')
         builder.download_and_prepare()
         undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
         return builder.as_data_source(split, decoders=undecoded)

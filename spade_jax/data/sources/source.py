@@ -54,6 +54,9 @@ class DatasetSource:
     names: Sequence[str]
     locations: Sequence[str]
 
+    def __init__(self, config: DataConfig, split: str):
+        raise NotImplementedError
+
     @classmethod
     def has_split(cls, config: DataConfig, split: str) -> bool:
         """Return False if the data set has no such split and no flag asks for it."""

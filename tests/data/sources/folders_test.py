@@ -11,7 +11,7 @@ from spade_jax.data.files import label_reader
 from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_reader import check_label_ids
 from spade_jax.data.sources import folders as folder_source
-from spade_jax.data.sources.open_source import check_source, open_source
+from spade_jax.data.sources.open_source import check_source, open_source, source_class
 from spade_jax.data.sources.scenes import scenes_size
 from spade_jax.errors import UserError
 from tests.program import write_folders
@@ -81,6 +81,23 @@ def test_source_reads_instances_for_edges(root):
     example = open_source(_config(root, condition='labels+edges'), 'train').read(0)
     assert example.instance.dtype == np.uint16
     assert (example.instance == 1001).all()
+
+
+@pytest.mark.parametrize(
+    'dataset, takes_lists, pairs_files, already_scaled',
+    [
+        ('folders', True, True, False),
+        ('cityscapes', True, True, False),
+        ('celebamask_hq', True, False, False),
+        ('tfds', False, False, False),
+        ('scenes', False, False, True),
+    ],
+)
+def test_source_class_describes_data_set(dataset, takes_lists, pairs_files, already_scaled):
+    source = source_class(DataConfig(dataset=dataset))
+    assert source.takes_lists == takes_lists
+    assert source.pairs_files == pairs_files
+    assert source.already_scaled == already_scaled
 
 
 def test_open_source_returns_none_without_validation_directories(root):
