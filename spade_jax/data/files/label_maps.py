@@ -1,7 +1,5 @@
 """The label maps to sample from: files of a directory, or the examples of a data set."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -69,7 +67,9 @@ class LabelFolder:
         if config.instance_edges and not instance_dir:
             raise UserError('this model was trained with instance edges', 'give --instance_dir')
         if instance_dir and not config.instance_edges:
-            problem = f'instance_dir={instance_dir}, but the model was trained without them'
+            problem = (
+                f'instance_dir={instance_dir}, but this model was trained without instance edges'
+            )
             raise UserError(problem, 'leave the flag out')
         files = self._label_files(label_dir)
         self.paths = self.locations = [os.path.join(label_dir, file) for file in files]

@@ -1,7 +1,5 @@
 """Names and colors of the classes: render ids as colors, and turn color masks into ids."""
 
-from __future__ import annotations
-
 import functools
 import json
 from typing import NamedTuple

@@ -5,8 +5,6 @@ over long rows of bytes, which compile to vector instructions: several times fas
 when this module is imported (seconds at first, half a second from its cache), so import it late.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import NamedTuple

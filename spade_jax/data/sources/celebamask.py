@@ -1,7 +1,5 @@
 """CelebAMask-HQ: faces whose label maps are merged from one mask file for each part."""
 
-from __future__ import annotations
-
 import os
 import re
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Paired files in directories."""
 
-from __future__ import annotations
-
 import os
 
 from spade_jax.config.data_config import DataConfig

@@ -1,7 +1,5 @@
 """Open the examples that a DataConfig describes, and check that all of them can be used."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import functools

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.files.label_reader import condition_role
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 LISTED_WITH_EXTENSION = 'listed examples have an extension'
 _NAMES_SHOWN = 3
@@ -164,12 +164,11 @@ def files_below(directory: str) -> Iterator[str]:
 
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
     """Return the stripped lines of a text file with their numbers, without empty ones."""
-    try:
-        with open(path, encoding='utf-8') as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'{flag}: {path} cannot be read ({reason})', remedy) from error
+    with (
+        user_errors(f'{flag}: {path} cannot be read', remedy),
+        open(path, encoding='utf-8') as file,
+    ):
+        lines = file.read().splitlines()
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 

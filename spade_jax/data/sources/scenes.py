@@ -1,7 +1,5 @@
 """Procedural landscapes: the source, and rendering in processes (which import no TensorFlow)."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import functools
 import io

@@ -1,7 +1,5 @@
 """The procedural landscapes as a TFDS data set: rendered once, then read by random access."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

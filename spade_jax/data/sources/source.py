@@ -1,7 +1,5 @@
 """The protocol of all sources of examples, and the base class of those that read a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 

@@ -13,12 +13,12 @@ import numpy as np
 from absl import logging
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import one_line, read_ids
+from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 _ID_DTYPES = (np.uint8, np.uint16, np.int32)
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
@@ -49,7 +49,7 @@ class TfdsSource(DatasetSource):
 
     def _files(self, index: int) -> _Contents:
         location = self.locations[index]
-        with _user_errors(f'{location}: the record cannot be read', 'prepare the data set again'):
+        with user_errors(f'{location}: the record cannot be read', 'prepare the data set again'):
             return self._features.contents(self._records[index], location)
 
     def _maps(self, files: _Contents, thorough: bool) -> Example:
@@ -199,7 +199,7 @@ def _prepared_builder(config: DataConfig) -> Any:
         remedy = 'set --tfds_name, e.g. to oxford_iiit_pet, or --data_dir to the directory of a '
         raise UserError(problem, remedy + 'prepared data set, e.g. DIR/oxford_iiit_pet/4.0.0')
     remedy = f'write name, name/configuration or name:version as in {_CATALOG}'
-    with _user_errors(f'tfds_name={name} cannot be opened', remedy):
+    with user_errors(f'tfds_name={name} cannot be opened', remedy):
         try:
             builder = _tfds().builder(name, data_dir=data_dir or None)
         except _tfds().core.DatasetNotFoundError as error:  # Its message lists all data sets.
@@ -209,13 +209,13 @@ def _prepared_builder(config: DataConfig) -> Any:
     if not builder.is_prepared():
         problem = f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}'
         remedy = 'follow this message, or set --data_dir to where the data set is prepared'
-        with _user_errors(problem, remedy):
+        with user_errors(problem, remedy):
             builder.download_and_prepare(file_format='array_record')
     return builder
 
 
 def _builder_of_directory(data_dir: str, name: str) -> Any:
-    with _user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):
+    with user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):
         builder = _tfds().builder_from_directory(data_dir)
     if name and not re.fullmatch(rf'{re.escape(builder.name)}([/:].*)?', name):
         problem = f'tfds_name={name}, but data_dir={data_dir} is the data set {builder.name}'
@@ -236,7 +236,7 @@ def _records_of(builder: Any, split: str, flag: str) -> Sequence[bytes]:
         raise UserError(f'{flag}={split} of {builder.name} has no examples', remedy)
     convert = f'tfds convert_format --dataset_version_dir={builder.data_dir}'
     problem = f'{builder.data_dir} has no random access'
-    with _user_errors(problem, f'convert it: {convert} --out_file_format=array_record'):
+    with user_errors(problem, f'convert it: {convert} --out_file_format=array_record'):
         raw = _tfds().decode.DeserializeMethod.RAW_BYTES
         return builder.as_data_source(split, deserialize_method=raw)
 
@@ -281,17 +281,6 @@ def _is_map(feature: Any) -> bool:
 
 def _is_image_or_map(feature: Any) -> bool:
     return _is_image(feature) or _is_map(feature)
-
-
-@contextlib.contextmanager
-def _user_errors(problem: str, remedy: str) -> Iterator[None]:
-    """Turn what TFDS raises, of any kind and often over many lines, into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f'{problem} ({one_line(error)})', remedy) from error
 
 
 @contextlib.contextmanager

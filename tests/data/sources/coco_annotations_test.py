@@ -226,8 +226,8 @@ def test_annotations_reject_missing_file(tmp_path):
 @pytest.mark.parametrize(
     'content, problem',
     [
-        (b'{"images": [', 'cannot be read (not JSON: '),
-        (b'\xff\xd8\xff', 'cannot be read (not JSON: '),
+        (b'{"images": [', 'cannot be read ('),
+        (b'\xff\xd8\xff', 'cannot be read ('),
         (b'[1, 2]', 'is no COCO file'),
         (b'{"images": [], "annotations": []}', 'is no COCO file'),
         (
