@@ -168,7 +168,9 @@ def files_for(
         for name, stem in zip(names, stems, strict=True)
     ]
     if missing := [name for name, files in zip(names, matches, strict=True) if not files]:
-        listed = ', '.join([*missing[:_MOST_NAMED], '...'][: len(missing)])
+        listed = ', '.join(missing[:_MOST_NAMED])
+        if len(missing) > _MOST_NAMED:
+            listed += f' and {len(missing) - _MOST_NAMED} more'
         count = f'{len(missing)} of {len(names)} label maps'
         problem = f'{flag}={directory} has no {what} for {count}: {listed}'
         raise UserError(problem, f'name each as its label map ({missing[0]}.png or .jpg)')

@@ -54,7 +54,7 @@ def test_files_for_returns_one_file_a_name(tmp_path):
 
 
 def test_files_for_names_three_missing_files(tmp_path):
-    problem = 'has no photo for 4 of 4 label maps: a, b, c, ...; name each as its label map'
+    problem = 'has no photo for 4 of 4 label maps: a, b, c and 1 more; name each as its label map'
     with pytest.raises(UserError, match=problem):
         find(tmp_path, list('abcd'))
 
