@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from spade_jax.config.step_range import parse_step_range
+from spade_jax.config.option import parse_step_range
 from spade_jax.errors import UserError
 
 DIRECTORY = 'profile'
