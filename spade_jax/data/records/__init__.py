@@ -1,0 +1,1 @@
+"""Prepared records: their writer, reader and fingerprint."""

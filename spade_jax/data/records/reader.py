@@ -24,7 +24,7 @@ import numpy as np
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import label_dtype
-from spade_jax.data.pipeline.paired_transforms import Example, Geometry, crop_room, scaled_size
+from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset, scaled_size
 from spade_jax.errors import UserError
 
 FORMAT = 1  # To be raised with every change of what the records hold: those of another format are refused.
@@ -50,7 +50,6 @@ _DECIDING_FIELDS = (
     'label_remap',
     'preprocess_mode',
     'load_size',
-    'reference_faults',
 )
 _LONGEST_VALUE = 60  # characters of a value in a message
 
@@ -203,7 +202,7 @@ def open_records(config: DataConfig, split: str) -> RecordSource | None:
     require_whole(directory, manifest)
     geometry = Geometry.from_config(config).already_scaled()
     for size in filter(None, (found.smallest, found.largest)):
-        crop_room(geometry, *size)
+        max_crop_offset(geometry, *size)
     return RecordSource(directory, manifest, split, config)
 
 
