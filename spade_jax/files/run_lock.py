@@ -17,27 +17,27 @@ LOCK = 'train.lock'
 
 
 @contextlib.contextmanager
-def exclusive_lock(workdir: str) -> Iterator[None]:
+def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Iterator[None]:
     """Holds the work directory, which others may still read. The kernel lets go of it however the process ends.
 
     Raises:
       UserError: another run has it, with its process and host; or its lock cannot be opened.
     """
-    with _opened(os.path.join(workdir, LOCK)) as file:
+    with _opened(os.path.join(workdir, name), flag) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or 'another process'
             raise UserError(
-                f'workdir={workdir} is in use: {holder} writes there',
-                'wait for it, stop it, or choose another --workdir',
+                f'{flag}={workdir} is in use: {holder} writes there',
+                f'wait for it, stop it, or choose another --{flag}',
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
                 raise
             print(
-                f'warning: the file system of workdir={workdir} has no locks ({error.strerror}); see to it that one run alone trains there',
+                f'warning: the file system of {flag}={workdir} has no locks ({error.strerror}); see to it that one run alone trains there',
                 file=sys.stderr,
             )
         file.truncate(0)
@@ -46,10 +46,10 @@ def exclusive_lock(workdir: str) -> Iterator[None]:
         yield
 
 
-def _opened(path: str) -> TextIO:
+def _opened(path: str, flag: str) -> TextIO:
     try:
         return open(path, 'a+')
     except OSError as error:
         raise UserError(
-            f'{path} cannot be opened ({error.strerror})', 'mend that, or choose another --workdir'
+            f'{path} cannot be opened ({error.strerror})', f'mend that, or choose another --{flag}'
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 _T = TypeVar('_T')
@@ -13,7 +13,7 @@ _R = TypeVar('_R')
 
 def bounded_map(
     pool: concurrent.futures.Executor, function: Callable[[_T], _R], items: Iterable[_T], ahead: int
-) -> Iterator[_R]:
+) -> Generator[_R]:
     """Map as `pool.map` does, with at most `ahead` results in memory that are not consumed yet."""
     pending: collections.deque[concurrent.futures.Future[_R]] = collections.deque()
     try:

@@ -22,10 +22,9 @@ _AUGMENTATION_STREAM = 1
 
 @dataclasses.dataclass(frozen=True)
 class BatchSchedule:
-    """The positions that each step of one process reads.
+    """The positions that each step of one process reads: its share of every microbatch.
 
-    Each process reads its contiguous share of every microbatch, so that the microbatches hold the
-    same examples whatever the number of processes.
+    So a microbatch holds the same examples whatever the number of processes.
 
     Attributes:
       batch_size: Examples of a step, over all processes.
@@ -47,13 +46,11 @@ class BatchSchedule:
     def __post_init__(self):
         unit = self.process_count * self.num_microbatches
         if self.batch_size % unit:
-            factor = self.num_microbatches
-            microbatches = f' x accumulation_steps={factor}' if factor > 1 else ''
-            raise UserError(
-                f'batch_size={self.batch_size} does not divide among {self.process_count} '
-                f'processes{microbatches}',
-                f'use a multiple of {unit}',
-            )
+            parts = f'{self.process_count} processes'
+            if self.num_microbatches > 1:
+                parts += f' x accumulation_steps={self.num_microbatches}'
+            problem = f'batch_size={self.batch_size} does not divide among {parts}'
+            raise UserError(problem, f'use a multiple of {unit}')
 
     @property
     def local_batch_size(self) -> int:

@@ -61,13 +61,14 @@ class Skipped:
         self.name(location, error)
 
     def name(self, location: str, error: UserError) -> None:
-        """Print that an example is skipped, or will be, unless it was printed before."""
+        """Print that an example is, or will be, skipped, unless it was printed before."""
         with self._lock:
-            if location in self.reasons:
-                return
-            self.reasons[location] = error
-        problem = error.problem if location in error.problem else f'{location}: {error.problem}'
-        tqdm.write(f'skipped: {problem}', file=sys.stderr)  # Leaves the progress bar intact.
+            is_new = location not in self.reasons
+            self.reasons.setdefault(location, error)
+        if is_new:
+            place = '' if location in error.problem else f'{location}: '
+            # Leaves a progress bar intact.
+            tqdm.write(f'skipped: {place}{error.problem}', file=sys.stderr)
 
 
 def training_batches(
@@ -264,7 +265,7 @@ def _read(
 ) -> Example:
     """Read and transform an example; `crop_offset` maps the largest offset to the one to use."""
     image, label, instance = source.read(index)
-    geometry = _geometry(config, source.already_scaled)
+    geometry = Geometry.from_config(config, prescaled=source.already_scaled)
     if not source.already_scaled:  # Prepared records were checked when they were written.
         check_label_ids(label, config, source.locations[index])
     if not config.instance_edges:
@@ -279,12 +280,6 @@ def _read(
     if result.instance is None:
         return Example(result.image, label)
     return Example(result.image, label, result.instance.astype(np.int32, copy=False))
-
-
-@functools.lru_cache(maxsize=4)
-def _geometry(config: DataConfig, already_scaled: bool) -> Geometry:
-    geometry = Geometry.from_config(config)
-    return geometry.already_scaled() if already_scaled else geometry
 
 
 def _example_specs(config: DataConfig) -> tuple[Any, Any, Any]:

@@ -53,19 +53,15 @@ class Geometry:
     prescaled: bool = False
 
     @classmethod
-    def from_config(cls, config: DataConfig) -> Geometry:
+    def from_config(cls, config: DataConfig, prescaled: bool = False) -> Geometry:
         """Return the geometry of a configuration."""
-        mode, load_size = config.preprocess_mode, config.load_size
-        return cls(mode, load_size, config.image_width, config.image_height)
+        size = config.image_width, config.image_height
+        return cls(config.preprocess_mode, config.load_size, *size, prescaled)
 
     @property
     def crops(self) -> bool:
         """True if the mode crops."""
         return self.mode in CROPPING_MODES
-
-    def already_scaled(self) -> Geometry:
-        """Return this geometry for images that went through `scale`."""
-        return dataclasses.replace(self, prescaled=True)
 
 
 def scaled_size(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
@@ -126,7 +122,7 @@ def transform(
 
 
 def scale(example: Example, geometry: Geometry) -> Example:
-    """Scale without cropping; `transform` with `geometry.already_scaled()` does the rest."""
+    """Scale without cropping; `transform` with a prescaled geometry does the rest."""
     height, width = example.label.shape[:2]
     size = scaled_size(geometry, width, height)
     return _map_parts(example, lambda pixels: _scaled_window(pixels, size, (0, 0, *size)))

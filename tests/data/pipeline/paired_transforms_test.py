@@ -320,7 +320,8 @@ def test_scaling_beforehand_changes_nothing(mode):
             rng.integers(0, 9, (height, width), np.uint8),
             rng.integers(0, 60000, (height, width), np.uint16),
         )
-        scaled, prepared = scale(example, geometry), geometry.already_scaled()
+        scaled = scale(example, geometry)
+        prepared = dataclasses.replace(geometry, prescaled=True)
         assert {part.shape[1::-1] for part in scaled} == {scaled_size(geometry, width, height)}
         largest = max_crop_offset(geometry, width, height)
         assert max_crop_offset(prepared, *scaled.label.shape[::-1]) == largest
@@ -333,7 +334,7 @@ def test_scaling_beforehand_changes_nothing(mode):
 
 
 def test_transform_rejects_prepared_image_that_does_not_fit():
-    geometry = Geometry('resize_and_crop', 72, 64, 64).already_scaled()
+    geometry = Geometry('resize_and_crop', 72, 64, 64, prescaled=True)
     message = (
         'a prepared image of 60x72 does not fit preprocess_mode=resize_and_crop with a result of '
         '64x64; prepare'
