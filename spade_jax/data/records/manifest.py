@@ -1,10 +1,7 @@
 """The manifest of a directory of prepared records.
 
 Such a directory is a TFDS data set (shards in ArrayRecord, dataset_info.json, features.json) with
-two more things:
-
-    examples.json   The `Manifest`; written last, so that a directory without it is incomplete.
-    incomplete/     The fingerprint and the finished shards of an unfinished preparation.
+a `Manifest`: examples.json, or incomplete.json as long as some shards are missing.
 """
 
 from __future__ import annotations
@@ -13,14 +10,13 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
 
-MANIFEST = 'examples.json'
-PROGRESS = 'incomplete'
+MANIFEST, INCOMPLETE = 'examples.json', 'incomplete.json'
 
 
 class Shard(NamedTuple):
@@ -31,32 +27,33 @@ class Shard(NamedTuple):
     size: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Split:
-    """The records of a split, or of one of its shards, in the order of the source.
+    """The records of a split, in the order of the source.
 
     Attributes:
+      states: The `Fingerprint.states` of the source.
       shards: The files.
-      smallest: The least width and height of the examples; None without examples.
-      largest: The greatest width and height.
       names: The name of each example in the source.
       locations: The location of each example in the source.
       skipped: Location and defect of the examples that were left out.
-      states: The `Fingerprint.states` of the source.
+      smallest: The least width and height of the examples; empty without examples.
+      largest: The greatest width and height.
     """
 
-    shards: Sequence[Shard]
-    smallest: Sequence[int] | None
-    largest: Sequence[int] | None
-    names: Sequence[str]
-    locations: Sequence[str]
-    skipped: Sequence[tuple[str, str]]
-    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    states: dict[str, str]
+    shards: list[Shard] = dataclasses.field(default_factory=list)
+    names: list[str] = dataclasses.field(default_factory=list)
+    locations: list[str] = dataclasses.field(default_factory=list)
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    smallest: list[int] = dataclasses.field(default_factory=list)
+    largest: list[int] = dataclasses.field(default_factory=list)
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Split:
-        """Return the split that `dataclasses.asdict` converted."""
-        return cls(**{**content, 'shards': [Shard(*shard) for shard in content['shards']]})
+    def include(self, width: int, height: int) -> None:
+        """Extend `smallest` and `largest` to a size."""
+        size = [width, height]
+        self.smallest = list(map(min, self.smallest or size, size))
+        self.largest = list(map(max, self.largest or size, size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +68,13 @@ class Manifest:
 
     settings: Mapping[str, Any]
     sources: Mapping[str, Any]
-    splits: Mapping[str, Split]
+    splits: dict[str, Split]
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Manifest:
-        """Return the manifest that `dataclasses.asdict` converted."""
-        splits = {name: Split.from_json(split) for name, split in content['splits'].items()}
-        return cls(content['settings'], content['sources'], splits)
+    def write(self, directory: str, name: str) -> None:
+        """Write the manifest atomically."""
+        with atomic_write(os.path.join(directory, name)) as path:
+            with open(path, 'w', encoding='utf-8') as file:
+                json.dump(dataclasses.asdict(self), file)
 
     def __str__(self):
         return ', '.join(
@@ -87,21 +84,27 @@ class Manifest:
         )
 
 
-def read_manifest(directory: str) -> Manifest | None:
-    """Return the manifest of a directory; None if it has no complete records.
+def read_manifest(directory: str, name: str = MANIFEST) -> Manifest | None:
+    """Return the manifest of a directory; None if it has none of this name.
 
     Raises:
       UserError: The manifest cannot be read.
     """
-    path = os.path.join(directory, MANIFEST)
-    content = read_json(path)
-    if content is None:
-        return None
+    path = os.path.join(directory, name)
     try:
-        return Manifest.from_json(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        problem = f'{path} was not written by --mode=prepare_data'
-        raise UserError(problem, 'choose another --records_dir') from error
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+        manifest = Manifest(**content)
+        for key, value in content['splits'].items():
+            split = Split(**value)
+            split.shards = [Shard(*shard) for shard in split.shards]
+            manifest.splits[key] = split
+        return manifest
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f'{path} cannot be read ({getattr(error, "strerror", None) or error})'
+        raise UserError(problem, 'remove the directory and prepare it again') from error
 
 
 def require_complete(directory: str, manifest: Manifest) -> None:
@@ -115,25 +118,3 @@ def require_complete(directory: str, manifest: Manifest) -> None:
             raise UserError(f'{path} cannot be read ({error.strerror})', remedy) from error
         if size != shard.size:
             raise UserError(f'{path} has {size} bytes instead of {shard.size}', remedy)
-
-
-def read_json(path: str) -> Any:
-    """Return the content of a JSON file, or None if there is no such file.
-
-    Raises:
-      UserError: The file cannot be read.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        problem = f'{path} cannot be read ({getattr(error, "strerror", None) or error})'
-        raise UserError(problem, 'remove the directory and prepare it again') from error
-
-
-def write_json(path: str, content: Any) -> None:
-    """Write a JSON file atomically."""
-    with atomic_write(path) as partial, open(partial, 'w', encoding='utf-8') as file:
-        json.dump(content, file)

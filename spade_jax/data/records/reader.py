@@ -20,7 +20,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import label_dtype
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.records.fingerprint import differences, settings_of
-from spade_jax.data.records.manifest import PROGRESS, Manifest, read_manifest, require_complete
+from spade_jax.data.records.manifest import INCOMPLETE, Manifest, read_manifest, require_complete
 from spade_jax.errors import UserError
 
 INSTANCE_DTYPE = np.dtype(np.uint16)
@@ -108,9 +108,8 @@ def open_records(config: DataConfig, split: str) -> RecordSource | None:
         return None
     require_complete(directory, manifest)
     geometry = Geometry.from_config(config, prescaled=True)
-    for size in (manifest.splits[split].smallest, manifest.splits[split].largest):
-        if size is not None:
-            max_crop_offset(geometry, *size)
+    for width, height in (manifest.splits[split].smallest, manifest.splits[split].largest):
+        max_crop_offset(geometry, width, height)
     return RecordSource(directory, manifest, split, config)
 
 
@@ -136,7 +135,7 @@ def _pixels(
 
 
 def _no_records(records_dir: str, directory: str) -> UserError:
-    if os.path.isdir(os.path.join(directory, PROGRESS)):
+    if os.path.exists(os.path.join(directory, INCOMPLETE)):
         return UserError(
             f'records_dir={records_dir} is not complete: its preparation was interrupted or is '
             'still running',

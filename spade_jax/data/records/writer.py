@@ -1,19 +1,16 @@
 """Write prepared records (--mode=prepare_data): any source, decoded, renumbered and scaled.
 
-Shards are written atomically, so an interrupted preparation continues with the missing ones. See
-`manifest` for the files.
+Shards are written atomically and in order, so an interrupted preparation continues with the next.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
 import itertools
 import os
-import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +23,7 @@ from spade_jax.data.pipeline.input_pipeline import MAX_SKIPPED_IN_A_ROW
 from spade_jax.data.pipeline.paired_transforms import Geometry, scale
 from spade_jax.data.records import manifest as manifests
 from spade_jax.data.records.fingerprint import differences, fingerprint, settings_of
-from spade_jax.data.records.manifest import MANIFEST, PROGRESS, Manifest, Shard, Split
+from spade_jax.data.records.manifest import INCOMPLETE, MANIFEST, Manifest, Shard, Split
 from spade_jax.data.records.reader import INSTANCE_DTYPE
 from spade_jax.data.sources.open_source import check_example, open_files, pointing_to_the_report
 from spade_jax.data.sources.source import SPLITS, Source
@@ -41,17 +38,17 @@ WRITER_OPTIONS = 'group_size:1,uncompressed'
 LOCK = 'prepare.lock'
 EXAMPLES_PER_SHARD = 1000  # An interrupted preparation loses at most one shard.
 _DATASET = 'spade_records'
-_FINGERPRINT = 'fingerprint.json'
 _MAX_PRINTED = 20  # Defects.
 
 
 class _Record(NamedTuple):
-    """An encoded example; size is its width and height."""
+    """An encoded example with its width and height, or its defect."""
 
-    content: bytes
-    size: tuple[int, int]
     name: str
     location: str
+    content: bytes = b''
+    size: tuple[int, int] = (0, 0)
+    defect: UserError | None = None
 
 
 def prepare(config: DataConfig) -> None:
@@ -83,165 +80,135 @@ def prepare(config: DataConfig) -> None:
             manifests.require_complete(directory, found)
             print(f'{given} is already prepared: {found}')
             return
+        splits = {name: Split(found.states) for name, found in fingerprints.items()}
+        manifest = Manifest(settings, summaries, splits)
         try:
-            _continue_or_start(directory, {'settings': settings, 'sources': summaries})
-            splits = {}
+            manifest = _continued(config, directory, manifest)
             for name, source in sources.items():
-                split = _SplitWriter(config, directory, name, source).write()
-                splits[name] = dataclasses.replace(split, states=fingerprints[name].states)
-            manifest = Manifest(settings, summaries, splits)
+                _write_split(config, directory, manifest, name, source)
             _write_tfds_metadata(config, directory, manifest)
-            manifests.write_json(os.path.join(directory, MANIFEST), dataclasses.asdict(manifest))
-            shutil.rmtree(os.path.join(directory, PROGRESS))
+            manifest.write(directory, MANIFEST)
+            os.unlink(os.path.join(directory, INCOMPLETE))
         except OSError as error:
             raise _cannot_write(config, error.strerror or str(error)) from error
         print(f'prepared {manifest} in {given}')
 
 
-class _SplitWriter:
-    """Writes the shards of a split."""
-
-    def __init__(self, config: DataConfig, directory: str, name: str, source: Source):
-        self._config, self._directory, self._name = config, directory, name
-        self._source, self._features = source, _features(config)
-        self._num_shards = -(-len(source) // EXAMPLES_PER_SHARD)
-        self._num_defects = self._defects_in_a_row = 0
-
-    def write(self) -> Split:
-        """Write the missing shards. Raises UserError if no example can be used."""
-        numbers = range(self._num_shards)
-        missing = [number for number in numbers if self._complete_shard(number) is None]
-        indices = [index for number in missing for index in self._indices(number)]
-        if len(missing) < len(numbers):
-            complete = len(numbers) - len(missing)
-            print(f'continuing: {complete} of {len(numbers)} {self._name} shards are complete')
-        num_workers = max(self._config.data_workers, os.cpu_count() or 1)
-        bar = tqdm(desc=f'preparing {self._name}', total=len(indices), unit='example')
-        with concurrent.futures.ThreadPoolExecutor(num_workers) as pool, bar:
-            # Far enough ahead of the writer that no worker waits for it.
-            records = bounded_map(pool, self._record_or_defect, indices, ahead=2 * num_workers)
-            with contextlib.closing(records):
-                for number in missing:
-                    count = len(self._indices(number))
-                    self._write_shard(number, itertools.islice(records, count), bar)
-        return _merge(self._name, [self._complete_shard(number) for number in numbers])
-
-    def _write_shard(self, number: int, records: Iterator[_Record | UserError], bar: tqdm) -> None:
-        path = self._path(number)
-        kept: list[_Record] = []
-        skipped = []
-        with atomic_write(path) as partial, _record_writer(partial, self._config) as write:
-            for index, record in zip(self._indices(number), records, strict=True):
-                if isinstance(record, UserError):
-                    skipped.append((self._source.locations[index], str(record)))
-                    self._leave_out(record)
-                else:
-                    self._defects_in_a_row = 0
-                    write(record.content)
-                    kept.append(record._replace(content=b''))
-                bar.update()
-        sizes = [record.size for record in kept]
-        description = Split(
-            shards=[Shard(os.path.basename(path), len(kept), os.path.getsize(path))],
-            smallest=np.min(sizes, axis=0).tolist() if sizes else None,
-            largest=np.max(sizes, axis=0).tolist() if sizes else None,
-            names=[record.name for record in kept],
-            locations=[record.location for record in kept],
-            skipped=skipped,
-        )
-        # Written last: a shard without a description does not count.
-        manifests.write_json(self._description_path(number), dataclasses.asdict(description))
-
-    def _complete_shard(self, number: int) -> Split | None:
-        """The description of a complete shard; None if the shard has to be written."""
-        content = manifests.read_json(self._description_path(number))
-        if content is None or not os.path.exists(self._path(number)):
-            return None
-        found = Split.from_json(content)
-        return None if found.skipped and self._config.on_bad_example == 'error' else found
-
-    def _record_or_defect(self, index: int) -> _Record | UserError:
-        try:
-            return self._record(index)
-        except UserError as error:
-            if self._config.on_bad_example == 'error':
-                with pointing_to_the_report(self._config, preparing=True):
-                    raise
-            return error
-
-    def _record(self, index: int) -> _Record:
-        """Check, scale and encode an example."""
-        source, config = self._source, self._config
-        name, location = source.names[index], source.locations[index]
-        try:
-            check_example(source, config, index)
-            example = scale(source.read(index), Geometry.from_config(config))
-        except OSError as error:
-            problem = f'{location}: the example cannot be read ({error.strerror or error})'
-            raise UserError(problem, 'fix the data set') from error
-        content = {
-            'image': example.image,
-            'label': example.label.astype(label_dtype(config), copy=False),
-            'name': name.encode('utf-8', 'surrogateescape'),
-        }
-        if config.instance_edges and example.instance is not None:
-            content['instance'] = _in_16_bits(example.instance, location)
-        height, width = example.label.shape[:2]
-        return _Record(self._features.serialize_example(content), (width, height), name, location)
-
-    def _leave_out(self, error: UserError) -> None:
-        """Report a defect. Raises UserError after too many in a row."""
-        self._num_defects += 1
-        self._defects_in_a_row += 1
-        if self._defects_in_a_row > MAX_SKIPPED_IN_A_ROW:
-            problem = f'{MAX_SKIPPED_IN_A_ROW} examples in a row cannot be used; the last one: '
-            raise UserError(problem + error.problem, error.remedy)
-        if self._num_defects <= _MAX_PRINTED:
-            tqdm.write(f'left out: {error.problem}')
-        elif self._num_defects == _MAX_PRINTED + 1:
-            tqdm.write(f'left out: more, which {MANIFEST} will list')
-
-    def _indices(self, number: int) -> range:
-        return range(len(self._source))[number * EXAMPLES_PER_SHARD :][:EXAMPLES_PER_SHARD]
-
-    def _path(self, number: int) -> str:
-        shard = f'{number:05d}-of-{self._num_shards:05d}'
-        return os.path.join(self._directory, f'{_DATASET}-{self._name}.array_record-{shard}')
-
-    def _description_path(self, number: int) -> str:
-        name = f'{os.path.basename(self._path(number))}.json'
-        return os.path.join(self._directory, PROGRESS, name)
-
-
-def _merge(name: str, shards: list[Split | None]) -> Split:
-    """The split of all its shards. Raises UserError if it has no usable example."""
-    found = [shard for shard in shards if shard is not None]
-
-    def joined(field):
-        return list(itertools.chain.from_iterable(getattr(shard, field) for shard in found))
-
-    if not joined('names'):
-        problem = f'the {name} split has no usable example: {joined("skipped")[0][1]}'
-        raise UserError(problem, 'fix the data set')
-    smallest = np.min([shard.smallest for shard in found if shard.smallest], axis=0).tolist()
-    largest = np.max([shard.largest for shard in found if shard.largest], axis=0).tolist()
-    names, locations, skipped = joined('names'), joined('locations'), joined('skipped')
-    return Split(joined('shards'), smallest, largest, names, locations, skipped)
-
-
-def _continue_or_start(directory: str, wanted: dict[str, Any]) -> None:
-    """Remove the shards of an interrupted preparation of other settings or examples."""
-    progress = os.path.join(directory, PROGRESS)
-    path = os.path.join(progress, _FINGERPRINT)
-    if manifests.read_json(path) == wanted:
-        return
-    if os.path.isdir(progress):
+def _continued(config: DataConfig, directory: str, manifest: Manifest) -> Manifest:
+    """The manifest of an interrupted preparation of the same examples, or the given empty one."""
+    found = manifests.read_manifest(directory, INCOMPLETE)
+    if found is not None:
+        same = (found.settings, found.sources) == (manifest.settings, manifest.sources)
+        skipped = any(split.skipped for split in found.splits.values())
+        if same and not (skipped and config.on_bad_example == 'error'):
+            print(f'continuing an interrupted preparation: {found} are written')
+            return found
         print('starting again: the interrupted preparation was of other settings or examples')
-        shutil.rmtree(progress)
     for name in os.listdir(directory):
         if name.startswith(f'{_DATASET}-'):
             os.unlink(os.path.join(directory, name))
-    manifests.write_json(path, wanted)
+    manifest.write(directory, INCOMPLETE)
+    return manifest
+
+
+def _write_split(
+    config: DataConfig, directory: str, manifest: Manifest, name: str, source: Source
+) -> None:
+    """Write the missing shards. Raises UserError if no example can be used."""
+    split = manifest.splits[name]
+    num_shards = -(-len(source) // EXAMPLES_PER_SHARD)
+    first = len(split.shards) * EXAMPLES_PER_SHARD
+    encode = functools.partial(_record_or_defect, config, source, _features(config))
+    num_workers = max(config.data_workers, os.cpu_count() or 1)
+    bar = tqdm(desc=f'preparing {name}', total=len(source), initial=first, unit='example')
+    with concurrent.futures.ThreadPoolExecutor(num_workers) as pool, bar:
+        indices = range(first, len(source))
+        # Far enough ahead of the writer that no worker waits for it.
+        records = bounded_map(pool, encode, indices, ahead=2 * num_workers)
+        with contextlib.closing(records):
+            for number in range(len(split.shards), num_shards):
+                file = f'{_DATASET}-{name}.array_record-{number:05d}-of-{num_shards:05d}'
+                of_shard = itertools.islice(records, EXAMPLES_PER_SHARD)
+                _write_shard(config, os.path.join(directory, file), of_shard, split, bar)
+                manifest.write(directory, INCOMPLETE)
+    if not split.names:
+        problem = f'the {name} split has no usable example: {split.skipped[0][1]}'
+        raise UserError(problem, 'fix the data set')
+
+
+def _write_shard(
+    config: DataConfig, path: str, records: Iterable[_Record], split: Split, bar: tqdm
+) -> None:
+    """Write a shard and add it to its split."""
+    num_before, skipped_in_a_row = len(split.names), 0
+    with atomic_write(path) as partial, _record_writer(partial, config) as write:
+        for record in records:
+            bar.update()
+            if record.defect is not None:
+                split.skipped.append((record.location, str(record.defect)))
+                skipped_in_a_row += 1
+                _report_defect(record.defect, len(split.skipped), skipped_in_a_row)
+                continue
+            skipped_in_a_row = 0
+            write(record.content)
+            split.names.append(record.name)
+            split.locations.append(record.location)
+            split.include(*record.size)
+    num_examples = len(split.names) - num_before
+    split.shards.append(Shard(os.path.basename(path), num_examples, os.path.getsize(path)))
+
+
+def _report_defect(defect: UserError, count: int, count_in_a_row: int) -> None:
+    """Print the defect of an example. Raises UserError after too many in a row."""
+    if count_in_a_row > MAX_SKIPPED_IN_A_ROW:
+        problem = f'{MAX_SKIPPED_IN_A_ROW} examples in a row cannot be used; the last one: '
+        raise UserError(problem + defect.problem, defect.remedy)
+    if count <= _MAX_PRINTED:
+        tqdm.write(f'left out: {defect.problem}')
+    elif count == _MAX_PRINTED + 1:
+        tqdm.write(f'left out: more, which {MANIFEST} will list')
+
+
+def _record_or_defect(config: DataConfig, source: Source, features: Any, index: int) -> _Record:
+    try:
+        return _record(config, source, features, index)
+    except UserError as error:
+        if config.on_bad_example == 'error':
+            with pointing_to_the_report(config, preparing=True):
+                raise
+        return _Record(source.names[index], source.locations[index], defect=error)
+
+
+def _record(config: DataConfig, source: Source, features: Any, index: int) -> _Record:
+    """Check, scale and encode an example."""
+    name, location = source.names[index], source.locations[index]
+    try:
+        check_example(source, config, index)
+        example = scale(source.read(index), Geometry.from_config(config))
+    except OSError as error:
+        problem = f'{location}: the example cannot be read ({error.strerror or error})'
+        raise UserError(problem, 'fix the data set') from error
+    content = {
+        'image': example.image,
+        'label': example.label.astype(label_dtype(config), copy=False),
+        'name': name.encode('utf-8', 'surrogateescape'),
+    }
+    if config.instance_edges and example.instance is not None:
+        content['instance'] = _in_16_bits(example.instance, location)
+    height, width = example.label.shape[:2]
+    return _Record(name, location, features.serialize_example(content), (width, height))
+
+
+def _in_16_bits(ids: np.ndarray, location: str) -> np.ndarray:
+    """Instance ids as uint16. Wide ids are renumbered: only the borders between them matter."""
+    limits = np.iinfo(INSTANCE_DTYPE)
+    if ids.min() >= limits.min and ids.max() <= limits.max:
+        return ids.astype(INSTANCE_DTYPE)
+    values, renumbered = np.unique(ids, return_inverse=True)
+    if len(values) > limits.max + 1:
+        problem = f'{location}: {len(values)} instances, more than the {limits.max + 1} that fit'
+        raise UserError(problem, 'train without --records_dir')
+    return renumbered.reshape(ids.shape).astype(INSTANCE_DTYPE)
 
 
 @contextlib.contextmanager
@@ -264,18 +231,6 @@ def _record_writer(path: str, config: DataConfig) -> Generator[Any]:
             os.unlink(path)
         raise
     checked(writer.close)
-
-
-def _in_16_bits(ids: np.ndarray, location: str) -> np.ndarray:
-    """Instance ids as uint16. Wide ids are renumbered: only the borders between them matter."""
-    limits = np.iinfo(INSTANCE_DTYPE)
-    if ids.min() >= limits.min and ids.max() <= limits.max:
-        return ids.astype(INSTANCE_DTYPE)
-    values, renumbered = np.unique(ids, return_inverse=True)
-    if len(values) > limits.max + 1:
-        problem = f'{location}: {len(values)} instances, more than the {limits.max + 1} that fit'
-        raise UserError(problem, 'train without --records_dir')
-    return renumbered.reshape(ids.shape).astype(INSTANCE_DTYPE)
 
 
 def _features(config: DataConfig) -> Any:
@@ -328,7 +283,7 @@ def _make_directory(directory: str, given: str) -> None:
     except OSError as error:
         problem = f'records_dir={given} cannot be written ({error.strerror})'
         raise UserError(problem, 'choose another --records_dir') from error
-    if names and not {MANIFEST, PROGRESS} & set(names):
+    if names and not {MANIFEST, INCOMPLETE} & set(names):
         problem = f'records_dir={given} is not empty ({names[0]}) and has no prepared records'
         raise UserError(problem, 'choose an empty directory')
 

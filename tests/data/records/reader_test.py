@@ -18,7 +18,7 @@ from spade_jax.data.pipeline.input_pipeline import (
     validation_examples,
 )
 from spade_jax.data.records import fingerprint
-from spade_jax.data.records.manifest import MANIFEST, PROGRESS
+from spade_jax.data.records.manifest import INCOMPLETE, MANIFEST
 from spade_jax.data.records.reader import open_records
 from spade_jax.data.records.writer import prepare
 from spade_jax.data.sources.open_source import (
@@ -208,8 +208,8 @@ def test_open_rejects_directory_without_records(tmp_path):
 
 
 def test_open_rejects_unfinished_preparation(prepared, tmp_path):
-    (tmp_path / 'records' / MANIFEST).unlink()
-    (tmp_path / 'records' / PROGRESS).mkdir()
+    records = tmp_path / 'records'
+    (records / MANIFEST).rename(records / INCOMPLETE)
     assert message(open_records, prepared, 'train') == (
         f'records_dir={tmp_path}/records is not complete: its preparation was interrupted or is '
         'still running; run --mode=prepare_data again, which continues where it stopped'

@@ -72,17 +72,17 @@ def interrupt(config, monkeypatch, after):
     class Preemption(Exception):
         pass
 
-    record = writer._SplitWriter._record
+    record = writer._record
     calls = []
 
-    def stopping(self, index):
-        calls.append(index)
+    def stopping(*arguments):
+        calls.append(arguments)
         if len(calls) > after:
             raise Preemption
-        return record(self, index)
+        return record(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(Preemption):
-        patch.setattr(writer._SplitWriter, '_record', stopping)
+        patch.setattr(writer, '_record', stopping)
         prepare(config)
 
 
@@ -198,7 +198,8 @@ def test_interrupted_preparation_continues(root, small_shards, monkeypatch, caps
     assert not os.path.exists(os.path.join(config.records_dir, 'dataset_info.json'))
     capsys.readouterr()
     prepare(config)
-    assert f'continuing: {len(kept)} of 3 train shards' in capsys.readouterr().out
+    expected = f'continuing an interrupted preparation: {4 * len(kept)} train examples'
+    assert expected in capsys.readouterr().out
     assert kept.items() <= shards(config).items()
     assert_same_records(config, whole)
 
