@@ -1,1 +1,1 @@
-"""The input pipeline of training."""
+"""From examples to batches with tf.data."""

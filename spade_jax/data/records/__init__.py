@@ -1,1 +1,1 @@
-"""Prepared records: their writer, reader and fingerprint."""
+"""Prepared records: one format, its writer, reader and fingerprint."""

@@ -33,6 +33,7 @@ class Spade:
         self._portable = portable
         self._dtype = jnp.dtype(config.optimizer.compute_dtype)
         self.networks = self._build_networks()
+        self.perceptual_network = Vgg19(dtype=self._dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
         self.can_encode = self.size_is_fixed = self.options.style_encoder
@@ -128,7 +129,7 @@ class Spade:
         if not self.config.losses.perceptual_weight:
             return {}
         _, image = self.example_inputs()['discriminator']
-        return {'vgg19': jax.eval_shape(Vgg19().init, jax.random.key(0), image)}
+        return {'vgg19': jax.eval_shape(self.perceptual_network.init, jax.random.key(0), image)}
 
     def load_constants(self) -> dict[str, Variables]:
         """VGG19 from `vgg19_weights` if its loss has a weight."""
@@ -198,7 +199,7 @@ class Spade:
             feature_matching = losses.feature_matching(fake_outputs, real_outputs)
             terms['feature_matching'] = weights.feature_matching_weight * feature_matching
         if weights.perceptual_weight:
-            vgg19 = functools.partial(Vgg19(dtype=self._dtype).apply, variables['vgg19'])
+            vgg19 = functools.partial(self.perceptual_network.apply, variables['vgg19'])
             perceptual = losses.perceptual(vgg19, fake, real, input_range=weights.perceptual_input)
             terms['perceptual'] = weights.perceptual_weight * perceptual
         if kl is not None:
