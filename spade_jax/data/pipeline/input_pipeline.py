@@ -97,6 +97,7 @@ def training_batches(
     errors: dict[int, Exception] = {}
     placeholder = Example(*(spec and np.zeros(*spec) for spec in _example_specs(config)))
     size = schedule.local_batch_size
+    skipped = skipped or Skipped()
 
     def read(number: int) -> Example:
         try:
@@ -174,7 +175,9 @@ def validation_examples(
     """
     count = min(count, len(source))
     on_skipped = (skipped or Skipped()).name
-    read = functools.partial(read_center_crop, source, config)
+
+    def read(index):
+        return _read(source, config, index, lambda largest: (largest[0] // 2, largest[1] // 2))
 
     def read_near(index):
         candidates = (other % len(source) for other in range(index, index + len(source)))
@@ -182,12 +185,9 @@ def validation_examples(
 
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
         indices = [number * len(source) // count for number in range(count)]
-        examples = list(pool.map(read_near, indices))
-    return Batch(*map(_stack, zip(*examples, strict=True)))
-
-
-def _stack(parts: Any) -> Any:
-    return None if parts[0] is None else np.stack(parts)
+        examples = zip(*pool.map(read_near, indices), strict=True)
+        parts: list[Any] = [None if part[0] is None else np.stack(part) for part in examples]
+    return Batch(*parts)
 
 
 def split_examples(config: DataConfig, split: str, count: int) -> Batch:
@@ -229,11 +229,6 @@ def read_for_training(
     return _first_usable(candidates, read, source, config, (skipped or Skipped()).add)
 
 
-def read_center_crop(source: Source, config: DataConfig, index: int) -> Example:
-    """Read example `index` of the source, center-cropped, at the training size."""
-    return _read(source, config, index, lambda largest: (largest[0] // 2, largest[1] // 2), False)
-
-
 def _first_usable(
     indices: Iterable[int],
     read: Callable[[int], Example],
@@ -261,7 +256,7 @@ def _read(
     config: DataConfig,
     index: int,
     crop_offset: Callable[[tuple[int, int]], tuple[int, int]],
-    flip: bool,
+    flip: bool = False,
 ) -> Example:
     """Read and transform an example; `crop_offset` maps the largest offset to the one to use."""
     image, label, instance = source.read(index)

@@ -191,12 +191,9 @@ def _misfit(geometry: Geometry, size: tuple[int, int], scaled: tuple[int, int]) 
             f'configuration (crop_size, aspect_ratio) is for {target}; use '
             f'--preprocess_mode=fixed, which scales every image to {target}'
         )
-    if mode == 'crop':
-        return (
-            f'an image of {source} is smaller than the crop of {target}; use a smaller '
-            '--crop_size or --preprocess_mode=resize_and_crop'
-        )
+    is_scaled = '' if mode == 'crop' else f'is scaled to {result}, which '
+    larger = 'smaller --crop_size' if mode == 'crop' else 'larger --load_size'
     return (
-        f'an image of {source} is scaled to {result}, which is smaller than the crop of {target}; '
-        'use a larger --load_size or --preprocess_mode=resize_and_crop'
+        f'an image of {source} {is_scaled}is smaller than the crop of {target}; use a {larger} or '
+        '--preprocess_mode=resize_and_crop'
     )

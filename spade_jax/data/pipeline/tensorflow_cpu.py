@@ -17,7 +17,7 @@ def import_tensorflow() -> ModuleType:
     The import takes seconds, so it happens only where training data are read.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    with _held_back_stderr():
+    with _silent_stderr():
         import tensorflow as tf
 
         for kind in ('GPU', 'TPU'):
@@ -28,12 +28,8 @@ def import_tensorflow() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2, and show it only if the block fails.
-
-    TensorFlow prints a dozen lines about processors and drivers from C++, before its logging is
-    set up, and no setting turns them off.
-    """
+def _silent_stderr() -> Iterator[None]:
+    """Show what C++ writes to standard error, a dozen lines, only if the block fails."""
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as restore:
         terminal = os.dup(2)
         restore.callback(os.close, terminal)

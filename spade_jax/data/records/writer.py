@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import label_dtype
 from spade_jax.data.pipeline.bounded_map import bounded_map
 from spade_jax.data.pipeline.input_pipeline import MAX_SKIPPED_IN_A_ROW
-from spade_jax.data.pipeline.paired_transforms import Geometry, scale
+from spade_jax.data.pipeline.paired_transforms import Example, Geometry, scale
 from spade_jax.data.records import manifest as manifests
 from spade_jax.data.records.fingerprint import differences, fingerprint, settings_of
 from spade_jax.data.records.manifest import INCOMPLETE, MANIFEST, Manifest, Shard, Split
@@ -118,7 +118,7 @@ def _write_split(
     split = manifest.splits[name]
     num_shards = -(-len(source) // EXAMPLES_PER_SHARD)
     first = len(split.shards) * EXAMPLES_PER_SHARD
-    encode = functools.partial(_record_or_defect, config, source, _features(config))
+    encode = functools.partial(_record, config, source, _features(config))
     num_workers = max(config.data_workers, os.cpu_count() or 1)
     bar = tqdm(desc=f'preparing {name}', total=len(source), initial=first, unit='example')
     with concurrent.futures.ThreadPoolExecutor(num_workers) as pool, bar:
@@ -140,20 +140,30 @@ def _write_shard(
     config: DataConfig, path: str, records: Iterable[_Record], split: Split, bar: tqdm
 ) -> None:
     """Write a shard and add it to its split."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    def checked(call, *arguments):
+        try:
+            return call(*arguments)
+        except RuntimeError as error:  # The only exception of ArrayRecord.
+            raise _cannot_write(config, str(error).split(';')[0]) from error
+
     num_before, skipped_in_a_row = len(split.names), 0
-    with atomic_write(path) as partial, _record_writer(partial, config) as write:
+    with atomic_write(path) as partial:
+        writer = checked(ArrayRecordWriter, partial, WRITER_OPTIONS)
         for record in records:
             bar.update()
             if record.defect is not None:
-                split.skipped.append((record.location, str(record.defect)))
+                split.skipped.append((record.location, record.defect.problem))
                 skipped_in_a_row += 1
                 _report_defect(record.defect, len(split.skipped), skipped_in_a_row)
                 continue
             skipped_in_a_row = 0
-            write(record.content)
+            checked(writer.write, record.content)
             split.names.append(record.name)
             split.locations.append(record.location)
             split.include(*record.size)
+        checked(writer.close)
     num_examples = len(split.names) - num_before
     split.shards.append(Shard(os.path.basename(path), num_examples, os.path.getsize(path)))
 
@@ -169,34 +179,36 @@ def _report_defect(defect: UserError, count: int, count_in_a_row: int) -> None:
         tqdm.write(f'left out: more, which {MANIFEST} will list')
 
 
-def _record_or_defect(config: DataConfig, source: Source, features: Any, index: int) -> _Record:
+def _record(config: DataConfig, source: Source, features: Any, index: int) -> _Record:
+    """Encode an example, or return its defect if bad examples may be skipped."""
+    name, location = source.names[index], source.locations[index]
     try:
-        return _record(config, source, features, index)
+        with pointing_to_the_report(config, preparing=True):
+            image, label, instance = _checked_example(config, source, index)
     except UserError as error:
         if config.on_bad_example == 'error':
-            with pointing_to_the_report(config, preparing=True):
-                raise
-        return _Record(source.names[index], source.locations[index], defect=error)
+            raise
+        return _Record(name, location, defect=error)
+    content = {'image': image, 'label': label, 'name': name.encode('utf-8', 'surrogateescape')}
+    if instance is not None:
+        content['instance'] = instance
+    size = label.shape[1], label.shape[0]
+    return _Record(name, location, features.serialize_example(content), size)
 
 
-def _record(config: DataConfig, source: Source, features: Any, index: int) -> _Record:
-    """Check, scale and encode an example."""
-    name, location = source.names[index], source.locations[index]
+def _checked_example(config: DataConfig, source: Source, index: int) -> Example:
+    """Read, check and scale an example."""
+    location = source.locations[index]
     try:
         check_example(source, config, index)
         example = scale(source.read(index), Geometry.from_config(config))
     except OSError as error:
         problem = f'{location}: the example cannot be read ({error.strerror or error})'
         raise UserError(problem, 'fix the data set') from error
-    content = {
-        'image': example.image,
-        'label': example.label.astype(label_dtype(config), copy=False),
-        'name': name.encode('utf-8', 'surrogateescape'),
-    }
-    if config.instance_edges and example.instance is not None:
-        content['instance'] = _in_16_bits(example.instance, location)
-    height, width = example.label.shape[:2]
-    return _Record(name, location, features.serialize_example(content), (width, height))
+    label = example.label.astype(label_dtype(config), copy=False)
+    if not config.instance_edges or example.instance is None:
+        return Example(example.image, label)
+    return Example(example.image, label, _in_16_bits(example.instance, location))
 
 
 def _in_16_bits(ids: np.ndarray, location: str) -> np.ndarray:
@@ -209,28 +221,6 @@ def _in_16_bits(ids: np.ndarray, location: str) -> np.ndarray:
         problem = f'{location}: {len(values)} instances, more than the {limits.max + 1} that fit'
         raise UserError(problem, 'train without --records_dir')
     return renumbered.reshape(ids.shape).astype(INSTANCE_DTYPE)
-
-
-@contextlib.contextmanager
-def _record_writer(path: str, config: DataConfig) -> Generator[Any]:
-    """Yield a function that writes one record. Raises UserError if the disk is full."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    def checked(call, *arguments):
-        try:
-            return call(*arguments)
-        except RuntimeError as error:  # The only exception of ArrayRecord.
-            raise _cannot_write(config, str(error).split(';')[0]) from error
-
-    writer = checked(ArrayRecordWriter, path, WRITER_OPTIONS)
-    try:
-        yield functools.partial(checked, writer.write)
-    except BaseException:
-        with contextlib.suppress(RuntimeError, OSError):
-            writer.close()
-            os.unlink(path)
-        raise
-    checked(writer.close)
 
 
 def _features(config: DataConfig) -> Any:

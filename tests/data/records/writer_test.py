@@ -72,17 +72,17 @@ def interrupt(config, monkeypatch, after):
     class Preemption(Exception):
         pass
 
-    record = writer._record
+    read = writer._checked_example
     calls = []
 
     def stopping(*arguments):
         calls.append(arguments)
         if len(calls) > after:
             raise Preemption
-        return record(*arguments)
+        return read(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(Preemption):
-        patch.setattr(writer, '_record', stopping)
+        patch.setattr(writer, '_checked_example', stopping)
         prepare(config)
 
 
