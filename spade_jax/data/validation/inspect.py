@@ -230,8 +230,7 @@ def _examine_source(source: Source, config: DataConfig, report: SplitReport) -> 
     report.names = list(source.names)
     report.photographs = report.label_maps = len(source)
     report.read = source.read
-    geometry = Geometry.from_config(config)
-    geometry = geometry.already_scaled() if source.already_scaled else geometry
+    geometry = Geometry.from_config(config, prescaled=source.already_scaled)
 
     def examine_example(index):
         examined = Examined(source.names[index], location=source.locations[index])

@@ -19,7 +19,7 @@ from spade_jax.models.semantic_layout import semantic_layout
 from spade_jax.models.spade.discriminator import MultiscaleDiscriminator
 from spade_jax.models.spade.encoder import StyleEncoder, sample_style
 from spade_jax.models.spade.generator import SpadeGenerator
-from spade_jax.models.spade.options import UPSAMPLINGS, SpadeOptions
+from spade_jax.models.spade.options import SpadeOptions
 from spade_jax.models.vgg19 import Vgg19, load_vgg19
 from spade_jax.random_streams import Stream
 
@@ -82,7 +82,7 @@ class Spade:
         return SpadeGenerator(
             width=options.generator_width,
             multipliers=options.width_multipliers,
-            num_upsamplings=UPSAMPLINGS[options.upsampling],
+            num_upsamplings=options.num_upsamplings,
             style_dim=options.latent_dim,
             norm=options.generator_norm,
             spade_hidden=options.spade_hidden,
