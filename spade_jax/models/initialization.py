@@ -23,7 +23,6 @@ from flax import linen as nn
 from flax import traverse_util
 
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
-from spade_jax.random_streams import Stream
 
 
 def glorot_normal_std(shape: tuple[int, ...], gain: float) -> float:
@@ -51,7 +50,7 @@ def abstract_variables(network: nn.Module, *inputs: jax.ShapeDtypeStruct | None)
 def init_variables(
     abstract: dict[str, Any],
     seed: int,
-    stream: Stream,
+    stream: int,
     *,
     initialization: str = 'published',
     gain: float = 0.02,
@@ -61,7 +60,7 @@ def init_variables(
     Args:
       abstract: from `abstract_variables`.
       seed: of the run.
-      stream: of the network.
+      stream: of the network, see `train_state.weights_stream`.
       initialization: key of `KERNEL_STDS`. With 'published', spectrally normalized kernels are
         uniform.
       gain: of the Glorot, standard deviation of the normal initialization, and of the scales of

@@ -158,7 +158,7 @@ class Spade:
     ) -> tuple[jax.Array, Variables]:
         """See `Model.sample`."""
 
-        def apply(generator, variables, condition, latent):
+        def apply(generator, variables, condition, latent) -> Any:
             return generator.apply(variables, condition, latent, train=train, mutable=list(mutable))
 
         arguments = (variables['generator'], condition, latent)
@@ -199,7 +199,7 @@ class Spade:
             feature_matching = losses.feature_matching(fake_outputs, real_outputs)
             terms['feature_matching'] = weights.feature_matching_weight * feature_matching
         if weights.perceptual_weight:
-            vgg19 = functools.partial(self.perceptual_network.apply, variables['vgg19'])
+            vgg19: Any = functools.partial(self.perceptual_network.apply, variables['vgg19'])
             perceptual = losses.perceptual(vgg19, fake, real, input_range=weights.perceptual_input)
             terms['perceptual'] = weights.perceptual_weight * perceptual
         if kl is not None:

@@ -34,8 +34,8 @@ class SpadeOptions(ModelOptions):
     )
     generator_multipliers: str = option(
         '',
-        'Channels of the residual blocks in multiples of generator_width, e.g. "8,4,2,1"; all blocks '
-        'but the first upsample. Default: the published blocks, see --upsampling.',
+        'Channels of the residual blocks in multiples of generator_width, e.g. "8,4,2,1"; all '
+        'blocks but the first upsample. Default: the published blocks, see --upsampling.',
     )
     generator_norm: str = option(
         'sync_batch',
