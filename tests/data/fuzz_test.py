@@ -264,7 +264,7 @@ def train_on(directory, **settings):
     source = open_source(config, 'train')
     check_source(source, config)
     for position in range(len(source)):
-        read_for_training(source, config, 0, position)
+        read_for_training(source, config, position)
     return {name: source.read(number) for number, name in enumerate(source.names)}
 
 
@@ -456,4 +456,4 @@ def test_a_file_that_vanishes_is_named(tmp_path):
     (directory / 'train_img' / 'b.png').unlink()
     with pytest.raises(UserError, match='train_img/b.png'):
         for position in range(2):
-            read_for_training(source, config, 0, position)
+            read_for_training(source, config, position)

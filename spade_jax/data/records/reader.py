@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,8 @@ class RecordSource:
     """
 
     already_scaled = True
+    names: Sequence[str]
+    locations: Sequence[str]
 
     def __init__(self, directory: str, manifest: Manifest, split: str, config: DataConfig):
         from array_record.python.array_record_data_source import ArrayRecordDataSource

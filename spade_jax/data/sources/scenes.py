@@ -14,7 +14,12 @@ from PIL import Image
 from spade_jax import landscapes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import read_ids, read_photo
-from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset, scaled_size
+from spade_jax.data.pipeline.paired_transforms import (
+    Example,
+    Geometry,
+    max_crop_offset,
+    scaled_size,
+)
 from spade_jax.data.sources.source import DatasetSource
 from spade_jax.errors import UserError
 
