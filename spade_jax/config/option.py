@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from spade_jax.errors import UserError
@@ -51,6 +53,16 @@ def nearest_multiples(size: int, multiple: int) -> str:
     """'224 or 256' for 250 and 32: what an error message offers instead of an illegal size."""
     lower = size // multiple * multiple
     return ' or '.join(str(legal) for legal in (lower, lower + multiple) if legal > 0)
+
+
+def format_flags(options: Mapping[str, Any]) -> list[str]:
+    """['--num_classes=151', '--nodontcare', ...], quoted for a shell."""
+    return [
+        f'--{"" if value else "no"}{name}'
+        if isinstance(value, bool)
+        else shlex.quote(f'--{name}={value}')
+        for name, value in options.items()
+    ]
 
 
 def _check_option(field: dataclasses.Field, value: Any) -> None:
