@@ -26,7 +26,6 @@ OUT_OF_RANGE = 'label maps have ids that are not classes'
 WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'
 BEYOND_PALETTE = 'label maps have colors that are not in the palette'
-UNUSABLE_IDS = 'label maps have ids that cannot be read as classes'
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
 
 MOST_COLORS = 255  # Of all color masks: more are no palette.
@@ -104,12 +103,9 @@ class ExampleReport:
         texts = []
         for value in self.unknown_ids[:_IDS_NAMED]:
             y, x = np.unravel_index(int(np.argmax(label == value)), label.shape)
-            count = self.pixels[value]
-            pixels = f'in {count} pixels, first at' if count > 1 else 'at pixel'
-            texts.append(f'id {value} {pixels} (x={x}, y={y})')
-        if (more := len(self.unknown_ids) - _IDS_NAMED) > 0:
-            texts.append(f'{more} more ids up to {self.unknown_ids[-1]}')
-        return '; '.join(texts)
+            texts.append(f'id {value} in {self.pixels[value]} pixels, first at (x={x}, y={y})')
+        more = len(self.unknown_ids) - _IDS_NAMED
+        return '; '.join(texts + [f'{more} more ids'] * (more > 0))
 
 
 class FileInspector:
@@ -180,13 +176,11 @@ class FileInspector:
         if label is None and self._config.uses_labels:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)
-                kind = BEYOND_PALETTE if self._config.palette else COLORED
-                if pixels.ndim == 2:
-                    kind = UNUSABLE_IDS
-                else:
+                if pixels.ndim == 3:
                     report.colors = _count_colors(pixels)
                     report.is_mistaken = len(report.colors) > _MOST_VALUES
-                report.defects[-1] = report.defects[-1]._replace(kind=kind)
+                    kind = BEYOND_PALETTE if self._config.palette else COLORED
+                    report.defects[-1] = report.defects[-1]._replace(kind=kind)
         return label
 
 

@@ -16,15 +16,11 @@ from spade_jax.config.option import format_flags
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.pairing import Defect
 from spade_jax.data.sources.source import SPLITS
+from spade_jax.data.validation import inspect
 from spade_jax.data.validation import suggestions as suggest
 from spade_jax.data.validation.contact_sheet import write_contact_sheet
 from spade_jax.data.validation.example_report import OUT_OF_RANGE, is_class
-from spade_jax.data.validation.inspect import (
-    SplitReport,
-    find_duplicates,
-    inspect_split,
-    reads_folders,
-)
+from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.data.validation.suggestions import NO_PAIRS, Suggestion
 from spade_jax.errors import UserError
 
@@ -90,7 +86,7 @@ def _inspect(
       suggestions.
     """
     splits: list[SplitReport] = []
-    pairs = suggest.endings(config) if reads_folders(config) else None
+    pairs = suggest.endings(config) if inspect.reads_folders(config) else None
     found = [pairs] if pairs else []
     config = dataclasses.replace(config, **suggest.merge_changes(found))
     if given is not None:
@@ -107,7 +103,7 @@ def _inspect(
         remedy = 'the rest of this report assumes the flags suggested below'
         train.defects.insert(0, Defect(NO_PAIRS, config.train_image_dir, pairs.reason, remedy))
     if len(splits) == 2:
-        splits[1].warnings += find_duplicates(*splits)
+        splits[1].warnings += inspect.find_duplicates(*splits)
     for split in splits:
         split.warnings += _other_shapes(split, config)
     if config.uses_labels and train.pixels:
@@ -116,7 +112,7 @@ def _inspect(
 
 
 def _inspect_splits(config: DataConfig) -> list[SplitReport]:
-    reports = (inspect_split(config, split) for split in SPLITS)
+    reports = (inspect.inspect_split(config, split) for split in SPLITS)
     return [report for report in reports if report]
 
 

@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spade_jax.config.catalog import builtin_palette
@@ -30,9 +30,7 @@ from spade_jax.errors import UserError
 
 NO_PAIRS = 'photos and label maps do not pair'
 LOSSY = 'label maps are lossy'  # The text of `pairing`.
-_BAD_MAPS = frozenset(
-    {LOSSY, kinds.COLORED, kinds.BEYOND_PALETTE, kinds.OUT_OF_RANGE, kinds.UNUSABLE_IDS}
-)
+_BAD_MAPS = frozenset({LOSSY, kinds.COLORED, kinds.BEYOND_PALETTE, kinds.OUT_OF_RANGE})
 _MOST_NEW_COLORS = 16  # Beyond a given palette.
 _LEAST_COLORS_OF_A_TABLE = 5
 _FEW_FILES = 0.25  # of all label maps
@@ -126,38 +124,26 @@ def endings(config: DataConfig) -> Suggestion | None:
         labels = _stems(folders.label.directory, PHOTO_EXTENSIONS | ID_EXTENSIONS)
     except UserError:
         return None
-    best, most = {}, min(len(photos), len(labels)) // 2
-    for image_suffix in _common_endings(photos):
-        label_suffix, count = _label_ending(photos, labels, image_suffix)
-        if count > most:
-            best, most = {'image_suffix': image_suffix, 'label_suffix': label_suffix}, count
-    changes = {name: value for name, value in best.items() if value != getattr(config, name)}
-    reason = f'nothing pairs, but with these endings of the names there are {most} pairs'
-    return Suggestion(reason, changes, frozenset({NO_PAIRS})) if changes else None
+    pairs = Counter()
+    for image, label in itertools.product(_common_endings(photos), _common_endings(labels)):
+        shared = {stem.removesuffix(image) for stem in photos}
+        shared &= {stem.removesuffix(label) for stem in labels}
+        pairs[image, label] = len(shared)
+    (image, label), count = pairs.most_common(1)[0]  # The shortest of equally frequent endings.
+    changes = {'image_suffix': image, 'label_suffix': label}
+    changes = {name: value for name, value in changes.items() if value != getattr(config, name)}
+    if not changes or 2 * count <= min(len(photos), len(labels)):
+        return None
+    reason = f'nothing pairs, but without these endings of the names there are {count} pairs'
+    return Suggestion(reason, changes, frozenset({NO_PAIRS}))
 
 
-def _common_endings(stems: Sequence[str]) -> Iterator[str]:
-    """'' and the endings, from a separator on, that all stems share; the short ones first."""
+def _common_endings(stems: Sequence[str]) -> list[str]:
+    """'', what all stems end with, without numbers, and its part from the first separator on."""
     common = os.path.commonprefix([stem[::-1] for stem in stems])[::-1]
-    common = common[common.rfind('/') + 1 :]
-    yield ''
-    yield from (common[at:] for at in reversed(range(len(common))) if common[at] in '_-. ')
-
-
-def _label_ending(
-    photos: Iterable[str], labels: Iterable[str], image_suffix: str
-) -> tuple[str, int]:
-    """The most frequent ending of label maps after the name of a photo, and its frequency.
-
-    Of equally frequent ones, an ending with the word "label", or else the shortest.
-    """
-    names = {photo.removesuffix(image_suffix) for photo in photos}
-    counts: Counter[str] = Counter()
-    for label in labels:
-        cuts = range(len(label), 0, -1)
-        counts.update(label[cut:] for cut in [cut for cut in cuts if label[:cut] in names][:1])
-    by_rank = sorted(counts, key=lambda text: (counts[text], 'label' in text, -len(text)))
-    return (by_rank[-1], counts[by_rank[-1]]) if counts else ('', 0)
+    common = common[common.rfind('/') + 1 :].lstrip('0123456789')
+    separators = [place for place, character in enumerate(common) if character in '_-. ']
+    return sorted({'', common, *[common[place:] for place in separators[:1]]}, key=len)
 
 
 def _stems(directory: str, extensions: Collection[str]) -> list[str]:

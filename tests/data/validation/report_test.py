@@ -197,7 +197,7 @@ def test_all_defects_are_found_at_once(root, output_dir):
         example_report.COLORED: ['train_label/2.png'],
         'photos and label maps have different sizes': ['train_img/3.jpg', '44x40', '44x20'],
         example_report.OUT_OF_RANGE: [
-            'train_label/4.png: id 200 at pixel (x=5, y=7); '
+            'train_label/4.png: id 200 in 1 pixels, first at (x=5, y=7); '
             'id 255 in 4 pixels, first at (x=2, y=9); the classes are 0..2'
         ],
         example_report.WRONG_SIZE: ['train_label/3.png', '44x20'],
@@ -549,16 +549,6 @@ def test_endings_are_suggested(root, output_dir, photo, label, expected):
     assert flags(fix(config_of(root), output_dir)) == expected
 
 
-def test_ending_with_the_word_label_is_preferred(root, output_dir):
-    rename(root, '{}', '{}_gtFine_labelIds')
-    for split in ('train', 'val'):
-        for number in range(6):
-            for ending in ('color', 'instanceIds', 'labelTrainIds'):
-                path = root / f'{split}_label' / f'{number}_gtFine_{ending}.png'
-                save(path, np.full(SIZE, 200, np.uint8))
-    assert flags(fix(config_of(root), output_dir)) == ['--label_suffix=_gtFine_labelIds']
-
-
 def test_endings_and_ids_are_found_in_one_report(root, output_dir):
     recode(root, lambda label: label * 2)
     rename(root, '{}', '{}_mask')
@@ -764,7 +754,7 @@ def test_prepared_records_are_inspected(root, output_dir, tmp_path):
 def test_source_without_lists_gets_skip(root, output_dir, monkeypatch):
     recode(root, lambda label: label * 2)
     (root / 'train_img' / '3.jpg').write_bytes(b'')
-    for module in ('inspect', 'suggestions', 'report'):
+    for module in ('inspect', 'suggestions'):
         path = f'spade_jax.data.validation.{module}.reads_folders'
         monkeypatch.setattr(path, lambda config: False)
     monkeypatch.setattr(inspect, 'open_source', FolderSource)
