@@ -1,0 +1,1 @@
+"""Training data: files, sources, prepared records, and the input pipeline."""

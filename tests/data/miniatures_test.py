@@ -1,4 +1,4 @@
-"""Every layout of data, from the flags that a user gives to a batch."""
+"""Every data set in miniature, from the flags of a user to a batch."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def config_from(arguments):
 
 
 @pytest.mark.parametrize('name', MINIATURES)
-def test_from_the_flags_to_a_batch(name, tmp_path):
+def test_flags_lead_to_a_batch(name, tmp_path):
     config = config_from([*MINIATURES[name](tmp_path), *SMALL])
-    sources = {split: open_source(config, split) for split in ('train', 'validation')}
+    sources = {split: open_source(config.data, split) for split in ('train', 'validation')}
     assert (sources['validation'] is None) == (name in WITHOUT_VALIDATION)
     for split, source in sources.items():
         if source is None:
@@ -53,33 +53,34 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
             == len(source.locations)
             >= (4 if split == 'train' else 2)
         )
-        assert check_source(source, config) == {}
+        assert check_source(source, config.data) == {}
         for index in range(len(source)):
             example, maps = source.read(index), source.read_maps(index)
-            assert maps.image is None and np.array_equal(maps.label, example.label)
-            assert example.image.dtype == np.uint8 and example.image.ndim == 3
+            assert maps.image is None
+            assert np.array_equal(maps.label, example.label)
+            assert example.image.dtype == np.uint8
+            assert example.image.ndim == 3
     batches = training_batches(sources['train'], config, first_step=0)
     try:
         batch = next(batches)
     finally:
         batches.close()
-    assert (
-        batch.image.shape == (4, 32, 32, 3)
-        and batch.image.dtype == np.uint8
-        and batch.image.std() > 10
-    )
-    if config.condition == 'rgb':
-        assert batch.label.shape == (4, 32, 32, 3) and batch.label.dtype == np.uint8
+    assert batch.image.shape == (4, 32, 32, 3)
+    assert batch.image.dtype == np.uint8
+    assert batch.image.std() > 10
+    if config.data.condition == 'rgb':
+        assert batch.label.shape == (4, 32, 32, 3)
+        assert batch.label.dtype == np.uint8
     else:
-        assert batch.label.shape == (4, 32, 32) and batch.label.dtype == label_dtype(config)
-        known = [*range(config.label_channels), *([255] if config.dontcare else [])]
-        assert np.isin(batch.label, known).all() and len(np.unique(batch.label)) > 1
-    if config.instance_edges:
-        assert (
-            batch.instance.shape == (4, 32, 32)
-            and batch.instance.dtype == np.int32
-            and len(np.unique(batch.instance)) > 1
-        )
+        assert batch.label.shape == (4, 32, 32)
+        assert batch.label.dtype == label_dtype(config.data)
+        known = [*range(config.data.label_channels), *([255] if config.data.dontcare else [])]
+        assert np.isin(batch.label, known).all()
+        assert len(np.unique(batch.label)) > 1
+    if config.data.instance_edges:
+        assert batch.instance.shape == (4, 32, 32)
+        assert batch.instance.dtype == np.int32
+        assert len(np.unique(batch.instance)) > 1
     else:
         assert batch.instance is None
 
@@ -93,20 +94,20 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
         ('facades', dict(num_classes=12, dontcare=False)),
         ('camvid', dict(num_classes=11, dontcare=True)),
         ('celebamask_hq', dict(num_classes=19, flip=False)),
-        ('colour_masks', dict(num_classes=3, dontcare=True)),
-        ('drawings', dict(condition='rgb', layout_channels=3)),
+        ('color_masks', dict(num_classes=3, dontcare=True)),
+        ('edge_images', dict(condition='rgb', layout_channels=3)),
     ],
 )
-def test_two_flags_tell_what_the_data_set_is(name, expected, tmp_path):
+def test_dataset_flag_sets_options(name, expected, tmp_path):
     config = config_from(
         MINIATURES[name](tmp_path) + ['--crop_size=256', '--load_size=256', '--aspect_ratio=1']
     )
-    assert {field: getattr(config, field) for field in expected} == expected
+    assert {field: getattr(config.data, field) for field in expected} == expected
 
 
-def test_every_id_of_the_small_data_sets_comes_up(tmp_path):
+def test_facades_have_every_id(tmp_path):
     config = config_from([*MINIATURES['facades'](tmp_path), *SMALL])
-    source = open_source(config, 'train')
+    source = open_source(config.data, 'train')
     assert set(
         itertools.chain.from_iterable(
             np.unique(source.read_maps(index).label) for index in range(len(source))

@@ -1,0 +1,1 @@
+"""Reading of image files and label maps, palettes, and resizing."""

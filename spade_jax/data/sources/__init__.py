@@ -1,0 +1,1 @@
+"""Sources of examples: directories, public data sets, TFDS, and procedural scenes."""

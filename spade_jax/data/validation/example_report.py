@@ -16,8 +16,8 @@ from spade_jax.data.files.image_files import read_ids, read_ids_or_colors, read_
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, crop_room
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
-from spade_jax.data.sources.folders import require_same_size, size_of
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
+from spade_jax.data.sources.source import require_same_size, size_of
 from spade_jax.errors import UserError
 
 # Kinds of findings, besides those of `pairing`: the headings of a report.

@@ -17,7 +17,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.bounded_map import bounded_map
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.folders import folders_of, open_annotations
-from spade_jax.data.sources.open_source import change_since_prepared, open_files, open_source
+from spade_jax.data.sources.open_source import change_since_prepared, open_source, source_class
 from spade_jax.data.sources.pairing import Defect, pair_files
 from spade_jax.data.sources.source import Source
 from spade_jax.data.validation.example_report import (
@@ -112,25 +112,25 @@ def inspect_split(config: DataConfig, split: str) -> SplitReport | None:
     """
     report = SplitReport(split)
     try:
-        if reads_folders(config):
-            if split == 'train' or _has_validation(config):
-                _inspect_folders(config, report)
-                return report
-        elif source := open_source(config, split):
+        if pairs_files(config):
+            if not source_class(config).has_split(config, split):
+                return None
+            _inspect_folders(config, report)
+        else:
+            source = open_source(config, split)
+            if source is None:
+                return None
             if change := change_since_prepared(config, split):
                 report.warnings.append(Defect(OUTDATED, config.records_dir, change, ''))
             _inspect_source(source, config, report)
-            return report
     except UserError as error:
-        problem = f'{split}: {error.problem}'
-        report.defects.append(Defect(NOT_OPENED, split, problem, error.remedy))
-        return report
-    return None
+        report.defects.append(Defect.from_error(NOT_OPENED, split, error.at(split)))
+    return report
 
 
-def reads_folders(config: DataConfig) -> bool:
-    """True if the examples are pairs of files in folders."""
-    return not config.records_dir and config.dataset not in ('scenes', 'tfds', 'celebamask_hq')
+def pairs_files(config: DataConfig) -> bool:
+    """True if the examples are pairs of files in folders, not records."""
+    return not config.records_dir and source_class(config).pairs_files
 
 
 def find_duplicates(train: SplitReport, validation: SplitReport) -> list[Defect]:
@@ -142,13 +142,6 @@ def find_duplicates(train: SplitReport, validation: SplitReport) -> list[Defect]
             remedy = 'scores on it say nothing; take it out of one split'
             findings.append(Defect(IN_BOTH_SPLITS, path, problem, remedy))
     return findings
-
-
-def _has_validation(config: DataConfig) -> bool:
-    try:
-        return open_files(config, 'validation') is not None
-    except UserError:
-        return True  # A flag names it, but it cannot be opened.
 
 
 def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> None:

@@ -86,7 +86,7 @@ def _inspect(
       suggestions.
     """
     splits: list[SplitReport] = []
-    pairs = suggest.endings(config) if inspect.reads_folders(config) else None
+    pairs = suggest.endings(config) if inspect.pairs_files(config) else None
     found = [pairs] if pairs else []
     config = dataclasses.replace(config, **suggest.merge_changes(found))
     if given is not None:

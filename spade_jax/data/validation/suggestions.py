@@ -22,10 +22,11 @@ from spade_jax.config.label_format import LARGEST_ID, LabelClass, parse_palette,
 from spade_jax.data.files.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.pipeline.paired_transforms import Geometry, crop_room
 from spade_jax.data.sources.folders import folders_of
+from spade_jax.data.sources.open_source import source_class
 from spade_jax.data.sources.pairing import files_below, pair_files
 from spade_jax.data.validation import example_report as kinds
 from spade_jax.data.validation.example_report import MOST_COLORS, is_class
-from spade_jax.data.validation.inspect import SplitReport, reads_folders
+from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.errors import UserError
 
 NO_PAIRS = 'photos and label maps do not pair'
@@ -319,7 +320,7 @@ def _good_examples(
         listed = ', '.join(map(str, found[:8]))
         reason = f'{reason}; probably mistakes: ids {listed} in few label maps'
     skips = config.on_bad_example == 'skip'
-    if config.records_dir or not (reads_folders(config) or config.dataset == 'celebamask_hq'):
+    if config.records_dir or not source_class(config).takes_lists:
         return None if skips else Suggestion(reason, {'on_bad_example': 'skip'})
     text = '\n'.join(good) + '\n'
     path = _unused_path(os.path.join(output_dir, f'{report.split}_list.txt'), text)

@@ -1,8 +1,10 @@
+"""Names of the files in a directory of label maps."""
+
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_maps import instance_name, label_files
 
 
-def test_names_with_suffixes(tmp_path):
+def test_label_files_and_instance_names_follow_suffixes(tmp_path):
     config = DataConfig(
         condition='labels+edges', label_suffix='_labelIds', instance_suffix='_instanceIds'
     )

@@ -36,23 +36,24 @@ def _assert_is_scene(record, seed):
     np.testing.assert_array_equal(record.instance, scene.instance)
 
 
-def test_every_scene_is_there_in_the_order_of_its_seed(prepared):
+def test_records_are_complete_in_seed_order(prepared):
     _, records = prepared
-    assert len(records['train']) == 3 and len(records['validation']) == 2
+    assert len(records['train']) == 3
+    assert len(records['validation']) == 2
     for index in range(3):
         _assert_is_scene(records['train'][index], index)
     for index in range(2):
         _assert_is_scene(records['validation'][index], scenes_builder.FIRST_VALIDATION_SEED + index)
 
 
-def test_prepared_scenes_are_found_again_without_rendering(prepared, monkeypatch):
+def test_prepared_records_are_not_rendered_again(prepared, monkeypatch):
     directory, records = prepared
     monkeypatch.setattr(scenes_builder, 'scene_records', None)
     again = scenes_builder.SceneRecords(CONFIG, 'train', directory)
     assert again[1].image == records['train'][1].image
 
 
-def test_an_interrupted_preparation_is_started_again(tmp_path, monkeypatch):
+def test_interrupted_preparation_restarts(tmp_path, monkeypatch):
     def interrupted(seeds, height, width):
         yield scene_record(seeds[0], height, width)
         raise KeyboardInterrupt
@@ -63,14 +64,14 @@ def test_an_interrupted_preparation_is_started_again(tmp_path, monkeypatch):
     assert len(scenes_builder.SceneRecords(CONFIG, 'train', str(tmp_path))) == 3
 
 
-def test_processes_render_the_same_scenes_in_the_same_order(monkeypatch):
+def test_render_records_in_processes_keeps_order(monkeypatch):
     monkeypatch.setattr(scene_records, '_usable_cores', lambda: 2)
     seeds = range(5, 21)
     for seed, record in zip(seeds, scene_records.scene_records(seeds, SIZE, SIZE), strict=True):
         _assert_is_scene(record, seed)
 
 
-def test_scenes_as_a_source(tmp_path, monkeypatch):
+def test_source_returns_rendered_scenes(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes_source, 'SCENES_VALIDATION_EXAMPLES', 1)
     config = DataConfig(
         data_dir=str(tmp_path),
@@ -101,6 +102,6 @@ def test_scenes_as_a_source(tmp_path, monkeypatch):
         (dict(dontcare=True), 'leave --dontcare out'),
     ],
 )
-def test_a_configuration_with_other_classes_is_refused(settings, problem):
+def test_source_rejects_other_classes(settings, problem):
     with pytest.raises(UserError, match=problem):
         open_source(DataConfig(**settings), 'train')

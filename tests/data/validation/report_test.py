@@ -754,10 +754,8 @@ def test_prepared_records_are_inspected(root, output_dir, tmp_path):
 def test_source_without_lists_gets_skip(root, output_dir, monkeypatch):
     recode(root, lambda label: label * 2)
     (root / 'train_img' / '3.jpg').write_bytes(b'')
-    for module in ('inspect', 'suggestions'):
-        path = f'spade_jax.data.validation.{module}.reads_folders'
-        monkeypatch.setattr(path, lambda config: False)
-    monkeypatch.setattr(inspect, 'open_source', FolderSource)
+    monkeypatch.setattr(FolderSource, 'pairs_files', False)
+    monkeypatch.setattr(FolderSource, 'takes_lists', False)
     report, _ = look(config_of(root), output_dir)
     assert len(groups(report)[example_report.OUT_OF_RANGE]) == 5
     assert '3.jpg' in groups(report)[example_report.UNREADABLE][0]
