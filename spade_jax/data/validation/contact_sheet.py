@@ -91,8 +91,7 @@ def _tiles(example: Example, classes: Classes | None, size: tuple[int, int]) -> 
 
 def _fit(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A map [H, W] scaled to fit into a tile."""
-    image = Image.fromarray(ids.astype(np.int32))
-    return np.asarray(ImageOps.contain(image, size, _NEAREST))
+    return np.asarray(ImageOps.contain(Image.fromarray(ids.astype(np.int32)), size, _NEAREST))
 
 
 def _framed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

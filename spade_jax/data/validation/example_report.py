@@ -21,7 +21,6 @@ from spade_jax.data.sources.source import require_same_size, size_of
 from spade_jax.errors import UserError
 
 # Kinds of findings, besides those of `pairing`: the headings of a report.
-UNREADABLE = 'examples cannot be read'
 OUT_OF_RANGE = 'label maps have ids that are not classes'
 WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'
@@ -109,12 +108,7 @@ class ExampleReport:
 
 
 class FileInspector:
-    """Inspects the files of an example one by one, so that no defect hides another.
-
-    Args:
-      config: How the files are read.
-      annotations: The source of the instance maps, if they are not files.
-    """
+    """Inspects the files of an example one by one, so that no defect hides another."""
 
     def __init__(self, config: DataConfig, annotations: InstanceAnnotations | None):
         self._config = config
@@ -123,11 +117,7 @@ class FileInspector:
         self._annotations = annotations
 
     def read(self, files: ExampleFiles) -> Example:
-        """Read an example to show it; its files may differ in size.
-
-        Raises:
-          UserError: A file cannot be read.
-        """
+        """Read an example to show it; its files may differ in size. Raises UserError."""
         label = self._labels.read(files.label)
         photo = read_photo(files.photo, expected_size=size_of(label))
         return Example(photo, label, self._read_instances(files, label))

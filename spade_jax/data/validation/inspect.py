@@ -20,16 +20,12 @@ from spade_jax.data.sources.folders import folders_of, open_annotations
 from spade_jax.data.sources.open_source import change_since_prepared, open_source, source_class
 from spade_jax.data.sources.pairing import Defect, pair_files
 from spade_jax.data.sources.source import Source
-from spade_jax.data.validation.example_report import (
-    MOST_COLORS,
-    UNREADABLE,
-    ExampleReport,
-    FileInspector,
-)
+from spade_jax.data.validation.example_report import MOST_COLORS, ExampleReport, FileInspector
 from spade_jax.errors import UserError
 
 # Kinds of findings, as in `example_report`.
 NOT_OPENED = 'the split cannot be opened'
+UNREADABLE = 'examples cannot be read'
 WITHOUT_PHOTO = 'label maps have no photo (they are ignored)'
 OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photos are in train and in validation'

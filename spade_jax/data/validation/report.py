@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -55,15 +56,12 @@ def validate(
     os.makedirs(output_dir, exist_ok=True)
     config, splits, suggestions = _inspect(config, output_dir, given if count_classes else None)
     report = _summarize(config, splits, suggestions, given, extra_flags)
-    text, summary, sheet = (
-        os.path.join(output_dir, name)
-        for name in ('report.txt', 'report.json', 'contact_sheet.png')
-    )
-    _write(text, '\n'.join(_lines(report)) + '\n')
-    _write(summary, json.dumps(report, indent=1) + '\n')
-    for suggestion in suggestions:
-        if suggestion.file:
-            _write(*suggestion.file)
+    text, sheet = f'{output_dir}/report.txt', f'{output_dir}/contact_sheet.png'
+    files = dict(suggestion.file for suggestion in suggestions if suggestion.file)
+    files[text] = '\n'.join(_lines(report)) + '\n'
+    files[f'{output_dir}/report.json'] = json.dumps(report, indent=1) + '\n'
+    for path, content in files.items():
+        pathlib.Path(path).write_text(content, encoding='utf-8')
     has_sheet = write_contact_sheet(sheet, config, splits)
     print('\n'.join(_lines(report, most=MOST_ON_TERMINAL)))
     print(f'\nFull report:   {text}', *[f'Contact sheet: {sheet}'] * has_sheet, sep='\n')
@@ -217,9 +215,6 @@ def _class_name(number: int, config: DataConfig) -> str:
     return names[number] if number < len(names) else 'unknown'
 
 
-# Text.
-
-
 def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
     """The report as text, with at most `most` findings of a kind."""
     for name, split in report['splits'].items():
@@ -283,8 +278,3 @@ def _table(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _count(number: int, noun: str) -> str:
     return f'{number:,} {noun}' + ('' if number == 1 else 's')
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, 'w', encoding='utf-8') as file:
-        file.write(text)

@@ -84,11 +84,7 @@ def merge_changes(suggestions: Iterable[Suggestion]) -> dict[str, Any]:
 
 
 def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
-    """num_classes and dontcare that cover the ids of a data set without known classes.
-
-    Returns:
-      The options; none if there are no ids or the files are probably not label maps.
-    """
+    """num_classes and dontcare for the ids that occur; {} if the files are no label maps."""
     ids = sorted(_total(report.images for report in reports).keys() - suspect_ids(reports, 1))
     if not ids or ids[0] < 0 or _are_mistaken(reports):
         return {}
@@ -96,12 +92,7 @@ def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
 
 
 def suspect_ids(reports: Sequence[SplitReport], num_classes: int) -> frozenset[int]:
-    """Ids far beyond all others that occur in few label maps: probably mistakes, not classes.
-
-    Args:
-      reports: The findings on the splits.
-      num_classes: Ids below are classes.
-    """
+    """Ids far beyond num_classes and all other ids, in few label maps: probably mistakes."""
     maps = _total(report.images for report in reports)
     few = _FEW_FILES * sum(report.label_maps for report in reports)
     ids = sorted(value for value in maps if value != DONTCARE_ID)
@@ -110,9 +101,6 @@ def suspect_ids(reports: Sequence[SplitReport], num_classes: int) -> frozenset[i
             return frozenset(ids[place:])
         num_classes = max(num_classes, value + 1)
     return frozenset()
-
-
-# Pairing.
 
 
 def endings(config: DataConfig) -> Suggestion | None:
@@ -151,9 +139,6 @@ def _stems(directory: str, extensions: Collection[str]) -> list[str]:
     """Relative paths without extension."""
     parts = (os.path.splitext(os.path.relpath(path, directory)) for path in files_below(directory))
     return [stem for stem, extension in parts if extension.lower() in extensions]
-
-
-# Label maps.
 
 
 def _replace_maps(config: DataConfig, reports: Sequence[SplitReport]) -> Suggestion | None:
@@ -256,13 +241,10 @@ def _covering(ids: Sequence[int]) -> dict[str, Any]:
     return {'num_classes': ids[-1] + 1}
 
 
-# Sizes.
-
-
 def _geometry(config: DataConfig, reports: Sequence[SplitReport]) -> Suggestion | None:
     """Flags that bring every image to the training size."""
     sizes = _total(report.sizes for report in reports)
-    wrong = sorted((size for size in sizes if not _fits(config, size)), key=min)
+    wrong = sorted((size for size in sizes if not _all_fit(config, [size])), key=min)
     if not wrong or not _count(reports, {kinds.WRONG_SIZE}):
         return None
     changes: dict[str, Any] = {'preprocess_mode': 'resize_and_crop'}
@@ -275,30 +257,24 @@ def _geometry(config: DataConfig, reports: Sequence[SplitReport]) -> Suggestion 
     number, (width, height) = sum(sizes[size] for size in wrong), wrong[0]
     wanted = f'{config.image_width}x{config.image_height}'
     reason = f'{number} images, e.g. of {width}x{height}, cannot be brought to {wanted}'
-    advice = '--preprocess_mode=resize_and_crop accepts all sizes' if 'load_size' in changes else ''
+    advice = '' if 'preprocess_mode' in changes else 'or set --preprocess_mode=resize_and_crop'
     return Suggestion(reason, changes, frozenset({kinds.WRONG_SIZE}), advice)
 
 
 def _least_load_size(config: DataConfig, sizes: Sequence[tuple[int, int]]) -> int | None:
     """The least load_size, up to twice the given one, with which all images hold the crop."""
-
-    def all_fit(load_size: int) -> bool:
-        larger = dataclasses.replace(config, load_size=load_size)
-        return all(_fits(larger, size) for size in sizes)
-
-    candidates = range(config.load_size, 2 * config.load_size + 1)
-    place = bisect.bisect_left(candidates, True, key=all_fit)
-    return candidates[place] if place < len(candidates) else None
+    larger = range(config.load_size, 2 * config.load_size + 1)
+    configs = [dataclasses.replace(config, load_size=load_size) for load_size in larger]
+    place = bisect.bisect_left(configs, True, key=lambda config: _all_fit(config, sizes))
+    return larger[place] if place < len(larger) else None
 
 
-def _fits(config: DataConfig, size: tuple[int, int]) -> bool:
+def _all_fit(config: DataConfig, sizes: Iterable[tuple[int, int]]) -> bool:
     with contextlib.suppress(UserError):
-        crop_room(Geometry.from_config(config), *size)
+        for size in sizes:
+            crop_room(Geometry.from_config(config), *size)
         return True
     return False
-
-
-# Good examples.
 
 
 def _good_examples(
@@ -328,8 +304,7 @@ def _good_examples(
     if not incomplete and not skips:
         advice += ', or --on_bad_example=skip, with which training passes over them'
     reason = f'{reason}; {path} lists the {len(good)} good ones'
-    changes = {f'{report.split}_list': path}
-    return Suggestion(reason, changes, advice=advice, file=(path, text))
+    return Suggestion(reason, {f'{report.split}_list': path}, advice=advice, file=(path, text))
 
 
 def _unused_path(path: str, text: str) -> str:

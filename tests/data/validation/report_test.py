@@ -758,7 +758,7 @@ def test_source_without_lists_gets_skip(root, output_dir, monkeypatch):
     monkeypatch.setattr(FolderSource, 'takes_lists', False)
     report, _ = look(config_of(root), output_dir)
     assert len(groups(report)[example_report.OUT_OF_RANGE]) == 5
-    assert '3.jpg' in groups(report)[example_report.UNREADABLE][0]
+    assert '3.jpg' in groups(report)[inspect.UNREADABLE][0]
     assert flags(report) == ['--num_classes=5', '--on_bad_example=skip']
 
 
