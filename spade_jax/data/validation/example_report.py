@@ -14,7 +14,7 @@ import numpy as np
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.data.files.image_files import read_ids, read_ids_or_colors, read_photo
 from spade_jax.data.files.label_reader import LabelReader
-from spade_jax.data.pipeline.paired_transforms import Example, Geometry, crop_room
+from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
 from spade_jax.data.sources.source import require_same_size, size_of
@@ -80,7 +80,7 @@ class ExampleReport:
         """Check the size and the ids of a label map [H, W]; of an RGB condition, the size."""
         self.size = size_of(label)
         try:
-            crop_room(geometry, *self.size)
+            max_crop_offset(geometry, *self.size)
         except UserError as error:
             self.defects.append(Defect.from_error(WRONG_SIZE, path, error.at(path)))
         if not config.uses_labels:

@@ -145,9 +145,7 @@ def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> 
     report.names = list(source.names)
     report.photos = report.label_maps = len(source)
     report.read = source.read
-    geometry = Geometry.from_config(config)
-    if source.already_scaled:
-        geometry = geometry.already_scaled()
+    geometry = Geometry.from_config(config, source.already_scaled)
 
     def inspect_example(index: int) -> ExampleReport:
         location = source.locations[index]

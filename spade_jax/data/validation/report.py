@@ -137,7 +137,7 @@ def _unused_classes(train: SplitReport, config: DataConfig) -> list[Defect]:
     listed = ', '.join(f'{number} {_class_name(number, config)}' for number in unused)
     problem = f'{len(unused)} of {config.num_classes}: {listed}'
     remedy = 'the generator learns nothing about them'
-    if len(unused) * 2 >= config.num_classes:
+    if len(unused) * 2 >= config.num_classes and config.dataset in ('folders', 'tfds'):
         remedy += '; use a smaller --num_classes, or renumber the ids with --label_remap'
     return [Defect('classes never occur in train', config.train_label_dir, problem, remedy)]
 

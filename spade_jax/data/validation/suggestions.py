@@ -20,7 +20,7 @@ from spade_jax.config.catalog import builtin_palette
 from spade_jax.config.data_config import CROPPING_MODES, DONTCARE_ID, DataConfig
 from spade_jax.config.label_format import LARGEST_ID, LabelClass, parse_palette, read_palette
 from spade_jax.data.files.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
-from spade_jax.data.pipeline.paired_transforms import Geometry, crop_room
+from spade_jax.data.pipeline.paired_transforms import Geometry, max_crop_offset
 from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.open_source import source_class
 from spade_jax.data.sources.pairing import files_below, pair_files
@@ -229,7 +229,8 @@ def _number_of_classes(
         changes['num_classes'] = num_classes
     if (dontcare := options['dontcare'] and num_classes <= DONTCARE_ID) != config.dontcare:
         changes['dontcare'] = dontcare
-    listed = [f'id {value} in {maps[value]} label maps' for value in unknown[:3]]
+    all_maps = sum(report.label_maps for report in reports)
+    listed = [f'id {value} is in {maps[value]} of {all_maps} label maps' for value in unknown[:3]]
     reason = ', '.join(listed + [f'{len(unknown) - 3} more ids'] * (len(unknown) > 3))
     return Suggestion(reason, changes, frozenset({kinds.OUT_OF_RANGE}))
 
@@ -272,7 +273,7 @@ def _least_load_size(config: DataConfig, sizes: Sequence[tuple[int, int]]) -> in
 def _all_fit(config: DataConfig, sizes: Iterable[tuple[int, int]]) -> bool:
     with contextlib.suppress(UserError):
         for size in sizes:
-            crop_room(Geometry.from_config(config), *size)
+            max_crop_offset(Geometry.from_config(config), *size)
         return True
     return False
 
@@ -291,7 +292,8 @@ def _good_examples(
     good = [name for name in report.names if name not in bad]
     if len(good) < max(1, len(bad), incomplete) or not bad and not incomplete:
         return None
-    reason = f'{len(bad) + incomplete} examples of {report.split} cannot be used'
+    number = len(bad) + incomplete
+    reason = f'{report.split}: {number} of {number + len(good)} examples cannot be used'
     if found := sorted(suspects & report.images.keys()):
         listed = ', '.join(map(str, found[:8]))
         reason = f'{reason}; probably mistakes: ids {listed} in few label maps'
