@@ -20,7 +20,7 @@ from spade_jax.data.sources.pairing import Defect, ExampleFiles
 from spade_jax.data.sources.source import require_same_size, size_of
 from spade_jax.errors import UserError
 
-# Kinds of findings, besides those of `pairing`: the headings of a report.
+# Kinds of findings, in addition to those of `pairing`: the headings of a report.
 OUT_OF_RANGE = 'label maps have ids that are not classes'
 WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'

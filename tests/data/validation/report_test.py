@@ -244,7 +244,7 @@ def test_every_defect_has_a_remedy(root, output_dir):
     report, _ = look(config_of(root, preprocess_mode='scale_width_and_crop'), output_dir)
     for group in report['splits']['train']['defects']:
         remedies = [file['remedy'] for file in group['files']]
-        # The size is mended by the suggested flags.
+        # The suggested flags fix the size.
         assert all(remedies) or group['kind'] == example_report.WRONG_SIZE, group
 
 
