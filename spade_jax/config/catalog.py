@@ -5,8 +5,6 @@ needs; a flag overrides each of them. A data set that exists in several director
 them; the first one that is found is used.
 """
 
-from __future__ import annotations
-
 import importlib.resources
 import os
 from collections.abc import Mapping

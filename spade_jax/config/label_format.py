@@ -4,8 +4,6 @@ A Config contains both as text, so that a checkpoint reads label maps like its t
 the palette file is gone.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

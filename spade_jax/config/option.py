@@ -1,7 +1,5 @@
 """Options: dataclass fields with help, bounds and choices, from which the flags are generated."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

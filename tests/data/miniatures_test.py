@@ -1,4 +1,4 @@
-"""Every data set in miniature, from the flags of a user to a batch."""
+"""Every data set in miniature, from the flags of a user to an example of the training size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from absl import flags
 
 from spade_jax import main as program  # noqa: F401  (defines the flags)
 from spade_jax.config import flags as config_flags
-from spade_jax.data.files.label_reader import label_dtype
-from spade_jax.data.pipeline.input_pipeline import training_batches
+from spade_jax.data.pipeline.paired_transforms import Geometry, transform
 from spade_jax.data.sources.open_source import check_source, open_source
 from tests.data.miniatures import MINIATURES
 
@@ -39,7 +38,7 @@ def config_from(arguments):
 
 
 @pytest.mark.parametrize('name', MINIATURES)
-def test_flags_lead_to_a_batch(name, tmp_path):
+def test_flags_lead_to_readable_examples(name, tmp_path):
     config = config_from([*MINIATURES[name](tmp_path), *SMALL])
     sources = {split: open_source(config.data, split) for split in ('train', 'validation')}
     assert (sources['validation'] is None) == (name in WITHOUT_VALIDATION)
@@ -60,29 +59,28 @@ def test_flags_lead_to_a_batch(name, tmp_path):
             assert np.array_equal(maps.label, example.label)
             assert example.image.dtype == np.uint8
             assert example.image.ndim == 3
-    batches = training_batches(sources['train'], config, first_step=0)
-    try:
-        batch = next(batches)
-    finally:
-        batches.close()
-    assert batch.image.shape == (4, 32, 32, 3)
-    assert batch.image.dtype == np.uint8
-    assert batch.image.std() > 10
-    if config.data.condition == 'rgb':
-        assert batch.label.shape == (4, 32, 32, 3)
-        assert batch.label.dtype == np.uint8
+
+
+@pytest.mark.parametrize('name', MINIATURES)
+def test_examples_are_brought_to_training_size(name, tmp_path):
+    config = config_from([*MINIATURES[name](tmp_path), *SMALL]).data
+    example = open_source(config, 'train').read(0)
+    image, label, instance = transform(example, Geometry.from_config(config))
+    assert image.shape == (32, 32, 3)
+    assert image.std() > 10
+    if config.uses_labels:
+        assert label.shape == (32, 32)
+        known = [*range(config.label_channels), *([255] if config.dontcare else [])]
+        assert np.isin(label, known).all()
+        assert len(np.unique(label)) > 1
     else:
-        assert batch.label.shape == (4, 32, 32)
-        assert batch.label.dtype == label_dtype(config.data)
-        known = [*range(config.data.label_channels), *([255] if config.data.dontcare else [])]
-        assert np.isin(batch.label, known).all()
-        assert len(np.unique(batch.label)) > 1
-    if config.data.instance_edges:
-        assert batch.instance.shape == (4, 32, 32)
-        assert batch.instance.dtype == np.int32
-        assert len(np.unique(batch.instance)) > 1
+        assert label.shape == (32, 32, 3)
+        assert label.dtype == np.uint8
+    if config.instance_edges:
+        assert instance.shape == (32, 32)
+        assert len(np.unique(instance)) > 1
     else:
-        assert batch.instance is None
+        assert instance is None
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,17 @@
 """Read images and maps of ids from files, strictly: a bad file is a UserError with its name."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from spade_jax.data.files.png_integrity import check_png
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 PHOTO_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'})
 ID_EXTENSIONS = frozenset({'.png', '.bmp', '.tif', '.tiff', '.gif'})
@@ -29,7 +28,6 @@ _DEEP_MODES = frozenset({'I', 'F', 'I;16', 'I;16B'})
 _GRAY_STEPS = {'L;2': 85, 'L;4': 17}
 _EXIF_ORIENTATION = 0x0112
 _FIRST_ROTATED_ORIENTATION = 5  # From here on, EXIF orientations exchange width and height.
-_REASON_LENGTH = 300
 
 
 def read_photo(
@@ -59,7 +57,7 @@ def read_photo(
 
 def photo_size(path: File, expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
     """Return the width and height of `read_photo`'s result; reads the header only."""
-    with _user_errors(path, 'photo'), Image.open(path) as image:
+    with _user_errors(path, 'photo'), _open(path) as image:
         width, height = image.size
         return (height, width) if _is_rotated(image, expected_size) else (width, height)
 
@@ -90,12 +88,6 @@ def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = 
         return (_opaque_rgb if image.mode in _COLOR_MODES else _ids)(image, path, role)
 
 
-def one_line(error: Exception) -> str:
-    """Return the message of a library's error on one line, cut to a readable length."""
-    text = ' '.join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _REASON_LENGTH else f'{text[:_REASON_LENGTH]} ...'
-
-
 def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
     """Decode a JPEG file of the usual color space to Pillow's bits, twice as fast; else None.
 
@@ -105,7 +97,7 @@ def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
         return None
     import simplejpeg
 
-    content = image.fp.getvalue()  # pyright: ignore[reportOptionalMemberAccess]
+    content = cast(io.BytesIO, image.fp).getvalue()
     try:
         if simplejpeg.decode_jpeg_header(content)[2] in ('YCbCr', 'Gray'):
             return simplejpeg.decode_jpeg(content, 'RGB')
@@ -148,28 +140,27 @@ def _checked(path: File, role: str, thorough: bool = True) -> Iterator[ImageFile
     """Open a file that is read completely and, if it is PNG, checked for damage."""
     with _user_errors(path, role):
         content = pathlib.Path(path).read_bytes() if isinstance(path, str) else path.getvalue()
-        with Image.open(io.BytesIO(content)) as image:
+        with _open(io.BytesIO(content)) as image:
             if image.format == 'PNG':
                 check_png(content, rows=thorough)
             yield image
 
 
-@contextlib.contextmanager
-def _user_errors(path: File, role: str) -> Iterator[None]:
-    """Turn every exception into a UserError: Pillow raises a dozen kinds for damaged files."""
+def _user_errors(path: File, role: str) -> contextlib.AbstractContextManager:
+    """Turn exceptions into UserErrors: Pillow raises a dozen kinds for damaged files."""
     if isinstance(path, str) and not os.path.isfile(path):  # A pipe would block forever.
         reason = 'not a file' if os.path.lexists(path) else 'missing'
         problem = f'{path}: the {role} is {reason}'
         raise UserError(problem, 'restore the file or remove the example')
+    remedy = 'replace the file or remove the example'
+    return user_errors(f'{path}: the {role} cannot be read', remedy)
+
+
+def _open(path: File) -> ImageFile.ImageFile:
     try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        unidentified = isinstance(error, Image.UnidentifiedImageError)
-        reason = 'not an image file' if unidentified else one_line(error)
-        problem = f'{path}: the {role} cannot be read ({reason})'
-        raise UserError(problem, 'replace the file or remove the example') from error
+        return Image.open(path)
+    except Image.UnidentifiedImageError:
+        raise ValueError('not an image file') from None
 
 
 def _is_rotated(image: Image.Image, expected_size: tuple[int, int] | None) -> bool:

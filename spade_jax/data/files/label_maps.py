@@ -1,7 +1,5 @@
 """The label maps to sample from: files of a directory, or the examples of a data set."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -9,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS, read_ids, read_photo
+from spade_jax.data.files.image_files import PHOTO_EXTENSIONS, read_ids, read_photo
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.sources.pairing import files_below
@@ -55,9 +53,6 @@ class LabelFolder:
       instance_dir: Instance maps of the same names, for models with instance edges.
       photo_dir: Photos of the same names (see `files_for`).
       reader: Default: reads label maps as training did.
-
-    Raises:
-      UserError: There are no label maps, or instance maps are missing or not used by the model.
     """
 
     def __init__(
@@ -72,18 +67,40 @@ class LabelFolder:
         if config.instance_edges and not instance_dir:
             raise UserError('this model was trained with instance edges', 'give --instance_dir')
         if instance_dir and not config.instance_edges:
-            problem = f'instance_dir={instance_dir}, but the model was trained without them'
+            problem = (
+                f'instance_dir={instance_dir}, but this model was trained without instance edges'
+            )
             raise UserError(problem, 'leave the flag out')
-        files = label_files(label_dir, config.label_suffix, self._reader.extensions)
+        files = self._label_files(label_dir)
         self.paths = self.locations = [os.path.join(label_dir, file) for file in files]
         self.names = [os.path.splitext(file)[0] for file in files]
         self._instances, self._photos = [], []
         if instance_dir:
-            instances = [instance_name(file, config) for file in files]
-            self._instances = [os.path.join(instance_dir, file) for file in instances]
+            self._instances = [
+                os.path.join(instance_dir, self._instance_name(file)) for file in files
+            ]
         if photo_dir:
             words = dict(flag='photo_dir', what='photo')
             self._photos = files_for(self.names, photo_dir, config, PHOTO_EXTENSIONS, **words)
+
+    def _label_files(self, directory: str) -> list[str]:
+        if not os.path.isdir(directory):
+            raise UserError(f'label_dir={directory}: no such directory', 'set --label_dir')
+        extensions, suffix = self._reader.extensions, self._config.label_suffix
+        names = sorted(os.path.relpath(path, directory) for path in files_below(directory))
+        names = [name for name in names if os.path.splitext(name)[1].lower() in extensions]
+        if not names:
+            problem = f'label_dir={directory} has no label map ({", ".join(sorted(extensions))})'
+            raise UserError(problem, 'set --label_dir')
+        return [name for name in names if os.path.splitext(name)[0].endswith(suffix)] or names
+
+    def _instance_name(self, label_name: str) -> str:
+        stem, extension = os.path.splitext(label_name)
+        if not stem.endswith(self._config.label_suffix):
+            return label_name
+        return (
+            stem.removesuffix(self._config.label_suffix) + self._config.instance_suffix + extension
+        )
 
     def read_photo(self, index: int) -> np.ndarray | None:
         return read_photo(self._photos[index]) if self._photos else None
@@ -128,7 +145,7 @@ def files_for(
     flag: str,
     what: str,
 ) -> list[str]:
-    """Return one file for each label map: of the same relative path, apart from the suffixes.
+    """Return one file below a directory for each label map: of the same name, but for suffixes.
 
     Args:
       names: Relative paths of the label maps, without extensions.
@@ -137,9 +154,6 @@ def files_for(
       extensions: Files with other extensions are ignored.
       flag: The flag that named the directory, for errors.
       what: What errors call one of its files.
-
-    Raises:
-      UserError: The directory does not exist, or has no file or several files for a map.
     """
     if not os.path.isdir(directory):
         raise UserError(f'{flag}={directory}: no such directory', f'set --{flag}')
@@ -148,45 +162,20 @@ def files_for(
         base, extension = os.path.splitext(os.path.relpath(path, directory))
         if extension.lower() in extensions:
             found.setdefault(base, []).append(path)
-    matches = [_first_match(found, name, config) for name in names]
+    stems = [name.removesuffix(config.label_suffix) for name in names]
+    matches = [
+        found.get(name) or found.get(stem + config.image_suffix) or found.get(stem, [])
+        for name, stem in zip(names, stems, strict=True)
+    ]
     if missing := [name for name, files in zip(names, matches, strict=True) if not files]:
-        count = f'{len(missing)} of {len(names)}'
         listed = ', '.join(missing[:_MOST_NAMED])
         if len(missing) > _MOST_NAMED:
             listed += f' and {len(missing) - _MOST_NAMED} more'
-        problem = f'{flag}={directory} has no {what} for {count} label maps: {listed}'
+        count = f'{len(missing)} of {len(names)} label maps'
+        problem = f'{flag}={directory} has no {what} for {count}: {listed}'
         raise UserError(problem, f'name each as its label map ({missing[0]}.png or .jpg)')
     for name, files in zip(names, matches, strict=True):
         if len(files) > 1:
             several = f'{len(files)} files for the label map {name}: {", ".join(files)}'
             raise UserError(f'{flag}={directory} has {several}', 'remove all but one')
     return [files[0] for files in matches]
-
-
-def _first_match(found: dict[str, list[str]], name: str, config: DataConfig) -> list[str]:
-    stem = name.removesuffix(config.label_suffix)
-    candidates = (name, stem + config.image_suffix, stem)
-    return next((found[candidate] for candidate in candidates if candidate in found), [])
-
-
-def label_files(
-    directory: str, suffix: str = '', extensions: frozenset[str] = ID_EXTENSIONS
-) -> list[str]:
-    """Return the sorted relative paths of label maps: with stems in `suffix`, or if none, all."""
-    if not os.path.isdir(directory):
-        raise UserError(f'label_dir={directory}: no such directory', 'set --label_dir')
-    names = sorted(os.path.relpath(path, directory) for path in files_below(directory))
-    names = [name for name in names if os.path.splitext(name)[1].lower() in extensions]
-    names = [name for name in names if os.path.splitext(name)[0].endswith(suffix)] or names
-    if not names:
-        problem = f'label_dir={directory} has no label map ({", ".join(sorted(extensions))})'
-        raise UserError(problem, 'set --label_dir')
-    return names
-
-
-def instance_name(name: str, config: DataConfig) -> str:
-    """Return the relative path of the instance map of a label map: with the other suffix."""
-    stem, extension = os.path.splitext(name)
-    if not stem.endswith(config.label_suffix):
-        return name
-    return stem.removesuffix(config.label_suffix) + config.instance_suffix + extension

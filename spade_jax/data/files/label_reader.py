@@ -1,7 +1,5 @@
 """Read label maps: indices, grays or colors become the class ids of the configuration."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig

@@ -1,7 +1,5 @@
 """Names and colors of the classes: render ids as colors, and turn color masks into ids."""
 
-from __future__ import annotations
-
 import functools
 import json
 from typing import NamedTuple
@@ -18,12 +16,7 @@ _NO_CLASS, _SEVERAL_CLASSES = -1, -2
 
 
 class Classes(NamedTuple):
-    """The classes of a configuration.
-
-    Attributes:
-      names: One name for each label channel, don't-care included.
-      colors: [label_channels, 3] uint8.
-    """
+    """The names of the label channels, don't-care included, and their colors [N, 3] uint8."""
 
     names: tuple[str, ...]
     colors: np.ndarray
@@ -53,8 +46,7 @@ def builtin_classes(name: str) -> list[LabelClass]:
 def default_palette(num_classes: int) -> np.ndarray:
     """Return distinct colors [num_classes, 3] uint8: the scheme of PASCAL VOC, without its black.
 
-    The bits of the class number go to red, green and blue in turn, to the highest bits first, so
-    that neighboring ids get very different colors.
+    The bits of the class number go to red, green and blue in turn, to the highest bits first.
     """
     numbers = np.arange(1, num_classes + 1)
     colors = np.zeros((num_classes, 3), np.int64)

@@ -3,8 +3,6 @@
 Format: W3C, Portable Network Graphics, sections 5 (chunks, checksums) and 8.2 (interlacing).
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator

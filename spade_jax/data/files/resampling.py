@@ -5,8 +5,6 @@ over long rows of bytes, which compile to vector instructions: several times fas
 when this module is imported (seconds at first, half a second from its cache), so import it late.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import NamedTuple
@@ -26,17 +24,11 @@ _Window = tuple[int, int, int, int]  # Left, top, width, height.
 
 
 class _Taps(NamedTuple):
-    """The weighted source pixels of each of N target pixels of a row or column.
+    """The weighted source pixels of each of N target pixels of a row or column."""
 
-    Attributes:
-      first: [N] int32, the first source pixel.
-      count: [N] int32, the number of consecutive source pixels.
-      weights: [N, at least max(count)] int32.
-    """
-
-    first: np.ndarray
-    count: np.ndarray
-    weights: np.ndarray
+    first: np.ndarray  # [N] int32, the first source pixel.
+    count: np.ndarray  # [N] int32, the number of consecutive source pixels.
+    weights: np.ndarray  # [N, at least max(count)] int32.
 
 
 def bicubic(image: np.ndarray, size: _Size, window: _Window, flip: bool = False) -> np.ndarray:
@@ -50,9 +42,6 @@ def bicubic(image: np.ndarray, size: _Size, window: _Window, flip: bool = False)
 
     Returns:
       [window height, window width, 3] uint8.
-
-    Raises:
-      ValueError: The image has another shape or type, or the window is not inside the image.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f'an image of shape {image.shape} and type {image.dtype}'

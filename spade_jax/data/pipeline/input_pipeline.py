@@ -320,7 +320,9 @@ class _Assembly:
         image = (batch_size, *size, 3), np.uint8
         self._shapes = Batch(
             image,
-            image if config.data.condition == 'rgb' else ((batch_size, *size), label_dtype(config.data)),
+            image
+            if config.data.condition == 'rgb'
+            else ((batch_size, *size), label_dtype(config.data)),
             ((batch_size, *size), np.int32) if config.data.instance_edges else None,
         )
         self._batches: dict[int, Batch] = {}

@@ -1,7 +1,5 @@
 """CelebAMask-HQ: faces whose label maps are merged from one mask file for each part."""
 
-from __future__ import annotations
-
 import os
 import re
 from typing import NamedTuple
@@ -25,8 +23,7 @@ PARTS = (
 MAPPING = 'CelebA-HQ-to-CelebA-mapping.txt'
 # The partition of CelebA by the index of the original image, as in g_partition.py: 24,183 faces for
 # training, 2,993 for validation, 2,824 for testing.
-FIRST_VALIDATION_ORIGINAL = 162771
-FIRST_TEST_ORIGINAL = 182638
+_ORIGINALS = {'train': range(162771), 'validation': range(162771, 182638)}
 _FACES_IN_A_DIRECTORY = 2000
 _MASK_NAME = re.compile(rf'(?P<face>\d{{5}})_(?P<part>{"|".join(PARTS)})\.png')
 _HOME = 'https://github.com/switchablenorms/CelebAMask-HQ'
@@ -43,9 +40,6 @@ class CelebAMaskSource(DatasetSource):
     """The faces of a split of the download, by number (or as listed).
 
     Photos have 1024x1024 pixels and masks 512x512; the transform scales both to the same size.
-
-    Raises:
-      UserError: A directory, a photo, the masks of a face, or the mapping is missing.
     """
 
     takes_lists = True
@@ -118,10 +112,8 @@ def _directory(config: DataConfig, field: str) -> str:
 
 
 def _parts_of_faces(directory: str) -> dict[int, list[int]]:
-    """Return the sorted parts of each face.
-
-    One walk over the names: asking for 18 files of 30,000 faces takes minutes on a network disk.
-    """
+    """Return the sorted parts of each face."""
+    # One walk over the names: 18 questions for each of 30,000 faces take minutes on a network disk.
     parts: dict[int, list[int]] = {}
     for path in files_below(directory):
         parent, name = os.path.split(path)
@@ -166,17 +158,11 @@ def _partition(path: str, split: str, flag: str) -> list[int]:
             problem = f'{where}: "{line[:60]}" has not the form "idx orig_idx orig_file"'
             raise UserError(problem, again)
         face, original = (_number(column, where, again) for column in columns[:2])
-        if _split_of(original) == split:
+        if original in _ORIGINALS[split]:
             faces.append(face)
     if not faces:
         raise UserError(f'{path} has no faces of the {split} split', by_list)
     return sorted(faces)
-
-
-def _split_of(original: int) -> str:
-    if original < FIRST_VALIDATION_ORIGINAL:
-        return 'train'
-    return 'validation' if original < FIRST_TEST_ORIGINAL else 'test'
 
 
 def _number(text: str, where: str, remedy: str) -> int:

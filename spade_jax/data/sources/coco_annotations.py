@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 FIRST_INSTANCE_ID = 1000
 _SMALLEST_POLYGON = 6  # Numbers: three points.
@@ -27,15 +27,9 @@ class _Image(NamedTuple):
 
 
 class _Runs(NamedTuple):
-    """A region as run lengths, column by column, alternately outside (first) and inside.
+    """A region as run lengths, column by column, alternately outside (first) and inside."""
 
-    Attributes:
-      counts: [R] uint32, with the sum width * height.
-      width: In pixels.
-      height: In pixels.
-    """
-
-    counts: np.ndarray
+    counts: np.ndarray  # [R] uint32, with the sum width * height.
     width: int
     height: int
 
@@ -48,18 +42,15 @@ class InstanceAnnotations:
     Args:
       path: The JSON file.
       flag: The flag that names it, for errors.
-
-    Raises:
-      UserError: The file cannot be read, is no JSON, or has no images and outlines like COCO's.
     """
 
     def __init__(self, path: str, flag: str):
-        self._path, self._flag = path, flag
-        self._outlines = outlines = _Outlines(path)
-        content = self._parse(outlines)
+        self._file, self._flag = f'{flag}: {path}', flag
+        self._outlines = outlines = _Outlines(self._file)
+        content = self._parse(path, outlines)
         lists = [content.get(key) for key in ('images', 'annotations')] if content else []
         if not lists or not outlines.images or not all(isinstance(item, list) for item in lists):
-            problem = f'{flag}: {path} is no COCO file: it has no lists "images" and "annotations"'
+            problem = f'{self._file} is no COCO file: it has no lists "images" and "annotations"'
             raise UserError(problem, _DOWNLOAD)
         self._coordinates = np.frombuffer(outlines.coordinates, np.float32)
         image_ids = np.frombuffer(outlines.image_ids, np.int64)
@@ -83,7 +74,7 @@ class InstanceAnnotations:
         """
         image = self._outlines.images.get(image_name)
         if image is None:
-            problem = f'{self._flag}: {self._path} does not list the image {image_name}'
+            problem = f'{self._file} does not list the image {image_name}'
             raise UserError(problem, f'set --{self._flag} to the annotations of these images')
         self._check_size(image, image_name, label)
         id_range = [image.image_id, image.image_id + 1]
@@ -109,23 +100,14 @@ class InstanceAnnotations:
         height, width = label.shape
         if (outlined.width, outlined.height) != (width, height):
             outlines = f'outlines of {image_name} at {outlined.width}x{outlined.height} pixels'
-            problem = f'{self._path} has {outlines}, but its label map has {width}x{height}'
-            remedy = 'use images, label maps and annotations of the same size'
-            raise UserError(f'{self._flag}: {problem}', remedy)
+            problem = f'{self._file} has {outlines}, but its label map has {width}x{height}'
+            raise UserError(problem, 'use images, label maps and annotations of the same size')
 
-    def _parse(self, outlines: _Outlines) -> dict | None:
-        where = f'{self._flag}: {self._path}'
-        try:
-            with open(self._path, encoding='utf-8') as file:
+    def _parse(self, path: str, outlines: _Outlines) -> dict | None:
+        remedy = f'set --data_dir or --{self._flag}, or use --condition=labels; {_DOWNLOAD}'
+        with user_errors(f'{self._file} cannot be read', remedy):
+            with open(path, encoding='utf-8') as file:
                 content = json.load(file, object_hook=outlines)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            again = f'download it again: {_DOWNLOAD}'
-            raise UserError(f'{where} is not JSON ({error})', again) from error
-        except OSError as error:
-            remedy = f'set --data_dir or --{self._flag}, or use --condition=labels; {_DOWNLOAD}'
-            raise UserError(f'{where} cannot be read ({error.strerror})', remedy) from error
-        except UserError as error:
-            raise error.at(self._flag) from None
         return content if isinstance(content, dict) else None
 
 
@@ -133,25 +115,17 @@ class _Outlines:
     """Keeps what is needed of every JSON object as it is parsed; all at once are several GB.
 
     Annotation a has the polygons first_polygons[a] to first_polygons[a + 1] - 1, and polygon p the
-    coordinates polygon_ends[p] to polygon_ends[p + 1] - 1.
-
-    Attributes:
-      images: By file name.
-      image_ids: Of the annotations, in the order of the file.
-      coordinates: Of all polygons.
-      polygon_ends: See above.
-      first_polygons: See above.
-      runs: By annotation, for those that have them instead of polygons.
+    coordinates polygon_ends[p] to polygon_ends[p + 1] - 1; or annotation a has runs[a] instead.
     """
 
-    def __init__(self, path: str):
-        self.images: dict[str, _Image] = {}
-        self.image_ids = array.array('q')
+    def __init__(self, file: str):
+        self.images: dict[str, _Image] = {}  # By file name.
+        self.image_ids = array.array('q')  # Of the annotations, in the order of the file.
         self.coordinates = array.array('f')
         self.polygon_ends = array.array('q', [0])
         self.first_polygons = array.array('q', [0])
         self.runs: dict[int, _Runs] = {}
-        self._path = path
+        self._file = file
 
     def __call__(self, item: dict[str, Any]) -> Any:
         """Take the fields of an image or annotation, and return other objects as they are."""
@@ -165,13 +139,13 @@ class _Outlines:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             kind = 'annotation' if 'image_id' in item else 'image'
             reason = f'it has no "{error.args[0]}"' if isinstance(error, KeyError) else str(error)
-            entry = f'{self._path}: the {kind} with id {item.get("id")}'
+            entry = f'{self._file}: the {kind} with id {item.get("id")}'
             raise UserError(f'{entry} has not the format of COCO ({reason})', _DOWNLOAD) from error
 
     def _add_image(self, item: dict[str, Any]) -> None:
         name = os.path.basename(item['file_name'])
         if name in self.images:
-            problem = f'{self._path} lists the image {name} twice'
+            problem = f'{self._file} lists the image {name} twice'
             raise UserError(problem, 'give each image a unique name')
         self.images[name] = _Image(int(item['id']), int(item['width']), int(item['height']))
 

@@ -1,7 +1,5 @@
 """Paired files in directories."""
 
-from __future__ import annotations
-
 import os
 
 from spade_jax.config.data_config import DataConfig
@@ -17,9 +15,6 @@ class FolderSource(DatasetSource):
     """Paired files (see `pairing`), in the order of their names or of the list.
 
     Label maps without a photo are ignored: photos of public data sets have been withdrawn.
-
-    Raises:
-      UserError: A directory, a listed example or one file of a pair is missing.
     """
 
     takes_lists = True
@@ -65,11 +60,7 @@ def folders_of(config: DataConfig, split: str) -> Folders:
 
 
 def open_annotations(config: DataConfig, split: str) -> InstanceAnnotations | None:
-    """Open the COCO annotations of a split; None if the run does not rasterize annotations.
-
-    Raises:
-      UserError: The file cannot be read, or has another format.
-    """
+    """Open the COCO annotations of a split; None if the run does not rasterize any."""
     path = _annotations_path(config, split)
     return InstanceAnnotations(path, flag=f'{split}_instance_dir') if path else None
 

@@ -1,7 +1,5 @@
 """Open the examples that a DataConfig describes, and check that all of them can be used."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import functools
@@ -19,13 +17,7 @@ from spade_jax.errors import UserError
 
 
 def open_source(config: DataConfig, split: str) -> Source | None:
-    """Open a split: the prepared records of `config.records_dir`, or the data set itself.
-
-    The scenes are rendered when they are first opened.
-
-    Args:
-      config: Describes the data.
-      split: 'train' or 'validation'.
+    """Open 'train' or 'validation': the records of `config.records_dir`, or the data set itself.
 
     Returns:
       None if there is no validation set and no flag names one.
@@ -45,7 +37,7 @@ def open_source(config: DataConfig, split: str) -> Source | None:
 def open_files(config: DataConfig, split: str) -> Source | None:
     """Open a split of the data set itself, whatever `config.records_dir` is."""
     source = source_class(config)
-    return source(config, split) if source.has_split(config, split) else None  # pyright: ignore[reportCallIssue]
+    return source(config, split) if source.has_split(config, split) else None
 
 
 def source_class(config: DataConfig) -> type[DatasetSource]:
@@ -65,8 +57,7 @@ def source_class(config: DataConfig) -> type[DatasetSource]:
 def change_since_prepared(config: DataConfig, split: str) -> str | None:
     """Return a warning if files have changed since the records of a split were prepared from them.
 
-    Compares sizes and times, in a few seconds for 100,000 examples. Records may be read without
-    the files: None if the files are gone.
+    Compares sizes and times, a few seconds for 100,000 files; returns None if the files are gone.
     """
     if not config.records_dir or not source_class(config).pairs_files:
         return None
@@ -83,8 +74,7 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
         return None
     return (
         f'the {split} files have changed since records_dir={config.records_dir} was prepared: '
-        f'{change}; training reads the records as they are; to update them, remove the directory '
-        'and run --mode=prepare_data with the same flags'
+        f'{change}; to update it, remove it and run --mode=prepare_data with the same flags'
     )
 
 
@@ -92,9 +82,7 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
 def pointing_to_the_report(config: DataConfig, *, preparing: bool = False) -> Iterator[None]:
     """Add to errors of the user's data that validate_data lists them all.
 
-    Args:
-      config: Describes the data.
-      preparing: True if records are written, so that `config.records_dir` is not read.
+    With `preparing`, records are written, so that `config.records_dir` is not read.
     """
     try:
         yield
@@ -109,8 +97,6 @@ def pointing_to_the_report(config: DataConfig, *, preparing: bool = False) -> It
 
 def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
     """Read every label map and instance map once, so that a bad one stops the run at its start.
-
-    Shows a progress bar after two seconds.
 
     Returns:
       With config.on_bad_example 'skip', the error of each example to skip, by location; else {}.
@@ -127,7 +113,8 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
         checks = pool.map(functools.partial(_error_of, source, config), range(len(source)))
         try:
-            for location, error in zip(source.locations, bar(checks, total=len(source))):  # noqa: B905
+            errors = bar(checks, total=len(source))
+            for location, error in zip(source.locations, errors, strict=True):
                 if error is None:
                     continue
                 bad[location] = error
@@ -139,11 +126,7 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
 
 
 def check_example(source: Source, config: DataConfig, index: int) -> None:
-    """Check the maps of an example.
-
-    Raises:
-      UserError: They are unreadable, differ in size, have unknown ids or are too small to crop.
-    """
+    """Raise a UserError if maps are damaged, differ in size, have unknown ids or are too small."""
     label = source.read_maps(index).label
     check_label_ids(label, config, source.locations[index])
     try:

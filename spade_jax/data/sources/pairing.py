@@ -16,7 +16,7 @@ from typing import NamedTuple
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.files.label_reader import condition_role
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 LISTED_WITH_EXTENSION = 'listed examples have an extension'
 _NAMES_SHOWN = 3
@@ -39,9 +39,7 @@ class Folders:
     """Where the files of a split are.
 
     Attributes:
-      photo: Directory, suffix and extensions of the photos.
-      label: Those of the label maps.
-      instance: Those of the instance maps; None if no files of them are paired.
+      photo, label, instance: The roles; instance is None if no files of instance maps are paired.
       listing: Path of the text file that lists the examples; '' for every pair.
       listing_flag: The flag that names it.
       config: The configuration they are from.
@@ -127,12 +125,7 @@ class Pairing(NamedTuple):
 
 
 def pair_files(folders: Folders) -> Pairing:
-    """Find the examples of a split.
-
-    Raises:
-      UserError: A directory or the list is missing, there are no photos, or the files do not show
-        which role they have.
-    """
+    """Find the examples of a split; UserError if there are none, or the roles are ambiguous."""
     return _listed_files(folders) if folders.listing else _paired_files(folders)
 
 
@@ -149,11 +142,7 @@ def raise_defects(defects: Sequence[Defect]) -> None:
 
 
 def files_below(directory: str) -> Iterator[str]:
-    """Yield the paths of all files below a directory, sorted, without hidden ones; follows links.
-
-    Raises:
-      UserError: A directory cannot be read, or a link leads to a parent of itself.
-    """
+    """Yield the sorted paths of all files below a directory, but hidden ones; follows links."""
 
     def refuse(error):
         problem = f'{error.filename}: the directory cannot be read ({error.strerror})'
@@ -174,17 +163,12 @@ def files_below(directory: str) -> Iterator[str]:
 
 
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
-    """Return the stripped lines of a text file with their numbers, without empty ones.
-
-    Raises:
-      UserError: The file cannot be read.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'{flag}: {path} cannot be read ({reason})', remedy) from error
+    """Return the stripped lines of a text file with their numbers, without empty ones."""
+    with (
+        user_errors(f'{flag}: {path} cannot be read', remedy),
+        open(path, encoding='utf-8') as file,
+    ):
+        lines = file.read().splitlines()
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -232,8 +216,8 @@ def _listed_files(folders: Folders) -> Pairing:
             defects.append(Defect('lines are listed twice', name, problem, 'remove one of them'))
         elif not missing:
             examples[name] = ExampleFiles(name, *(files[stem] for files in found))
-        elif len(missing) == len(roles) and _has_extension(stem) and _bare(stem) in found[0]:
-            remedy = f'write {_bare(name)}'
+        elif len(missing) == len(roles) and os.path.splitext(stem)[0] in found[0]:
+            remedy = f'write {os.path.splitext(name)[0]}'
             problem = f'{line} has an extension'
             defects.append(Defect(LISTED_WITH_EXTENSION, name, problem, remedy))
         else:
@@ -246,14 +230,6 @@ def _listed_files(folders: Folders) -> Pairing:
         problem = f'{flag}: {folders.listing} lists no examples'
         raise UserError(problem, 'write one "stem" or "split/stem" a line')
     return Pairing(list(examples.values()), defects + duplicates, [])
-
-
-def _bare(name: str) -> str:
-    return os.path.splitext(name)[0]
-
-
-def _has_extension(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PHOTO_EXTENSIONS | ID_EXTENSIONS
 
 
 def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[Defect]]:

@@ -1,9 +1,4 @@
-"""The procedural landscapes: rendering them in processes, and the source that reads them.
-
-Without TensorFlow at import, so that a rendering process starts at once.
-"""
-
-from __future__ import annotations
+"""Procedural landscapes: the source, and rendering in processes (which import no TensorFlow)."""
 
 import concurrent.futures
 import functools
@@ -11,7 +6,7 @@ import io
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,26 +22,13 @@ SCENES_VALIDATION_EXAMPLES = 64
 _SCENES_PER_TASK = 8
 
 
-class SceneRecord(NamedTuple):
-    """A scene as it is stored.
-
-    Attributes:
-      image: PNG file of [H, W, 3] uint8.
-      label: PNG file of [H, W] uint8.
-      instance: [H, W] uint16.
-    """
-
-    image: bytes
-    label: bytes
-    instance: np.ndarray
+# A scene as it is stored: 'image', a PNG file of [H, W, 3] uint8; 'label', one of [H, W] uint8;
+# and 'instance', [H, W] uint16.
+SceneRecord = dict[str, Any]
 
 
 class ScenesSource(DatasetSource):
-    """The landscapes of a split; rendered first if there are no records yet.
-
-    Raises:
-      UserError: The configuration has other classes than the scenes.
-    """
+    """The landscapes of a split; rendered first if there are no records yet."""
 
     already_scaled = True
 
@@ -55,34 +37,28 @@ class ScenesSource(DatasetSource):
 
         _check_classes(config)
         width, height = scenes_size(config)
+        train, held_out = config.scenes_train_examples, SCENES_VALIDATION_EXAMPLES
         builder_config = scenes_builder.ScenesConfig(
-            width=width,
-            height=height,
-            train_examples=config.scenes_train_examples,
-            validation_examples=SCENES_VALIDATION_EXAMPLES,
+            height=height, width=width, train_examples=train, validation_examples=held_out
         )
-        self._records = scenes_builder.SceneRecords(builder_config, split, config.data_dir)
+        self._records = scenes_builder.prepared_scenes(builder_config, split, config.data_dir)
         self._instance_edges = config.instance_edges
         self.names = self.locations = [f'{split}_{i:05d}' for i in range(len(self._records))]
 
     def read(self, index: int) -> Example:
         record = self._records[index]
-        return self._decoded(record)._replace(image=read_photo(io.BytesIO(record.image)))
+        return self._decoded(record)._replace(image=read_photo(io.BytesIO(record['image'])))
 
     def read_maps(self, index: int) -> Example:
         return self._decoded(self._records[index])
 
     def _decoded(self, record: SceneRecord) -> Example:
-        instance = record.instance if self._instance_edges else None
-        return Example(None, read_ids(io.BytesIO(record.label)), instance)
+        instance = record['instance'] if self._instance_edges else None
+        return Example(None, read_ids(io.BytesIO(record['label'])), instance)
 
 
 def scenes_size(config: DataConfig) -> tuple[int, int]:
-    """Return the width and height of the rendered scenes: the size to which images are scaled.
-
-    Raises:
-      UserError: It is not the training size, and the preprocessing does not crop.
-    """
+    """Return the (width, height) of the rendered scenes: that to which images are scaled."""
     geometry = Geometry.from_config(config)
     size = scaled_size(geometry, geometry.width, geometry.height)
     crop_room(geometry, *size)
@@ -107,7 +83,7 @@ def render_records(seeds: Sequence[int], height: int, width: int) -> Iterator[Sc
 def render_record(seed: int, height: int, width: int) -> SceneRecord:
     """Render and compress one scene."""
     scene = landscapes.render_scene(seed, height, width)
-    return SceneRecord(_png(scene.image), _png(scene.label), scene.instance)
+    return dict(image=_png(scene.image), label=_png(scene.label), instance=scene.instance)
 
 
 def usable_cores() -> int:
@@ -119,11 +95,10 @@ def _check_classes(config: DataConfig) -> None:
     if not config.uses_labels:
         problem = f'condition={config.condition}, but dataset=scenes has label maps'
         raise UserError(problem, 'use --condition=labels or --condition=labels+edges')
-    num_classes = len(landscapes.CLASSES)
-    if config.num_classes != num_classes:
-        found = f'num_classes={config.num_classes}'
-        problem = f'{found}, but dataset=scenes has {num_classes} classes'
-        raise UserError(problem, f'use --num_classes={num_classes}')
+    count = len(landscapes.CLASSES)
+    if config.num_classes != count:
+        problem = f'num_classes={config.num_classes}, but dataset=scenes has {count} classes'
+        raise UserError(problem, f'use --num_classes={count}')
     for name in ('dontcare', 'palette', 'label_remap'):
         if getattr(config, name):
             problem = f'{name} is set, but dataset=scenes has its own classes'

@@ -1,13 +1,11 @@
 """The procedural landscapes as a TFDS data set: rendered once, then read by random access."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +38,7 @@ class ScenesConfig(tfds.core.BuilderConfig):
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """Landscapes with their label maps and instance maps.
-
-    Features:
-      image: [H, W, 3] uint8, as PNG.
-      label: [H, W, 1] uint8, as PNG: indices into `landscapes.CLASSES`.
-      instance: [H, W] uint16, 0 for uncountable regions.
-    """
+    """Landscapes with label maps (indices into `landscapes.CLASSES`) and instance maps."""
 
     # Raise it with every change of the rendered images: prepared records are found by it.
     VERSION = tfds.core.Version('1.0.0')
@@ -70,7 +62,6 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        del dl_manager  # Nothing is downloaded.
         config: Any = self.builder_config
         first = FIRST_VALIDATION_SEED
         seeds = {
@@ -84,35 +75,23 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         records = render_records(seeds, config.height, config.width)
         bar = tqdm(records, desc=f'rendering the {split} scenes', total=len(seeds), unit='scene')
         for key, record in enumerate(bar):
-            files = dict(image=io.BytesIO(record.image), label=io.BytesIO(record.label))
-            yield key, {**files, 'instance': record.instance}
+            files = {name: io.BytesIO(record[name]) for name in ('image', 'label')}
+            yield key, record | files
 
 
-class SceneRecords:
-    """The prepared scenes of a split, by index; rendered first if they are not found.
+def prepared_scenes(config: ScenesConfig, split: str, data_dir: str = '') -> Sequence[SceneRecord]:
+    """Return the scenes of a split; render them first if they are not found in `data_dir`.
 
-    TFDS never takes an interrupted preparation for a complete one.
-
-    Args:
-      config: Size and number of the scenes.
-      split: 'train' or 'validation'.
-      data_dir: The directory of TFDS; '' for ~/tensorflow_datasets.
+    TFDS never takes an interrupted preparation for a complete one, and has a default directory.
     """
-
-    def __init__(self, config: ScenesConfig, split: str, data_dir: str = ''):
-        import_tensorflow()
-        directory = os.path.expanduser(data_dir) or None
-        with _quiet_tfds():
-            builder = Scenes(config=config, data_dir=directory, file_format='array_record')
-            builder.download_and_prepare()
-            undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
-            self._records = builder.as_data_source(split, decoders=undecoded)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> SceneRecord:
-        return SceneRecord(**self._records[index])
+    import_tensorflow()
+    directory = os.path.expanduser(data_dir) or None
+    with _quiet_tfds():
+        make_builder: Any = Scenes  # The type stubs of TFDS lack its arguments.
+        builder = make_builder(config=config, data_dir=directory, file_format='array_record')
+        builder.download_and_prepare()
+        undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
+        return builder.as_data_source(split, decoders=undecoded)
 
 
 @contextlib.contextmanager

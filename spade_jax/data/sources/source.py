@@ -1,7 +1,5 @@
 """The protocol of all sources of examples, and the base class of those that read a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -32,7 +30,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Example:
-        """Read an example; raises a UserError, with the file's name, if it cannot be used."""
+        """Read an example, or raise a UserError with the file's name."""
         ...
 
     def read_maps(self, index: int) -> Example:
@@ -53,6 +51,9 @@ class DatasetSource:
     pairs_files = False
     names: Sequence[str]
     locations: Sequence[str]
+
+    def __init__(self, config: DataConfig, split: str):
+        raise NotImplementedError
 
     @classmethod
     def has_split(cls, config: DataConfig, split: str) -> bool:
@@ -81,7 +82,7 @@ class DatasetSource:
         raise NotImplementedError
 
     def _maps(self, files: Any, thorough: bool) -> Example:
-        """Read the label map and the instance map (see `image_files.read_ids` for `thorough`)."""
+        """Read label map and instance map; `thorough` is that of `image_files.read_ids`."""
         raise NotImplementedError
 
     def _check_size(self, files: Any, size: tuple[int, int], label: np.ndarray) -> None:

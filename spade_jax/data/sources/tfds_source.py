@@ -13,12 +13,12 @@ import numpy as np
 from absl import logging
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import one_line, read_ids
+from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 _ID_DTYPES = (np.uint8, np.uint16, np.int32)
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
@@ -28,12 +28,7 @@ class TfdsSource(DatasetSource):
     """The examples of a TFDS split, in the order of its records.
 
     The data set is downloaded and prepared if needed; a prepared one is read with or without the
-    code that made it. Images are decoded here, not by TFDS, as strictly as files: lossy label maps,
-    transparent images and colors instead of ids are errors.
-
-    Raises:
-      UserError: The data set or the split does not exist, or it is not clear which features are the
-        images and label maps.
+    code that made it. Images are decoded here, not by TFDS, as strictly as files.
     """
 
     def __init__(self, config: DataConfig, split: str):
@@ -53,7 +48,9 @@ class TfdsSource(DatasetSource):
         return split == 'train' or bool(config.tfds_validation_split)
 
     def _files(self, index: int) -> _Contents:
-        return self._features.contents(self._records[index], self.locations[index])
+        location = self.locations[index]
+        with user_errors(f'{location}: the record cannot be read', 'prepare the data set again'):
+            return self._features.contents(self._records[index], location)
 
     def _maps(self, files: _Contents, thorough: bool) -> Example:
         label, instance = files.label, files.instance
@@ -86,11 +83,7 @@ class _EncodedImage(io.BytesIO):
 
 
 class _Tensor:
-    """A map of ids [H, W] (uint8, uint16 or int32) stored as numbers; its `str()` is its location.
-
-    Raises:
-      UserError: It is no map, or has ids beyond 32 bits.
-    """
+    """A map of ids [H, W] (uint8, uint16, int32) stored as numbers; its `str()` is its location."""
 
     def __init__(self, values: Any, location: str):
         ids = np.asarray(values)
@@ -121,11 +114,7 @@ class _Contents(NamedTuple):
 
 
 class _Features:
-    """Decides which features are the image, the label map and the instance map, and reads them.
-
-    Raises:
-      UserError: A flag names an impossible feature; or without a flag, not exactly one is possible.
-    """
+    """Decides which features are the image, the label map and the instance map, and reads them."""
 
     def __init__(self, builder: Any, config: DataConfig):
         self._dataset = builder.name
@@ -156,11 +145,7 @@ class _Features:
 
     def contents(self, record: bytes, location: str) -> _Contents:
         """Return the chosen features of a serialized record."""
-        try:
-            values = self._deserialize(record, decoders=self._decoders)
-        except Exception as error:  # TFDS raises many kinds for a damaged record.
-            problem = f'{location}: the record cannot be read ({one_line(error)})'
-            raise UserError(problem, 'prepare the data set again') from error
+        values = self._deserialize(record, decoders=self._decoders)
         return _Contents(*(self._content(name, values, location) for name in self._chosen.values()))
 
     def _content(self, name: str, values: Any, location: str) -> Any:
@@ -214,7 +199,7 @@ def _prepared_builder(config: DataConfig) -> Any:
         remedy = 'set --tfds_name, e.g. to oxford_iiit_pet, or --data_dir to the directory of a '
         raise UserError(problem, remedy + 'prepared data set, e.g. DIR/oxford_iiit_pet/4.0.0')
     remedy = f'write name, name/configuration or name:version as in {_CATALOG}'
-    with _user_errors(f'tfds_name={name} cannot be opened', remedy):
+    with user_errors(f'tfds_name={name} cannot be opened', remedy):
         try:
             builder = _tfds().builder(name, data_dir=data_dir or None)
         except _tfds().core.DatasetNotFoundError as error:  # Its message lists all data sets.
@@ -224,13 +209,13 @@ def _prepared_builder(config: DataConfig) -> Any:
     if not builder.is_prepared():
         problem = f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}'
         remedy = 'follow this message, or set --data_dir to where the data set is prepared'
-        with _user_errors(problem, remedy):
+        with user_errors(problem, remedy):
             builder.download_and_prepare(file_format='array_record')
     return builder
 
 
 def _builder_of_directory(data_dir: str, name: str) -> Any:
-    with _user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):
+    with user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):
         builder = _tfds().builder_from_directory(data_dir)
     if name and not re.fullmatch(rf'{re.escape(builder.name)}([/:].*)?', name):
         problem = f'tfds_name={name}, but data_dir={data_dir} is the data set {builder.name}'
@@ -251,7 +236,7 @@ def _records_of(builder: Any, split: str, flag: str) -> Sequence[bytes]:
         raise UserError(f'{flag}={split} of {builder.name} has no examples', remedy)
     convert = f'tfds convert_format --dataset_version_dir={builder.data_dir}'
     problem = f'{builder.data_dir} has no random access'
-    with _user_errors(problem, f'convert it: {convert} --out_file_format=array_record'):
+    with user_errors(problem, f'convert it: {convert} --out_file_format=array_record'):
         raw = _tfds().decode.DeserializeMethod.RAW_BYTES
         return builder.as_data_source(split, deserialize_method=raw)
 
@@ -267,6 +252,8 @@ def _flat_features(features: Any, prefix: str = '') -> Iterator[tuple[str, Any]]
 
 
 def _described(feature: Any) -> str:
+    if isinstance(feature.shape, dict):  # A sequence of several features.
+        return type(feature).__name__
     shape = str(list(feature.shape or [])).replace('None', '?')
     return f'{type(feature).__name__} {shape} {np.dtype(feature.np_dtype).name}'
 
@@ -294,17 +281,6 @@ def _is_map(feature: Any) -> bool:
 
 def _is_image_or_map(feature: Any) -> bool:
     return _is_image(feature) or _is_map(feature)
-
-
-@contextlib.contextmanager
-def _user_errors(problem: str, remedy: str) -> Iterator[None]:
-    """Turn what TFDS raises, of any kind and often over many lines, into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f'{problem} ({one_line(error)})', remedy) from error
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""CelebAMask-HQ: parts merged into label maps, the splits, and what can be missing."""
+"""CelebAMask-HQ: parts merged into label maps, the splits, and missing files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.sources.celebamask import MAPPING, CelebAMaskSource
 from spade_jax.errors import UserError
 
-# Face: number of the original image. 162771 is the first to validate with, 182638 the first to test with.
+# Original image of each face: 162771 is the first of validation, 182638 the first of test.
 ORIGINALS = {0: 5, 1: 162770, 2: 162771, 1999: 182637, 2000: 0, 2001: 182638}
 
 
@@ -142,8 +142,9 @@ def test_source_rejects_missing_mapping(root):
     (root / MAPPING).unlink()
     message = _refusal(CelebAMaskSource, _config(root), 'validation')
     assert message == (
-        f'data_dir: {root}/{MAPPING} cannot be read (No such file or directory); it comes with the data set and tells the splits apart; '
-        'without it, list the numbers of the faces with --validation_list, one a line'
+        f'data_dir: {root}/{MAPPING} cannot be read (No such file or directory); it '
+        'comes with the data set and defines the splits; without it, '
+        'list the numbers of the faces with --validation_list, one a line'
     )
     assert '--train_list, one a line' in _refusal(CelebAMaskSource, _config(root), 'train')
 
@@ -153,7 +154,7 @@ def test_source_rejects_missing_mapping(root):
     [
         (
             '0 5 000006.jpg\n1\n',
-            f'{MAPPING}, line 2: "1" is not of the form "idx orig_idx orig_file"',
+            f'{MAPPING}, line 2: "1" has not the form "idx orig_idx orig_file"',
         ),
         ('0 five 000006.jpg\n', f'{MAPPING}, line 1: "five" is not a number'),
         ('0 182638 182639.jpg\n', f'{MAPPING} has no faces of the train split'),
@@ -166,9 +167,9 @@ def test_source_rejects_bad_mapping(root, text, problem):
 
 def test_source_rejects_missing_directory(root):
     message = _refusal(CelebAMaskSource, _config(root, train_label_dir='masks'), 'train')
-    assert (
-        message
-        == f'train_label_dir: there is no directory {root}/masks; set --data_dir to the unpacked CelebAMask-HQ, or --train_label_dir'
+    assert message == (
+        f'train_label_dir: there is no directory {root}/masks; set --data_dir to the unpacked '
+        'CelebAMask-HQ, or --train_label_dir'
     )
 
 
@@ -177,7 +178,8 @@ def test_source_rejects_missing_photos(root):
         path.unlink()
     message = _refusal(CelebAMaskSource, _config(root), 'train')
     assert message.startswith(
-        f'2 faces have no photo ({root}/CelebA-HQ-img/0.jpg, {root}/CelebA-HQ-img/1.jpg): there is no {root}/CelebA-HQ-img/0.jpg; '
+        f'2 faces have no photo ({root}/CelebA-HQ-img/0.jpg, {root}/CelebA-HQ-img/1.jpg): '
+        f'there is no {root}/CelebA-HQ-img/0.jpg; '
     )
 
 
@@ -203,7 +205,7 @@ def test_readers_reject_photo_of_other_aspect_ratio(root, reader):
     _photo(root, 0, size=(16, 12))
     message = _refusal(getattr(CelebAMaskSource(_config(root), 'train'), reader), 0)
     assert message.startswith(
-        f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, which is another shape than that of its masks'
+        f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, another shape than its masks'
     )
     assert '8x8' in message
 
@@ -219,7 +221,7 @@ def test_read_maps_rejects_damaged_mask(root):
 @pytest.mark.parametrize('condition', ['labels+edges', 'rgb'])
 def test_source_rejects_other_conditions(root, condition):
     message = _refusal(CelebAMaskSource, _config(root, condition=condition), 'train')
-    assert (
-        message
-        == f'condition={condition}, but dataset=celebamask_hq has label maps and no instance maps; use --condition=labels'
+    assert message == (
+        f'condition={condition}, but dataset=celebamask_hq has label maps and no instance maps; '
+        'use --condition=labels'
     )

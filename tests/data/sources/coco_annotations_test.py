@@ -1,4 +1,4 @@
-"""Instance maps drawn from COCO annotations, on images that a person can check."""
+"""Instance maps rasterized from COCO annotations, on images that a person can check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from spade_jax.errors import UserError
 
 
 def _write(tmp_path, annotations, size=(8, 6), names=('a.jpg',)):
-    """A file with one image or several of (width, height) `size`, which have the ids 70, 71, ...; annotations: (image id, segmentation)."""
+    """Write a file with images of `size` (width, height), whose ids are 70, 71, ...
+
+    Args:
+      tmp_path: The directory.
+      annotations: (image id, segmentation) of each.
+      size: Of all images.
+      names: File names of the images.
+    """
     images = [
         {'id': 70 + number, 'file_name': name, 'width': size[0], 'height': size[1], 'license': 1}
         for number, name in enumerate(names)
@@ -90,7 +97,7 @@ def test_instance_map_uses_things_of_its_image(tmp_path):
     assert (annotations.instance_map('a.jpg', LABEL) == 1000).all()
     assert (
         annotations.instance_map('b.jpg', LABEL) == 1001
-    ).all()  # the box lies under the second thing
+    ).all()  # The second thing covers the box.
 
 
 def test_instance_map_without_things_is_label_map(tmp_path):
@@ -100,7 +107,8 @@ def test_instance_map_without_things_is_label_map(tmp_path):
 
 
 def test_instance_map_decodes_run_lengths_by_column(tmp_path):
-    # Two pixels outside, three inside (rows 2 to 4 of column 0), 7 outside (to the end of column 1), 6 inside (column 2), the rest outside.
+    # 2 pixels outside, 3 inside (rows 2 to 4 of column 0), 7 outside (to the end of column 1),
+    # 6 inside (column 2), the rest outside.
     crowd = {'counts': [2, 3, 7, 6, 30], 'size': [6, 8]}
     result = _open(tmp_path, [(70, [BOX]), (70, crowd)]).instance_map(
         'a.jpg', np.zeros((6, 8), np.uint8)
@@ -114,10 +122,9 @@ def test_instance_map_decodes_run_lengths_by_column(tmp_path):
 @pytest.mark.parametrize(
     'counts, text',
     [
-        (
-            [2, 3, 7, 6, 30],
-            '2373g0',
-        ),  # 6 - 3 = 3; 30 - 7 = 23 has its bit 4 set, so that a second character says that it is positive: '0' + (23 | 32) is 'g'
+        # 6 - 3 = 3; 30 - 7 = 23 has bit 4, the sign, so a second character follows: '0' + (23 | 32)
+        # is 'g'.
+        ([2, 3, 7, 6, 30], '2373g0'),
         ([0, 48], '0`1'),  # 48 = 16 + 1 * 32
         ([40, 1, 1, 1, 5], 'X11104'),  # 40 = 8 + 1 * 32; 1 - 1 = 0; 5 - 1 = 4
     ],
@@ -200,7 +207,8 @@ def test_instance_map_rejects_run_lengths_of_other_size(tmp_path):
 )
 def test_annotations_reject_other_segmentations(tmp_path, segmentation, problem):
     message = _refusal(_open, tmp_path, [(70, [BOX]), (70, segmentation)])
-    start = f'train_instance_dir: {tmp_path}/instances.json: the annotation with id 1 is not as COCO instances are '
+    file = f'{tmp_path}/instances.json'
+    start = f'train_instance_dir: {file}: the annotation with id 1 has not the format of COCO '
     assert message.startswith(start)
     assert problem in message
     assert 'annotations_trainval2017.zip' in message
@@ -209,8 +217,8 @@ def test_annotations_reject_other_segmentations(tmp_path, segmentation, problem)
 def test_annotations_reject_missing_file(tmp_path):
     message = _refusal(InstanceAnnotations, str(tmp_path / 'none.json'), 'validation_instance_dir')
     assert re.fullmatch(
-        r'validation_instance_dir: .*/none.json cannot be read \(No such file or directory\); set --data_dir or --validation_instance_dir, '
-        r'or use --condition=labels; .*cocodataset.org.*',
+        r'validation_instance_dir: .*/none.json cannot be read \(No such file or directory\); set '
+        r'--data_dir or --validation_instance_dir, or use --condition=labels; .*cocodataset.org.*',
         message,
     )
 
@@ -218,21 +226,21 @@ def test_annotations_reject_missing_file(tmp_path):
 @pytest.mark.parametrize(
     'content, problem',
     [
-        (b'{"images": [', 'is not JSON'),
-        (b'\xff\xd8\xff', 'is not JSON'),
-        (b'[1, 2]', 'is no file of COCO instances'),
-        (b'{"images": [], "annotations": []}', 'is no file of COCO instances'),
+        (b'{"images": [', 'cannot be read ('),
+        (b'\xff\xd8\xff', 'cannot be read ('),
+        (b'[1, 2]', 'is no COCO file'),
+        (b'{"images": [], "annotations": []}', 'is no COCO file'),
         (
             b'{"images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}]}',
-            'is no file of COCO instances',
+            'is no COCO file',
         ),
         (
             b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}',
-            'the image with id 1 is not as COCO instances are (it has no "width")',
+            'the image with id 1 has not the format of COCO (it has no "width")',
         ),
         (
             b'{"images": [], "annotations": [{"id": 3, "image_id": 1, "caption": "A dog."}]}',
-            'the annotation with id 3 is not as COCO instances are (it has no "segmentation")',
+            'the annotation with id 3 has not the format of COCO (it has no "segmentation")',
         ),
     ],
 )
