@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import check_label_ids
-from spade_jax.data.pipeline.paired_transforms import Geometry, crop_room
+from spade_jax.data.pipeline.paired_transforms import Geometry, max_crop_offset
 from spade_jax.data.records.fingerprint import first_change
 from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.pairing import pair_files
@@ -130,7 +130,7 @@ def check_example(source: Source, config: DataConfig, index: int) -> None:
     label = source.read_maps(index).label
     check_label_ids(label, config, source.locations[index])
     try:
-        crop_room(Geometry.from_config(config), *size_of(label))
+        max_crop_offset(Geometry.from_config(config), *size_of(label))
     except UserError as error:
         raise error.at(source.locations[index]) from None
 

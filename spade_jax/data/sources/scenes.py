@@ -14,7 +14,12 @@ from PIL import Image
 from spade_jax import landscapes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import read_ids, read_photo
-from spade_jax.data.pipeline.paired_transforms import Example, Geometry, crop_room, scaled_size
+from spade_jax.data.pipeline.paired_transforms import (
+    Example,
+    Geometry,
+    max_crop_offset,
+    scaled_size,
+)
 from spade_jax.data.sources.source import DatasetSource
 from spade_jax.errors import UserError
 
@@ -61,7 +66,7 @@ def scenes_size(config: DataConfig) -> tuple[int, int]:
     """Return the (width, height) of the rendered scenes: that to which images are scaled."""
     geometry = Geometry.from_config(config)
     size = scaled_size(geometry, geometry.width, geometry.height)
-    crop_room(geometry, *size)
+    max_crop_offset(geometry, *size)
     return size
 
 
