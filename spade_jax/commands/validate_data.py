@@ -22,7 +22,7 @@ def run() -> None:
     from spade_jax.data.validation.report import validate
 
     given = given_flags(flags.FLAGS, others=('workdir', 'output_dir'))
-    # The weights of the perceptual loss are a download; without them the printed command turns it off.
+    # Without the weights of the perceptual loss, a download, the printed command turns it off.
     needs_weights = config.losses.perceptual_weight and not config.losses.vgg19_weights
     validate(
         config.data,
