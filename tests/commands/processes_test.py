@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 def folder_flags(tmp_path_factory):
     folders = program.write_folders(tmp_path_factory.mktemp('data'), count=2)
     flags = ['--dataset=folders', f'--data_dir={folders}', '--num_classes=3', *program.SMALL]
-    return [*flags, '--generator_multipliers=']  # The published blocks, for the conversion.
+    # The published blocks, for the conversion.
+    return [*flags, '--generator_multipliers=', '--upsampling=normal']
 
 
 @pytest.fixture(scope='module')
