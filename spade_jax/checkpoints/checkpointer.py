@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -124,10 +125,10 @@ class Checkpointer:
           UserError: This save, or the previous one, cannot be written.
         """
         self.finish()
-        step = int(state.step)
-        if step <= max(self.steps(), default=-1):  # Orbax would skip it silently.
-            raise ValueError(f'step {step} is saved after step {self.latest_step()}')
-        check_finite_state(state, f', the newest checkpoint is that of step {self.latest_step()}')
+        step, latest = int(state.step), self.latest_step()
+        if latest is not None and step <= latest:  # Orbax would skip it silently.
+            raise ValueError(f'step {step} is saved after step {latest}')
+        check_finite_state(state, f', the newest checkpoint is that of step {latest}')
         items = split_items(state, build_model(config).sampling_networks)
         sums = {name: checksums.checksums(tree) for name, tree in items.items()}
         metadata = CheckpointMetadata(config, num_examples, metrics or {}, sums)
@@ -183,10 +184,9 @@ class Checkpointer:
         """Move a corrupt checkpoint out of the way and keep it. Returns its new path."""
         target = os.path.join(self.directory, CORRUPT_DIRECTORY, str(step))
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        free, number = target, 1
-        while os.path.lexists(free):
-            number += 1
-            free = f'{target}.{number}'
+        numbered = (f'{target}.{number}' for number in itertools.count(2))
+        candidates = itertools.chain([target], numbered)
+        free = next(path for path in candidates if not os.path.lexists(path))
         os.rename(self.path(step), free)
         self._manager.reload()
         return free

@@ -85,12 +85,10 @@ class TrainedGenerator:
             trained with instance edges.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
             maps; None: random, from (seed, sample, index of the map).
-          seed: With `sample`, names a random style; equal numbers give equal images.
+          seed: With `sample`, names a random style.
           sample: See `seed`.
-          truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style, with
-            less variety.
-          batch_size: Maps sampled at a time. Smaller groups are padded to it, so that a size of
-            maps compiles once; a single map is not padded.
+          truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style.
+          batch_size: Maps sampled at a time; smaller groups, but not single maps, are padded to it.
 
         Returns:
           [N, H, W, 3] uint8; [H, W, 3] for one map.
@@ -100,11 +98,11 @@ class TrainedGenerator:
             instances or styles.
         """
         labels = np.asarray(labels)
+        instances = None if instances is None else np.asarray(instances)
         if labels.ndim == self._map_rank:
-            labels = labels[None]
-            instances = None if instances is None else np.asarray(instances)[None]
-            options = dict(seed=seed, sample=sample, truncation=truncation, batch_size=batch_size)
-            return self(labels, instances, style=style, **options)[0]  # pyright: ignore
+            labels, instances = labels[None], None if instances is None else instances[None]
+            options: Any = dict(seed=seed, sample=sample, truncation=truncation)
+            return self(labels, instances, style=style, batch_size=batch_size, **options)[0]
         self._check(labels, instances, style, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
@@ -117,7 +115,6 @@ class TrainedGenerator:
         sampler = functools.partial(
             _sample, self.config, self.use_batch_statistics, False, self._variables
         )
-        instances = None if instances is None else np.asarray(instances)
         return _in_batches(sampler, (labels, instances, style), batch_size)
 
     def prepare(self, labels: np.ndarray, instances: np.ndarray | None = None) -> PreparedMap:
