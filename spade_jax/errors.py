@@ -62,3 +62,17 @@ def report_error(error: BaseException) -> int | None:
         return None
     print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
     return 2 if isinstance(error, UserError) else 3
+
+
+@contextlib.contextmanager
+def user_errors(problem: str, remedy: str) -> Iterator[None]:
+    """Turn any exception, e.g. of a library for a damaged file, into a UserError of one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
+        reason = reason or type(error).__name__
+        short = reason if len(reason) <= 300 else f'{reason[:300]} ...'
+        raise UserError(f'{problem} ({short})', remedy) from error

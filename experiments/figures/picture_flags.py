@@ -18,7 +18,7 @@ from PIL import Image
 
 import spade_jax
 from spade_jax.config.config import Config
-from spade_jax.data.files.palette import shown
+from spade_jax.data.files.palette import colorize_input
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.files.image_grid import image_grid, write_png
 
@@ -86,7 +86,7 @@ def pictured(config: Config, picture: Picture) -> np.ndarray:
             read(flag.partition('=')[2]) for flag in given if flag.startswith('--style_image=')
         ]
         groups += [
-            [shown(read(DEMO / 'labels' / f'{name}.png')[None], config.data)[0], *photos, *drawn[name]]
+            [colorize_input(read(DEMO / 'labels' / f'{name}.png')[None], config.data)[0], *photos, *drawn[name]]
             for name in picture.maps
         ]
     return image_grid(

@@ -9,7 +9,7 @@ import numpy as np
 from absl import app, flags
 
 import spade_jax
-from spade_jax.data.files.palette import shown
+from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.input_pipeline import validation_examples
 from spade_jax.data.sources.open_source import open_source
 from spade_jax.errors import UserError, one_line_errors
@@ -55,7 +55,7 @@ def show() -> None:
         generator(batch.label, batch.instance, seed=SEED.value, sample=sample)
         for sample in range(STYLES.value)
     ]
-    labels = [shown(batch.label, config.data)] if LABELS.value else []
+    labels = [colorize_input(batch.label, config.data)] if LABELS.value else []
     write_png(OUTPUT.value, image_grid(labels + pictures, per_row=PER_ROW.value))
     print(f'{len(batch.label)} label maps, {len(pictures)} pictures of each: {OUTPUT.value}')
     if len(pictures) > 1:

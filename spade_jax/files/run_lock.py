@@ -18,30 +18,35 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def exclusive_lock(workdir: str) -> Iterator[None]:
-    """Hold the lock of a work directory for the duration of the block.
+def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Iterator[None]:
+    """Hold the lock of a directory for the duration of the block.
 
     Readers are not excluded. The kernel releases the lock however the process ends.
     Prints a warning if the file system has no locks.
 
+    Args:
+      workdir: The directory.
+      flag: The flag that names it, for messages.
+      name: The name of the lock file.
+
     Raises:
       UserError: Another run holds the lock, or its file cannot be opened.
     """
-    with _open(os.path.join(workdir, LOCK)) as file:
+    with _open(os.path.join(workdir, name), flag) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or 'another process'
             raise UserError(
-                f'workdir={workdir} is in use: {holder} writes there',
-                'wait for it, stop it, or choose another --workdir',
+                f'{flag}={workdir} is in use: {holder} writes there',
+                f'wait for it, stop it, or choose another --{flag}',
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             print(
-                f'warning: the file system of workdir={workdir} has no locks ({error.strerror}); '
+                f'warning: the file system of {flag}={workdir} has no locks ({error.strerror}); '
                 'make sure only one run uses this directory',
                 file=sys.stderr,
             )
@@ -51,9 +56,9 @@ def exclusive_lock(workdir: str) -> Iterator[None]:
         yield
 
 
-def _open(path: str) -> TextIO:
+def _open(path: str, flag: str) -> TextIO:
     try:
         return open(path, 'a+')
     except OSError as error:
         problem = f'{path} cannot be opened ({error.strerror})'
-        raise UserError(problem, 'fix the permissions, or choose another --workdir') from error
+        raise UserError(problem, f'fix the permissions, or choose another --{flag}') from error

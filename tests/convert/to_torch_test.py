@@ -122,6 +122,7 @@ def test_export_writes_zero_counts_for_a_trained_run(trained_run, tmp_path):
         (dict(style_encoder=True), []),
         (dict(style_encoder=True, encoder_norm='batch'), []),
         (dict(spade_hidden=64), ['--spade_hidden=64']),
+        (dict(generator_multipliers='2,1'), ['--generator_multipliers=2,1']),
         (dict(style_encoder=True, style_dim=8), ['--style_dim=8']),
         (dict(style_encoder=True, encoder_input_size=128), ['--encoder_input_size=128']),
         (dict(style_encoder=True, crop_size=64), ['--crop_size=64 with a style encoder']),

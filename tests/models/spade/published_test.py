@@ -24,6 +24,7 @@ LARGE = dict(crop_size=256, load_size=256)
 ARCHITECTURES = [
     SMALL,
     SMALL | dict(upsampling='most', crop_size=128, load_size=128),
+    SMALL | dict(generator_multipliers='3,2'),
     SMALL | dict(generator_norm='instance'),
     SMALL | dict(generator_spectral_norm=False, spade_kernel_size=5),
     SMALL | dict(num_discriminators=3, discriminator_depth=2),
@@ -32,6 +33,7 @@ ARCHITECTURES = [
     STYLED,
     STYLED | LARGE | dict(aspect_ratio=2.0),
     STYLED | dict(encoder_input_size=64),
+    STYLED | dict(generator_multipliers='3,2'),
     STYLED | dict(encoder_norm='sync_batch'),
 ]
 # Enough for SMALL, whose files tell the rest.
@@ -72,7 +74,8 @@ def test_infer_config_recovers_config(options):
     config = Config.create(**options)
     values = config.options()
     names = ['num_classes', 'crop_size', 'aspect_ratio', 'load_size']
-    if config.model.upsampling != 'most' and not config.model.style_encoder:
+    has_choice = not config.model.generator_multipliers and config.model.upsampling != 'most'
+    if has_choice and not config.model.style_encoder:
         names.append('upsampling')
     given = {name: values[name] for name in names}
     expected = config.replace(dataset='folders')
@@ -280,8 +283,21 @@ def found_on_wide_grid():
 def test_size_that_does_not_fit_grid_is_refused(found_on_wide_grid):
     message = refusal(found_on_wide_grid, num_classes=3, crop_size=256)
     assert 'a grid of 32 cells' in message
-    assert '8x8 with upsampling=normal or 4x4 with upsampling=more' in message
+    assert '8x8 with 5 upsamplings or 4x4 with 6 upsamplings' in message
     assert '--crop_size=256 --aspect_ratio=2 (256x128)' in message
+
+
+def test_size_that_does_not_fit_multipliers_is_refused():
+    message = refusal(found_in(STYLED, generator_multipliers='3,2'), num_classes=3, crop_size=32)
+    assert 'a grid of 1024 cells, but crop_size=32 and aspect_ratio=1 have 16x16' in message
+
+
+def test_generator_without_its_last_blocks_is_a_damaged_published_one():
+    states = zero_states(Config.create(**SMALL))
+    names = [name for name in states['generator'] if not name.startswith(('up_2', 'up_3'))]
+    found = infer({name: states['generator'][name] for name in names})
+    assert found.options['generator_width'] == 2
+    assert 'generator_multipliers' not in found.options
 
 
 def test_size_and_grid_tell_upsampling(found_on_wide_grid):
