@@ -31,13 +31,14 @@ SMALL = Config.create(
     num_classes=3,
     crop_size=32,
     load_size=32,
-    generator_width=2,
+    generator_width=4,
+    generator_multipliers='2,1',
     spade_hidden=4,
     discriminator_width=4,
     discriminator_depth=2,
     num_discriminators=1,
 )
-OPTIONS = dict(num_classes=3, crop_size=32, upsampling='normal')
+OPTIONS = dict(num_classes=3, crop_size=32)
 
 
 def converted(tmp_path, states, **options):
@@ -188,7 +189,7 @@ def test_converted_model_trains_on(tmp_path):
     data = program.write_folders(tmp_path / 'data')
     files = write_files(tmp_path / 'files', random_states(SMALL.replace(generator_norm='instance')))
     options = ['--dataset=folders', f'--data_dir={data}', '--num_classes=3', '--crop_size=32']
-    options += ['--load_size=36', '--upsampling=normal', '--perceptual_weight=0', '--batch_size=2']
+    options += ['--load_size=36', '--perceptual_weight=0', '--batch_size=2']
     options += ['--learning_rate=1e-9', '--seed=9']
     places = [f'--torch_checkpoint_dir={files}', f'--workdir={tmp_path / "run"}']
     output = succeed_inline('--mode=convert', *places, *options)
@@ -225,14 +226,14 @@ def test_fitting_state_has_no_faults():
 
 def test_convert_lists_faults_of_all_networks(tmp_path, states):
     generator = dict(states['generator'])
-    del generator['up_0.conv_0.bias']
+    del generator['G_middle_0.conv_0.bias']
     generator['stray.num_batches_tracked'] = np.int64(3)
     broken = np.full_like(states['discriminator']['discriminator_0.model2.0.bias'], np.inf)
     discriminator = states['discriminator'] | {'discriminator_0.model2.0.bias': broken}
     with pytest.raises(UserError) as error:
         converted(tmp_path, {'generator': generator, 'discriminator': discriminator})
     assert error.value.problem.partition('describe: ')[2].split('; ') == [
-        'generator: 1 missing (up_0.conv_0.bias)',
+        'generator: 1 missing (G_middle_0.conv_0.bias)',
         'generator: 1 unknown (stray.num_batches_tracked)',
         'discriminator: 1 not finite (discriminator_0.model2.0.bias)',
     ]

@@ -42,11 +42,7 @@ def _states(networks: dict[str, Any], config: Config) -> dict[str, State]:
 
 
 def write_files(
-    directory: pathlib.Path,
-    states: dict[str, State],
-    *,
-    epoch: str = 'latest',
-    format: str = 'npz',
+    directory: pathlib.Path, states: dict[str, State], *, epoch: str = 'latest', format: str = 'npz'
 ) -> pathlib.Path:
     """Write `<epoch>_net_<letter>.<format>` of each network; returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)

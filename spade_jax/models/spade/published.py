@@ -192,7 +192,9 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
     """
     channels = []
     while True:
-        name = f'{reference_names.module_name(block_name(len(channels)), "generator")}.conv_1.weight'
+        name = (
+            f'{reference_names.module_name(block_name(len(channels)), "generator")}.conv_1.weight'
+        )
         kernel = state.get(name, state.get(f'{name}_orig'))
         if kernel is None:
             break
