@@ -1,6 +1,8 @@
-"""Eight virtual devices, quick compilation and a cache of it, for every test."""
+"""Virtual devices, fast compilation with a cache, and the order of the tests."""
 
+import collections
 import gc
+import json
 import os
 import pathlib
 import sys
@@ -9,45 +11,83 @@ import tempfile
 import numpy as np
 import pytest
 
-os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+NUM_DEVICES = 2
+# Two workers share the cores: XLA's own thread pools only compete with them. Compilation is most
+# of the time of the tests, so it does not optimize.
+XLA_FLAGS = '--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0'
+os.environ['XLA_FLAGS'] = ' '.join(
+    [
+        os.environ.get('XLA_FLAGS', ''),
+        f'{XLA_FLAGS} --xla_force_host_platform_device_count={NUM_DEVICES}',
+    ]
 )
-os.environ['XLA_FLAGS'] += (
-    ' --xla_backend_optimization_level=0'  # compiling is most of the time of the tests
-)
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-os.environ.setdefault(
-    'JAX_COMPILATION_CACHE_DIR',
-    str(pathlib.Path(tempfile.gettempdir()) / 'spade_jax_test_compilations'),
-)
+CACHE_DIR = pathlib.Path(tempfile.gettempdir()) / 'spade_jax_test_compilations'
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE_DIR))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
+TESTS = pathlib.Path(__file__).parent
+# Seconds of each test file; `SPADE_JAX_RECORD_DURATIONS=1 pytest` rewrites it.
+DURATIONS_FILE = TESTS / 'durations.json'
+# They test what is not part of the product, and need extra packages or minutes.
+TOOL_TESTS = ('experiments', 'notebook_test.py')
+
+
+@pytest.fixture(scope='module')
+def eight_devices():
+    """Replace the two virtual devices by eight for the tests of one file."""
+    import jax
+    from jax.extend.backend import clear_backends
+
+    clear_backends()
+    jax.config.update('jax_num_cpu_devices', 8)
+    yield
+    clear_backends()
+    jax.config.update('jax_num_cpu_devices', -1)  # XLA_FLAGS decides again
 
 
 @pytest.fixture(autouse=True, scope='module')
-def no_programs_of_other_files():
-    """A worker that keeps all programs of a whole run, for eight devices each, runs out of what XLA needs to load one more, and crashes."""
+def release_programs():
+    """Release the compiled programs of a file; XLA crashes when a worker keeps those of all."""
     yield
     if 'jax' in sys.modules:
         sys.modules['jax'].clear_caches()
         gc.collect()
 
 
-# Files of a few tests that take minutes: they start first, or one of two workers would end with them alone.
-LONGEST = ('processes_test', 'main_test', 'replicas_test', 'train_step_test')
+def relative_path(path):
+    return pathlib.Path(path).relative_to(TESTS).as_posix()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    """Mark the tests of tools, and start with the files that take longest."""
+    for item in items:
+        if relative_path(item.path).startswith(TOOL_TESTS):
+            item.add_marker(pytest.mark.tools)
+    seconds = json.loads(DURATIONS_FILE.read_text())
+    items.sort(key=lambda item: -seconds.get(relative_path(item.path), 0))
 
 
 def pytest_terminal_summary(terminalreporter):
-    """How far the golden numbers were from ours, where they were compared."""
+    """Record durations if asked to; print how far the golden numbers were from ours."""
+    if os.environ.get('SPADE_JAX_RECORD_DURATIONS'):
+        seconds = collections.Counter()
+        for reports in terminalreporter.stats.values():
+            for report in reports:
+                if hasattr(report, 'duration'):
+                    path = terminalreporter.config.rootpath / report.nodeid.partition('::')[0]
+                    seconds[relative_path(path)] += report.duration
+        rounded = {path: round(value) for path, value in seconds.most_common() if value >= 1}
+        DURATIONS_FILE.write_text(json.dumps(rounded, indent=0) + '\n')
     from tests import parity
 
     shares = [error / scale for _, error, scale in parity.COMPARED if scale > 1e-6]
     if shares:
         terminalreporter.write_line(
-            f"{len(parity.COMPARED)} arrays compared with the reference; largest error as a share of each array's largest value: "
-            f'median {np.median(shares):.1e}, 99 % below {np.quantile(shares, 0.99):.1e}'
+            f'{len(parity.COMPARED)} arrays compared with the reference; largest error relative to '
+            f"each array's largest value: median {np.median(shares):.1e}, 99 % below "
+            f'{np.quantile(shares, 0.99):.1e}'
         )

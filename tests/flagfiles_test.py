@@ -1,98 +1,81 @@
-"""Every flagfile is a legal configuration whose networks build, with the published numbers of parameters."""
-
-import pathlib
+"""Every flagfile is a legal configuration whose networks have the expected sizes."""
 
 import pytest
-from absl import flags
 
-from spade_jax import main as program  # noqa: F401  (its flags stand in the flagfiles too)
-from spade_jax.config import flags as config_flags
-from spade_jax.models.spade.model import build_networks
+from spade_jax.config.flags import config_from_flags
+from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks, parameter_count
+from tests.fixtures.cli import parsed_flags
+from tests.program import ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
-FLAGFILES = sorted(path.name for path in (ROOT / 'experiments').glob('*.flags'))
-PUBLISHED = {
-    'coco_stuff.flags': (97_480_899, 5_904_514),
-    'ade20k.flags': (96_492_483, 5_836_930),
-    'cityscapes.flags': (93_048_003, 5_601_410),
+CONFIGS = ROOT / 'experiments' / 'configs'
+# Parameters of generator, discriminator and encoder. Those of the first three are published.
+PARAMETERS = {
+    'coco_stuff': (97_480_899, 5_904_514),
+    'ade20k': (96_492_483, 5_836_930),
+    'cityscapes': (93_048_003, 5_601_410),
+    'camvid': (92_329_155, 5_552_258),
+    'camvid_cpu': (5_025_171, 1_399_874),
+    'demo': (3_653_703, 1_400_898, 261_072),
+    'facades': (92_329_155, 5_552_258),
+    'quickstart': (5_017_267, 348_226, 261_072),
+    'scenes_256': (109_101_763, 5_556_354, 10_463_424),
 }
 
 
-def config_of(flagfile, monkeypatch):
-    monkeypatch.chdir(ROOT)  # flagfiles name one another from the root of the project
-    values = {
-        name: flag.value for name, flag in ((name, flags.FLAGS[name]) for name in flags.FLAGS)
-    }
-    try:
-        flags.FLAGS(['program', f'--flagfile=experiments/{flagfile}'])
-        assert flags.FLAGS.workdir.startswith('runs/')
-        return config_flags.config_from_flags(flags.FLAGS)
-    finally:
-        for name, value in values.items():
-            flags.FLAGS[name].value = value
-            flags.FLAGS[name].present = 0
-        flags.FLAGS.unparse_flags()
+def config_of(name, monkeypatch):
+    monkeypatch.chdir(ROOT)  # Flagfiles include others by their path from the root.
+    with parsed_flags(f'--flagfile={CONFIGS}/{name}.flags') as values:
+        assert values.workdir.startswith('runs/')
+        return config_from_flags(values)
 
 
-def test_the_recipes_are_there():
-    assert {
-        'quickstart.flags',
-        'scenes_256.flags',
-        'camvid.flags',
-        'facades.flags',
-        *PUBLISHED,
-    } <= set(FLAGFILES)
+def test_table_has_every_flagfile():
+    assert set(PARAMETERS) == {path.stem for path in CONFIGS.glob('*.flags')}
 
 
-@pytest.mark.parametrize('flagfile', FLAGFILES)
-def test_networks_build(flagfile, monkeypatch):
-    config = config_of(flagfile, monkeypatch)
-    generator, discriminator, encoder = abstract_networks(config, build_networks(config))
-    assert (encoder is not None) == config.model.style_encoder
-    counts = parameter_count(generator), parameter_count(discriminator)
-    assert counts == PUBLISHED.get(flagfile, counts)
-    assert min(counts) > 10_000
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_networks_have_expected_sizes(name, monkeypatch):
+    networks = abstract_networks(build_model(config_of(name, monkeypatch)))
+    counts = {network: parameter_count(variables) for network, variables in networks.items()}
+    names = ('generator', 'discriminator', 'encoder')[: len(PARAMETERS[name])]
+    assert counts == dict(zip(names, PARAMETERS[name], strict=True))
+
+
+def test_quickstart_is_the_packaged_one(tmp_path, monkeypatch):
+    config = config_of('quickstart', monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    with parsed_flags('--flagfile=quickstart') as values:
+        assert config_from_flags(values) == config
+
+
+PUBLISHED_256 = dict(batch_size=32, image_size=(256, 256), constant_epochs=100)
 
 
 @pytest.mark.parametrize(
-    'flagfile, expected',
+    'name, expected',
     [
+        ('coco_stuff', dict(layout_channels=184, decay_epochs=0, **PUBLISHED_256)),
+        ('ade20k', dict(layout_channels=151, decay_epochs=100, **PUBLISHED_256)),
         (
-            'coco_stuff.flags',
-            dict(
-                layout_channels=184,
-                batch_size=32,
-                image_height=256,
-                image_width=256,
-                constant_epochs=100,
-                decay_epochs=0,
-            ),
-        ),
-        (
-            'ade20k.flags',
-            dict(
-                layout_channels=151,
-                batch_size=32,
-                image_height=256,
-                image_width=256,
-                constant_epochs=100,
-                decay_epochs=100,
-            ),
-        ),
-        (
-            'cityscapes.flags',
+            'cityscapes',
             dict(
                 layout_channels=36,
                 batch_size=16,
-                image_height=256,
-                image_width=512,
+                image_size=(256, 512),
                 constant_epochs=100,
                 decay_epochs=100,
             ),
         ),
     ],
 )
-def test_published_recipes(flagfile, expected, monkeypatch):
-    config = config_of(flagfile, monkeypatch)
-    assert {name: getattr(config, name) for name in expected} == expected
+def test_published_recipes(name, expected, monkeypatch):
+    config = config_of(name, monkeypatch)
+    data, optimizer = config.data, config.optimizer
+    assert expected == dict(
+        layout_channels=data.layout_channels,
+        image_size=(data.image_height, data.image_width),
+        batch_size=optimizer.batch_size,
+        constant_epochs=optimizer.constant_epochs,
+        decay_epochs=optimizer.decay_epochs,
+    )

@@ -130,9 +130,7 @@ def python(script):
 
 def test_help_imports_nothing_heavy():
     heavy = ('jax', 'tensorflow', 'flax', 'orbax', 'numpy', 'PIL')
-    script = (
-        f'import sys, spade_jax.main; print([name for name in {heavy} if name in sys.modules])'
-    )
+    script = f'import sys, spade_jax.main; print([name for name in {heavy} if name in sys.modules])'
     assert python(script) == '[]'
 
 

@@ -84,6 +84,10 @@ class NoLog:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record nothing."""
 
+    def grid(self, step: int, image: np.ndarray) -> str:
+        """Record nothing."""
+        return ''
+
 
 class Stopwatch:
     """Measures the rate of the steps since its construction.

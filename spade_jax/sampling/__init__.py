@@ -1,10 +1,11 @@
-"""From a work directory and label maps to pictures.
+"""Sample images from label maps with a trained generator.
 
-loading             work directory -> generator
-trained_generator   arrays -> arrays
-recalibration       statistics that batch normalisation uses
-styles              what the pictures are to look like
-drawing, gallery    files -> files, and a page to look at them
+loading            work directory -> generator
+trained_generator  arrays -> arrays
+styles             style latents; style_flags: from the flags
+sizes              sizes of the label maps
+sample_files       label map files -> image files
+gallery            page and contact sheet of the samples
 """
 
 from spade_jax.sampling.loading import load

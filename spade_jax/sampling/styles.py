@@ -1,8 +1,10 @@
-"""The style latents of drawn pictures: random, of pictures, or on the way between two.
+"""Style latents of samples: random, of images, or interpolated.
 
-Random latents are interpolated on a great circle, encoded ones on a straight line. Standard normal latents of many dimensions nearly all have the length
-sqrt(style_dim): the middle of a straight line between two of them would be 0.7 times as long, which no generator has seen in training. The length of
-an encoded mean, on the contrary, says how far its picture is from the mean style, and the way between two should have it change evenly.
+Random latents are interpolated on a great circle, encoded ones on a straight line. Nearly all
+standard normal latents of many dimensions have the norm sqrt(style_dim). The middle of a straight
+line between two of them has 0.7 times this norm, which the generator has not seen in training. The
+norm of an encoded mean, in contrast, measures the distance of its image from the mean style, and an
+interpolation should change it evenly.
 """
 
 from __future__ import annotations
@@ -18,20 +20,27 @@ from spade_jax.random_streams import Stream, style_noise
 
 
 class Styles(Protocol):
-    """A style for each picture that is to be drawn.
+    """The style of each sample.
 
-    num_samples: pictures of each label map.
+    Attributes:
+      num_samples: Samples of each label map.
     """
 
-    num_samples: int
+    @property
+    def num_samples(self) -> int: ...
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray | None:
-        """Latents [len(indices), style_dim] of a sample of the label maps with these numbers; None for a model that has no styles."""
+        """Latents [N, style_dim] for one sample of N label maps; None: the model has no styles.
+
+        Args:
+          sample: Number of the sample.
+          indices: [N] numbers of the label maps.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class NoStyles:
-    """Of a model without style encoder, which draws a map in one way only."""
+    """For a model without style encoder, which has one sample of a map."""
 
     num_samples: int = 1
 
@@ -41,7 +50,15 @@ class NoStyles:
 
 @dataclasses.dataclass(frozen=True)
 class RandomStyles:
-    """Drawn from (seed, sample, number of the map); with `fixed` all maps share those of number 0, as the frames of a video should."""
+    """Random latents, each a function of (seed, sample, number of the map).
+
+    Attributes:
+      style_dim: Dimensions of a latent.
+      seed: Seed.
+      num_samples: Samples of each label map.
+      truncation: Standard deviation of the latents, in [0, 1].
+      fixed: All maps share the latents of map 0, as the frames of a video should.
+    """
 
     style_dim: int
     seed: int = 0
@@ -53,18 +70,13 @@ class RandomStyles:
         check_truncation(self.truncation)
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
-        return random_styles(
-            self.style_dim,
-            self.seed,
-            sample,
-            np.zeros_like(indices) if self.fixed else indices,
-            self.truncation,
-        )
+        indices = np.zeros_like(indices) if self.fixed else indices
+        return random_styles(self.style_dim, self.seed, sample, indices, self.truncation)
 
 
 @dataclasses.dataclass(frozen=True)
 class GivenStyles:
-    """latents: [N, style_dim], one for each map, or [1, style_dim] for all."""
+    """Latents [N, style_dim], one for each map, or [1, style_dim] for all."""
 
     latents: np.ndarray
     num_samples: int = 1
@@ -75,7 +87,10 @@ class GivenStyles:
 
 @dataclasses.dataclass(frozen=True)
 class InterpolatedStyles:
-    """num_samples styles from `start` to `end`, both included: random ones on a great circle, given ones on a straight line."""
+    """`num_samples` styles from `start` to `end`, both included.
+
+    Random styles are interpolated on a great circle, given ones on a straight line.
+    """
 
     start: RandomStyles | GivenStyles
     end: RandomStyles | GivenStyles
@@ -83,51 +98,57 @@ class InterpolatedStyles:
 
     def __post_init__(self):
         if self.num_samples < 2:
-            raise UserError(
-                f'an interpolation of {self.num_samples} pictures has no two ends', 'use 2 or more'
-            )
+            problem = f'an interpolation of {self.num_samples} images does not have two ends'
+            raise UserError(problem, 'use 2 or more')
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
-        share = sample / (self.num_samples - 1)
-        if isinstance(self.start, RandomStyles):
-            return spherical(self.start.of(0, indices), self.end.of(0, indices), share)
-        return linear(self.start.of(0, indices), self.end.of(0, indices), share)
+        fraction = sample / (self.num_samples - 1)
+        interpolate = spherical if isinstance(self.start, RandomStyles) else linear
+        return interpolate(self.start.of(0, indices), self.end.of(0, indices), fraction)
 
 
 def random_styles(
     style_dim: int, seed: int, sample: int, indices: np.ndarray, truncation: float = 1.0
 ) -> np.ndarray:
-    """Normal latents [len(indices), style_dim] of deviation `truncation`, each a function of (seed, sample, index)."""
-    return truncation * np.asarray(
-        style_noise(
-            seed, Stream.STYLE_OF_SAMPLES, jnp.asarray(sample), jnp.asarray(indices), style_dim
-        )
-    )
+    """Normal latents [N, style_dim], each a function of (seed, sample, index).
+
+    Args:
+      style_dim: Dimensions of a latent.
+      seed: Seed.
+      sample: Number of the sample.
+      indices: [N] numbers of the label maps.
+      truncation: Standard deviation of the latents.
+    """
+    positions = jnp.asarray(sample), jnp.asarray(indices)
+    noise = style_noise(seed, Stream.STYLE_OF_SAMPLES, *positions, style_dim)
+    return truncation * np.asarray(noise)
 
 
-def linear(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
-    """The latents [..., D] after a `share` in [0, 1] of the straight way."""
-    return ((1 - share) * start + share * end).astype(np.float32)
+def linear(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
+    """Latents [..., D] at a fraction in [0, 1] of the straight line."""
+    return ((1 - fraction) * start + fraction * end).astype(np.float32)
 
 
-def spherical(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
-    """The latents [..., D] after a `share` in [0, 1] of the way on a great circle (Shoemake 1985); the straight way where the two lie on one line."""
-    lengths = np.linalg.norm(start, axis=-1, keepdims=True) * np.linalg.norm(
-        end, axis=-1, keepdims=True
-    )
-    cosine = np.sum(start * end, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12)
+def spherical(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
+    """Latents [..., D] at a fraction in [0, 1] of the great circle (Shoemake 1985).
+
+    Collinear latents have no great circle between them: they are interpolated on a straight line.
+    """
+    norms = [np.linalg.norm(latent, axis=-1, keepdims=True) for latent in (start, end)]
+    norm_product = norms[0] * norms[1]
+    cosine = np.sum(start * end, axis=-1, keepdims=True) / np.maximum(norm_product, 1e-12)
     angle = np.arccos(np.clip(cosine, -1, 1))
     sine = np.sin(angle)
-    on_a_line = (sine < 1e-4) | (lengths < 1e-12)
-    sine = np.where(on_a_line, 1, sine)
-    on_circle = np.sin((1 - share) * angle) / sine * start + np.sin(share * angle) / sine * end
-    return np.where(on_a_line, linear(start, end, share), on_circle).astype(np.float32)
+    collinear = (sine < 1e-4) | (norm_product < 1e-12)
+    sine = np.where(collinear, 1, sine)
+    start_weight = np.sin((1 - fraction) * angle) / sine
+    end_weight = np.sin(fraction * angle) / sine
+    on_circle = start_weight * start + end_weight * end
+    return np.where(collinear, linear(start, end, fraction), on_circle).astype(np.float32)
 
 
 def check_truncation(truncation: float) -> None:
-    """Raises UserError when the scale of the random styles is not in [0, 1]."""
+    """Raises UserError if the standard deviation of the random styles is not in [0, 1]."""
     if not 0 <= truncation <= 1:
-        raise UserError(
-            f'truncation={truncation} is not in [0, 1]',
-            'use 1 for all the variety that the model was trained with, 0 for the mean style',
-        )
+        remedy = 'use 1 for the full variety of the training, 0 for the mean style'
+        raise UserError(f'truncation={truncation} is not in [0, 1]', remedy)

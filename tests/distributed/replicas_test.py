@@ -19,7 +19,7 @@ from spade_jax.models.train_state import init_train_state, trained_params
 from spade_jax.training import state_sharding
 from tests.fixtures.small import SMALL, random_batch, step_of
 
-needs_eight = pytest.mark.skipif(len(jax.devices()) < 8, reason='needs eight devices')
+pytestmark = pytest.mark.usefixtures('eight_devices')
 
 
 def params_of(state, config):
@@ -79,7 +79,6 @@ def assert_same_update(one, other):
         np.testing.assert_allclose(a, b, atol=1e-4 * max(1.0, float(np.abs(a).max())))
 
 
-@needs_eight
 def test_eight_replicas_give_update_of_unmapped_step():
     eight = run(Config.create(**SMALL), 8)
     assert_same_update(run_unmapped(), eight)
@@ -92,13 +91,11 @@ def test_eight_replicas_give_update_of_unmapped_step():
             np.testing.assert_array_equal(shard, shards[0])
 
 
-@needs_eight
 def test_one_and_eight_replicas_give_same_two_steps_with_style_encoder():
     config = Config.create(**SMALL, style_encoder=True)
     assert_same_update(run(config, 1, num_steps=2), run(config, 8, num_steps=2))
 
 
-@needs_eight
 def test_each_replica_keeps_an_eighth_of_optimizer_state():
     config, devices = Config.create(**SMALL), jax.devices()[:8]
     state = init_train_state(config)

@@ -100,7 +100,7 @@ def test_toy_model_is_exported(trained, tmp_path):
     assert np.abs(images - generator(labels)).max() <= 1
 
 
-@pytest.mark.skipif(len(jax.devices()) < 8, reason='needs eight devices')
+@pytest.mark.usefixtures('eight_devices')
 def test_toy_model_shards_its_optimizer_over_eight_devices():
     config = Config.create(**OPTIONS, num_classes=3)
     one, eight = run(config, 1, num_steps=2), run(config, 8, num_steps=2)

@@ -1,4 +1,3 @@
-import dataclasses
 import html.parser
 import urllib.parse
 
@@ -8,25 +7,27 @@ from PIL import Image
 
 from spade_jax.data.files.label_maps import LabelFolder
 from spade_jax.errors import UserError
-from spade_jax.sampling.gallery import MOST_MAPS, Gallery, contact_sheet, fitted
-from spade_jax.sampling.sample_files import draw
+from spade_jax.sampling.gallery import MAX_MAPS, Gallery, contact_sheet, fit_into
+from spade_jax.sampling.sample_files import SampleRequest, write_samples
 from spade_jax.sampling.styles import NoStyles, RandomStyles
 from tests.sampling import tiny
 from tests.sampling.tiny import pixels
 
 SIZE = (32, 32)
+NAMES = ['a & <b>', 'c#1?', 'sub/d%20']  # Names that need escapes in HTML and in links.
+PALETTE = '[[0, "sky <blue>", "#80c0ff"], [1, "sea", "#102030"], [2, "land", "#403020"]]'
 
 
 class Page(html.parser.HTMLParser):
-    """What a page shows and where it leads."""
+    """Images, links, texts and tags of a page."""
 
     def __init__(self, text):
         super().__init__()
         self.images, self.links, self.text, self.tags = [], [], [], []
         self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
         self.tags.append(tag)
         if tag == 'img':
             self.images.append(attributes)
@@ -37,109 +38,109 @@ class Page(html.parser.HTMLParser):
         self.text.append(data)
 
 
-def test_the_gallery(styled, tmp_path):
-    names = ['a & <b>', 'c#1?', 'sub/d%20']
-    labels, photos = (
-        tiny.write_labels(tmp_path / 'labels', *names),
-        tiny.write_photos(tmp_path / 'photos', *names),
-    )
-    config = dataclasses.replace(
-        tiny.STYLED,
-        palette='[[0, "sky <blue>", "#80c0ff"], [1, "sea", "#102030"], [2, "land", "#403020"]]',
-    )
-    maps, out = LabelFolder(config, str(labels), photo_dir=str(photos)), tmp_path / 'out'
-    draw(
-        styled,
-        maps,
-        str(out),
-        RandomStyles(4, num_samples=2),
-        size=SIZE,
-        viewer=Gallery(config, maps, str(out), 2, 'my <run>'),
-    )
-    text = (out / 'index.html').read_text()
-    page = Page(text)
-    assert len(page.images) == len(page.links) == 3 * 4
-    for image, link in zip(page.images, page.links):
-        assert image['src'] == link and ':' not in link and image['loading'] == 'lazy'
-        assert (
-            Image.open(out / urllib.parse.unquote(link)).size
-            == (int(image['width']), int(image['height']))
-            == SIZE
-        )
-    assert [image['alt'] for image in page.images[:4]] == [
-        'label map',
-        'picture 0',
-        'picture 1',
-        'photograph',
-    ]
-    assert set(names) <= set(page.text) and 'my <run>' in page.text and 'sky <blue>' in page.text
-    assert 'b' not in page.tags and 'run' not in page.tags and 'script' not in page.tags
-    assert 'http' not in text and 'prefers-color-scheme: dark' in text
-    colors = {
-        tuple(color) for color in pixels(out / 'gallery' / 'labels' / 'c#1?.png').reshape(-1, 3)
-    }
+@pytest.fixture(scope='module')
+def gallery(styled, tmp_path_factory):
+    """The directory of a gallery of three maps, two samples each, with photos."""
+    directory = tmp_path_factory.mktemp('gallery')
+    labels = tiny.write_labels(directory / 'labels', *NAMES)
+    photos = tiny.write_photos(directory / 'photos', *NAMES)
+    config, out = tiny.STYLED.replace(palette=PALETTE), directory / 'out'
+    maps = LabelFolder(config.data, str(labels), photo_dir=str(photos))
+    request = SampleRequest(maps, RandomStyles(4, num_samples=2), SIZE)
+    write_samples(styled, request, str(out), Gallery(config, maps, str(out), 2, 'my <run>'))
+    return out
+
+
+@pytest.fixture
+def page(gallery):
+    return Page((gallery / 'index.html').read_text())
+
+
+def test_page_shows_label_map_samples_and_photo(gallery, page):
+    captions = [image['alt'] for image in page.images]
+    assert captions == ['label map', 'image 0', 'image 1', 'photo'] * 3
+    for image in page.images:
+        file = Image.open(gallery / urllib.parse.unquote(image['src']))
+        assert file.size == (int(image['width']), int(image['height'])) == SIZE
+
+
+def test_page_is_relative_and_lazy(page):
+    assert [image['src'] for image in page.images] == page.links
+    assert all(':' not in link for link in page.links)
+    assert {image['loading'] for image in page.images} == {'lazy'}
+
+
+def test_page_needs_no_network(gallery, page):
+    text = (gallery / 'index.html').read_text()
+    assert 'http' not in text
+    assert 'script' not in page.tags
+    assert 'prefers-color-scheme: dark' in text
+
+
+def test_names_are_escaped(page):
+    for text in (*NAMES, 'my <run>', 'sky <blue>'):
+        assert text in page.text
+    assert not {'b', 'run', 'blue'} & set(page.tags)
+
+
+def test_label_maps_have_colors_of_palette(gallery):
+    label = pixels(gallery / 'gallery' / 'labels' / 'c#1?.png')
+    colors = {tuple(color) for color in label.reshape(-1, 3)}
     assert colors <= {(0x80, 0xC0, 0xFF), (0x10, 0x20, 0x30), (0x40, 0x30, 0x20)}
-    sheet = pixels(out / 'contact_sheet.png')
+
+
+def test_contact_sheet_shows_samples(gallery):
+    first_sample = pixels(gallery / 'a & <b>_0.png').repeat(4, axis=0).repeat(4, axis=1)
     np.testing.assert_array_equal(
-        sheet[:128, 132:260], pixels(out / 'a & <b>_0.png').repeat(4, axis=0).repeat(4, axis=1)
+        pixels(gallery / 'contact_sheet.png')[:128, 132:260], first_sample
     )
-    # Again over its own page, but not over that of somebody else.
-    Gallery(config, maps, str(out), 2, 'again')
-    (out / 'index.html').write_text('<!doctype html>mine')
-    with pytest.raises(
-        UserError,
-        match='index.html, which is another page; choose another output_dir, or --nogallery',
-    ):
-        Gallery(config, maps, str(out), 2, 'again')
 
 
-def test_without_photographs_and_of_many_maps(plain, tmp_path):
-    names = [f'{number:02}' for number in range(MOST_MAPS + 6)]
-    maps, out = (
-        LabelFolder(tiny.PLAIN, str(tiny.write_labels(tmp_path / 'labels', *names))),
-        tmp_path / 'out',
-    )
-    draw(
-        plain,
-        maps,
-        str(out),
-        NoStyles(),
-        size=SIZE,
-        viewer=Gallery(tiny.PLAIN, maps, str(out), 1, 'run'),
-    )
-    page = Page((out / 'index.html').read_text())
-    assert [image['alt'] for image in page.images] == ['label map', 'picture'] * len(names)
-    rows = -(-MOST_MAPS // 5)  # five groups of two a row
-    assert pixels(out / 'contact_sheet.png').shape == (rows * 132 - 4, 5 * (2 * 132 + 4) - 8, 3)
+def test_only_own_page_is_overwritten(gallery, tmp_path):
+    maps = LabelFolder(tiny.PLAIN.data, str(gallery.parent / 'labels'))
+    Gallery(tiny.PLAIN, maps, str(gallery), 2, 'again')
+    (tmp_path / 'index.html').write_text('<!doctype html>mine')
+    with pytest.raises(UserError, match='index.html, which is another page; .*--nogallery'):
+        Gallery(tiny.PLAIN, maps, str(tmp_path), 2, 'again')
 
 
-def test_a_map_called_as_the_contact_sheet(plain, tmp_path):
-    maps = LabelFolder(tiny.PLAIN, str(tiny.write_labels(tmp_path / 'labels', 'contact_sheet')))
-    with pytest.raises(UserError, match='the contact sheet would be written over that of'):
-        draw(
-            plain,
-            maps,
-            str(tmp_path / 'out'),
-            NoStyles(),
-            size=SIZE,
-            viewer=Gallery(tiny.PLAIN, maps, str(tmp_path / 'out'), 1, 'run'),
-        )
-    assert draw(plain, maps, str(tmp_path / 'out'), NoStyles(), size=SIZE)
+def test_many_maps_without_photos(plain, tmp_path):
+    names = [f'{number:02}' for number in range(MAX_MAPS + 6)]
+    maps = LabelFolder(tiny.PLAIN.data, str(tiny.write_labels(tmp_path / 'labels', *names)))
+    request = SampleRequest(maps, NoStyles(), SIZE)
+    viewer = Gallery(tiny.PLAIN, maps, str(tmp_path), 1, 'run')
+    write_samples(plain, request, str(tmp_path), viewer)
+    page = Page((tmp_path / 'index.html').read_text())
+    assert [image['alt'] for image in page.images] == ['label map', 'image'] * len(names)
+    rows = -(-MAX_MAPS // 5)  # Five groups of two in a row.
+    sheet = pixels(tmp_path / 'contact_sheet.png')
+    assert sheet.shape == (rows * 132 - 4, 5 * (2 * 132 + 4) - 8, 3)
 
 
-def test_pictures_of_several_sizes_on_one_sheet():
-    def picture(height, width, value):
-        return np.full((height, width, 3), value, np.uint8)
+def test_map_named_as_contact_sheet_is_refused(plain, tmp_path):
+    labels = tiny.write_labels(tmp_path / 'labels', 'contact_sheet')
+    maps, out = LabelFolder(tiny.PLAIN.data, str(labels)), str(tmp_path / 'out')
+    request = SampleRequest(maps, NoStyles(), SIZE)
+    with pytest.raises(UserError, match='the contact sheet would overwrite the image of'):
+        write_samples(plain, request, out, Gallery(tiny.PLAIN, maps, out, 1, 'run'))
+    assert write_samples(plain, request, out)
 
-    sheet = contact_sheet(
-        [[picture(512, 256, 1), picture(512, 256, 2)], [picture(256, 256, 3), picture(64, 32, 4)]]
-    )
-    assert sheet.shape == (256, 2 * (2 * 132 + 4) - 8, 3)
-    tile = fitted(picture(10, 20, 5), (10, 10))
-    assert tile.shape == (10, 10, 3) and (tile == 5).all(axis=(1, 2)).nonzero()[0].tolist() == [
-        2,
-        3,
-        4,
-        5,
-        6,
+
+def uniform(height, width, value):
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def test_contact_sheet_fits_images_of_several_sizes():
+    rows = [
+        [uniform(512, 256, 1), uniform(512, 256, 2)],
+        [uniform(256, 256, 3), uniform(64, 32, 4)],
     ]
+    assert contact_sheet(rows).shape == (256, 2 * (2 * 132 + 4) - 8, 3)
+
+
+def test_fit_into_centers_on_white():
+    tile = fit_into(uniform(10, 20, 5), (10, 10))
+    assert tile.shape == (10, 10, 3)
+    filled = (tile == 5).all(axis=(1, 2))
+    assert filled.nonzero()[0].tolist() == [2, 3, 4, 5, 6]
+    assert np.all(tile[~filled] == 255)

@@ -1,27 +1,14 @@
-"""--mode=sample and --mode=export from the command line, with checkpoints of untrained generators."""
-
-import dataclasses
-import re
+"""--mode=sample and --mode=export with checkpoints of untrained generators."""
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import spade_jax
 from tests import program
+from tests.fixtures.cli import refusal, run_inline, succeed_inline
 from tests.sampling import tiny
-
-
-def test_the_readme_has_every_flag_of_sampling():
-    readme, source = (
-        (program.ROOT / file).read_text() for file in ('README.md', 'spade_jax/main.py')
-    )
-    flags = re.findall(r"DEFINE_\w+\('(\w+)', [^']*(?:'[^']*', )?\s*'sample[:,]", source)
-    table = readme[
-        readme.index('| flag of `--mode=sample` |') : readme.index('In Colab or any notebook')
-    ]
-    assert len(flags) >= 12
-    assert [flag for flag in flags if f'--{flag}' not in table and f'--no{flag}' not in table] == []
 
 
 @pytest.fixture(scope='module')
@@ -42,33 +29,19 @@ def data(tmp_path_factory):
     return directory
 
 
-def succeed(*arguments):
-    result = program.run(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
-
-
 def files_below(directory):
-    return sorted(
-        str(path.relative_to(directory)) for path in directory.rglob('*') if path.is_file()
-    )
+    files = [path for path in directory.rglob('*') if path.is_file()]
+    return sorted(str(path.relative_to(directory)) for path in files)
 
 
-@pytest.mark.slow
-def test_pictures_gallery_and_progress(plain_run, data, tmp_path):
+def test_images_gallery_and_progress(plain_run, data, tmp_path):
     arguments = ['--mode=sample', f'--workdir={plain_run}', f'--label_dir={data}/labels']
-    result = succeed(
-        *arguments,
-        f'--photo_dir={data}/photos',
-        f'--output_dir={tmp_path}/a',
-        '--sample_size=64x32',
-    )
-    assert result.stdout.splitlines() == [
-        f'2 pictures: {tmp_path}/a',
-        f'Gallery: {tmp_path}/a/index.html',
-    ]
+    arguments += [f'--photo_dir={data}/photos', f'--output_dir={tmp_path}', '--sample_size=64x32']
+    result = run_inline(*arguments)
+    expected = [f'2 images: {tmp_path}', f'Gallery: {tmp_path}/index.html']
+    assert result.stdout.splitlines() == expected
     assert '2/2' in result.stderr  # the progress bar
-    assert files_below(tmp_path / 'a') == [
+    assert files_below(tmp_path) == [
         'a.png',
         'b.png',
         'contact_sheet.png',
@@ -78,121 +51,136 @@ def test_pictures_gallery_and_progress(plain_run, data, tmp_path):
         'gallery/photos/b.jpg',
         'index.html',
     ]
-    assert Image.open(tmp_path / 'a' / 'a.png').size == (64, 32)
-    succeed(*arguments, f'--output_dir={tmp_path}/b', '--nogallery')
-    assert files_below(tmp_path / 'b') == ['a.png', 'b.png']
+    assert Image.open(tmp_path / 'a.png').size == (64, 32)
+
+
+def test_nogallery_writes_images_only(plain_run, data, tmp_path):
+    flags = [f'--label_dir={data}/labels', f'--output_dir={tmp_path}', '--nogallery']
+    succeed_inline('--mode=sample', f'--workdir={plain_run}', *flags)
+    assert files_below(tmp_path) == ['a.png', 'b.png']
 
 
 @pytest.mark.slow
-def test_the_validation_set_brings_its_photographs(tmp_path):
+def test_validation_set_is_default_and_has_photos(tmp_path):
     data = program.write_folders(tmp_path / 'data', count=2)
-    workdir = tiny.write_checkpoint(
-        dataclasses.replace(tiny.PLAIN, dataset='folders', data_dir=str(data)), tmp_path / 'run'
-    )
-    succeed('--mode=sample', f'--workdir={workdir}')
-    assert files_below(workdir / 'pictures' / 'gallery') == [
-        'labels/0.png',
-        'labels/1.png',
-        'photos/0.jpg',
-        'photos/1.jpg',
-    ]
-    assert 'photograph' in (workdir / 'pictures' / 'index.html').read_text()
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
+    workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    succeed_inline('--mode=sample', f'--workdir={workdir}')
+    files = ['labels/0.png', 'labels/1.png', 'photos/0.jpg', 'photos/1.jpg']
+    assert files_below(workdir / 'images' / 'gallery') == files
+
+
+def test_default_output_of_demo_is_not_in_the_package(styled_run, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(spade_jax, 'DEMO', str(styled_run))
+    monkeypatch.chdir(tmp_path)
+    output = succeed_inline('--mode=sample', '--workdir=demo', f'--label_dir={data}/labels')
+    assert '2 images: demo_images' in output
+    assert (tmp_path / 'demo_images' / 'a.png').exists()
+
+
+@pytest.fixture
+def sample_styled(styled_run, data, tmp_path):
+    """From flags to the images by file name."""
+
+    def sample(name, *flags):
+        arguments = [f'--workdir={styled_run}', f'--label_dir={data}/labels', '--nogallery']
+        succeed_inline('--mode=sample', *arguments, f'--output_dir={tmp_path}/{name}', *flags)
+        files = files_below(tmp_path / name)
+        return {file: np.asarray(Image.open(tmp_path / name / file)).astype(int) for file in files}
+
+    return sample
 
 
 @pytest.mark.slow
-def test_styles_from_the_command_line(styled_run, data, tmp_path):
-    arguments = [
-        '--mode=sample',
-        f'--workdir={styled_run}',
-        f'--label_dir={data}/labels',
-        '--nogallery',
-    ]
-
-    def pictures(name, *more):
-        succeed(*arguments, f'--output_dir={tmp_path}/{name}', *more)
-        return {
-            file: np.asarray(Image.open(tmp_path / name / file)).astype(int)
-            for file in files_below(tmp_path / name)
-        }
-
-    photo = f'{data}/photos/a.jpg'
-    of_photo = pictures('photo', f'--style_image={photo}')
-    way = pictures(
-        'way',
-        f'--style_image={photo}',
-        f'--style_image_to={data}/photos/b.jpg',
-        '--style_interpolation=3',
-    )
-    assert list(way) == [f'{name}_{i}.png' for name in 'ab' for i in range(3)]
-    assert np.abs(way['a_0.png'] - of_photo['a.png']).max() <= 1 and np.any(
-        way['a_2.png'] != of_photo['a.png']
-    )
-    between = pictures(
-        'seeds',
-        '--seed=1',
-        '--seed_to=2',
-        '--style_interpolation=2',
-        '--fixed_style',
-        '--truncation=0.5',
-    )
-    ends = [
-        pictures(f'seed_{seed}', f'--seed={seed}', '--fixed_style', '--truncation=0.5')
-        for seed in (1, 2)
-    ]
-    for i in range(2):
-        np.testing.assert_allclose(between[f'b_{i}.png'], ends[i]['b.png'], atol=1)
+def test_flags_of_image_styles(sample_styled, data):
+    ends = [f'--style_image={data}/photos/a.jpg', f'--style_image_to={data}/photos/b.jpg']
+    first = sample_styled('first', ends[0])
+    images = sample_styled('interpolation', *ends, '--style_interpolation=3')
+    assert list(images) == [f'{name}_{i}.png' for name in 'ab' for i in range(3)]
+    np.testing.assert_allclose(images['a_0.png'], first['a.png'], atol=1)
+    assert np.any(images['a_2.png'] != first['a.png'])
 
 
 @pytest.mark.slow
-def test_sampling_refuses_in_one_line(plain_run, styled_run, data, tmp_path):
-    def refusal(workdir, *more, labels=data / 'labels'):
-        return program.refusal(
-            '--mode=sample',
-            f'--workdir={workdir}',
-            f'--label_dir={labels}',
-            f'--output_dir={tmp_path}/out',
-            *more,
-        )
+def test_flags_of_random_styles(sample_styled):
+    flags = ['--fixed_style', '--truncation=0.5']
+    seeds = ['--seed=1', '--seed_to=2', '--style_interpolation=2']
+    images = sample_styled('interpolation', *flags, *seeds)
+    for i, seed in enumerate((1, 2)):
+        end = sample_styled(f'seed_{seed}', *flags, f'--seed={seed}')
+        np.testing.assert_allclose(images[f'b_{i}.png'], end['b.png'], atol=1)
 
-    assert 'truncation=2.0 is not in [0, 1]' in refusal(styled_run, '--truncation=2')
-    assert 'this model has no style encoder' in refusal(
-        plain_run, f'--style_image={data}/photos/a.jpg'
-    )
-    assert (
-        'labels/a.png' not in (message := refusal(plain_run, '--sample_size=100x64'))
-        and 'use 96 or 128' in message
-    )
-    assert 'no such directory' in refusal(tmp_path / 'nowhere')
-    assert (
-        'label_dir=' in (message := refusal(plain_run, labels=tmp_path / 'nowhere'))
-        and 'no such directory' in message
-    )
-    (tmp_path / 'broken.jpg').write_bytes(b'no picture')
-    assert 'broken.jpg: the style picture cannot be read' in refusal(
-        styled_run, f'--style_image={tmp_path}/broken.jpg'
-    )
-    assert 'a.png: label id 4 at pixel' in refusal(
-        plain_run, labels=tiny.write_labels(tmp_path / 'beyond', 'a', num_classes=9)
-    )
-    assert 'photo_dir=photos without label_dir' in program.refusal(
-        '--mode=sample', f'--workdir={plain_run}', '--photo_dir=photos'
-    )
+
+@pytest.fixture
+def refusal_of(data, tmp_path):
+    """From a work directory and flags to the refusal of sampling."""
+
+    def refuse(workdir, *flags, labels=data / 'labels'):
+        arguments = [f'--label_dir={labels}', f'--output_dir={tmp_path}/out', *flags]
+        return refusal('--mode=sample', f'--workdir={workdir}', *arguments)
+
+    return refuse
+
+
+def test_illegal_truncation_is_refused(refusal_of, styled_run):
+    assert 'truncation=2.0 is not in [0, 1]' in refusal_of(styled_run, '--truncation=2')
+
+
+def test_style_without_latent_is_refused(refusal_of, plain_run, data):
+    message = refusal_of(plain_run, f'--style_image={data}/photos/a.jpg')
+    assert 'this model has no style latent; leave --style_image out' in message
+
+
+def test_illegal_size_is_refused(refusal_of, plain_run):
+    message = refusal_of(plain_run, '--sample_size=100x64')
+    assert 'use 96 or 104' in message
+    assert 'labels/a.png' not in message
+
+
+def test_workdir_without_checkpoint_is_refused(refusal_of, tmp_path):
+    assert 'no such directory' in refusal_of(tmp_path / 'nowhere')
+    assert 'has no checkpoint' in refusal_of(tmp_path)
+
+
+@pytest.mark.parametrize('name, message', [('nowhere', 'no such directory'), ('', 'no label map')])
+def test_label_dir_without_label_maps_is_refused(name, message, refusal_of, plain_run, tmp_path):
+    error = refusal_of(plain_run, labels=tmp_path / name)
+    assert 'label_dir=' in error
+    assert message in error
+
+
+def test_unreadable_style_image_is_refused(refusal_of, styled_run, tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    message = refusal_of(styled_run, f'--style_image={tmp_path}/broken.jpg')
+    assert 'broken.jpg: the style image cannot be read' in message
+
+
+def test_unknown_id_is_refused(refusal_of, plain_run, tmp_path):
+    labels = tiny.write_labels(tmp_path / 'beyond', 'a', num_classes=9)
+    assert 'a.png: label id 4 at pixel' in refusal_of(plain_run, labels=labels)
+
+
+def test_output_over_label_maps_is_refused(refusal_of, plain_run, data):
+    message = refusal_of(plain_run, f'--output_dir={data}/labels')
+    assert 'would overwrite the label map' in message
+
+
+def test_flags_that_contradict_checkpoint_are_refused(refusal_of, plain_run):
+    assert 'num_classes: 3 -> 5' in refusal_of(plain_run, '--num_classes=5')
+    assert 'batch_size=0 is too small' in refusal_of(plain_run, '--batch_size=0')
+
+
+def test_photo_dir_without_label_dir_is_refused(plain_run):
+    message = refusal('--mode=sample', f'--workdir={plain_run}', '--photo_dir=photos')
+    assert 'photo_dir=photos without label_dir' in message
 
 
 @pytest.mark.slow
-def test_export(styled_run, tmp_path):
+def test_exported_file_needs_only_jax(styled_run, tmp_path):
     file = tmp_path / 'generator.jaxexport'
-    result = succeed('--mode=export', f'--workdir={styled_run}', f'--output_file={file}')
-    assert result.stdout.strip().endswith(
-        'MB, (labels int32[batch, 32, 32], style float32[batch, 4]) -> pictures uint8[batch, height, width, 3]'
-    )
-    drawing = jax.export.deserialize(bytearray(file.read_bytes()))
-    assert drawing.call(np.zeros((2, 32, 32), np.int32), np.zeros((2, 4), np.float32)).shape == (
-        2,
-        32,
-        32,
-        3,
-    )
-    assert 'sample_size=native, but a file is for one size' in program.refusal(
-        '--mode=export', f'--workdir={styled_run}', f'--output_file={file}', '--sample_size=native'
-    )
+    output = succeed_inline('--mode=export', f'--workdir={styled_run}', f'--output_file={file}')
+    arguments = '(labels int32[batch, 32, 32], style float32[batch, 4])'
+    assert output.strip().endswith(f'MB, {arguments} -> images uint8[batch, height, width, 3]')
+    program = jax.export.deserialize(bytearray(file.read_bytes()))
+    images = program.call(np.zeros((2, 32, 32), np.int32), np.zeros((2, 4), np.float32))
+    assert images.shape == (2, 32, 32, 3)

@@ -159,7 +159,7 @@ def to_state(
     """
     names = {meaning: name for name, meaning in reversed(PARAMETERS)}
     params = variables['params']
-    leaves: Mapping[str, Any] = traverse_util.flatten_dict(params, sep='/')
+    leaves: dict[Any, Any] = dict(traverse_util.flatten_dict(params, sep='/'))
     shapes = {path: np.shape(leaf) for path, leaf in leaves.items()}
     state = {}
     for (collection, *path), array in traverse_util.flatten_dict(variables).items():

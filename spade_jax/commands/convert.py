@@ -1,0 +1,39 @@
+"""Convert published PyTorch weights to a work directory that samples and trains.
+
+The options describe the run that continues the training of the weights.
+"""
+
+import os
+
+from absl import flags
+
+from spade_jax.commands.shared import given_workdir, make_directory
+from spade_jax.config.flags import described_options, flags_to_resume, given_options
+from spade_jax.errors import UserError
+
+TORCH_CHECKPOINT_DIR = flags.DEFINE_string(
+    'torch_checkpoint_dir', None, 'Directory of <epoch>_net_{G,D,E}.pth, .npz or .safetensors.'
+)
+TORCH_EPOCH = flags.DEFINE_string('torch_epoch', 'latest', 'Prefix <epoch> of the file names.')
+FLAGS = (TORCH_CHECKPOINT_DIR, TORCH_EPOCH)
+SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+
+
+def run() -> None:
+    """Write the first checkpoint of --workdir."""
+    workdir = given_workdir()
+    if TORCH_CHECKPOINT_DIR.value is None:
+        remedy = 'give the directory of latest_net_G.pth, ...'
+        raise UserError('--torch_checkpoint_dir is missing', remedy)
+    directory = os.path.expanduser(TORCH_CHECKPOINT_DIR.value)
+    described = described_options(flags.FLAGS, dataset_may_be_unknown=True)
+    given = given_options(flags.FLAGS)
+    make_directory('workdir', workdir)
+    from spade_jax.convert import from_torch
+
+    config, files = from_torch.convert(directory, TORCH_EPOCH.value, workdir, described, given)
+    names = [os.path.basename(file) for file in files]
+    has_discriminator = any('_net_D' in name for name in names)
+    note = '' if has_discriminator else '; the discriminator is newly initialized'
+    print(f'{", ".join(names)} -> {workdir}{note}')
+    print(f'To train on, repeat: {" ".join(flags_to_resume(config))}')

@@ -1,0 +1,84 @@
+"""Flags that several modes read, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+import spade_jax
+from spade_jax.config import flags as config_flags
+from spade_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from spade_jax.sampling import TrainedGenerator
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, logs, samples.')
+OUTPUT_DIR = flags.DEFINE_string(
+    'output_dir',
+    None,
+    'Directory of the results. Default: <workdir>/images for sample, data_report for '
+    'validate_data; export_torch needs it.',
+)
+SAMPLE_SIZE = flags.DEFINE_string(
+    'sample_size',
+    'training',
+    'Size to which label maps are resized: "training", "native" (not resized), or WIDTHxHEIGHT.',
+)
+CHECKPOINT_STEP = flags.DEFINE_integer(
+    'checkpoint_step', None, 'Step of the checkpoint. Default: the newest.', lower_bound=0
+)
+WEIGHTS = flags.DEFINE_enum(
+    'weights',
+    None,
+    ['ema', 'raw'],
+    'Sample with the EMA of the weights (see --ema_decay) or with the raw weights. Default: the '
+    'EMA if the run has one.',
+)
+COMPILATION_CACHE_DIR = flags.DEFINE_string(
+    'compilation_cache_dir',
+    None,
+    'Directory that keeps compiled programs for later runs; "" keeps none. Default: the '
+    'environment variable JAX_COMPILATION_CACHE_DIR, else ~/.cache/spade_jax.',
+)
+GENERATOR_FLAGS = (CHECKPOINT_STEP, WEIGHTS, COMPILATION_CACHE_DIR)
+
+
+def given_workdir(*, may_be_demo: bool = False) -> str:
+    """The directory that --workdir names; raises UserError if the flag is missing.
+
+    Args:
+      may_be_demo: True for a mode that only reads the run: `demo` is then the packaged demo,
+        unless there is such a directory.
+    """
+    if WORKDIR.value is None:
+        demo = ', or --workdir=demo for the packaged demo' if may_be_demo else ''
+        raise UserError('--workdir is missing', f'give the directory of the run{demo}')
+    if may_be_demo and WORKDIR.value == 'demo' and not os.path.isdir('demo'):
+        return spade_jax.DEMO
+    return os.path.expanduser(WORKDIR.value)
+
+
+def make_directory(flag: str, path: str) -> None:
+    """Create a directory for results; raises UserError if it cannot be created or written."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        problem = f'{flag}={path} cannot be created ({error.strerror})'
+        raise UserError(problem, 'choose another directory') from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f'{flag}={path} is not writable', 'choose another directory')
+
+
+def load_generator(workdir: str) -> TrainedGenerator:
+    """The generator that --checkpoint_step and --weights choose; flags may not contradict it."""
+    from spade_jax.files.compilation_cache import keep_compilations
+    from spade_jax.sampling import load
+
+    keep_compilations(COMPILATION_CACHE_DIR.value)
+    use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
+    generator = load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
+    free = ('seed', 'batch_size', 'palette', 'label_remap')
+    config_flags.check_given(flags.FLAGS, generator.config, free=free)
+    return generator

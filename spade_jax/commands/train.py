@@ -1,0 +1,36 @@
+"""Train a model in --workdir, or resume its training there."""
+
+from absl import flags
+
+from spade_jax.commands.shared import COMPILATION_CACHE_DIR, given_workdir, make_directory
+from spade_jax.config.flags import config_from_flags
+
+COORDINATOR_ADDRESS = flags.DEFINE_string(
+    'coordinator_address',
+    None,
+    'HOST:PORT where the first of several processes listens; the same for all. Not needed under '
+    'Slurm (srun), Open MPI (mpirun) and on TPU pods.',
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    'num_processes', None, 'Number of processes, usually one for each host.', lower_bound=1
+)
+PROCESS_ID = flags.DEFINE_integer(
+    'process_id', None, 'Number of this process, from 0.', lower_bound=0
+)
+FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID)
+SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+
+
+def run() -> None:
+    """Train, or resume."""
+    workdir = given_workdir()
+    config = config_from_flags(flags.FLAGS)
+    make_directory('workdir', workdir)
+    from spade_jax.distributed import processes
+    from spade_jax.files.compilation_cache import keep_compilations
+
+    keep_compilations(COMPILATION_CACHE_DIR.value)
+    with processes.joined(COORDINATOR_ADDRESS.value, NUM_PROCESSES.value, PROCESS_ID.value):
+        from spade_jax.training import train_loop
+
+        train_loop.train(config, workdir)

@@ -1,0 +1,148 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+import spade_jax
+from spade_jax import main
+from tests import program
+from tests.fixtures.cli import parsed_flags, refusal, run_inline, succeed_inline
+
+
+def test_help_lists_modes():
+    text = succeed_inline('--help')
+    for mode in main.COMMANDS:
+        assert f'  {mode} ' in text
+    assert '--mode=MODE --help' in text
+
+
+@pytest.mark.parametrize('mode', main.COMMANDS)
+def test_help_of_mode_has_its_flags_in_groups(mode):
+    command = main.COMMANDS[mode]
+    text = succeed_inline(f'--mode={mode}', '--help')
+    assert text.startswith(f'--mode={mode}: {(command.__doc__ or "").splitlines()[0]}')
+    positions = [text.index(f'Options: {section}:') for section in command.SECTIONS]
+    assert positions == sorted(positions)
+    own = text[: min([len(text), *positions])]
+    for flag in command.FLAGS:
+        assert f'  --{flag.name}' in own or f'  --[no]{flag.name}' in own
+
+
+def test_help_of_training_has_options_but_no_flags_of_sampling():
+    text = succeed_inline('--mode=train', '--help')
+    for flag in ('--dataset=', '--generator_width', '--gan_loss=', '--ema_decay', '--seed'):
+        assert f'  {flag}' in text
+    assert '--label_dir' not in text
+
+
+def test_help_lines_fit_on_the_screen():
+    text = succeed_inline('--mode=train', '--help')
+    descriptions = [line for line in text.splitlines() if line.startswith('      ')]
+    assert len(descriptions) > 80
+    assert max(map(len, descriptions)) <= 100
+
+
+def test_help_names_no_default_number_of_classes():
+    text = succeed_inline('--mode=train', '--help')
+    entry = ' '.join(text[text.index('--num_classes') :].split('\n  --')[0].split())
+    assert 'folders and tfds need it' in entry
+    assert '(default' not in entry
+
+
+def test_help_imports_nothing_heavy():
+    script = """if True:
+        import sys
+        from spade_jax import main
+        try:
+            main.parse_flags(['spade-jax', '--mode=sample', '--help'])
+        except SystemExit:
+            heavy = ('jax', 'tensorflow', 'flax', 'orbax', 'numpy', 'PIL')
+            sys.exit(str([name for name in heavy if name in sys.modules]))
+    """
+    result = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, cwd=program.ROOT
+    )
+    assert '--label_dir' in result.stdout
+    assert result.stderr.strip() == '[]'
+
+
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--label_dir=x'], '--label_dir has no effect with --mode=train; it is a flag of --mode='),
+        (['--nogallery'], '--gallery has no effect with --mode=train'),
+        (['--mode=sample', '--memory_devices=2'], 'it is a flag of --mode=memory'),
+        (['--mode=train', '--weights=ema'], 'it is a flag of --mode=sample and --mode=export'),
+        (['--gan_loss=hinges'], 'flag --gan_loss=hinges: value should be one of <hinge|'),
+        (['--mode=draw'], 'flag --mode=draw: value should be one of <train|sample|'),
+        (['--no_such_flag=1'], "Unknown command line flag 'no_such_flag'"),
+        (['--batch_size=many'], 'flag --batch_size=many'),
+        (['--workdir=x', 'surplus'], 'surplus is not a flag; write --name=value'),
+        (['--flagfile=nowhere'], 'flagfile=nowhere: no such file; give a file, or one of the'),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(flags, message):
+    assert message in refusal(*flags)
+
+
+def test_flagfile_may_have_flags_of_other_modes(tmp_path):
+    (tmp_path / 'shared.flags').write_text('--label_dir=labels\n--memory_devices=2\n--workdir=x\n')
+    with parsed_flags(f'--flagfile={tmp_path}/shared.flags', '--mode=memory') as values:
+        assert values.label_dir == 'labels'
+        assert values.workdir == 'x'
+
+
+@pytest.mark.parametrize('mode', main.COMMANDS)
+def test_options_of_config_and_workdir_are_allowed_in_every_mode(mode):
+    with parsed_flags(f'--mode={mode}', '--workdir=x', '--seed=4', '--nodontcare') as values:
+        assert values.seed == 4
+
+
+def test_packaged_flagfile_has_a_bare_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with parsed_flags('--flagfile=quickstart') as values:
+        assert values.workdir == 'runs/quickstart'
+        assert values.crop_size == 64
+    (tmp_path / 'quickstart').write_text('--workdir=mine\n')
+    with parsed_flags('--flagfile=quickstart') as values:
+        assert values.workdir == 'mine'
+
+
+def test_unhandled_errors_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(main.COMMANDS['report'], 'run', lambda: {}['bug'])
+    with pytest.raises(KeyError, match='bug'):
+        run_inline('--mode=report')
+
+
+@pytest.mark.parametrize('mode', ['train', 'report', 'convert'])
+def test_workdir_is_needed(mode):
+    expected = 'error: --workdir is missing; give the directory of the run'
+    assert refusal(f'--mode={mode}', '--num_classes=3') == expected
+
+
+@pytest.mark.parametrize('mode', ['sample', 'export', 'export_torch'])
+def test_missing_workdir_of_modes_that_read_offers_the_demo(mode):
+    assert '--workdir=demo for the packaged demo' in refusal(f'--mode={mode}')
+
+
+def test_demo_is_the_packaged_one_unless_there_is_such_a_directory(tmp_path, monkeypatch):
+    from spade_jax.commands.shared import given_workdir
+
+    monkeypatch.chdir(tmp_path)
+    with parsed_flags('--workdir=demo'):
+        assert given_workdir(may_be_demo=True) == spade_jax.DEMO
+        assert given_workdir() == 'demo'
+        os.mkdir('demo')
+        assert given_workdir(may_be_demo=True) == 'demo'
+
+
+def test_export_has_one_size():
+    message = refusal('--mode=export', '--workdir=demo', '--sample_size=native')
+    assert 'sample_size=native, but an exported file has one size' in message
+
+
+def test_workdir_below_a_file_is_refused(tmp_path):
+    (tmp_path / 'file').write_text('')
+    message = refusal(f'--workdir={tmp_path}/file/run', '--perceptual_weight=0')
+    assert 'cannot be created (Not a directory); choose another directory' in message
