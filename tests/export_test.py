@@ -131,8 +131,8 @@ def generator():
 
 
 def test_export_refuses_size_that_does_not_divide(generator, tmp_path):
-    with pytest.raises(UserError, match='its width is not divisible by 32'):
-        export(generator, str(tmp_path / 'file'), (40, 32))
+    with pytest.raises(UserError, match='33x32: its width is not divisible by'):
+        export(generator, str(tmp_path / 'file'), (33, 32))
 
 
 def test_export_refuses_directory_as_file(generator, tmp_path):

@@ -71,15 +71,15 @@ def sums_of(jaxpr):
         for inner in core.jaxprs_in_params(equation.params):
             yield from sums_of(inner)
         name = equation.primitive.name
-        result = equation.outvars[0].aval
+        if name not in ('reduce_sum', 'cumsum', 'reduce_window_sum', 'scatter-add'):
+            continue
+        operand, result = equation.invars[0].aval, equation.outvars[0].aval
         if name == 'reduce_sum':
-            terms = equation.invars[0].aval.size // max(result.size, 1)
+            terms = operand.size // max(result.size, 1)
         elif name == 'cumsum':
-            terms = equation.invars[0].aval.size
+            terms = operand.size
         elif name == 'reduce_window_sum':
             terms = math.prod(equation.params['window_dimensions'])
-        elif name == 'scatter-add':
-            terms = equation.invars[1].aval.size
         else:
-            continue
+            terms = equation.invars[1].aval.size
         yield Sum(name, terms, result.dtype)

@@ -192,10 +192,8 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
     """
     channels = []
     while True:
-        name = (
-            f'{reference_names.module_name(block_name(len(channels)), "generator")}.conv_1.weight'
-        )
-        kernel = state.get(name, state.get(f'{name}_orig'))
+        block = reference_names.module_name(block_name(len(channels)), 'generator')
+        kernel = state.get(f'{block}.conv_1.weight', state.get(f'{block}.conv_1.weight_orig'))
         if kernel is None:
             break
         channels.append(np.shape(kernel)[0])
@@ -203,7 +201,8 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
     published = [int(multiplier * width) for multiplier in PUBLISHED_MULTIPLIERS]
     is_published = len(channels) >= 7 and channels == published[: len(channels)]
     # A file that lacks blocks is a damaged published one: its last kernel fits no block.
-    is_complete = np.shape(state.get('conv_img.weight'))[1:2] == tuple(channels[-1:])
+    inputs_of_last = np.shape(state.get('conv_img.weight', ()))[1:2]
+    is_complete = bool(channels) and inputs_of_last == (channels[-1],)
     if is_published or not is_complete:
         return {'generator_width': width}
     width = math.gcd(*channels)
