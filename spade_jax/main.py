@@ -5,7 +5,7 @@ A mode is a file in `commands/`, with its flags and its help, and a row of `COMM
 
 import functools
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from spade_jax.commands import (
     convert,
@@ -40,6 +40,7 @@ parse_flags = functools.partial(parse, commands=COMMANDS)
 
 def main(argv: list[str]) -> None:
     """Run the mode that the parsed flags choose."""
+    logging.set_verbosity(logging.WARNING)  # JAX logs its search for backends as information.
     with one_line_errors(argv):
         COMMANDS[MODE.value].run()
 
