@@ -4,7 +4,8 @@
 
 It samples held-out label maps in several styles, and prints the distance between random styles,
 whether the layout is the same in all of them, and whether an image in the style of a photo is
-closer to the colors of that photo than to those of another one. The measures: `style_distances.py` and `layout_judge.py` in spade_jax/evaluation.
+closer to the colors of that photo than to those of another one. The
+measures: `style_distances.py` and `layout_judge.py` in spade_jax/evaluation.
 """
 
 import json
