@@ -1,4 +1,4 @@
-"""What the input pipeline hands to the train step."""
+"""What the input pipeline passes to the train step."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 
 
 class Batch(NamedTuple):
-    """Pictures with their label maps, as they travel from host to device: a few bytes a pixel.
+    """Images with their label maps, as they go from host to device: a few bytes a pixel.
 
-    image: [B, H, W, 3] uint8, red green blue.
-    label: [B, H, W] uint8 (uint16 where the ids do not fit): class ids, 255 for don't-care where the configuration has it; with condition "rgb"
-      [B, H, W, 3] uint8, the picture to draw from.
-    instance: [B, H, W] int32 instance ids, of which only the borders count; None without instance edges.
+    Attributes:
+      image: [B, H, W, 3] uint8 RGB.
+      label: [B, H, W] class ids, uint8, or uint16 if they do not fit; 255 for don't-care if the
+        configuration has it. With condition 'rgb': [B, H, W, 3] uint8, the condition image.
+      instance: [B, H, W] int32 instance ids, of which only the borders matter; None without
+        instance edges.
     """
 
     image: np.ndarray

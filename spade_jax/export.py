@@ -1,4 +1,4 @@
-"""A trained generator as one file that JAX alone can run: no Flax, no checkpoint, no code of this package."""
+"""A trained generator as one file that JAX alone can run: no Flax, checkpoint or this package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.sampling.trained_generator import TrainedGenerator, check_size
@@ -20,29 +19,32 @@ PLATFORMS = ('cpu', 'cuda', 'tpu')
 def export(
     generator: TrainedGenerator, path: str, size: tuple[int, int] | None = None
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Writes what `jax.export.deserialize` reads, with the parameters inside, for CPU, CUDA and TPU and any number of maps at a time.
+    """Write a file that `jax.export.deserialize` reads, with the parameters inside.
 
-    The function takes its arguments by position, in the order of what is returned here, and returns pictures [B, H, W, 3] uint8. It checks no ids: one that
-    is out of range gives a pixel of no class.
+    It runs on CPU, CUDA and TPU with any number of maps. The function takes its arguments by
+    position, in the order of the returned dictionary, and returns images [B, H, W, 3] uint8. It
+    does not check ids: one that is out of range gives a pixel of no class.
 
     Args:
-      path: of the file.
+      generator: With its parameters.
+      path: Of the file.
       size: (width, height) of the label maps; None: the training size.
 
     Returns:
-      Shape and type of each argument, by name: labels; instances, if the model was trained with instance edges; style, if it has a style encoder.
+      Shape and type of each argument by name: labels; instances, if the model was trained with
+      instance edges; style, if it has a style latent.
 
     Raises:
-      UserError: when the generator cannot draw this size, or the file cannot be written.
+      UserError: The generator cannot sample this size, or the file cannot be written.
     """
-    config = generator.config
     if os.path.isdir(path):
         raise UserError(f'output_file={path} is a directory', 'give the name of a file')
-    width, height = size or (config.data.image_width, config.data.image_height)
-    check_size(config, height, width)
-    inputs = arguments(config, height, width)
-    drawing = jax.jit(functools.partial(_by_position, generator, tuple(inputs)))
-    content = jax_export.export(drawing, platforms=PLATFORMS)(*inputs.values()).serialize()
+    data = generator.config.data
+    width, height = size or (data.image_width, data.image_height)
+    check_size(generator.config, height, width)
+    inputs = arguments(generator, height, width)
+    sample = jax.jit(functools.partial(_by_position, generator, tuple(inputs)))
+    content = jax_export.export(sample, platforms=PLATFORMS)(*inputs.values()).serialize()
     try:
         with atomic_write(path) as partial, open(partial, 'wb') as file:
             file.write(content)
@@ -53,23 +55,23 @@ def export(
     return inputs
 
 
-def arguments(config: Config, height: int, width: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape and type of each argument of the exported function; the number of maps is symbolic."""
+def arguments(
+    generator: TrainedGenerator, height: int, width: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of each argument of the exported function; the batch size is symbolic."""
     (batch,) = jax_export.symbolic_shape('batch')
+    data = generator.config.data
     ids = jax.ShapeDtypeStruct((batch, height, width), jnp.int32)
-    inputs = {
-        'labels': jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
-        if config.data.condition == 'rgb'
-        else ids
-    }
-    if config.data.instance_edges:
+    rgb = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
+    inputs = {'labels': ids if data.uses_labels else rgb}
+    if data.instance_edges:
         inputs['instances'] = ids
-    if config.model.style_encoder:
-        inputs['style'] = jax.ShapeDtypeStruct((batch, config.model.style_dim), jnp.float32)
+    if generator.latent_dim is not None:
+        inputs['style'] = jax.ShapeDtypeStruct((batch, generator.latent_dim), jnp.float32)
     return inputs
 
 
 def _by_position(
     generator: TrainedGenerator, names: tuple[str, ...], *values: jax.Array
 ) -> jax.Array:
-    return generator.draw(**dict(zip(names, values)))
+    return generator.trace(**dict(zip(names, values, strict=True)))

@@ -1,6 +1,7 @@
-"""Every random number on the devices, derived from (seed, stream, step, index of the example).
+"""The random numbers on the devices, derived from (seed, stream, step, index of the example).
 
-None is kept in the state: a resumed run draws what the uninterrupted one would have drawn, on any number of devices.
+No key is kept in the state: a resumed run samples what the uninterrupted one would have sampled, on
+any number of devices.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import jax
 
 
 class Stream(enum.IntEnum):
-    """What a random number is for. The values are part of what a seed means: do not renumber."""
+    """The purpose of a random number. The values are part of a seed's meaning: do not renumber."""
 
     GENERATOR_WEIGHTS = 0
     DISCRIMINATOR_WEIGHTS = 1
@@ -24,16 +25,21 @@ class Stream(enum.IntEnum):
 def style_noise(
     seed: int, stream: Stream, step: jax.Array, indices: jax.Array, style_dim: int
 ) -> jax.Array:
-    """Standard normal latents, one for each example of a step.
+    """Sample standard normal latents, one for each example of a step.
 
     Args:
-      step: scalar, the number of the train step.
+      seed: of the run.
+      stream: the purpose of the latents.
+      step: scalar, number of the train step.
       indices: [B] position of each example in the global batch.
+      style_dim: length of a latent.
 
     Returns:
       [B, style_dim] float32.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
-    return jax.vmap(lambda index: jax.random.normal(jax.random.fold_in(key, index), (style_dim,)))(
-        indices
-    )
+
+    def latent(index: jax.Array) -> jax.Array:
+        return jax.random.normal(jax.random.fold_in(key, index), (style_dim,))
+
+    return jax.vmap(latent)(indices)

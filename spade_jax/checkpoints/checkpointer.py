@@ -1,4 +1,4 @@
-"""Orbax checkpoints: the state of a run and what it says of itself, each with checksums."""
+"""Orbax checkpoints: the state of a run and its metadata, with checksums."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,44 +14,47 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
-from spade_jax.checkpoints import checksums, manifest
+from spade_jax.checkpoints import checksums
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
-from spade_jax.checkpoints.record import CheckpointRecord
-from spade_jax.checkpoints.retention import kept_steps
+from spade_jax.checkpoints.metadata import CheckpointMetadata
 from spade_jax.config.config import Config
 from spade_jax.errors import FULL_DISK, UserError
+from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState
 
-DIRECTORY, DAMAGED_DIRECTORY, MANIFESTS_DIRECTORY = 'checkpoints', 'damaged', 'files'
-DRAWING, REST, RUN = 'drawing', 'rest', 'run'
+DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
+GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
 
 
 class Checkpointer:
     """The checkpoints of one work directory.
 
-    Each holds three items: `drawing` (generator and encoder, and their averages: all that sampling reads), `rest` (discriminator, optimisers, step) and `run`
-    (`CheckpointRecord`, with the checksums of the other two). What is restored is compared with the checksums, and the files with those of a manifest.
-    Saving is asynchronous; a save that was cut off leaves the ones before in place. What goes wrong with it is raised by the next save, or at the end.
+    A checkpoint has three items: `generator` (the sampling networks and their EMA: all that sampling
+    reads), `optimization` (the other networks, optimizers, step) and `metadata`
+    (`CheckpointMetadata`, with the checksums of the other two, which every restore verifies).
+    Saving is asynchronous; an interrupted save leaves the earlier checkpoints intact. Its error is
+    raised by the next save, or at the end.
     """
 
     def __init__(
         self, workdir: str, *, keep: int = 3, keep_best: str = '', read_only: bool = False
     ):
-        """Args:
-          keep: so many of the newest checkpoints stay.
-          keep_best: metric of which the checkpoint with the lowest value stays too; '': none.
-          read_only: nothing is saved, and nothing is changed.
+        """Open the checkpoints.
+
+        Args:
+          workdir: Of the run.
+          keep: Number of the newest checkpoints that are kept.
+          keep_best: Also keep the checkpoint with the lowest value of this metric; '': none.
+          read_only: Save and change nothing.
 
         Raises:
-          UserError: the directory cannot be made.
+          UserError: The directory cannot be made.
         """
-        absl_logging.set_verbosity(
-            absl_logging.FATAL
-        )  # Orbax tells of every step of every save, and gives each error several tracebacks beside raising it
-        for library in ('orbax', 'asyncio'):
-            logging.getLogger(library).setLevel(logging.CRITICAL)
+        _silence_orbax()
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
-        self._metrics, self._saving, self._unseen_best = {}, None, keep_best
+        self._metrics: dict[int, dict[str, float]] = {}
+        self._saving: int | None = None
+        self._unseen_best = keep_best
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_Retention(self._metrics_of, keep, keep_best),
             create=False,
@@ -60,16 +63,15 @@ class Checkpointer:
             cleanup_tmp_directories=not read_only,
             multiprocessing_options=_this_process_alone(),
         )
+        items = (GENERATOR, OPTIMIZATION, METADATA)
         try:
             if not read_only:
                 os.makedirs(self.directory, exist_ok=True)
-            self._manager = ocp.CheckpointManager(
-                self.directory, options=options, item_names=(DRAWING, REST, RUN)
-            )
+            self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=items)
         except OSError as error:
             raise UserError(
                 f'{self.directory} cannot be used ({error.strerror or error})',
-                'choose another --workdir, or mend its permissions',
+                'choose another --workdir, or fix its permissions',
             ) from error
 
     def __enter__(self) -> Checkpointer:
@@ -78,7 +80,7 @@ class Checkpointer:
 
     def __exit__(self, kind, *exception) -> None:
         failures = []
-        for end in (self.finish, lambda: self._writing(self._manager.close)):
+        for end in (self.finish, lambda: self._write(self._manager.close)):
             try:
                 end()
             except UserError as error:
@@ -86,13 +88,11 @@ class Checkpointer:
         sys.unraisablehook = self._hook
         if failures and kind is None:
             raise failures[0]
-        if failures:
-            print(
-                f'error: {failures[0]}', file=sys.stderr
-            )  # beside the one under way, not in its place
+        if failures:  # Do not replace the exception that is propagating.
+            print(f'error: {failures[0]}', file=sys.stderr)
 
     def steps(self) -> list[int]:
-        """Steps of all checkpoints, in order."""
+        """Steps of all checkpoints in order."""
         return sorted(self._manager.all_steps())
 
     def latest_step(self) -> int | None:
@@ -110,216 +110,168 @@ class Checkpointer:
         num_examples: int | None,
         *,
         metrics: dict[str, float] | None = None,
-        detour: int = 0,
     ) -> None:
-        """Saves a state under its step, in the background.
+        """Save a state under its step, in the background.
 
         Args:
-          state: on the host.
-          config, num_examples, metrics, detour: see `CheckpointRecord`. A state that no data was seen for has num_examples None.
+          state: On the host.
+          config: See `CheckpointMetadata`.
+          num_examples: See `CheckpointMetadata`.
+          metrics: See `CheckpointMetadata`.
 
         Raises:
-          FloatingPointError: an array is not finite; nothing is saved then.
-          UserError: this save, or the one before, cannot be written.
+          FloatingPointError: An array is not finite; nothing is saved.
+          UserError: This save, or the previous one, cannot be written.
         """
         self.finish()
-        step, (drawing, rest) = int(state.step), split(state)
-        if step <= max(self.steps(), default=-1):  # the library would leave it out without a word
+        step = int(state.step)
+        if step <= max(self.steps(), default=-1):  # Orbax would skip it silently.
             raise ValueError(f'step {step} is saved after step {self.latest_step()}')
         check_finite_state(state, f', the newest checkpoint is that of step {self.latest_step()}')
-        record = CheckpointRecord(
-            config,
-            num_examples,
-            detour,
-            metrics or {},
-            {DRAWING: checksums.checksums(drawing), REST: checksums.checksums(rest)},
-        )
-        self._metrics[step], self._saving = record.metrics, step
-        if self._unseen_best and self._unseen_best not in record.metrics:
+        items = split_items(state, build_model(config).sampling_networks)
+        sums = {name: checksums.checksums(tree) for name, tree in items.items()}
+        metadata = CheckpointMetadata(config, num_examples, metrics or {}, sums)
+        self._metrics[step], self._saving = metadata.metrics, step
+        if self._unseen_best and self._unseen_best not in metadata.metrics:
             print(
-                f'warning: keep_best={self._unseen_best} keeps nothing: there is no such metric; there are {", ".join(sorted(record.metrics))}',
+                f'warning: keep_best={self._unseen_best} keeps nothing: there is no such metric; '
+                f'there are {", ".join(sorted(metadata.metrics))}',
                 file=sys.stderr,
             )
         self._unseen_best = ''
-        items = {
-            DRAWING: ocp.args.StandardSave(drawing),
-            REST: ocp.args.StandardSave(rest),
-            RUN: ocp.args.JsonSave(record.to_json()),
-        }
-        self._writing(lambda: self._manager.save(step, args=ocp.args.Composite(**items)))
+        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        arguments[METADATA] = ocp.args.JsonSave(metadata.to_json())
+        composite = ocp.args.Composite(**arguments)
+        self._write(lambda: self._manager.save(step, args=composite))
 
     def finish(self) -> None:
-        """Waits until what was saved is on the disk. Raises UserError where it cannot be written."""
+        """Wait until the last save is on the disk. Raises UserError if it cannot be written."""
         if self._saving is not None:
-            self._writing(self._manager.wait_until_finished)
-            self._writing(self._write_manifest)
+            self._write(self._manager.wait_until_finished)
             self._saving = None
 
-    def record(self, step: int) -> CheckpointRecord:
-        """What a checkpoint says of itself. Raises CorruptCheckpoint, or UserError where there is no such checkpoint."""
-        place = os.path.join(self.path(step), RUN)
-        return CheckpointRecord.from_json(
-            self._restore(step, **{RUN: ocp.args.JsonRestore()})[RUN], place
-        )
+    def metadata(self, step: int) -> CheckpointMetadata:
+        """The metadata of a checkpoint.
 
-    def restore_run(self, step: int) -> tuple[Config, int | None]:
-        """The Config of the run that wrote a checkpoint, and the number of its training examples; None before it saw any."""
-        record = self.record(step)
-        return record.config, record.num_examples
+        Raises:
+          CorruptCheckpoint: It is damaged.
+          UserError: There is no such checkpoint, or another version wrote it.
+        """
+        values = self._restore(step, **{METADATA: ocp.args.JsonRestore()})[METADATA]
+        return CheckpointMetadata.from_json(values, os.path.join(self.path(step), METADATA))
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
+    def restore(self, step: int, like: TrainState, config: Config) -> TrainState:
         """The state of a checkpoint.
 
         Args:
-          step: of the checkpoint.
-          like: a state of the same shapes, concrete or abstract.
+          step: Of the checkpoint.
+          like: A state of the same shapes, concrete or abstract.
+          config: Of the run.
 
         Raises:
-          CorruptCheckpoint: it is not the state that was saved.
-          UserError: what was saved is a state of other arrays.
+          CorruptCheckpoint: It is not the state that was saved.
+          UserError: The saved state has other arrays.
         """
-        drawing, rest = split(jax.tree.map(_on_one_device, like))
-        items = self._checked(step, {DRAWING: drawing, REST: rest})
-        return TrainState(**items[DRAWING], **items[REST])
+        names = build_model(config).sampling_networks
+        return join_items(self._verified(step, split_items(like, names)))
 
-    def restore_drawing(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """What `split` names for drawing alone, in the shapes of `like`. Raises CorruptCheckpoint where they are not what was saved."""
-        return self._checked(step, {DRAWING: jax.tree.map(_on_one_device, like)})[DRAWING]
+    def restore_generator(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
+        """The item `generator` of a checkpoint, in the shapes of `like`; raises as `restore`."""
+        return self._verified(step, {GENERATOR: like})[GENERATOR]
 
     def move_aside(self, step: int) -> str:
-        """Moves a damaged checkpoint out of the way, for whoever wants to look at it. Returns where to."""
-        target = os.path.join(self.directory, DAMAGED_DIRECTORY, str(step))
+        """Move a corrupt checkpoint out of the way and keep it. Returns its new path."""
+        target = os.path.join(self.directory, CORRUPT_DIRECTORY, str(step))
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        free = next(
-            path
-            for number in range(1, sys.maxsize)
-            if not os.path.lexists(path := target if number == 1 else f'{target}.{number}')
-        )
+        free, number = target, 1
+        while os.path.lexists(free):
+            number += 1
+            free = f'{target}.{number}'
         os.rename(self.path(step), free)
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self._manifest(step))
         self._manager.reload()
         return free
 
-    def _unraisable(self, unraisable):
-        if (
-            str(unraisable.exc_value) != 'Event loop is closed'
-        ):  # what is left of reads and writes that went on after one of them had failed
-            self._hook(unraisable)
-
-    def _checked(self, step, targets):
-        record = self.record(step)
-        for name, target in targets.items():
-            if other := record.checksums.get(name, {}).keys() ^ set(checksums.paths(target)):
-                raise UserError(
-                    f'{self.path(step)} does not hold the state of this version and configuration ({min(other)}, ... {len(other)} arrays)',
-                    'use the version that wrote it, or choose another --workdir',
-                )
-        items = self._restore(
-            step, **{name: ocp.args.StandardRestore(target) for name, target in targets.items()}
-        )
-        for name in targets:
-            checksums.check(
-                items[name], record.checksums[name], os.path.join(self.path(step), name)
-            )
-        manifest.check(self._manifest(step), self.path(step), (RUN, *targets))
-        return items
-
-    def _manifest(self, step):
-        return os.path.join(self.directory, MANIFESTS_DIRECTORY, f'{step}.json')
-
-    def _write_manifest(self):
-        """That of the checkpoint that was just written; those of checkpoints that are gone are removed."""
-        manifest.write(self._manifest(self._saving), self.path(self._saving))
-        for name in os.listdir(os.path.join(self.directory, MANIFESTS_DIRECTORY)):
-            if name.split('.')[0] not in map(str, self.steps()):
-                os.remove(os.path.join(self.directory, MANIFESTS_DIRECTORY, name))
-
-    def _restore(self, step, **items):
-        if step not in self.steps():
-            raise UserError(
-                f'{self.directory} has no checkpoint of step {step}; it has {", ".join(map(str, self.steps())) or "none"}'
-            )
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
-            raise
-        except Exception as error:  # Orbax raises a dozen types for a damaged file
-            raise CorruptCheckpoint(
-                f'{self.path(step)}: {" and ".join(items)} cannot be read ({_reason(error)})'
-            ) from error
-
-    def _writing(self, write):
-        try:
-            write()
-        except (MemoryError, jax.errors.JaxRuntimeError):
-            raise
-        except Exception as error:  # as many types as for reading
-            step, self._saving = self._saving, None
-            self._metrics.pop(step, None)
-            self._manager.reload()
-            whole = (
-                f'whole are those of {", ".join(map(str, steps))}'
-                if (steps := [other for other in self.steps() if other != step])
-                else 'there is none before'
-            )
-            full = _full_disk(error)
-            raise UserError(
-                f'the checkpoint of step {step} cannot be written to {self.directory} ({full or _reason(error)}); {whole}',
-                f'{"make room on the disk" if full else "mend it"} and start the same command again',
-            ) from error
-
     def _metrics_of(self, step: int) -> dict[str, float]:
-        """The metrics of a checkpoint, also one that an earlier session saved; {} where it is damaged."""
+        """The metrics of a checkpoint; {} if it is corrupt."""
         if step not in self._metrics:
             try:
-                self._metrics[step] = self.record(step).metrics
+                self._metrics[step] = self.metadata(step).metrics
             except UserError:
                 self._metrics[step] = {}
         return self._metrics[step]
 
+    def _verified(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Items of a checkpoint, compared with their checksums."""
+        metadata = self.metadata(step)
+        targets = {name: jax.tree.map(_on_one_device, tree) for name, tree in like.items()}
+        for name, target in targets.items():
+            other = metadata.checksums.get(name, {}).keys() ^ set(checksums.paths(target))
+            if other:
+                raise UserError(
+                    f'{self.path(step)} does not hold the state of this version and configuration '
+                    f'({min(other)}, ... {len(other)} arrays)',
+                    'use the version that wrote it, or choose another --workdir',
+                )
+        arguments = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
+        items = self._restore(step, **arguments)
+        for name in targets:
+            place = os.path.join(self.path(step), name)
+            checksums.check(items[name], metadata.checksums[name], place)
+        return items
+
+    def _restore(self, step: int, **items) -> dict[str, Any]:
+        if step not in self.steps():
+            steps = ', '.join(map(str, self.steps())) or 'none'
+            raise UserError(f'{self.directory} has no checkpoint of step {step}; it has {steps}')
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # Orbax raises a dozen types for a damaged file.
+            raise CorruptCheckpoint(
+                f'{self.path(step)}: {" and ".join(items)} cannot be read ({one_line(error)})'
+            ) from error
+
+    def _write(self, write) -> None:
+        try:
+            write()
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # As many types as for reading.
+            step, self._saving = self._saving, None
+            self._metrics.pop(step or 0, None)
+            self._manager.reload()
+            others = ', '.join(str(other) for other in self.steps() if other != step)
+            intact = f'intact are those of {others}' if others else 'there is none before'
+            full = _full_disk(error)
+            raise UserError(
+                f'the checkpoint of step {step} cannot be written to {self.directory} '
+                f'({full or one_line(error)}); {intact}',
+                f'{"make room on the disk" if full else "fix it"} and run the same command again',
+            ) from error
+
+    def _unraisable(self, unraisable) -> None:
+        # Reads and writes that are still running after one of them has failed.
+        if str(unraisable.exc_value) != 'Event loop is closed':
+            self._hook(unraisable)
+
 
 class _Retention:
-    """For Orbax, which removes what is not to be preserved once a new checkpoint is complete."""
+    """Tells Orbax which checkpoints to keep once a new one is complete."""
 
-    def __init__(self, metrics_of, newest: int, best: str):
-        self._metrics_of, self._newest, self._best = metrics_of, newest, best
+    def __init__(self, metrics_of: Callable[[int], dict[str, float]], keep: int, keep_best: str):
+        self._metrics_of, self._keep, self._keep_best = metrics_of, keep, keep_best
 
     def should_preserve(self, checkpoints, *, context):
-        kept = kept_steps(
-            {info.step: self._metrics_of(info.step) if self._best else {} for info in checkpoints},
-            self._newest,
-            self._best,
-        )
+        del context
+        metrics_of = self._metrics_of if self._keep_best else lambda step: {}
+        metrics = {info.step: metrics_of(info.step) for info in checkpoints}
+        kept = kept_steps(metrics, self._keep, self._keep_best)
         return [info.step in kept for info in checkpoints]
 
 
-@contextlib.contextmanager
-def newest_of_run(
-    workdir: str,
-    *,
-    flag: str = 'workdir',
-    remedy: str = 'give the work directory of a run that was trained or converted',
-) -> Iterator[tuple[Checkpointer, int]]:
-    """The checkpoints of a run that is there, to read, and the step of the newest.
-
-    Args:
-      flag, remedy: what messages call the directory, and what they advise.
-
-    Raises:
-      UserError: there is no such directory, or it has no checkpoint.
-    """
-    if not os.path.isdir(workdir):
-        raise UserError(f'{flag}={workdir}: no such directory', remedy)
-    with Checkpointer(workdir, read_only=True) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise UserError(f'{flag}={workdir} has no checkpoint (yet)', remedy)
-        yield checkpoints, step
-
-
 class NullCheckpointer:
-    """In the place of `Checkpointer` in the processes that leave them to the first."""
+    """Replaces `Checkpointer` in all processes but the first, which reads and writes alone."""
 
     directory = ''
 
@@ -329,68 +281,123 @@ class NullCheckpointer:
     def __exit__(self, *exception) -> None:
         pass
 
-    def latest_step(self) -> None:
-        """Not known here."""
+    def latest_step(self) -> int | None:
+        """Unknown here."""
+        return None
 
-    def save(self, state: TrainState, *arguments, **record) -> None:
-        """Saves nothing. A state that is not finite is an error here as in the first process: what follows, they must do together."""
+    def save(self, state: TrainState, *arguments, **metadata) -> None:
+        """Save nothing; raise FloatingPointError as the first process does, to stay in lockstep."""
         check_finite_state(state)
 
     def finish(self) -> None:
-        """Has nothing to wait for."""
+        """Nothing to wait for."""
+
+
+@contextlib.contextmanager
+def open_latest(
+    workdir: str,
+    *,
+    flag: str = 'workdir',
+    remedy: str = 'give the work directory of a run that was trained or converted',
+) -> Iterator[tuple[Checkpointer, int]]:
+    """The checkpoints of an existing run, read-only, and the step of the newest.
+
+    Args:
+      workdir: Of the run.
+      flag: Name of the directory in messages.
+      remedy: Advice in messages.
+
+    Raises:
+      UserError: There is no such directory, or it has no checkpoint.
+    """
+    if not os.path.isdir(workdir):
+        raise UserError(f'{flag}={workdir}: no such directory', remedy)
+    with Checkpointer(workdir, read_only=True) as checkpointer:
+        step = checkpointer.latest_step()
+        if step is None:
+            raise UserError(f'{flag}={workdir} has no checkpoint (yet)', remedy)
+        yield checkpointer, step
+
+
+def kept_steps(
+    metrics: Mapping[int, Mapping[str, float]], keep: int, keep_best: str = ''
+) -> set[int]:
+    """The steps whose checkpoints are kept: the newest `keep`, and the best one.
+
+    Args:
+      metrics: Step -> the metrics that were saved with its checkpoint.
+      keep: Number of the newest.
+      keep_best: Metric whose lowest value is kept (the older one of equals); '': none.
+    """
+    kept = set(sorted(metrics)[-keep:])
+    ranked = [(values[keep_best], step) for step, values in metrics.items() if keep_best in values]
+    return kept | ({min(ranked)[1]} if ranked else set())
+
+
+def split_items(state: TrainState, sampling_networks: tuple[str, ...]) -> dict[str, Any]:
+    """The items `generator` and `optimization` of a state."""
+    sampled = {name: state.networks[name] for name in sampling_networks}
+    others = {name: tree for name, tree in state.networks.items() if name not in sampled}
+    return {
+        GENERATOR: {'networks': sampled, 'ema': state.ema},
+        OPTIMIZATION: {'step': state.step, 'networks': others, 'optimizers': state.optimizers},
+    }
+
+
+def join_items(items: Mapping[str, Any]) -> TrainState:
+    """The inverse of `split_items`."""
+    sampled, rest = items[GENERATOR], items[OPTIMIZATION]
+    networks = sampled['networks'] | rest['networks']
+    return TrainState(rest['step'], networks, rest['optimizers'], sampled['ema'])
 
 
 def check_finite_state(state: TrainState, newest: str = '') -> None:
-    """Raises FloatingPointError, whose message ends with `newest`, where an array of a state on the host is not finite."""
-    if broken := checksums.not_finite(dict(zip((DRAWING, REST), split(state)))):
+    """Raises FloatingPointError when an array of a state on the host is not finite.
+
+    Args:
+      state: NumPy arrays.
+      newest: End of the message.
+    """
+    if broken := checksums.not_finite(state):
         raise FloatingPointError(
-            f'step {int(state.step)}: {len(broken)} arrays of the state ({broken[0]}, ...) are not finite; it is not saved{newest}'
+            f'step {int(state.step)}: {len(broken)} arrays of the state ({broken[0]}, ...) are not '
+            f'finite; it is not saved{newest}'
         )
 
 
-def split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What drawing needs, and the rest."""
-    drawing = {'generator': state.generator, 'encoder': state.encoder, 'average': state.average}
-    rest = {
-        name: getattr(state, name)
-        for name in ('step', 'discriminator', 'generator_optimizer', 'discriminator_optimizer')
-    }
-    return drawing, rest
-
-
-def _reason(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error of a library in one line."""
-    return (
-        f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
-        if str(error)
-        else type(error).__name__
-    )
+    name, text = type(error).__name__, ' '.join(str(error).split())[:300]
+    return f'{name}: {text}' if text else name
 
 
 def _full_disk(error: Exception) -> str:
-    """What the storage says when it has no room; '' where it says something else."""
-    if getattr(error, 'errno', None) in FULL_DISK:
-        return os.strerror(error.errno)
-    return next(
-        (text for text in map(os.strerror, FULL_DISK) if text in str(error)), ''
-    )  # TensorStore has it in a text of its own
+    """The message of the system if the disk is full; '' for other errors."""
+    number = getattr(error, 'errno', None)
+    if number in FULL_DISK:
+        return os.strerror(number)
+    # TensorStore has the message inside a text.
+    return next((text for text in map(os.strerror, FULL_DISK) if text in str(error)), '')
+
+
+def _silence_orbax() -> None:
+    """Orbax logs each step of each save, and several tracebacks beside the error it raises."""
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    for library in ('orbax', 'asyncio'):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _this_process_alone() -> ocp.options.MultiprocessingOptions:
-    """Of several processes, the one that has made this object reads and writes, without waiting for the others."""
+    """The process that made this object reads and writes without waiting for the others."""
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}
-    )
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
 
 
-def _on_one_device(leaf) -> jax.ShapeDtypeStruct | np.ndarray:
-    """Restored arrays go to the first device; the mapped step spreads them from there. Of several processes one restores, so there they stay on its host."""
+def _on_one_device(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
+    """Restored arrays go to the first device; with several processes they stay on the host."""
     if jax.process_count() > 1:
         return np.empty(np.shape(leaf), leaf.dtype)
-    return jax.ShapeDtypeStruct(
-        np.shape(leaf),
-        leaf.dtype,
-        sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
-    )
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding)

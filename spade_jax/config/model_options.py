@@ -37,6 +37,14 @@ class ModelOptions(Section):
         """Why, for error messages: '5 upsamplings'."""
         return f'model={self.name}'
 
+    def portable(self) -> ModelOptions:
+        """The same model, with choices that fit only the training device reset to automatic."""
+        return self
+
+    def on_accelerator(self) -> ModelOptions:
+        """The same model, with automatic choices made as on a GPU or TPU."""
+        return self
+
     def check(self, config: Config) -> None:
         """Raises UserError when these options do not fit the other sections."""
 

@@ -5,202 +5,221 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import jax
 import numpy as np
 
-from spade_jax.checkpoints.checkpointer import Checkpointer
+from spade_jax.checkpoints.checkpointer import DIRECTORY, Checkpointer
 from spade_jax.config.config import Config
+from spade_jax.config.model_options import MODELS, import_attribute
 from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.files.weight_files import FORMATS, read_state
-from spade_jax.models.initialization import draw_variables
-from spade_jax.models.spade.model import build_networks
-from spade_jax.models.spade.published import infer, resolve
-from spade_jax.models.spade.reference_names import BATCH_COUNT, to_state, to_variables
-from spade_jax.models.train_state import TrainState, abstract_networks, with_fresh_optimizers
-from spade_jax.random_streams import Stream
+from spade_jax.models.initialization import init_variables
+from spade_jax.models.model import build_model
+from spade_jax.models.train_state import (
+    TrainState,
+    abstract_networks,
+    create_train_state,
+    weights_stream,
+)
 
-LETTERS = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
 PROVENANCE = 'torch_provenance.json'
+BATCH_COUNT = 'num_batches_tracked'
 
 State = dict[str, np.ndarray]
-Counts = dict[str, dict[str, int]]  # network -> name -> count of batches
+Counts = dict[str, dict[str, int]]  # Network -> name -> count of batches.
+
+
+def published_weights(model: str) -> ModuleType:
+    """The module that knows the published weights of a model.
+
+    It has `FILES`, `REQUIRED`, `infer_config`, `to_reference`, `from_reference` and
+    `unsupported_by_reference`; see `models/spade/published.py`.
+    """
+    if not MODELS[model].published:
+        raise UserError(f'model={model} has no published weights to convert')
+    return import_attribute(MODELS[model].published)
 
 
 def convert(
     directory: str, epoch: str, workdir: str, described: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[Config, list[str]]:
-    """Writes the networks of `<epoch>_net_{G,D,E}` to a work directory, as the checkpoint of step 0.
+    """Write published networks to a work directory, as the checkpoint of step 0.
 
-    Without a file of the discriminator there is a fresh one, from the seed. The optimisers are fresh: published files hold none.
+    Networks without a file are initialized from the seed. Optimizers are fresh, since published
+    files have none.
 
     Args:
-      directory: of the files.
-      epoch: how their names begin, usually 'latest'.
-      workdir: of the new run; must have no checkpoint.
-      described, given: see `architecture.resolve`.
+      directory: Of the files `<epoch>_net_<letter>.<format>`.
+      epoch: Start of their names, usually 'latest'.
+      workdir: Of the new run; it must have no checkpoint.
+      described: Options that flags, data set and palette set.
+      given: Those of them that flags set.
 
     Returns:
       The Config, and the files that were read.
 
     Raises:
-      UserError: files are missing, damaged or no SPADE networks, flags are missing or contradict them, or a run goes on in `workdir`; nothing is written then.
+      UserError: Files are missing, damaged or not of this model, flags are missing or contradict
+        them, or `workdir` is in use. Nothing is written then.
     """
-    if os.path.isdir(os.path.join(workdir, 'checkpoints')):
-        with Checkpointer(workdir, read_only=True) as checkpoints:
-            if checkpoints.latest_step() is not None:
+    if os.path.isdir(os.path.join(workdir, DIRECTORY)):
+        with Checkpointer(workdir, read_only=True) as checkpointer:
+            if checkpointer.latest_step() is not None:
                 raise UserError(
                     f'workdir={workdir} has checkpoints already',
                     'choose another --workdir for the converted model',
                 )
-    files = find_files(directory, epoch)
+    published = published_weights(given.get('model', 'spade'))
+    files = find_files(directory, epoch, published.FILES, published.REQUIRED)
     states, counts = read_networks(files)
-    config = resolve(infer(**states), described, given)
+    config = published.infer_config(states, described, given)
     state = train_state(states, config, directory)
     os.makedirs(workdir, exist_ok=True)
-    with (
-        exclusive_lock(workdir),
-        Checkpointer(workdir, keep=config.run.keep_checkpoints) as checkpoints,
-    ):
+    keep = config.run.keep_checkpoints
+    with exclusive_lock(workdir), Checkpointer(workdir, keep=keep) as checkpointer:
         with open(os.path.join(workdir, PROVENANCE), 'w') as file:
             json.dump({'batch_counts': counts}, file, indent=1)
-        checkpoints.save(state, config, num_examples=None)
+        checkpointer.save(state, config, num_examples=None)
     return config, list(files.values())
 
 
-def find_files(directory: str, epoch: str) -> dict[str, str]:
-    """Network -> path of its file; of the generator at least. Raises UserError where it is missing or a network has several files."""
+def find_files(
+    directory: str, epoch: str, letters: Mapping[str, str], required: tuple[str, ...]
+) -> dict[str, str]:
+    """Network -> path of its file.
+
+    Args:
+      directory: Of the files.
+      epoch: Start of their names.
+      letters: Network -> letter in the name of its file.
+      required: Networks that must have a file.
+
+    Raises:
+      UserError: A required file is missing, or a network has several files.
+    """
     if not os.path.isdir(directory):
         raise UserError(
             f'torch_checkpoint_dir={directory}: no such directory',
             'give the one with the files latest_net_G.pth, ...',
         )
     files = {}
-    for network, letter in LETTERS.items():
-        found = [
-            path
-            for format in FORMATS
-            if os.path.isfile(path := os.path.join(directory, f'{epoch}_net_{letter}.{format}'))
-        ]
+    for network, letter in letters.items():
+        stem = os.path.join(directory, f'{epoch}_net_{letter}')
+        found = [f'{stem}.{format}' for format in FORMATS if os.path.isfile(f'{stem}.{format}')]
         if len(found) > 1:
             raise UserError(
                 f'the {network} has several files: {", ".join(found)}', 'move all but one away'
             )
         if found:
             files[network] = found[0]
-    if 'generator' not in files:
-        endings = tuple(f'_net_G.{format}' for format in FORMATS)
-        epochs = sorted(
-            {
-                name.rpartition('_net_G.')[0]
-                for name in os.listdir(directory)
-                if name.endswith(endings)
-            }
-        )
-        raise UserError(
-            f'torch_checkpoint_dir={directory} has no file {epoch}_net_G.pth (nor .npz, nor .safetensors)',
-            f'it has other epochs: --torch_epoch={" or ".join(epochs)}'
-            if epochs
-            else 'give the directory with the files latest_net_G.pth, ...',
-        )
+    for network in required:
+        if network not in files:
+            raise _missing_file(directory, epoch, letters[network])
     return files
 
 
+def _missing_file(directory: str, epoch: str, letter: str) -> UserError:
+    endings = tuple(f'_net_{letter}.{format}' for format in FORMATS)
+    names = [name for name in os.listdir(directory) if name.endswith(endings)]
+    epochs = sorted({name.rpartition(f'_net_{letter}.')[0] for name in names})
+    remedy = f'give the directory with the files latest_net_{letter}.pth, ...'
+    if epochs:
+        remedy = f'it has other epochs: --torch_epoch={" or ".join(epochs)}'
+    name = f'{epoch}_net_{letter}.pth (nor .npz, nor .safetensors)'
+    return UserError(f'torch_checkpoint_dir={directory} has no file {name}', remedy)
+
+
 def read_networks(files: Mapping[str, str]) -> tuple[dict[str, State], Counts]:
-    """Network -> its state dictionary, without the prefix of parallel modules and without counts of batches, and those counts."""
+    """Read state dictionaries, without the prefix of parallel modules.
+
+    Returns:
+      Network -> state dictionary without the counts of batches, and these counts.
+    """
     states, counts = {}, {}
     for network, path in files.items():
         state = read_state(path)
         if state and all(name.startswith('module.') for name in state):
             state = {name.removeprefix('module.'): array for name, array in state.items()}
-        counted = [
-            name
-            for name, array in state.items()
-            if name.rpartition('.')[2] == BATCH_COUNT
-            and np.ndim(array) == 0
-            and np.issubdtype(array.dtype, np.integer)
-            and name.replace(BATCH_COUNT, 'running_mean') in state
-        ]
+        counted = [name for name in state if _is_batch_count(name, state)]
         counts[network] = {name: int(state.pop(name)) for name in counted}
         states[network] = state
     return states, counts
+
+
+def _is_batch_count(name: str, state: State) -> bool:
+    array = state[name]
+    return (
+        name.rpartition('.')[2] == BATCH_COUNT
+        and np.ndim(array) == 0
+        and np.issubdtype(array.dtype, np.integer)
+        and name.replace(BATCH_COUNT, 'running_mean') in state
+    )
 
 
 def train_state(states: Mapping[str, State], config: Config, place: str) -> TrainState:
     """The state before the first step, with the networks of these state dictionaries.
 
     Raises:
-      UserError: with every entry that is missing, not known, of another shape or type, or not finite.
+      UserError: Entries are missing, unknown, of another shape or type, or not finite (all of them
+        are listed).
     """
-    abstract = dict(
-        zip(
-            ('generator', 'discriminator', 'encoder'),
-            abstract_networks(config, build_networks(config)),
-        )
-    )
-    latent_size = config.model.grid_size(config.data) if config.model.style_encoder else None
-    sizes = {network: latent_size if network == 'generator' else None for network in LETTERS}
-    faults = [
-        f'{network}: {fault}'
-        for network, state in states.items()
-        for fault in faults_of(
-            state, to_state(_shapes_alone(abstract[network]), network, latent_size=sizes[network])
-        )
-    ]
+    published = published_weights(config.model.name)
+    abstract = abstract_networks(build_model(config))
+    faults = []
+    for network, state in states.items():
+        expected = published.to_reference(_without_memory(abstract[network]), network, config)
+        faults += [f'{network}: {fault}' for fault in faults_of(state, expected)]
     if faults:
         raise UserError(
-            f'{place} does not hold the networks that its names and the flags describe: {"; ".join(faults)}',
-            'give the files of one SPADE model, as training wrote them',
+            f'{place} does not hold the networks that its names and the flags describe: '
+            f'{"; ".join(faults)}',
+            f'give the files of one {config.model.name} model, as training wrote them',
         )
-    variables = {
-        network: jax.tree.map(
-            np.ascontiguousarray, to_variables(state, network, latent_size=sizes[network])
-        )
-        for network, state in states.items()
-    }
-    if 'discriminator' not in variables:
-        variables['discriminator'] = draw_variables(
-            abstract['discriminator'],
-            config.run.seed,
-            Stream.DISCRIMINATOR_WEIGHTS,
-            initialization=config.optimizer.initialization,
-            gain=config.optimizer.init_gain,
-        )
-    return with_fresh_optimizers(
-        config, variables['generator'], variables['discriminator'], variables.get('encoder')
-    )
+    networks = {}
+    for network, shapes in abstract.items():
+        if network in states:
+            variables = published.from_reference(states[network], network, config)
+            networks[network] = jax.tree.map(np.ascontiguousarray, variables)
+        else:
+            networks[network] = init_variables(
+                shapes,
+                config.run.seed,
+                weights_stream(network),
+                initialization=config.optimizer.initialization,
+                gain=config.optimizer.init_gain,
+            )
+    return create_train_state(config, networks)
 
 
 def faults_of(state: State, expected: State) -> list[str]:
-    """What is wrong with the entries of a network, grouped; the arrays of `expected` count by their shapes alone."""
+    """What is wrong with the entries of a network, grouped; `expected` counts by its shapes."""
     present = {name: array for name, array in state.items() if name in expected}
     fitting = {
         name: array for name, array in present.items() if array.shape == expected[name].shape
     }
+    floats = {name: array for name, array in fitting.items() if array.dtype == np.float32}
     groups = {
         'missing': [name for name in expected if name not in state],
-        'not known': [name for name in state if name not in expected],
+        'unknown': [name for name in state if name not in expected],
         'of another shape': [
             f'{name} {array.shape}, expected {expected[name].shape}'
             for name, array in present.items()
             if name not in fitting
         ],
         'not float32': [
-            f'{name} {array.dtype}' for name, array in fitting.items() if array.dtype != np.float32
+            f'{name} {array.dtype}' for name, array in fitting.items() if name not in floats
         ],
-        'not finite': [
-            name
-            for name, array in fitting.items()
-            if array.dtype == np.float32 and not np.isfinite(array).all()
-        ],
+        'not finite': [name for name, array in floats.items() if not np.isfinite(array).all()],
     }
     return [
         f'{len(names)} {group} ({", ".join(names)})' for group, names in groups.items() if names
     ]
 
 
-def _shapes_alone(abstract):
+def _without_memory(abstract: Any) -> Any:
     """Arrays of the shapes of abstract variables that take no memory."""
     return jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), abstract)

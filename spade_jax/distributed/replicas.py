@@ -206,6 +206,11 @@ def shard_batch(batch: Any, num_replicas: int, num_microbatches: int = 1) -> Any
     return jax.tree.map(deal, batch)
 
 
+def put_batch(batch: Any, devices: list | None = None) -> Any:
+    """Put a batch [devices of this host, ...] on these devices, as a mapped step takes it."""
+    return jax.device_put(batch, _sharding(jax.sharding.PartitionSpec(REPLICA_AXIS), devices))
+
+
 def check_divisible(batch_size: int, num_replicas: int, num_microbatches: int = 1) -> None:
     """Raises UserError when a batch, or each of the parts it is divided into, cannot be dealt out evenly over the replicas."""
     unit = num_replicas * num_microbatches

@@ -1,6 +1,6 @@
-"""Activation functions.
+"""Activation functions whose gradients are computed from their outputs.
 
-Their gradients are told from their results. So a compiler need not keep what they are computed from, and may compute them within the convolution before.
+XLA then need not keep their inputs, and can fuse the activation into the preceding convolution.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SLOPE = 0.2
 
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
-    """max(x, 0). Its gradient is 1 where the result is NaN; what is not a number stays so."""
+    """max(x, 0). NaN inputs propagate; their gradient is 1."""
     return jnp.maximum(x, 0)
 
 
@@ -22,7 +22,7 @@ relu.defjvps(lambda tangent, y, x: jnp.where(y == 0, 0, tangent))
 
 @jax.custom_jvp
 def leaky_relu(x: jax.Array) -> jax.Array:
-    """x, or 0.2 x where that is negative."""
+    """Return x where it is positive, 0.2 x where it is negative."""
     return jnp.where(x >= 0, x, SLOPE * x)
 
 

@@ -1,82 +1,102 @@
-"""SPADE: spatially-adaptive denormalisation (Park et al. 2019, section 3.1)."""
+"""SPADE: spatially-adaptive (de)normalization (Park et al. 2019, section 3.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from spade_jax.layers.convolution import Convolution, concat_kernels
-from spade_jax.layers.cpu.patch_dedup import PatchIndex, two_convolutions
+from spade_jax.layers.activations import relu
+from spade_jax.layers.convolution import Convolution
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
 
-MODULATIONS = 'modulations'  # a collection; where it is given, or mutable, gamma and beta are taken from it, or kept in it, for more pictures of the same layout
+
+class Modulation(Protocol):
+    """Another way to compute gamma and beta: the same function, faster. See `layers/cpu`."""
+
+    def prepare(self, layout: jax.Array, kernel_size: int) -> Any:
+        """Return a form of the layout [B, H, W, S] that all SPADE layers of its size share."""
+        ...
+
+    def __call__(
+        self,
+        layer: nn.Module,
+        layout: Any,
+        shared: Convolution,
+        gamma: Convolution,
+        beta: Convolution,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return gamma and beta, [B, H, W, C] each, of a prepared layout, inside of `layer`."""
+        ...
 
 
 class SpatiallyAdaptiveNorm(nn.Module):
-    """Normalises the activations, then scales and shifts every pixel by what the layout says there.
+    """Normalize the activations, then scale and shift each pixel according to the layout.
 
-        y = x_hat * (1 + gamma(m)) + beta(m)        (equation 1; the 1 keeps a fresh layer near the identity)
+        y = x_hat * (1 + gamma(m)) + beta(m)        (equation 1)
 
-    where x_hat is x normalised per channel without parameters, m the layout at the resolution of x, and gamma and beta two convolutions over a
-    shared hidden one. A plain normalisation layer would wash out a map of one class; here the class speaks after the normalisation.
+    x_hat is x, normalized per channel without parameters; m is the layout at the resolution of x;
+    gamma and beta are convolutions of a shared hidden one. A plain normalization layer would wash
+    out the layout: after it, two maps of one class each give the same activations. The published
+    code, unlike the paper, has 1 + gamma, which starts a fresh layer near the identity.
 
     Attributes:
       norm: 'sync_batch', 'batch' or 'instance', see `Normalization`.
       hidden: channels of the shared convolution.
       kernel_size: of all three convolutions; odd.
-      upsample: double the resolution of x first. Its statistics are the same before, and a quarter of the work.
-      axis_name: the replicas over which 'sync_batch' takes its statistics.
+      upsample: double the resolution of x after the normalization, whose statistics are the same
+        before it, at a quarter of the work.
+      modulation: a faster way to compute gamma and beta; None: the plain one.
+      axis_name: the replica axis.
+      dtype: compute type.
     """
 
     norm: str = 'sync_batch'
     hidden: int = 128
     kernel_size: int = 3
+    upsample: bool = False
+    modulation: Modulation | None = None
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    upsample: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array | PatchIndex, *, train: bool) -> jax.Array:
-        """x: [B, H, W, C], half of that with `upsample`; layout: [B, H', W', S] at any resolution, or numbered at [B, H, W]. Returns [B, H, W, C]."""
-        normalized = Normalization(
-            self.norm, copies=4 if self.upsample else 1, axis_name=self.axis_name, name='norm'
-        )(x, train=train)
-        if self.upsample:
-            normalized = upsample_nearest(normalized)
+    def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
+        """Normalize and modulate x.
+
+        Args:
+          x: [B, H, W, C]; with `upsample` [B, H/2, W/2, C].
+          layout: [B, H', W', S] at any resolution; or prepared by `modulation`, at that of the
+            result.
+          train: normalize with the statistics of the batch and update the running ones.
+
+        Returns:
+          [B, H, W, C].
+        """
+
+        def conv(name: str, features: int) -> Convolution:
+            size = self.kernel_size
+            return Convolution(features, kernel_size=size, dtype=self.dtype, name=name)
+
+        normalized = self._normalize(x, train)  # [B, H, W, C]
         _, height, width, channels = normalized.shape
-
-        def gamma_and_beta() -> jax.Array:
-            def conv(name, inputs, features):
-                return Convolution(features, self.kernel_size, dtype=self.dtype, name=name).weights(
-                    inputs, train=train
-                )
-
-            m = (
-                layout
-                if isinstance(layout, PatchIndex)
-                else resize_nearest(layout, height, width).astype(self.dtype)
-            )  # [B, H, W, S]
-            shared, gamma, beta = (
-                conv('shared', m.shape[-1], self.hidden),
-                conv('gamma', self.hidden, channels),
-                conv('beta', self.hidden, channels),
-            )
-            return two_convolutions(
-                m, shared, concat_kernels(gamma, beta)
-            )  # relu(m * shared) * [gamma, beta]: [B, H, W, 2C]
-
-        gamma, beta = jnp.split(self._kept(gamma_and_beta), 2, axis=-1)  # [B, H, W, C] each
+        m = resize_nearest(layout, height, width)  # [B, H, W, S]
+        if self.modulation is None:
+            shared = relu(conv('shared', self.hidden)(m))  # [B, H, W, hidden]
+            gamma = conv('gamma', channels)(shared)
+            beta = conv('beta', channels)(shared)
+        else:
+            convs = conv('shared', self.hidden), conv('gamma', channels), conv('beta', channels)
+            gamma, beta = self.modulation(self, m, *convs)
         return normalized * (1 + gamma) + beta
 
-    def _kept(self, compute: Callable[[], jax.Array]) -> jax.Array:
-        if self.is_initializing() or not (
-            self.has_variable(MODULATIONS, 'gamma_and_beta')
-            or self.is_mutable_collection(MODULATIONS)
-        ):
-            return compute()
-        return self.variable(MODULATIONS, 'gamma_and_beta', compute).value
+    def _normalize(self, x: jax.Array, train: bool) -> jax.Array:
+        factor = 2 if self.upsample else 1
+        norm = Normalization(
+            self.norm, upsampling_factor=factor, axis_name=self.axis_name, name='norm'
+        )
+        normalized = norm(x, train=train)
+        return upsample_nearest(normalized) if self.upsample else normalized

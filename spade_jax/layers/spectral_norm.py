@@ -1,4 +1,4 @@
-"""Spectral normalisation with stored singular vectors (Miyato et al. 2018, algorithm 1)."""
+"""Spectral normalization with stored singular vectors (Miyato et al. 2018, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ EPSILON = 1e-12
 
 
 class SpectralNorm(nn.Module):
-    """Divides a kernel by an estimate of its largest singular value, sigma = u^T W v.
+    """Divide a kernel by an estimate of its largest singular value, sigma = u^T W v.
 
-    The collection `spectral` keeps u [O] and v [the other axes, flattened]. One power iteration moves them, before they are used, in a training pass
-    in which the collection is mutable; in every other pass the stored ones are used as they are. `flax.linen.SpectralNorm` stores u alone and iterates
-    in evaluation too, so that the sigma it evaluates with is not the published models'.
+    The collection `spectral` holds the vectors u [O] and v [the other axes, flattened]. In a
+    training pass in which the collection is mutable, one power iteration updates them before they
+    are used; any other pass uses them as they are stored. `flax.linen.SpectralNorm` stores u only
+    and iterates in evaluation too, so its sigma there differs from the published models'.
 
-    The gradient flows through W in sigma, with u and v held constant.
+    Variables without the vectors are those that `fold_spectral_norm` returns: their kernels are
+    divided already, and the layer returns them unchanged.
+
+    The gradient flows through W in sigma; u and v are constants.
     """
 
     @nn.compact
     def __call__(self, kernel: jax.Array, *, train: bool) -> jax.Array:
-        """kernel: [..., O], float32. Returns the normalised kernel, of the same shape."""
-        matrix = kernel.reshape(
-            -1, kernel.shape[-1]
-        )  # [rest, O]: the transpose of the W of the paper
+        """Return the normalized kernel [..., O], float32."""
+        if not self.is_initializing() and not self.has_variable(COLLECTION, 'u'):
+            return kernel
+        matrix = kernel.reshape(-1, kernel.shape[-1])  # [N, O], the transpose of the paper's W
         stored_u = self.variable(COLLECTION, 'u', self._random_unit_vector, matrix.shape[1])
         stored_v = self.variable(COLLECTION, 'v', self._random_unit_vector, matrix.shape[0])
         u, v = stored_u.value, stored_v.value
@@ -45,22 +49,32 @@ class SpectralNorm(nn.Module):
 
 
 def power_iteration(matrix: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One step towards the leading singular vectors of `matrix` [N, O]; returns u [O] and v [N] of unit length."""
+    """One step towards the leading singular vectors of `matrix` [N, O]: unit u [O] and v [N]."""
     v = unit_vector(matrix @ u)
     u = unit_vector(v @ matrix)
     return u, v
 
 
-def power_iterate(variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a network after one power iteration for each of its spectral norms: what a training pass does to them, without the pass.
+def unit_vector(x: jax.Array) -> jax.Array:
+    """X / |x|."""
+    return x / jnp.maximum(jnp.linalg.norm(x), EPSILON)
 
-    Passes over several parts of one batch share the vectors, and with them the kernels, when they are moved before the first.
+
+def power_iterate(variables: dict[str, Any]) -> dict[str, Any]:
+    """Run one power iteration in each spectral norm of a network, without a training pass.
+
+    The microbatches of a batch share vectors and kernels if this runs once, before the first.
+
+    Args:
+      variables: of the network.
+
+    Returns:
+      The variables with updated vectors; without spectral norms, the same variables.
     """
     if COLLECTION not in variables:
         return variables
-    params, vectors = (
-        traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION)
-    )
+    params = traverse_util.flatten_dict(variables['params'])
+    vectors = traverse_util.flatten_dict(variables[COLLECTION])
     for kernel, u, v in _paths(vectors):
         matrix = lax.stop_gradient(params[kernel]).reshape(-1, params[kernel].shape[-1])
         vectors[u], vectors[v] = power_iteration(matrix, vectors[u])
@@ -68,35 +82,28 @@ def power_iterate(variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def fold_spectral_norm(variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a network for the same network without spectral norms: every kernel divided by its sigma, once and for all.
+    """Divide each kernel by its sigma, once, and drop the vectors: for inference.
 
-    On the host, where nothing has to be compiled for it.
+    Args:
+      variables: of a network.
+
+    Returns:
+      Variables of the same network without the collection `spectral`, see `SpectralNorm`. The
+      kernels are NumPy arrays, computed on the host, where nothing has to be compiled.
     """
     if COLLECTION not in variables:
         return variables
-    params, vectors = (
-        traverse_util.flatten_dict(variables[collection]) for collection in ('params', COLLECTION)
-    )
-    for path, *of_vectors in _paths(vectors):
-        kernel, u, v = (
-            np.asarray(array, np.float32)
-            for array in (params[path], *(vectors[name] for name in of_vectors))
-        )
+    params = traverse_util.flatten_dict(variables['params'])
+    vectors = traverse_util.flatten_dict(variables[COLLECTION])
+    for path, path_u, path_v in _paths(vectors):
+        kernel = np.asarray(params[path], np.float32)
+        u, v = (np.asarray(vectors[name], np.float32) for name in (path_u, path_v))
         params[path] = kernel / np.vdot(v, kernel.reshape(-1, kernel.shape[-1]) @ u)
-    return {name: value for name, value in variables.items() if name != COLLECTION} | {
-        'params': traverse_util.unflatten_dict(params)
-    }
+    folded = {name: value for name, value in variables.items() if name != COLLECTION}
+    return folded | {'params': traverse_util.unflatten_dict(params)}
 
 
 def _paths(vectors: dict[tuple[str, ...], Any]) -> list[tuple[tuple[str, ...], ...]]:
-    """Of every spectral norm the paths of its kernel, beside which the layer stands, of u and of v."""
-    return [
-        ((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v'))
-        for *module, name in vectors
-        if name == 'u'
-    ]
-
-
-def unit_vector(x: jax.Array) -> jax.Array:
-    """X / |x|."""
-    return x / jnp.maximum(jnp.linalg.norm(x), EPSILON)
+    """The paths of kernel, u and v of each spectral norm, which is a sibling of its kernel."""
+    modules = [path[:-1] for path in vectors if path[-1] == 'u']
+    return [((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v')) for module in modules]

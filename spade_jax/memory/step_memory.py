@@ -16,9 +16,9 @@ from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_reader import label_dtype
 from spade_jax.memory.peak_memory import live_bytes, tree_bytes
-from spade_jax.models.spade.model import build_networks
+from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_train_state
-from spade_jax.training.train_step import train_step
+from spade_jax.training.train_step import seeded_noise, train_step
 
 GIB, MIB = 2**30, 2**20
 
@@ -60,13 +60,8 @@ def step_memory(
     )
     live = live_bytes(step, state, batch, vgg19, donated=1)
 
-    networks_of_state = [
-        variables
-        for variables in (state.generator, state.discriminator, state.encoder)
-        if variables is not None
-    ]
-    parameters = tree_bytes([variables['params'] for variables in networks_of_state])
-    optimizer = tree_bytes([state.generator_optimizer, state.discriminator_optimizer])
+    parameters = tree_bytes([network['params'] for network in state.networks.values()])
+    optimizer = tree_bytes(state.optimizers)
     elsewhere = optimizer - optimizer // num_devices if config.optimizer.shard_optimizer else 0
     return StepMemory(
         parameters,
@@ -84,29 +79,29 @@ def step_memory(
 
 
 def as_on_accelerators(config: Config) -> Config:
-    """The configuration with the form that `label_conv='auto'` has on them: what is asked about memory is mostly asked about those, wherever it is asked."""
-    return config.replace(label_conv='everywhere') if config.model.label_conv == 'auto' else config
+    """The configuration with automatic choices made as on an accelerator.
+
+    Questions about memory are mostly about those, wherever they are asked.
+    """
+    return dataclasses.replace(config, model=config.model.on_accelerator())
 
 
 def abstract_step(config: Config) -> tuple[Callable, tuple]:
-    """The train step of a single device, and the shapes of its arguments, to trace or compile it without computing anything.
+    """The train step of a single device and the shapes of its arguments, to trace or compile it.
 
     Returns:
-      The step, and (state, batch, variables of VGG19 or None).
+      The step, and (state, batch, constants).
     """
-    networks = build_networks(config)
-    picture = jax.ShapeDtypeStruct(
-        (1, config.data.image_height, config.data.image_width, 3), jnp.float32
-    )
-    vgg19 = (
-        jax.eval_shape(networks.vgg19.init, jax.random.key(0), picture)
-        if config.losses.perceptual_weight
-        else None
-    )
+    model = build_model(config)
     step = functools.partial(
-        train_step, config=config, networks=networks, num_examples=config.optimizer.batch_size
+        train_step,
+        model=model,
+        config=config.optimizer,
+        num_examples=config.optimizer.batch_size,
+        noise=seeded_noise(config.run.seed),
     )
-    return step, (abstract_train_state(config), abstract_batch(config), vgg19)
+    arguments = abstract_train_state(config), abstract_batch(config), model.abstract_constants()
+    return step, arguments
 
 
 def planned_bytes(compiled: jax.stages.Compiled) -> int:
@@ -134,8 +129,7 @@ def abstract_batch(config: Config) -> Batch:
 
 def of_width(config: Config, width: int) -> Config:
     """The configuration for pictures of another width; the size before the crop grows with it."""
-    return dataclasses.replace(
-        config,
+    return config.replace(
         crop_size=width,
         load_size=max(width, round(config.data.load_size * width / config.data.crop_size)),
     )

@@ -1,11 +1,12 @@
-"""Where training starts.
+"""Weight initialization.
 
-Glorot normal kernels, zero biases. But the published models were built on a GPU, where the re-initialisation of their code did not reach the
-spectrally normalised kernels: those kept the framework's default, uniform in +-1/sqrt(fan_in), a standard deviation of 0.0120 instead of 0.00042 for
-3x3 from 256 to 256 channels. That start is `Config.initialization = 'published'`.
+The published models were built on a GPU, where the Glorot initialization of their code did not
+reach the spectrally normalized kernels. Those kept PyTorch's default, uniform in +-1/sqrt(fan_in):
+for 3x3 from 256 to 256 channels a standard deviation of 0.0120 instead of 0.00042. This is
+`initialization='published'`.
 
-The values are drawn on the host, each from a seed of its own, the name of the variable: no compilation, and a variable starts the same whatever
-stands beside it.
+The values are computed on the host, without compilation. The name of each variable is part of its
+seed, so a variable starts the same in any network.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,12 +26,33 @@ from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 from spade_jax.random_streams import Stream
 
 
+def glorot_normal_std(shape: tuple[int, ...], gain: float) -> float:
+    """gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    *window, inputs, outputs = shape
+    return gain * math.sqrt(2 / (math.prod(window) * (inputs + outputs)))
+
+
+def kaiming_normal_std(shape: tuple[int, ...], gain: float) -> float:
+    """sqrt(2 / fan_in) (He et al. 2015); the published code, too, has no gain here."""
+    del gain
+    return math.sqrt(2 / math.prod(shape[:-1]))
+
+
+# Standard deviation of a normally distributed kernel [..., I, O], given its shape and the gain.
+KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
+    'published': glorot_normal_std,
+    'glorot': glorot_normal_std,
+    'normal': lambda shape, gain: gain,
+    'kaiming': kaiming_normal_std,
+}
+
+
 def abstract_variables(network: nn.Module, *inputs: jax.ShapeDtypeStruct | None) -> dict[str, Any]:
     """Shapes and types of a network's variables, without computing anything."""
     return jax.eval_shape(functools.partial(network.init, train=True), jax.random.key(0), *inputs)
 
 
-def draw_variables(
+def init_variables(
     abstract: dict[str, Any],
     seed: int,
     stream: Stream,
@@ -37,49 +60,47 @@ def draw_variables(
     initialization: str = 'published',
     gain: float = 0.02,
 ) -> dict[str, Any]:
-    """Fresh variables of a network.
+    """Initialize the variables of a network.
 
     Args:
       abstract: from `abstract_variables`.
-      seed, stream: of the random numbers.
-      initialization: 'published': spectrally normalised kernels uniform; 'glorot': those too Glorot normal.
-      gain: of the Glorot normal.
+      seed: of the random numbers.
+      stream: of the random numbers.
+      initialization: key of `KERNEL_STDS`. With 'published', spectrally normalized kernels are
+        uniform.
+      gain: of the Glorot, standard deviation of the normal initialization, and of the scales of
+        normalization layers around 1.
 
     Returns:
       NumPy arrays in the tree of `abstract`.
+
+    Raises:
+      ValueError: a variable has a name without a rule.
     """
     flat = traverse_util.flatten_dict(abstract, sep='/')
-    normalized = {
-        path.removeprefix(f'{SPECTRAL}/').removesuffix('/spectral_norm/u')
-        for path in flat
-        if path.endswith('/spectral_norm/u')
-    }
+    std_of = KERNEL_STDS[initialization]
 
-    def draw(path, leaf):
-        random = np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence((seed, int(stream), zlib.crc32(path.encode()))))
-        )
-        collection, *module, name = path.split('/')
+    def init(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        entropy = np.random.SeedSequence((seed, int(stream), zlib.crc32(path.encode())))
+        random = np.random.Generator(np.random.PCG64(entropy))
+        collection, _, module = path.rpartition('/')[0].partition('/')
+        name = path.rpartition('/')[2]
         if collection == SPECTRAL:
-            vector = random.standard_normal(leaf.shape)
+            vector = random.standard_normal(shape)
             return vector / np.linalg.norm(vector)
-        if name == 'kernel' and '/'.join(module) in normalized and initialization == 'published':
-            bound = 1 / math.sqrt(math.prod(leaf.shape[:-1]))
-            return random.uniform(-bound, bound, leaf.shape)
         if name == 'kernel':
-            return glorot_deviation(leaf.shape, gain) * random.standard_normal(
-                leaf.shape, np.float32
-            )
+            has_spectral_norm = f'{SPECTRAL}/{module}/spectral_norm/u' in flat
+            if initialization == 'published' and has_spectral_norm:
+                bound = 1 / math.sqrt(math.prod(shape[:-1]))
+                return random.uniform(-bound, bound, shape)
+            return std_of(shape, gain) * random.standard_normal(shape, np.float32)
         if name == 'scale':
-            return 1 + gain * random.standard_normal(leaf.shape)
-        return np.full(leaf.shape, {'bias': 0, 'mean': 0, 'var': 1}[name])
+            return 1 + gain * random.standard_normal(shape)
+        if name in ('bias', 'mean'):
+            return np.zeros(shape)
+        if name == 'var':
+            return np.ones(shape)
+        raise ValueError(f'{path}: no rule to initialize a variable with the name {name!r}')
 
-    return traverse_util.unflatten_dict(
-        {path: draw(path, leaf).astype(leaf.dtype) for path, leaf in flat.items()}, sep='/'
-    )
-
-
-def glorot_deviation(shape: tuple[int, ...], gain: float) -> float:
-    """Gain * sqrt(2 / (fan_in + fan_out)) of a kernel [..., I, O] (Glorot and Bengio 2010)."""
-    *window, inputs, outputs = shape
-    return gain * math.sqrt(2 / (math.prod(window) * (inputs + outputs)))
+    arrays = {path: init(path, leaf.shape).astype(leaf.dtype) for path, leaf in flat.items()}
+    return traverse_util.unflatten_dict(arrays, sep='/')

@@ -1,12 +1,13 @@
-"""Adversarial losses, feature matching, perceptual loss and KL divergence, all in float32.
+"""Adversarial losses, feature matching, perceptual loss and KL divergence, in float32.
 
-Predictions and features come as the discriminator returns them: a list over scales of lists over layers, the logits last. Every loss is a mean
-over the batch it is given, so that the mean over replicas is the loss of the global batch.
+Each loss is a mean over its batch, so the mean over replicas is the loss of the global batch.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,68 +18,185 @@ PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of relu1_1 ... relu5
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Features = Sequence[Sequence[jax.Array]]
+
+class ScaleOutput(NamedTuple):
+    """What a discriminator returns for one scale.
+
+    Attributes:
+      features: hidden features by layer, [B, h, w, C] each.
+      logits: [B, h, w, 1] float32, one for each patch; high for real.
+    """
+
+    features: list[jax.Array]
+    logits: jax.Array
 
 
-def hinge(logits: jax.Array, target_is_real: bool, for_discriminator: bool) -> jax.Array:
-    """Discriminator: max(0, 1 - D(real)) + max(0, 1 + D(fake)); generator: -D(fake) (Lim and Ye 2017). Scalar mean over all patches."""
-    if for_discriminator:
-        return jnp.mean(jax.nn.relu(1 - logits if target_is_real else 1 + logits))
-    if not target_is_real:
-        raise ValueError('the generator\'s hinge loss is defined for the target "real" only')
-    return -jnp.mean(logits)
+def hinge(logits: jax.Array, sign: int) -> jax.Array:
+    """Hinge loss of the discriminator, mean of max(0, 1 - sign * logits).
+
+    Saturates at a margin of 1; the published choice of SPADE.
+
+    Args:
+      logits: of any shape.
+      sign: 1 for real images, -1 for fake images.
+
+    Returns:
+      Scalar.
+
+    References:
+      Lim and Ye 2017, Geometric GAN.
+    """
+    return jnp.mean(jax.nn.relu(1 - sign * logits))
 
 
-def least_squares(logits: jax.Array, target_is_real: bool, for_discriminator: bool) -> jax.Array:
-    """(D(x) - 1)^2 for the target "real", D(x)^2 for "fake" (Mao et al. 2017)."""
-    return jnp.mean(jnp.square(logits - float(target_is_real)))
+def least_squares(logits: jax.Array, target: float) -> jax.Array:
+    """Squared distance to the target, mean of (logits - target)^2.
+
+    Args:
+      logits: of any shape.
+      target: 1 for real images and for the generator, 0 for fake images.
+
+    Returns:
+      Scalar.
+
+    References:
+      Mao et al. 2017, Least squares generative adversarial networks.
+    """
+    return jnp.mean(jnp.square(logits - target))
 
 
-def cross_entropy(logits: jax.Array, target_is_real: bool, for_discriminator: bool) -> jax.Array:
-    """Sigmoid cross entropy with target 1 or 0 (Goodfellow et al. 2014, non-saturating)."""
-    return jnp.mean(
-        optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, float(target_is_real)))
-    )
+def cross_entropy(logits: jax.Array, target: float) -> jax.Array:
+    """Sigmoid cross entropy, the original GAN loss; non-saturating for the generator.
+
+    Args:
+      logits: of any shape.
+      target: 1 for real images and for the generator, 0 for fake images.
+
+    Returns:
+      Scalar.
+
+    References:
+      Goodfellow et al. 2014, Generative adversarial nets.
+    """
+    targets = jnp.full_like(logits, target)
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets))
 
 
-def wasserstein(logits: jax.Array, target_is_real: bool, for_discriminator: bool) -> jax.Array:
-    """-D(x) for the target "real", D(x) for "fake" (Arjovsky et al. 2017)."""
-    return -jnp.mean(logits) if target_is_real else jnp.mean(logits)
+def wasserstein(logits: jax.Array, sign: int) -> jax.Array:
+    """Critic score, mean of -sign * logits; also the generator's part of the hinge loss.
+
+    Args:
+      logits: of any shape.
+      sign: 1 for real images and for the generator, -1 for fake images.
+
+    Returns:
+      Scalar.
+
+    References:
+      Arjovsky et al. 2017, Wasserstein GAN; without its constraint on the weights.
+    """
+    return -sign * jnp.mean(logits)
 
 
-GAN_LOSSES: dict[str, Callable[[jax.Array, bool, bool], jax.Array]] = {
-    'hinge': hinge,
-    'least_squares': least_squares,
-    'cross_entropy': cross_entropy,
-    'wasserstein': wasserstein,
+class GanLoss(NamedTuple):
+    """An adversarial loss: functions from logits to a scalar.
+
+    Attributes:
+      generator: of the logits of fake images.
+      discriminator_real: of the logits of real images.
+      discriminator_fake: of the logits of fake images.
+    """
+
+    generator: Callable[[jax.Array], jax.Array]
+    discriminator_real: Callable[[jax.Array], jax.Array]
+    discriminator_fake: Callable[[jax.Array], jax.Array]
+
+
+_bind = functools.partial
+
+GAN_LOSSES: dict[str, GanLoss] = {
+    'hinge': GanLoss(_bind(wasserstein, sign=1), _bind(hinge, sign=1), _bind(hinge, sign=-1)),
+    'least_squares': GanLoss(
+        _bind(least_squares, target=1.0),
+        _bind(least_squares, target=1.0),
+        _bind(least_squares, target=0.0),
+    ),
+    'cross_entropy': GanLoss(
+        _bind(cross_entropy, target=1.0),
+        _bind(cross_entropy, target=1.0),
+        _bind(cross_entropy, target=0.0),
+    ),
+    'wasserstein': GanLoss(
+        _bind(wasserstein, sign=1), _bind(wasserstein, sign=1), _bind(wasserstein, sign=-1)
+    ),
 }
 
 
-def adversarial(
-    outputs: Features, target_is_real: bool, *, kind: str, for_discriminator: bool
-) -> jax.Array:
-    """The loss `kind` of the logits, mean over the scales."""
-    losses = [
-        GAN_LOSSES[kind](scale[-1].astype(jnp.float32), target_is_real, for_discriminator)
-        for scale in outputs
-    ]
-    return sum(losses) / len(losses)
+@jax.named_scope('generator_loss')
+def generator_loss(kind: str, fake: Sequence[ScaleOutput]) -> jax.Array:
+    """The generator's adversarial loss, mean over the scales.
 
+    Args:
+      kind: key of `GAN_LOSSES`.
+      fake: the discriminator's outputs for fake images, by scale.
 
-def feature_matching(fake: Features, real: Features) -> jax.Array:
-    """Mean absolute difference of every hidden feature, summed over the layers, mean over the scales (Wang et al. 2018, equation 4).
-
-    The features of the real picture are constants here.
+    Returns:
+      Scalar.
     """
-    total = 0.0
+    return _mean_over_scales(GAN_LOSSES[kind].generator, fake)
+
+
+@jax.named_scope('discriminator_loss')
+def discriminator_loss(
+    kind: str, fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]
+) -> dict[str, jax.Array]:
+    """The discriminator's adversarial losses, mean over the scales; their sum is minimized.
+
+    Args:
+      kind: key of `GAN_LOSSES`.
+      fake: the discriminator's outputs for fake images, by scale.
+      real: those for real images.
+
+    Returns:
+      Scalars 'fake' and 'real'.
+    """
+    loss = GAN_LOSSES[kind]
+    return {
+        'fake': _mean_over_scales(loss.discriminator_fake, fake),
+        'real': _mean_over_scales(loss.discriminator_real, real),
+    }
+
+
+def _mean_over_scales(
+    loss: Callable[[jax.Array], jax.Array], outputs: Sequence[ScaleOutput]
+) -> jax.Array:
+    losses = [loss(scale.logits.astype(jnp.float32)) for scale in outputs]
+    return jnp.asarray(sum(losses)) / len(losses)
+
+
+@jax.named_scope('feature_matching')
+def feature_matching(fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]) -> jax.Array:
+    """Mean absolute difference of the discriminator's features (Wang et al. 2018, equation 4).
+
+    Args:
+      fake: the discriminator's outputs for fake images, by scale.
+      real: those for real images; constants of this loss.
+
+    Returns:
+      Scalar, summed over the layers, mean over the scales.
+    """
+    total = jnp.zeros(())
     for fake_scale, real_scale in zip(fake, real, strict=True):
-        for fake_feature, real_feature in zip(fake_scale[:-1], real_scale[:-1], strict=True):
+        for fake_feature, real_feature in zip(
+            fake_scale.features, real_scale.features, strict=True
+        ):
             total += mean_absolute_difference(fake_feature, lax.stop_gradient(real_feature))
     return total / len(fake)
 
 
+@jax.named_scope('perceptual')
 def perceptual(
-    vgg_features: Callable[[jax.Array], Sequence[jax.Array]],
+    features: Callable[[jax.Array], Sequence[jax.Array]],
     fake: jax.Array,
     real: jax.Array,
     *,
@@ -87,35 +205,48 @@ def perceptual(
     """Weighted mean absolute differences of five VGG19 activations (Johnson et al. 2016).
 
     Args:
-      vgg_features: from pictures to the five activations.
-      fake, real: [B, H, W, 3] in [-1, 1].
-      input_range: 'raw' hands [-1, 1] to VGG19, which is not how it was trained but how the published models were; 'imagenet' normalises first.
+      features: maps images to the five activations.
+      fake: [B, H, W, 3] in [-1, 1].
+      real: [B, H, W, 3] in [-1, 1]; a constant of this loss.
+      input_range: 'raw': VGG19 sees [-1, 1], as in the published models although it was not trained
+        so; 'imagenet': normalized as in its training.
+
+    Returns:
+      Scalar.
     """
-    prepare = {'raw': lambda x: x, 'imagenet': imagenet_normalize}[input_range]
-    fake_features = vgg_features(prepare(fake))
-    real_features = lax.stop_gradient(vgg_features(lax.stop_gradient(prepare(real))))
-    return sum(
-        weight * mean_absolute_difference(f, r)
-        for weight, f, r in zip(PERCEPTUAL_WEIGHTS, fake_features, real_features, strict=True)
-    )
+    if input_range == 'imagenet':
+        fake, real = imagenet_normalize(fake), imagenet_normalize(real)
+    fake_features = features(fake)
+    real_features = lax.stop_gradient(features(lax.stop_gradient(real)))
+    total = jnp.zeros(())
+    for weight, f, r in zip(PERCEPTUAL_WEIGHTS, fake_features, real_features, strict=True):
+        total += weight * mean_absolute_difference(f, r)
+    return total
 
 
 def imagenet_normalize(image: jax.Array) -> jax.Array:
-    """[-1, 1] -> what torchvision's networks were trained on. [B, H, W, 3]."""
+    """Map [-1, 1] to the input that torchvision's networks were trained on. [B, H, W, 3]."""
     return ((image + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
 
 
+@jax.named_scope('kl_divergence')
 def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """KL(N(mean, variance) || N(0, 1)), summed over the latent, mean over the batch. mean, log_variance: [B, D].
+    """KL(N(mean, variance) || N(0, 1)), summed over the latent, mean over the batch.
 
-    The published code sums over the pictures on one GPU as well; a mean does not depend on how many there are. `Config.kl_weight` says which weight
-    equals the published recipe.
+    The published code sums over the images of a GPU as well, so its weight depends on their number;
+    the help of `kl_weight` names the equal weight.
+
+    Args:
+      mean: [B, D].
+      log_variance: [B, D].
+
+    Returns:
+      Scalar.
     """
-    return jnp.mean(
-        -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance), axis=-1)
-    )
+    variance = jnp.exp(log_variance)
+    return jnp.mean(-0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - variance, axis=-1))
 
 
 def mean_absolute_difference(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Mean of |x - y| in float32."""
+    """Mean of |x - y|, in float32."""
     return jnp.mean(jnp.abs(x.astype(jnp.float32) - y.astype(jnp.float32)))

@@ -1,4 +1,4 @@
-"""Adam with two time scales (Heusel et al. 2017) and the learning rate as a function of the step."""
+"""Adam with a schedule of the learning rate; its state may be sharded over the replicas."""
 
 from __future__ import annotations
 
@@ -10,38 +10,34 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from spade_jax.config.config import Config
+from spade_jax.config.config import OptimizerConfig
 from spade_jax.distributed import replicas
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam without its learning rate, which `apply_gradients` applies: the rate follows the step of the run, not the count of updates."""
-    beta1, beta2 = config.optimizer.adam_betas
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Adam without its learning rate.
+
+    `apply_gradients` applies the rate, since it follows the step of the run rather than the number
+    of updates.
+    """
+    beta1, beta2 = config.adam_betas
     return optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
 
 
-def decay_factor(step: jax.Array | int, *, num_examples: int, config: Config) -> jax.Array:
-    """Share of the full learning rate in a step: 1 for the constant epochs, then down to 0 in equal parts, one an epoch.
+def decay_factor(step: jax.Array | int, *, num_examples: int, config: OptimizerConfig) -> jax.Array:
+    """Factor of the learning rate: 1 in the constant epochs, then linear to 0, epoch by epoch.
 
-    The first epoch of the decay still has the full rate, since the published models were decayed after an epoch.
+    The first epoch of the decay still has the full rate, since the published models decayed after
+    an epoch.
 
     Args:
-      step: number of the step, from 0.
-      num_examples: in the training set; an epoch is over when so many pictures were seen.
+      step: Number of the step, from 0.
+      num_examples: In the training set.
+      config: Batch size and numbers of epochs.
     """
-    epoch = (jnp.asarray(step) * config.optimizer.batch_size) // num_examples  # from 0
-    decays = jnp.maximum(0, epoch - config.optimizer.constant_epochs)
-    return 1 - jnp.minimum(decays / max(config.optimizer.decay_epochs, 1), 1.0)
-
-
-def learning_rates(
-    step: jax.Array | int, *, num_examples: int, config: Config
-) -> tuple[jax.Array, jax.Array]:
-    """Learning rates of generator (with encoder) and discriminator in a step."""
-    rate = config.optimizer.learning_rate * decay_factor(
-        step, num_examples=num_examples, config=config
-    )
-    return (rate / 2, rate * 2) if config.optimizer.ttur else (rate, rate)
+    epoch = (jnp.asarray(step) * config.batch_size) // num_examples  # From 0.
+    decays = jnp.maximum(0, epoch - config.constant_epochs)
+    return 1 - jnp.minimum(decays / max(config.decay_epochs, 1), 1.0)
 
 
 def apply_gradients(
@@ -52,52 +48,52 @@ def apply_gradients(
     rate: jax.Array,
     axis_name: str | None = None,
 ) -> tuple[Any, optax.OptState, jax.Array]:
-    """One step down the gradient of the global batch.
+    """One descent step along the gradient of the global batch.
 
-    Where the state of the optimiser is dealt out over the replicas (`placement.py`), each updates its slice of the parameters and they exchange the
-    slices (Rajbhandari et al. 2020, ZeRO stage 1): the same update, and no more communication than the mean of the gradients needs anyway.
+    If the optimizer state is sharded over the replicas (`state_sharding.py`), each replica updates
+    its shard of the parameters and they all-gather the shards (ZeRO stage 1, Rajbhandari et al.
+    2020). The update is the same, and the communication is no more than the all-reduce of the
+    gradients needs.
 
     Args:
-      optimizer: element by element.
-      gradients: those of this replica's share of the batch.
-      optimizer_state: for `params`, or for this replica's slice of them.
+      optimizer: Elementwise.
+      gradients: Of this replica's share of the batch.
+      optimizer_state: For `params`, or for this replica's shard of them.
+      params: Equal on all replicas.
+      rate: Learning rate.
+      axis_name: The axis of replicas, or None.
 
     Returns:
-      The new parameters, the new state of the optimiser, and the norm of the gradient.
+      The new parameters, the new optimizer state, and the norm of the gradient.
     """
     if is_sharded(optimizer_state, params):
-        return _descend_in_slices(optimizer, gradients, optimizer_state, params, rate, axis_name)
+        assert axis_name is not None
+        return _apply_to_shard(optimizer, gradients, optimizer_state, params, rate, axis_name)
     gradients = replicas.mean(gradients, axis_name)
     directions, optimizer_state = optimizer.update(gradients, optimizer_state, params)
-    params = optax.apply_updates(
-        params, jax.tree.map(lambda direction: -rate * direction, directions)
-    )
-    return params, optimizer_state, optax.tree.norm(gradients)
+    steps = jax.tree.map(lambda direction: -rate * direction, directions)
+    return optax.apply_updates(params, steps), optimizer_state, optax.tree.norm(gradients)
 
 
 def is_sharded(optimizer_state: optax.OptState, params: Any) -> bool:
     """True for the state over vectors of parameters instead of over their tree."""
-    return not any(
-        has_structure_of(params)(part)
-        for part in jax.tree.leaves(optimizer_state, is_leaf=has_structure_of(params))
-    )
+    matches = has_structure_of(params)
+    return not any(map(matches, jax.tree.leaves(optimizer_state, is_leaf=matches)))
 
 
 def has_structure_of(params: Any) -> Callable[[Any], bool]:
-    """Tells the parts of an optimiser's state that have one entry for each parameter."""
+    """Tells the parts of an optimizer state that have one entry for each parameter."""
     structure = jax.tree.structure(params)
     return lambda part: jax.tree.structure(part) == structure
 
 
-def _descend_in_slices(optimizer, gradients, optimizer_state, params, rate, axis_name):
+def _apply_to_shard(optimizer, gradients, optimizer_state, params, rate, axis_name):
     vector, to_tree = ravel_pytree(params)
     padding = (0, -vector.size % replicas.count(axis_name))
-    gradient = replicas.reduce_scatter_mean(jnp.pad(ravel_pytree(gradients)[0], padding), axis_name)
-    own = replicas.local_shard(jnp.pad(vector, padding), axis_name)
-    direction, optimizer_state = optimizer.update(gradient, optimizer_state, own)
-    moved = replicas.all_gather_shards(own - rate * direction, axis_name)
-    return (
-        to_tree(moved[: vector.size]),
-        optimizer_state,
-        jnp.sqrt(replicas.squared_norm(gradient, axis_name)),
-    )
+    gradient = jnp.pad(ravel_pytree(gradients)[0], padding)
+    gradient = replicas.reduce_scatter_mean(gradient, axis_name)  # [shard]
+    shard = replicas.local_shard(jnp.pad(vector, padding), axis_name)
+    direction, optimizer_state = optimizer.update(gradient, optimizer_state, shard)
+    vector = replicas.all_gather_shards(shard - rate * direction, axis_name)[: vector.size]
+    norm = jnp.sqrt(replicas.squared_norm(gradient, axis_name))
+    return to_tree(vector), optimizer_state, norm

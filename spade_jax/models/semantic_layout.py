@@ -20,9 +20,12 @@ def semantic_layout(
     """One-hot classes, then don't-care, then the edges between instances.
 
     Args:
-      label: [B, H, W] integer class ids. With `dontcare`, 255 is the class of index `num_classes`. Ids must be in range: one that is not gives a
-        pixel of no class, silently, which is why the sources check every file on the host.
+      label: [B, H, W] integer class ids. An id out of range silently gives a pixel of no class; the
+        data sources check each file on the host.
       instance: [B, H, W] integer instance ids; None: no edge channel.
+      num_classes: number of classes.
+      dontcare: add a channel of index `num_classes` for the id 255.
+      dtype: of the layout.
 
     Returns:
       [B, H, W, num_classes + dontcare + edges] of zeros and ones.
@@ -31,20 +34,21 @@ def semantic_layout(
     if dontcare:
         label = jnp.where(label == DONTCARE_ID, num_classes, label)
     layout = jax.nn.one_hot(label, num_classes + dontcare, dtype=dtype)
-    if instance is not None:
-        layout = jnp.concatenate(
-            [layout, instance_edges(instance)[..., None].astype(dtype)], axis=-1
-        )
-    return layout
+    if instance is None:
+        return layout
+    edges = instance_edges(instance)[..., None].astype(dtype)
+    return jnp.concatenate([layout, edges], axis=-1)
 
 
 def instance_edges(instance: jax.Array) -> jax.Array:
-    """True where one of the four neighbours belongs to another instance: both sides of every border. [B, H, W] -> [B, H, W] bool."""
+    """True where one of the four neighbors is of another instance: both sides of each border.
+
+    [B, H, W] integers -> [B, H, W] bool.
+    """
     rows = instance[:, 1:, :] != instance[:, :-1, :]  # [B, H-1, W]
     columns = instance[:, :, 1:] != instance[:, :, :-1]  # [B, H, W-1]
-    above, below = jnp.pad(rows, ((0, 0), (1, 0), (0, 0))), jnp.pad(rows, ((0, 0), (0, 1), (0, 0)))
-    left, right = (
-        jnp.pad(columns, ((0, 0), (0, 0), (1, 0))),
-        jnp.pad(columns, ((0, 0), (0, 0), (0, 1))),
-    )
+    above = jnp.pad(rows, ((0, 0), (1, 0), (0, 0)))
+    below = jnp.pad(rows, ((0, 0), (0, 1), (0, 0)))
+    left = jnp.pad(columns, ((0, 0), (0, 0), (1, 0)))
+    right = jnp.pad(columns, ((0, 0), (0, 0), (0, 1)))
     return above | below | left | right

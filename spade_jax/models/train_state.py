@@ -3,166 +3,154 @@
 from __future__ import annotations
 
 import copy
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 
 from spade_jax.config.config import Config
-from spade_jax.models.initialization import abstract_variables, draw_variables
+from spade_jax.models.initialization import abstract_variables, init_variables
+from spade_jax.models.model import Model, Update, Variables, build_model
 from spade_jax.models.optimizers import make_optimizer
-from spade_jax.models.spade.model import Networks, build_networks
 from spade_jax.random_streams import Stream
 
-Variables = dict[str, Any]  # 'params', and where the network has them 'batch_stats' and 'spectral'
 
-
-@flax.struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """State of a run. With the Config it determines everything that follows.
 
-    step: int32 scalar, number of steps done.
-    generator, discriminator, encoder: variables of each network; `encoder` is None without a style encoder.
-    generator_optimizer: over the parameters of generator and encoder together, see `trained_by_generator_update`.
-    discriminator_optimizer: over the parameters of the discriminator.
-    average: running average of what `averaged_part` takes from generator and encoder; None without averaging.
+    Attributes:
+      step: int32 scalar, number of steps done.
+      networks: The variables of each network by name.
+      optimizers: The optimizer state of each player, over the parameters of its networks.
+      ema: Exponential moving averages of the sampling networks, see `ema_part`; None without EMA.
     """
 
     step: jax.Array
-    generator: Variables
-    discriminator: Variables
-    encoder: Variables | None
-    generator_optimizer: optax.OptState
-    discriminator_optimizer: optax.OptState
-    average: dict[str, Variables] | None = None
+    networks: dict[str, Variables]
+    optimizers: dict[str, optax.OptState]
+    ema: dict[str, Variables] | None = None
 
 
-def averaged_part(generator: Variables, encoder: Variables | None) -> dict[str, Variables]:
-    """Parameters and running statistics of the networks that draw, by network: of these a smooth average makes sense. The vectors of spectral norms are not
-    among them.
-    """
-    networks = {'generator': generator} | ({} if encoder is None else {'encoder': encoder})
+def trained_params(networks: Mapping[str, Variables], update: Update) -> dict[str, Any]:
+    """The parameters that the optimizer of an update moves, by network."""
+    return {name: networks[name]['params'] for name in update.networks}
+
+
+def ema_part(networks: Mapping[str, Variables], names: tuple[str, ...]) -> dict[str, Variables]:
+    """What EMA averages: parameters and running statistics, not the vectors of spectral norms."""
+    averaged = ('params', 'batch_stats')
     return {
-        name: {
-            collection: variables[collection]
-            for collection in ('params', 'batch_stats')
-            if collection in variables
-        }
-        for name, variables in networks.items()
+        name: {key: value for key, value in networks[name].items() if key in averaged}
+        for name in names
     }
 
 
-def moved_average(
-    average: dict[str, Variables],
-    generator: Variables,
-    encoder: Variables | None,
-    *,
-    step: jax.Array,
-    decay: float,
+def update_ema(
+    ema: dict[str, Variables], networks: Mapping[str, Variables], *, step: jax.Array, decay: float
 ) -> dict[str, Variables]:
-    """Decay * average + (1 - decay) * weights. In the first steps the decay is (1 + step) / (10 + step) at most, so that the start is soon forgotten.
+    """decay * ema + (1 - decay) * networks.
+
+    In the first steps the decay is at most (1 + step) / (10 + step), so that the initial weights
+    are forgotten soon.
 
     Args:
-      step: number of this step, from 0.
+      ema: The averages so far.
+      networks: The variables after the step.
+      step: Number of the step, from 0.
+      decay: In [0, 1).
     """
-    decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    return optax.incremental_update(averaged_part(generator, encoder), average, 1 - decay)
+    decay_of_step = jnp.minimum(decay, (1 + step) / (10 + step))
+    new = ema_part(networks, tuple(ema))
+    return optax.incremental_update(new, ema, 1 - decay_of_step)  # pyright: ignore
 
 
-def weights_to_draw_with(
-    generator: Variables, encoder: Variables | None, average: dict[str, Variables] | None
-) -> tuple[Variables, Variables | None]:
-    """Variables of generator and encoder: the averaged ones where there are any, with the spectral vectors of the trained ones."""
-    if average is None:
-        return generator, encoder
-    return generator | average['generator'], None if encoder is None else encoder | average[
-        'encoder'
-    ]
+def sampling_variables(
+    networks: Mapping[str, Variables], ema: Mapping[str, Variables] | None, names: tuple[str, ...]
+) -> dict[str, Variables]:
+    """The variables to sample with: the EMA if there is one, with the spectral vectors of training.
+
+    Args:
+      networks: The variables of at least the networks `names`.
+      ema: Their averages, or None.
+      names: The sampling networks of the model.
+    """
+    return {name: networks[name] | (ema[name] if ema else {}) for name in names}
 
 
-def trained_by_generator_update(generator: Variables, encoder: Variables | None) -> dict[str, Any]:
-    """The parameters that the generator update moves."""
-    params = {'generator': generator['params']}
-    if encoder is not None:
-        params['encoder'] = encoder['params']
-    return params
-
-
-def abstract_networks(
-    config: Config, networks: Networks
-) -> tuple[Variables, Variables, Variables | None]:
-    """Shapes of the variables of generator, discriminator and encoder."""
-
-    def array(*shape):
-        return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-
-    layout = array(config.data.image_height, config.data.image_width, config.data.layout_channels)
-    image = array(config.data.image_height, config.data.image_width, 3)
-    style = array(config.model.style_dim) if config.model.style_encoder else None
-    encoder = None if networks.encoder is None else abstract_variables(networks.encoder, image)
-    return (
-        abstract_variables(networks.generator, layout, style),
-        abstract_variables(networks.discriminator, layout, image),
-        encoder,
-    )
-
-
-def with_fresh_optimizers(
-    config: Config, generator: Variables, discriminator: Variables, encoder: Variables | None
+def create_train_state(
+    config: Config, networks: dict[str, Variables], model: Model | None = None
 ) -> TrainState:
-    """The state before the first step, of these variables (concrete or abstract): NumPy zeros for moments and step."""
-    optimizer = make_optimizer(config)
+    """The state before the first step: fresh optimizers and EMA for these variables.
 
-    def moments(params):
-        return jax.tree.map(
-            lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(optimizer.init, params)
-        )
+    Args:
+      config: Of the run.
+      networks: The variables of each network, concrete or abstract.
+      model: Of the configuration; default: it is built.
+    """
+    model = model or build_model(config)
+    optimizer = make_optimizer(config.optimizer)
 
+    def zero_moments(params):
+        shapes = jax.eval_shape(optimizer.init, params)
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+    ema = None
+    if config.optimizer.ema_decay:
+        ema = jax.tree.map(copy.copy, ema_part(networks, model.sampling_networks))
     return TrainState(
-        step=np.zeros((), np.int32),
-        generator=generator,
-        discriminator=discriminator,
-        encoder=encoder,
-        average=jax.tree.map(copy.copy, averaged_part(generator, encoder))
-        if config.optimizer.ema_decay
-        else None,
-        generator_optimizer=moments(trained_by_generator_update(generator, encoder)),
-        discriminator_optimizer=moments(discriminator['params']),
+        step=np.zeros((), np.int32),  # pyright: ignore[reportArgumentType]
+        networks=networks,
+        optimizers={
+            update.player: zero_moments(trained_params(networks, update))
+            for update in model.updates
+        },
+        ema=ema,
     )
+
+
+def abstract_networks(model: Model) -> dict[str, Variables]:
+    """Shapes and types of the variables of each network."""
+    inputs = model.example_inputs()
+    return {
+        name: abstract_variables(network, *inputs[name]) for name, network in model.networks.items()
+    }
 
 
 def abstract_train_state(config: Config) -> TrainState:
-    """Shapes and types of the state of a run, for reading one: nothing is drawn."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-        with_fresh_optimizers(config, *abstract_networks(config, build_networks(config))),
-    )
+    """Shapes and types of the state of a run; nothing is computed."""
+    state = create_train_state(config, abstract_networks(build_model(config)))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
 
 
-def init_train_state(config: Config, networks: Networks) -> TrainState:
-    """The state before the first step, as NumPy arrays: a function of the configuration, its seed included."""
-
-    def draw(abstract, stream):
-        return draw_variables(
-            abstract,
+def init_train_state(config: Config) -> TrainState:
+    """The state before the first step as NumPy arrays, a function of the configuration."""
+    optimizer = config.optimizer
+    networks = {
+        name: init_variables(
+            variables,
             config.run.seed,
-            stream,
-            initialization=config.optimizer.initialization,
-            gain=config.optimizer.init_gain,
+            weights_stream(name),
+            initialization=optimizer.initialization,
+            gain=optimizer.init_gain,
         )
+        for name, variables in abstract_networks(build_model(config)).items()
+    }
+    return create_train_state(config, networks)
 
-    generator, discriminator, encoder = abstract_networks(config, networks)
-    return with_fresh_optimizers(
-        config,
-        draw(generator, Stream.GENERATOR_WEIGHTS),
-        draw(discriminator, Stream.DISCRIMINATOR_WEIGHTS),
-        None if encoder is None else draw(encoder, Stream.ENCODER_WEIGHTS),
-    )
+
+def weights_stream(network: str) -> int:
+    """The stream of random numbers that initializes a network."""
+    try:
+        return Stream[f'{network.upper()}_WEIGHTS']
+    except KeyError:
+        return zlib.crc32(network.encode()) | 1 << 32  # Above the members of Stream.
 
 
 def parameter_count(variables: Variables) -> int:
-    """Number of trained parameters of one network; works on abstract variables too."""
+    """Number of trained parameters of a network; works on abstract variables too."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables['params']))

@@ -1,8 +1,9 @@
-"""VGG19 features for the perceptual loss (Simonyan and Zisserman 2015; Johnson et al. 2016), and its weights from a file."""
+"""VGG19 features for the perceptual loss (Simonyan and Zisserman 2015; Johnson et al. 2016)."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,8 @@ from spade_jax.files.weight_files import read_state
 from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Convolution
 
-# Channels of the convolutions of the five stages, each followed by a 2x2 max pooling. The features end at the first of stage 5.
+# Channels of the convolutions of each stage; max pooling follows each but the last, of which only
+# the first convolution is needed.
 STAGES = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (512,))
 DOWNLOAD = 'https://download.pytorch.org/models/vgg19-dcbb9e9d.pth'
 
@@ -24,7 +26,8 @@ class Vgg19(nn.Module):
     """The activations relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
 
     Attributes:
-      width_divisor: 1; more for the narrow networks of tests.
+      width_divisor: divides the channels; 1, except for the narrow networks of tests.
+      dtype: compute type.
     """
 
     width_divisor: int = 1
@@ -32,77 +35,70 @@ class Vgg19(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        """x: [B, H, W, 3]. Returns [B, H, W, 64], [B, H/2, W/2, 128], ... [B, H/16, W/16, 512]."""
+        """[B, H, W, 3] -> [B, H, W, 64], [B, H/2, W/2, 128], ... [B, H/16, W/16, 512]."""
         features = []
-        for stage, widths in enumerate(STAGES):
-            if stage:
+        for stage, widths in enumerate(STAGES, start=1):
+            if stage > 1:
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))
-            for i, width in enumerate(widths):
-                x = relu(
-                    Convolution(
-                        width // self.width_divisor,
-                        dtype=self.dtype,
-                        name=f'conv_{stage + 1}_{i + 1}',
-                    )(x, train=False)
-                )
-                if i == 0:
+            for i, width in enumerate(widths, start=1):
+                name = f'conv_{stage}_{i}'
+                conv = Convolution(width // self.width_divisor, dtype=self.dtype, name=name)
+                x = relu(conv(x))
+                if i == 1:
                     features.append(x)
         return features
 
 
 def torchvision_names() -> dict[str, str]:
-    """Name of each convolution here -> its name in torchvision's file: 'conv_1_1' -> 'features.0', ..."""
+    """Map the name of each convolution to torchvision's: 'conv_1_1' -> 'features.0', ..."""
     names, index = {}, 0
-    for stage, widths in enumerate(STAGES):
-        for i in range(len(widths)):
-            names[f'conv_{stage + 1}_{i + 1}'] = f'features.{index}'
-            index += 2  # each convolution is followed by a ReLU,
-        index += 1  # each stage by a pooling
+    for stage, widths in enumerate(STAGES, start=1):
+        for i in range(1, len(widths) + 1):
+            names[f'conv_{stage}_{i}'] = f'features.{index}'
+            index += 2  # the convolution and its ReLU
+        index += 1  # the pooling
     return names
 
 
-def load_vgg19(path: str) -> dict:
-    """Reads the weights that the perceptual loss needs.
+def load_vgg19(path: str) -> dict[str, Any]:
+    """Read the weights that the perceptual loss needs.
 
     Args:
-      path: torchvision's `.pth` (needs PyTorch), or an `.npz` or `.safetensors` with the same names and shapes.
+      path: torchvision's `.pth` (needs PyTorch), or an `.npz` or `.safetensors` file with the same
+        names and shapes.
 
     Returns:
       The variables of `Vgg19`, as NumPy arrays.
 
     Raises:
-      UserError: no such file, not such a file, or an entry is missing or misshapen.
+      UserError: the file does not exist or is of another kind, or an entry is missing or misshapen.
     """
+    remedy = f'download {DOWNLOAD} and pass --vgg19_weights=FILE, or use --perceptual_weight=0'
     if not path:
-        raise UserError(
-            f'the perceptual loss needs the weights of VGG19: download {DOWNLOAD} and pass --vgg19_weights=FILE, '
-            'or turn the loss off with --perceptual_weight=0'
-        )
+        raise UserError('the perceptual loss needs the weights of VGG19', remedy)
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise UserError(
-            f'vgg19_weights={path}: no such file; download {DOWNLOAD}, or turn the loss off with --perceptual_weight=0'
-        )
+        raise UserError(f'vgg19_weights={path}: no such file', remedy)
     arrays = read_state(path)
     params, channels = {}, 3
     for name, torch_name in torchvision_names().items():
-        kernel, bias = (_take(arrays, f'{torch_name}.{part}', path) for part in ('weight', 'bias'))
-        if (
-            kernel.ndim != 4
-            or kernel.shape[1:] != (channels, 3, 3)
-            or bias.shape != kernel.shape[:1]
-        ):
+        kernel = _take(arrays, f'{torch_name}.weight', path)
+        bias = _take(arrays, f'{torch_name}.bias', path)
+        if kernel.shape != (*bias.shape, channels, 3, 3):
             raise UserError(
-                f'{path}: {torch_name} has weight {kernel.shape} and bias {bias.shape}; expected (N, {channels}, 3, 3) and (N,): is this VGG19?'
+                f'{path}: {torch_name} has weight {kernel.shape} and bias {bias.shape}; expected '
+                f'(N, {channels}, 3, 3) and (N,)',
+                remedy,
             )
         params[name] = {'kernel': kernel.transpose(2, 3, 1, 0), 'bias': bias}
-        channels = kernel.shape[0]
+        channels = len(bias)
     return {'params': params}
 
 
-def _take(arrays: dict, name: str, path: str) -> np.ndarray:
+def _take(arrays: dict[str, np.ndarray], name: str, path: str) -> np.ndarray:
     if name not in arrays:
         raise UserError(
-            f"{path} has no entry {name}; expected the names of torchvision's VGG19 (without batch normalisation)"
+            f'{path} has no entry {name}',
+            "use a file with the names of torchvision's VGG19 (without batch normalization)",
         )
     return np.asarray(arrays[name], np.float32)

@@ -75,7 +75,10 @@ class Gallery:
     def show(self, drawn: Drawn, paths: list[str]) -> None:
         """Takes one map, its pictures and where they lie."""
         height, width = drawn.pictures[0].shape[:2]
-        label, photo = shown(drawn.maps.label, self._config.data), self._maps.read_photo(drawn.index)
+        label, photo = (
+            shown(drawn.maps.label, self._config.data),
+            self._maps.read_photo(drawn.index),
+        )
         write_png(self._label_path(drawn.index), label)
         figures = [self._figure(self._label_path(drawn.index), 'label map', label, kind='label')]
         figures += [

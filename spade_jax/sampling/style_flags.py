@@ -113,7 +113,12 @@ def encoded(generator: TrainedGenerator, maps: LabelMaps, path: str, flag: str) 
         files = [path]
     else:
         files = files_for(
-            maps.names, path, generator.config.data, PHOTO_EXTENSIONS, flag=flag, what='style picture'
+            maps.names,
+            path,
+            generator.config.data,
+            PHOTO_EXTENSIONS,
+            flag=flag,
+            what='style picture',
         )
     return GivenStyles(
         np.concatenate([generator.encode(_picture(file, flag)[None]) for file in files])

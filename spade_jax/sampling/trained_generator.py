@@ -1,56 +1,68 @@
-"""A function that draws label maps. No flags of the model are needed: its Config is in the checkpoint.
+"""A trained generator: NumPy label maps in, images out. Its Config is in the checkpoint.
 
 generator = spade_jax.load('runs/quickstart')
-pictures = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] uint8
+images = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] uint8
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.config.option import nearest_multiples
 from spade_jax.data.files.label_reader import check_label_ids
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.errors import UserError
 from spade_jax.layers.normalization import MOMENTUM
-from spade_jax.layers.spatially_adaptive_norm import MODULATIONS
-from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
-from spade_jax.models.spade.model import build_networks, layout_of, to_signed, to_uint8
-from spade_jax.models.spade.options import UPSAMPLINGS
+from spade_jax.models.model import Variables, build_model, to_signed, to_uint8
 from spade_jax.sampling.styles import check_truncation, random_styles
 
-BATCH_SIZE = 4  # maps that are drawn at a time: larger ones are hardly faster, and need more memory
+BATCH_SIZE = 4  # Larger batches are hardly faster and need more memory.
+LabelBatch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # labels, instances, style
+NO_STYLE = 'this model has no style latent'
+NO_STYLE_REMEDY = 'train one that has, such as SPADE with --style_encoder'
 
 
 class TrainedGenerator:
-    """A generator that draws NumPy label maps.
+    """A generator that samples images from NumPy label maps.
 
     Attributes:
-      config: of the run that trained it.
-      statistics_of_batch: normalise by the statistics of the maps that are drawn together, not by the running ones.
+      config: Of the run that trained it.
+      latent_dim: Dimensions of the style latent; None if the model has none.
+      use_batch_statistics: Normalize by the statistics of the maps that are sampled together
+        instead of the running ones.
     """
 
     def __init__(
         self,
         config: Config,
-        generator: dict[str, Any],
-        encoder: dict[str, Any] | None = None,
+        variables: Mapping[str, Variables],
         *,
-        statistics_of_batch: bool = False,
+        use_batch_statistics: bool = False,
     ):
-        """generator, encoder: variables of the networks of `config`; the generator's with spectral norms or, see `folded`, without."""
-        if statistics_of_batch:
-            check_batch_statistics(config)
-        self.config, self.statistics_of_batch = config, statistics_of_batch
-        self._generator, self._encoder = jax.device_put((generator, encoder))
+        """Put the variables on the default device.
+
+        Args:
+          config: Of the run.
+          variables: Of the sampling networks of the model, with the vectors of spectral norms or
+            with kernels divided by them (`fold_spectral_norm`).
+          use_batch_statistics: See the attribute.
+
+        Raises:
+          UserError: The model has no batch statistics to use.
+        """
+        self.config, self.use_batch_statistics = config, use_batch_statistics
+        self._model = build_model(config)
+        self.latent_dim = self._model.latent_dim
+        self._variables: dict[str, Variables] = jax.device_put(dict(variables))
+        if use_batch_statistics:
+            self._check_has_batch_statistics()
 
     def __call__(
         self,
@@ -63,164 +75,174 @@ class TrainedGenerator:
         truncation: float = 1.0,
         batch_size: int = BATCH_SIZE,
     ) -> np.ndarray:
-        """Draws label maps.
+        """Sample an image for each label map.
 
         Args:
-          labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8; without N: one map. N: any number. H and W: any multiples of
-            2^upsamplings; with a style encoder the training size.
-          instances: instance ids in the shape of the label maps; needed exactly if the model was trained with instance edges.
-          style: [N, style_dim] latents, see `encode`, or [style_dim] or [1, style_dim] for all maps; None: drawn from (seed, sample, index of the map).
-          seed, sample: two numbers that name a random style; the same ones give the same pictures.
-          truncation: scale of the random styles in [0, 1]; less: nearer to the mean style, so less variety.
-          batch_size: maps that are drawn at a time. Fewer are filled up to it, so that a size of the maps compiles once, but for a single map, which is drawn alone.
+          labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8; without N: one
+            map. H and W: multiples of the model's total upsampling; the training size if the model
+            has a style encoder.
+          instances: Instance ids in the shape of the label maps; needed exactly if the model was
+            trained with instance edges.
+          style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
+            maps; None: random, from (seed, sample, index of the map).
+          seed: With `sample`, names a random style; equal numbers give equal images.
+          sample: See `seed`.
+          truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style, with
+            less variety.
+          batch_size: Maps sampled at a time. Smaller groups are padded to it, so that a size of
+            maps compiles once; a single map is not padded.
 
         Returns:
           [N, H, W, 3] uint8; [H, W, 3] for one map.
 
         Raises:
-          UserError: on ids out of range, an illegal size, or instances or styles that the model does not take.
+          UserError: Ids are out of range, the size is illegal, or the model does not take these
+            instances or styles.
         """
         labels = np.asarray(labels)
         if labels.ndim == self._map_rank:
+            labels = labels[None]
             instances = None if instances is None else np.asarray(instances)[None]
-            return self(
-                labels[None],
-                instances,
-                style=style,
-                seed=seed,
-                sample=sample,
-                truncation=truncation,
-                batch_size=batch_size,
-            )[0]
+            options = dict(seed=seed, sample=sample, truncation=truncation, batch_size=batch_size)
+            return self(labels, instances, style=style, **options)[0]  # pyright: ignore
         self._check(labels, instances, style, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
-        if style is None and self.config.model.style_encoder:
-            style = random_styles(
-                self.config.model.style_dim, seed, sample, np.arange(len(labels)), truncation
-            )
+        if style is None and self.latent_dim is not None:
+            indices = np.arange(len(labels))
+            style = random_styles(self.latent_dim, seed, sample, indices, truncation)
         if style is not None:
-            style = np.broadcast_to(
-                np.asarray(style, np.float32), (len(labels), self.config.model.style_dim)
-            )
-        drawn = functools.partial(_draw, self.config, self.statistics_of_batch, self._generator)
-        return _in_groups(
-            drawn, (labels, None if instances is None else np.asarray(instances), style), batch_size
+            style = np.asarray(style, np.float32)
+            style = np.broadcast_to(style, (len(labels), style.shape[-1]))
+        sampler = functools.partial(
+            _sample, self.config, self.use_batch_statistics, False, self._variables
         )
+        instances = None if instances is None else np.asarray(instances)
+        return _in_batches(sampler, (labels, instances, style), batch_size)
 
     def prepare(self, labels: np.ndarray, instances: np.ndarray | None = None) -> PreparedMap:
-        """One label map [H, W], ready to be drawn in many styles: what does not depend on the style is computed here, once. See `__call__` for the arguments and errors."""
+        """Prepare one label map [H, W] for sampling in many styles.
+
+        What does not depend on the style is computed once. See `__call__` for arguments and errors.
+        """
         labels = np.asarray(labels)
         if labels.ndim != self._map_rank:
             raise UserError(
                 f'label maps of shape {labels.shape}, but one map is prepared at a time',
                 'give one of them, for example labels[0]',
             )
-        labels, instances = labels[None], None if instances is None else np.asarray(instances)[None]
+        labels = labels[None]
+        instances = None if instances is None else np.asarray(instances)[None]
         self._check(labels, instances, None, 1.0)
-        if not self.config.model.style_encoder:
+        if self.latent_dim is None:
+            raise UserError(NO_STYLE, 'call the generator itself')
+        if self.use_batch_statistics:
             raise UserError(
-                'this model has no style encoder and draws a map in one way only',
-                'call the generator itself',
-            )
-        if self.statistics_of_batch:
-            raise UserError(
-                'a map that is normalised by the statistics of those drawn with it cannot be prepared alone',
+                'a map cannot be prepared for normalization by the statistics of a batch',
                 'prepare it with the generator that uses running statistics',
             )
-        modulations = _modulations(self.config, self._generator, labels, instances)
-        return PreparedMap(
-            self.config, self._generator | {MODULATIONS: modulations}, labels, instances
-        )
+        cache = _prepare(self.config, self._variables, labels, instances)
+        name = self._model.sampling_networks[0]
+        variables = self._variables | {name: self._variables[name] | cache}
+        return PreparedMap(self.config, variables, labels, instances)
 
     def encode(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """The mean style [N, style_dim] of pictures [N, H, W, 3] uint8; [style_dim] of one picture [H, W, 3].
+        """The mean styles [N, latent_dim] of images.
 
-        Pictures of any size: they are brought to the training size first, smoothly as in training, for the encoder itself takes single pixels of larger ones.
+        Args:
+          images: [N, H, W, 3] uint8 of any size (they are resized smoothly to the training size, as
+            in training, because the encoder itself would subsample them); [H, W, 3]: one image.
+          batch_size: Images encoded at a time.
+
+        Returns:
+          [N, latent_dim]; [latent_dim] of one image.
+
+        Raises:
+          UserError: The model has no encoder, or these are no images.
         """
-        if self._encoder is None:
-            raise UserError(
-                "this model has no style encoder, so a picture's style means nothing to it; train one with style_encoder=True"
-            )
+        if not self._model.can_encode:
+            raise UserError(f'{NO_STYLE}, so it cannot encode an image', NO_STYLE_REMEDY)
         images = np.asarray(images)
-        if (
-            images.dtype != np.uint8
-            or images.ndim not in (3, 4)
-            or images.shape[-1] != 3
-            or not images.size
-        ):
+        is_image = images.ndim in (3, 4) and images.shape[-1] == 3
+        if images.dtype != np.uint8 or not is_image or not images.size:
             raise UserError(
-                f'pictures of shape {images.shape} and type {images.dtype}; give [N, H, W, 3] or [H, W, 3] uint8'
+                f'images of shape {images.shape} and type {images.dtype}',
+                'give [N, H, W, 3] or [H, W, 3] uint8',
             )
         if images.ndim == 3:
             return self.encode(images[None])[0]
-        images = np.stack(
-            [
-                resize_image(image, (self.config.data.image_width, self.config.data.image_height))
-                for image in images
-            ]
-        )
-        return _in_groups(
-            functools.partial(_encode, self.config, self._encoder), (images,), batch_size
-        )
+        size = self.config.data.image_width, self.config.data.image_height
+        images = np.stack([resize_image(image, size) for image in images])
+        encoder = functools.partial(_encode, self.config, self._variables)
+        return _in_batches(encoder, (images,), batch_size)
 
-    def draw(
+    def trace(
         self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None
     ) -> jax.Array:
-        """For tracing, into a program that contains the parameters: a whole batch at a time and without checks, [B, H, W] ids -> [B, H, W, 3] uint8."""
-        # Behind the barrier the parameters are no constants: XLA would compute with some of them while it compiles, to other bits than those of a call.
-        arguments = jax.lax.optimization_barrier(self._generator), labels, instances, style
+        """Sample inside a traced program that contains the parameters, such as an exported one.
 
-        def form(label_conv):
-            return functools.partial(
-                _draw, self.config.replace(label_conv=label_conv), self.statistics_of_batch
-            )
+        A whole batch at a time and without checks; the program may run on any platform.
 
-        if self.config.model.label_conv != 'auto' or not can_number_layouts(self.config):
-            return form(self.config.model.label_conv)(*arguments)
-        return jax.lax.platform_dependent(
-            *arguments, cpu=form('neighbourhoods'), default=form('everywhere')
-        )  # the program may be for several platforms
+        Args:
+          labels: [B, H, W] ids, or [B, H, W, 3] uint8.
+          instances: As `labels`.
+          style: [B, latent_dim].
 
-    def with_statistics_of_batch(self) -> TrainedGenerator:
-        """The same generator, normalising by the statistics of the maps that are drawn together."""
-        return TrainedGenerator(
-            self.config, self._generator, self._encoder, statistics_of_batch=True
+        Returns:
+          [B, H, W, 3] uint8.
+        """
+        # Behind the barrier the parameters are not constants: XLA would fold some of them at
+        # compile time, which rounds differently.
+        barrier = jax.lax.optimization_barrier
+        variables = {name: barrier(network) for name, network in self._variables.items()}
+        return _sample(
+            self.config, self.use_batch_statistics, True, variables, labels, instances, style
         )
 
-    def recalibrated(
-        self, batches: Iterable[tuple[np.ndarray, np.ndarray | None, np.ndarray | None]]
-    ) -> TrainedGenerator:
-        """The same generator, with running statistics that are the mean of those of some batches: for weights that they do not belong to, such as averaged ones,
-        or for label maps of another kind than those of the training.
+    def with_batch_statistics(self) -> TrainedGenerator:
+        """The same generator, normalizing by the statistics of the maps sampled together."""
+        return TrainedGenerator(self.config, self._variables, use_batch_statistics=True)
+
+    def recalibrated(self, batches: Iterable[LabelBatch]) -> TrainedGenerator:
+        """The same generator with running statistics recomputed over some batches.
+
+        For weights that they do not belong to, such as an EMA, or for label maps unlike those of
+        the training.
 
         Args:
           batches: (labels, instances, style) as a call takes them, of one length.
 
         Raises:
-          UserError: the model has no running statistics, or there is no batch.
+          UserError: The model has no running statistics, or there is no batch.
         """
-        check_batch_statistics(self.config)
-        taken = [_statistics(self.config, self._generator, *batch) for batch in batches]
+        self._check_has_batch_statistics()
+        taken = [_batch_statistics(self.config, self._variables, *batch) for batch in batches]
         if not taken:
             raise UserError(
-                'there are no label maps to take statistics over', 'give at least one batch'
+                'there are no label maps to compute statistics over', 'give at least one batch'
             )
-        statistics = jax.tree.map(lambda *leaves: sum(leaves) / len(taken), *taken)
-        return TrainedGenerator(
-            self.config, self._generator | {'batch_stats': statistics}, self._encoder
-        )
+        mean = jax.tree.map(lambda *leaves: sum(leaves) / len(taken), *taken)
+        name = self._model.sampling_networks[0]
+        network = self._variables[name] | {'batch_stats': mean}
+        return TrainedGenerator(self.config, self._variables | {name: network})
 
     @property
     def _map_rank(self) -> int:
-        return 3 if self.config.data.condition == 'rgb' else 2
+        return 2 if self.config.data.uses_labels else 3
 
-    def _check(self, labels, instances, style, truncation):
-        config = self.config
-        if config.data.condition == 'rgb':
+    def _check_has_batch_statistics(self) -> None:
+        if 'batch_stats' not in self._variables[self._model.sampling_networks[0]]:
+            raise UserError(
+                'this model normalizes each image by its own statistics',
+                'it has no batch statistics to choose',
+            )
+
+    def _check(self, labels, instances, style, truncation) -> None:
+        data = self.config.data
+        if not data.uses_labels:
             if labels.ndim != 4 or labels.shape[-1] != 3 or labels.dtype != np.uint8:
                 raise UserError(
-                    f'condition pictures of shape {labels.shape} and type {labels.dtype}',
+                    f'condition images of shape {labels.shape} and type {labels.dtype}',
                     'give [N, H, W, 3] or [H, W, 3] uint8',
                 )
         elif labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
@@ -228,56 +250,54 @@ class TrainedGenerator:
                 f'label maps of shape {labels.shape} and type {labels.dtype}',
                 'give [N, H, W] or [H, W] integers',
             )
-        check_size(config, *labels.shape[1:3])
+        check_size(self.config, *labels.shape[1:3])
+        known = f'0..{data.num_classes - 1}' + ' and 255 ("unknown")' * data.dontcare
         for i, label in enumerate(labels):
-            check_label_ids(
-                label,
-                config.data,
-                f'label map {i}',
-                f'renumber the ids: the model knows 0..{config.data.num_classes - 1}'
-                + (' and 255, "unknown"' if config.data.dontcare else ''),
-            )
-        if (instances is not None) != config.data.instance_edges:
-            raise UserError(
-                'this model was trained with instance edges: give instances, one map for each label map'
-                if config.data.instance_edges
-                else 'this model was trained without instance edges: it takes no instance maps'
-            )
-        if instances is not None and np.shape(instances) != labels.shape:
-            raise UserError(
-                f'instance maps of shape {np.shape(instances)} for label maps of shape {labels.shape}; give one of the same size for each'
-            )
+            check_label_ids(label, data, f'label map {i}', f'renumber the ids to {known}')
+        self._check_instances(labels, instances)
         check_truncation(truncation)
         if style is None:
             return
-        if not config.model.style_encoder:
+        if self.latent_dim is None:
+            raise UserError(f'{NO_STYLE}, so it takes no style', NO_STYLE_REMEDY)
+        dim = self.latent_dim
+        if np.shape(style) not in ((len(labels), dim), (1, dim), (dim,)):
             raise UserError(
-                'this model has no style encoder, so it takes no style; train one with style_encoder=True'
+                f'a style of shape {np.shape(style)}',
+                f'give ({len(labels)}, {dim}), or ({dim},) for one style',
             )
-        if np.shape(style) not in (
-            (len(labels), config.model.style_dim),
-            (1, config.model.style_dim),
-            (config.model.style_dim,),
-        ):
+
+    def _check_instances(self, labels, instances) -> None:
+        if (instances is not None) != self.config.data.instance_edges:
+            if instances is None:
+                raise UserError(
+                    'this model was trained with instance edges',
+                    'give instances, one map for each label map',
+                )
             raise UserError(
-                f'a style of shape {np.shape(style)}; give ({len(labels)}, {config.model.style_dim}), or ({config.model.style_dim},) for one style'
+                'this model was trained without instance edges', 'leave the instance maps out'
+            )
+        if instances is not None and np.shape(instances) != labels.shape:
+            raise UserError(
+                f'instance maps of shape {np.shape(instances)} for label maps of shape '
+                f'{labels.shape}',
+                'give one of the same size for each label map',
             )
 
 
 class PreparedMap:
-    """A label map with gamma and beta of all its SPADE layers, made by `TrainedGenerator.prepare`. It holds them on the device: 5 kB a pixel for the published width."""
+    """A label map with what does not depend on the style, made by `TrainedGenerator.prepare`.
 
-    def __init__(
-        self,
-        config: Config,
-        variables: dict[str, Any],
-        labels: np.ndarray,
-        instances: np.ndarray | None,
-    ):
-        self._draw = functools.partial(
-            _draw, config, False, variables, labels, instances
-        )  # the map enters through the modulations among the variables alone
-        self._style_dim, self._size = config.model.style_dim, labels.shape[1:3]
+    It holds gamma and beta of all SPADE layers on the device, 5 kB a pixel at the published width.
+    """
+
+    def __init__(self, config: Config, variables, labels, instances):
+        # The map enters only through the cache among the variables.
+        self._sample = functools.partial(
+            _sample, config, False, False, variables, labels, instances
+        )
+        self._latent_dim = build_model(config).latent_dim
+        self._size = labels.shape[1:3]
 
     def __call__(
         self,
@@ -288,116 +308,103 @@ class PreparedMap:
         truncation: float = 1.0,
         batch_size: int = BATCH_SIZE,
     ) -> np.ndarray:
-        """Draws the map.
+        """Sample the map in some styles.
 
         Args:
-          style: [N, style_dim] latents, or [style_dim] for one picture; None: the one of (seed, sample), see `TrainedGenerator.__call__`.
-          batch_size: pictures that are drawn at a time.
+          style: [N, latent_dim], or [latent_dim] for one image; None: the random style of (seed,
+            sample), see `TrainedGenerator.__call__`.
+          seed: See `style`.
+          sample: See `style`.
+          truncation: Of the random style.
+          batch_size: Images sampled at a time.
 
         Returns:
-          [N, H, W, 3] uint8; [H, W, 3] for one style. What the generator draws of the map in these styles, up to rounding.
+          [N, H, W, 3] uint8; [H, W, 3] for one style: what the generator samples from the map in
+          these styles, up to rounding.
 
         Raises:
-          UserError: on a style of another shape.
+          UserError: The style has another shape.
         """
+        dim = self._latent_dim
         if style is None:
             check_truncation(truncation)
-            style = random_styles(self._style_dim, seed, sample, np.arange(1), truncation)[0]
+            style = random_styles(dim, seed, sample, np.arange(1), truncation)[0]
         style = np.asarray(style, np.float32)
-        if style.ndim not in (1, 2) or style.shape[-1] != self._style_dim:
+        if style.ndim not in (1, 2) or style.shape[-1] != dim:
             raise UserError(
-                f'styles of shape {style.shape}',
-                f'give [N, {self._style_dim}], or [{self._style_dim}] for one style',
+                f'styles of shape {style.shape}', f'give [N, {dim}], or [{dim}] for one style'
             )
         if style.ndim == 1:
             return self(style[None], batch_size=batch_size)[0]
         if not len(style):
             return np.zeros((0, *self._size, 3), np.uint8)
-        return _in_groups(self._draw, (style,), batch_size)
+        return _in_batches(self._sample, (style,), batch_size)
 
 
-def _in_groups(
+def check_size(config: Config, height: int, width: int) -> None:
+    """Raises UserError, with the nearest legal sizes, when the model cannot sample this size."""
+    data, multiple = config.data, config.model.size_multiple
+    training_size = f'{data.image_width}x{data.image_height}'
+    is_training_size = (height, width) == (data.image_height, data.image_width)
+    if build_model(config).size_is_fixed and not is_training_size:
+        raise UserError(
+            f'a label map of {width}x{height}, but a model with style encoder samples at its '
+            f'training size {training_size} only',
+            'resize it to that size',
+        )
+    for name, size in (('width', width), ('height', height)):
+        if size % multiple or not size:
+            raise UserError(
+                f'a label map of {width}x{height}: its {name} is not divisible by {multiple} '
+                f'({config.model.size_reason})',
+                f'use {nearest_multiples(size, multiple)}, or the training size {training_size}',
+            )
+
+
+def _in_batches(
     function: Callable[..., jax.Array], arrays: tuple[np.ndarray | None, ...], size: int
 ) -> np.ndarray:
-    """`function` of arrays [N, ...], at most `size` entries at a time. The first entries fill the last group up, so that it does not compile again."""
-    count = len(arrays[0])
+    """Apply a function to arrays [N, ...] in batches; entries from the start pad the last one."""
+    count = len(arrays[0])  # pyright: ignore[reportArgumentType]
     size = 1 if count == 1 else size
     results = []
     for first in range(0, count, size):
         indices = np.arange(first, first + size) % count
-        results.append(
-            np.asarray(function(*(None if array is None else array[indices] for array in arrays)))[
-                : count - first
-            ]
-        )
+        batch = [None if array is None else array[indices] for array in arrays]
+        results.append(np.asarray(function(*batch))[: count - first])
     return np.concatenate(results)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _draw(config, statistics_of_batch, variables, labels, instances, style):
-    layout = layout_of(Batch(None, labels, instances), config)
-    return to_uint8(
-        _network(config, variables).apply(variables, layout, style, train=statistics_of_batch)
-    )  # nothing moves: no collection is mutable
+# The functions below are jitted once for each configuration, not once for each generator.
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _sample(config, use_batch_statistics, portable, variables, labels, instances, style):
+    model = build_model(config, portable=portable)
+    condition = model.condition(labels, instances)
+    image, _ = model.sample(variables, condition, style, train=use_batch_statistics)
+    return to_uint8(image)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _modulations(config, variables, labels, instances):
-    """Gamma and beta of every SPADE layer; the rest of the generator is not computed."""
-    layout = layout_of(Batch(None, labels, instances), config)
-    style = jnp.zeros((1, config.model.style_dim))  # any one
-    _, kept = _network(config, variables).apply(
-        variables, layout, style, train=False, mutable=[MODULATIONS]
-    )
-    return kept[MODULATIONS]
+def _prepare(config, variables, labels, instances):
+    model = build_model(config)
+    return model.prepare(variables, model.condition(labels, instances))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _statistics(config, variables, labels, instances, style):
+def _batch_statistics(config, variables, labels, instances, style) -> Any:
     """Means and variances [C] of the activations of a batch, in the tree of the running ones."""
-    layout = layout_of(Batch(None, labels, instances), config)
-    forgotten = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
-    _, moved = _network(config, variables).apply(
-        variables | {'batch_stats': forgotten}, layout, style, train=True, mutable=['batch_stats']
-    )
-    return jax.tree.map(lambda x: x / (1 - MOMENTUM), moved['batch_stats'])
-
-
-def _network(config, variables):
-    network = build_networks(config).generator
-    return network if SPECTRAL in variables else network.clone(spectral_norm=False)
+    model = build_model(config)
+    name = model.sampling_networks[0]
+    zeros = jax.tree.map(jnp.zeros_like, variables[name]['batch_stats'])
+    variables = variables | {name: variables[name] | {'batch_stats': zeros}}
+    condition = model.condition(labels, instances)
+    _, updated = model.sample(variables, condition, style, train=True, mutable=('batch_stats',))
+    # A running statistic is momentum * old + (1 - momentum) * batch, with old = 0.
+    return jax.tree.map(lambda x: x / (1 - MOMENTUM), updated['batch_stats'])
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(config, variables, images):
-    mean, _ = build_networks(config).encoder.apply(variables, to_signed(images), train=False)
-    return mean
-
-
-def check_batch_statistics(config: Config) -> None:
-    """Raises UserError for a model that normalises every picture by itself."""
-    if config.model.generator_norm == 'instance':
-        raise UserError(
-            'this model normalises every picture by its own statistics (generator_norm=instance)',
-            'it has no batch statistics to choose',
-        )
-
-
-def check_size(config: Config, height: int, width: int) -> None:
-    """Raises UserError, with the nearest legal sizes, when the generator cannot draw this size."""
-    scale = 2 ** UPSAMPLINGS[config.model.upsampling]
-    if config.model.style_encoder and (height, width) != (
-        config.data.image_height,
-        config.data.image_width,
-    ):
-        raise UserError(
-            f'a label map of {width}x{height}, but a model with style encoder draws {config.data.image_width}x{config.data.image_height} alone, '
-            'the size it was trained at',
-            'scale it to that size',
-        )
-    for name, size in (('width', width), ('height', height)):
-        if size % scale or not size:
-            raise UserError(
-                f'a label map of {width}x{height}: its {name} is not divisible by {scale} ({UPSAMPLINGS[config.model.upsampling]} upsamplings)',
-                f'use {nearest_multiples(size, scale)}, or the training size, {config.data.image_width}x{config.data.image_height}',
-            )
+    return build_model(config).encode(variables, to_signed(images))

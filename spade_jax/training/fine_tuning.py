@@ -1,4 +1,4 @@
-"""The networks of another run as the start of this one."""
+"""Start a run from the networks of another run."""
 
 from __future__ import annotations
 
@@ -8,98 +8,94 @@ from typing import Any
 import jax
 import numpy as np
 
-from spade_jax.checkpoints import checksums
-from spade_jax.checkpoints.checkpointer import newest_of_run
+from spade_jax.checkpoints.checkpointer import open_latest
+from spade_jax.checkpoints.checksums import named_leaves
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
-from spade_jax.models.train_state import TrainState, abstract_train_state, with_fresh_optimizers
+from spade_jax.models.model import Variables
+from spade_jax.models.train_state import TrainState, abstract_train_state, create_train_state
 
-NETWORKS = ('generator', 'discriminator', 'encoder')
-_MOST_NAMED = 20
+_MAX_LISTED = 20
 
 
 def from_run(state: TrainState, config: Config) -> TrainState:
-    """A fresh state, with the networks of the newest checkpoint of the run `config.run.init_from` where they fit; prints what was taken.
+    """A fresh state with the arrays of the run `init_from` where they fit; prints a report.
 
     Raises:
-      UserError: there is no such run, its checkpoint is damaged, or nothing of it fits.
+      UserError: There is no such run, its checkpoint is corrupt, or none of its arrays fits.
     """
-    other = networks_of(os.path.expanduser(config.run.init_from))
-    given = {name: getattr(state, name) for name in NETWORKS if getattr(state, name) is not None}
-    networks, report = transplanted(given, other)
-    print(f'From init_from={config.run.init_from}:\n' + '\n'.join(report), flush=True)
-    if networks is given:
+    workdir = config.run.init_from
+    other = networks_of(os.path.expanduser(workdir))
+    networks, report = transplanted(state.networks, other)
+    print(f'From init_from={workdir}:\n' + '\n'.join(report), flush=True)
+    if networks is state.networks:
         raise UserError(
-            f'init_from={config.run.init_from}: none of its arrays has the name and shape of one of this run',
-            'give the same network flags, or leave it out',
+            f'init_from={workdir}: none of its arrays has the name and shape of one of this run',
+            'use the same model flags, or leave it out',
         )
-    return with_fresh_optimizers(
-        config, networks['generator'], networks['discriminator'], networks.get('encoder')
-    )
+    return create_train_state(config, networks)
 
 
-def networks_of(workdir: str) -> dict[str, Any]:
-    """Name -> variables of the networks in the newest checkpoint of a run, on the host."""
-    with newest_of_run(workdir, flag='init_from') as (checkpoints, step):
-        config, _ = checkpoints.restore_run(step)
-        state = checkpoints.restore(step, like=abstract_train_state(config))
-    return {
-        name: jax.device_get(getattr(state, name))
-        for name in NETWORKS
-        if getattr(state, name) is not None
-    }
+def networks_of(workdir: str) -> dict[str, Variables]:
+    """The networks in the newest checkpoint of a run, on the host."""
+    with open_latest(workdir, flag='init_from') as (checkpointer, step):
+        config = checkpointer.metadata(step).config
+        state = checkpointer.restore(step, abstract_train_state(config), config)
+    return jax.device_get(state.networks)
 
 
 def transplanted(
-    networks: dict[str, Any], other: dict[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
-    """Networks with the arrays of others where name and shape are the same.
+    networks: dict[str, Variables], other: dict[str, Variables]
+) -> tuple[dict[str, Variables], list[str]]:
+    """Networks with the arrays of other ones where path, shape and type agree.
 
     Args:
-      networks, other: name -> variables.
+      networks: Network -> variables.
+      other: Network -> variables.
 
     Returns:
-      The new networks, or `networks` itself where nothing was taken; and a table of lines: arrays taken of each network, those that start fresh, and
-      those that have no place.
+      The new networks, or `networks` itself if nothing fits; and the lines of a report: how many
+      arrays of each network were taken, which are initialized, and which were not used.
     """
-    theirs, ours = checksums.named_leaves(other), checksums.named_leaves(networks)
+    ours, theirs = named_leaves(networks), named_leaves(other)
     fits = {
         path
         for path, leaf in ours.items()
         if path in theirs and theirs[path].shape == leaf.shape and theirs[path].dtype == leaf.dtype
     }
-    table = []
-    for network in NETWORKS:
-        paths = [path for path in ours if path.startswith(f'{network}/')]
-        table.append(
-            f'  {network:<14} {sum(path in fits for path in paths):>4} of {len(paths):>4} arrays taken'
-        )
-        fresh = [
-            f'    fresh: {path}: '
-            + (
-                f'shape {ours[path].shape}, there {theirs[path].shape}'
-                if path in theirs
-                else 'not there'
-            )
-            for path in paths
-            if path not in fits
-        ]
-        unused = [
-            f'    not used: {path} {leaf.shape}'
-            for path, leaf in theirs.items()
-            if path.startswith(f'{network}/') and path not in ours
-        ]
-        for lines in (fresh, unused):
-            table += lines[:_MOST_NAMED] + (
-                [f'    and {len(lines) - _MOST_NAMED} more'] if len(lines) > _MOST_NAMED else []
-            )
+    report = []
+    for network in networks:
+        report += _report_network(f'{network}/', ours, theirs, fits)
     if not fits:
-        return networks, table
+        return networks, report
     leaves, structure = jax.tree.flatten(networks)
-    return jax.tree.unflatten(
-        structure,
-        [
-            np.array(theirs[path]) if path in fits else leaf
-            for path, leaf in zip(ours, leaves, strict=True)
-        ],
-    ), table
+    taken = [
+        np.array(theirs[path]) if path in fits else leaf
+        for path, leaf in zip(ours, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, taken), report
+
+
+def _report_network(
+    prefix: str, ours: dict[str, Any], theirs: dict[str, Any], fits: set[str]
+) -> list[str]:
+    paths = [path for path in ours if path.startswith(prefix)]
+    taken = sum(path in fits for path in paths)
+    report = [f'  {prefix[:-1]:<14} {taken:>4} of {len(paths):>4} arrays taken']
+    initialized = []
+    for path in paths:
+        if path not in fits:
+            reason = 'not there'
+            if path in theirs:
+                reason = f'shape {ours[path].shape}, there {theirs[path].shape}'
+            initialized.append(f'    initialized: {path}: {reason}')
+    unused = [
+        f'    not used: {path} {leaf.shape}'
+        for path, leaf in theirs.items()
+        if path.startswith(prefix) and path not in ours
+    ]
+    for lines in (initialized, unused):
+        report += lines[:_MAX_LISTED]
+        if len(lines) > _MAX_LISTED:
+            report.append(f'    and {len(lines) - _MAX_LISTED} more')
+    return report

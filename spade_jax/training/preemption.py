@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a cluster takes its machine back, or somebody presses Ctrl-C. The work done until then is saved."""
+"""Preemption: on SIGTERM (a cluster takes its machine back) or Ctrl-C, save and exit."""
 
 from __future__ import annotations
 
@@ -11,74 +11,54 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Preemption:
-    """While entered, the first signal asks to stop after the running step; a second one ends the program at once.
+    """Handles SIGTERM and SIGINT while it is entered.
 
-    As long as nothing new could be saved, until `enable_saving` is called, the first one ends it at once too. The exit status is 128 + the number of the
-    signal, as a shell has it: 143 for SIGTERM, 130 for SIGINT.
-
-    Python runs its signal handlers between two operations of the main thread, and a compilation is one that takes minutes. So the signal is written to a
-    pipe, from which a thread reads it. Only the main thread can set this up; in another one, entering does nothing.
+    The first signal requests a stop after the running step; a second one exits at once, and so does
+    the first one before `enable_saving`, while there is nothing to save. The exit status is 128 +
+    the number of the signal. During a compilation Python runs no handlers; the signal then takes
+    effect after it. Only the main thread can install handlers; elsewhere entering does nothing.
     """
 
     def __init__(self):
-        self._asked: int | None = None
-        self._worth_saving = self._entered = False
+        self._signal: int | None = None
+        self._may_save = False
+        self._old_handlers = {}
 
     def __enter__(self) -> Preemption:
-        self._entered = threading.current_thread() is threading.main_thread()
-        if self._entered:
-            reader, self._writer = os.pipe()
-            os.set_blocking(self._writer, False)
-            self._old_pipe = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-            self._old_handlers = {
-                number: signal.signal(number, lambda *_: None) for number in SIGNALS
-            }
-            self._thread = threading.Thread(target=self._watch, args=(reader,), daemon=True)
-            self._thread.start()
+        if threading.current_thread() is threading.main_thread():
+            self._old_handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception) -> None:
-        if self._entered:
-            signal.set_wakeup_fd(self._old_pipe)
-            for number, handler in self._old_handlers.items():
-                signal.signal(number, handler)
-            os.close(self._writer)  # ends the thread
-            self._thread.join()
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
 
     def enable_saving(self) -> None:
         """From now on there is something to save."""
-        self._worth_saving = True
+        self._may_save = True
 
     @property
-    def asked(self) -> bool:
-        """True once a signal has come."""
-        return self._asked is not None
+    def requested(self) -> bool:
+        """True once a signal has arrived."""
+        return self._signal is not None
 
-    def leave(self, step: int) -> None:
-        """Raises SystemExit, after the state was saved. A process that was not asked itself leaves with the others."""
-        self._asked = self._asked or signal.SIGTERM
+    def exit_after(self, step: int) -> None:
+        """Raise SystemExit; call it once the state is saved, in all processes alike."""
+        number = self._signal or signal.SIGTERM
         print(
-            f'\n{signal.Signals(self._asked).name}: stopped after step {step}, which is saved; the same command goes on from there.',
+            f'\n{signal.Signals(number).name}: stopped after step {step}, which is saved; '
+            'the same command resumes.',
             file=sys.stderr,
         )
-        raise SystemExit(128 + self._asked)
+        raise SystemExit(128 + number)
 
-    def _watch(self, reader: int) -> None:
-        with os.fdopen(reader, 'rb', buffering=0) as pipe:
-            while numbers := pipe.read(1):
-                if numbers[0] not in SIGNALS:
-                    continue
-                if self._asked is not None or not self._worth_saving:
-                    _end_at_once(numbers[0])
-                self._asked = numbers[0]
-                print(
-                    f'\n{signal.Signals(self._asked).name}: finishing the step and saving it; once more ends the program at once.',
-                    file=sys.stderr,
-                    flush=True,
-                )
-
-
-def _end_at_once(number: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(128 + number)  # there are threads that would not let the program end
+    def _handle(self, number: int, frame) -> None:
+        del frame
+        name = signal.Signals(number).name
+        if self.requested or not self._may_save:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(128 + number)  # Some threads, such as a compilation, would delay sys.exit.
+        self._signal = number
+        message = f'\n{name}: finishing and saving the step; send it again to exit at once.\n'
+        os.write(sys.stderr.fileno(), message.encode())  # print is not reentrant.

@@ -1,10 +1,10 @@
-"""Where a session of a run begins: at the newest checkpoint that is whole, or afresh."""
+"""The initial state of a session: the newest intact checkpoint, or fresh networks."""
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,26 +12,22 @@ import numpy as np
 from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.config.config import Config, conflicts
-from spade_jax.distributed import processes, replicas
+from spade_jax.distributed import replicas
 from spade_jax.errors import UserError
-from spade_jax.models.spade.model import build_networks
 from spade_jax.models.train_state import TrainState, abstract_train_state, init_train_state
 from spade_jax.training import fine_tuning
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """The beginning of a session.
+class InitialState(NamedTuple):
+    """Where a session starts.
 
-    state: on the host.
-    resumed: True where it is that of a checkpoint.
-    num_examples, detour: of the checkpoint, see `CheckpointRecord`.
+    Attributes:
+      state: On the host.
+      num_examples: Size of the training set of the checkpoint; None without one.
     """
 
     state: TrainState
-    resumed: bool
     num_examples: int | None = None
-    detour: int = 0
 
     @property
     def step(self) -> int:
@@ -39,106 +35,109 @@ class Start:
         return int(self.state.step)
 
 
-def start(checkpoints: Checkpointer | NullCheckpointer, config: Config, workdir: str) -> Start:
-    """The newest checkpoint that is whole, else the state before the first step, with the networks of `config.run.init_from` where that is set.
+def initial_state(
+    checkpointer: Checkpointer | NullCheckpointer, config: Config, workdir: str
+) -> InitialState:
+    """The state to start from.
 
-    Of several processes the first reads them, and all get what it has read.
+    1. The newest intact checkpoint of the work directory;
+    2. else fresh networks, with the arrays of `init_from` where that is set.
+
+    The first of several processes reads it and sends it to the others.
 
     Raises:
-      UserError: see `resume` and `fine_tuning.from_run`.
+      UserError: See `resume` and `fine_tuning.from_run`.
     """
-    if not processes.is_first():
-        return shared(
-            Start(abstract_train_state(config), resumed=False)
-        )  # its values are those of the first
-    if checkpoints.steps():
-        return shared(resume(checkpoints, config, workdir, like=abstract_train_state(config)))
-    state = init_train_state(config, build_networks(config))
-    return shared(
-        Start(fine_tuning.from_run(state, config) if config.run.init_from else state, resumed=False)
-    )
+    if isinstance(checkpointer, NullCheckpointer):
+        abstract = abstract_train_state(config)
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+        return _broadcast(InitialState(zeros))
+    if checkpointer.steps():
+        return _broadcast(resume(checkpointer, config, workdir))
+    state = init_train_state(config)
+    if config.run.init_from:
+        state = fine_tuning.from_run(state, config)
+    return _broadcast(InitialState(state))
 
 
-def shared(begin: Start) -> Start:
-    """The first process's start, in all of them."""
-    if jax.process_count() == 1:
-        return begin
-    num_examples = -1 if begin.num_examples is None else begin.num_examples
-    resumed, num_examples, detour = replicas.broadcast_one_to_all(
-        np.array([begin.resumed, num_examples, begin.detour], np.int32)
-    ).tolist()
-    return Start(
-        replicas.broadcast_one_to_all(begin.state),
-        bool(resumed),
-        None if num_examples < 0 else num_examples,
-        detour,
-    )
-
-
-def resume(checkpoints: Checkpointer, config: Config, workdir: str, like: TrainState) -> Start:
-    """The newest checkpoint that is whole. CorruptCheckpoint ones that are newer are moved aside and named on standard error.
+def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialState:
+    """The newest intact checkpoint; corrupt ones that are newer are moved aside, with a warning.
 
     Args:
-      checkpoints: of the work directory; there are some.
-      config: of the session.
-      workdir: what messages call the directory.
-      like: a state of the same shapes.
+      checkpointer: Of the work directory; it has checkpoints.
+      config: Of the session.
+      workdir: Name of the directory in messages.
 
     Raises:
-      UserError: another configuration wrote the checkpoint, or all of them are damaged.
+      UserError: Another configuration wrote the checkpoint, or all checkpoints are corrupt.
     """
+    like = abstract_train_state(config)
 
     def read(step):
-        record = checkpoints.record(step)
-        check_same_run(record.config, config, workdir)
-        return record, checkpoints.restore(step, like=like)
+        metadata = checkpointer.metadata(step)
+        check_same_run(metadata.config, config, workdir)
+        return metadata, checkpointer.restore(step, like, config)
 
-    step, (record, state), damaged = latest_intact(checkpoints, read)
-    for broken, error in damaged.items():
-        print(
-            f'warning: damaged checkpoint {error.problem}; moved to {checkpoints.move_aside(broken)}',
-            file=sys.stderr,
-        )
-    if damaged:
-        print(
-            f'warning: going on from the checkpoint of step {step}, the newest that is whole',
-            file=sys.stderr,
-        )
-    # To the host: what is kept of the start is not to take memory of the first device as long as the session lasts.
-    return Start(jax.device_get(state), True, record.num_examples, record.detour)
+    step, (metadata, state), corrupt = latest_intact(checkpointer, read)
+    for other, error in corrupt.items():
+        target = checkpointer.move_aside(other)
+        print(f'warning: corrupt checkpoint {error.problem}; moved to {target}', file=sys.stderr)
+    if corrupt:
+        print(f'warning: resuming from step {step}, the newest intact one', file=sys.stderr)
+    # On the host, so that the first device does not hold a second state during the session.
+    return InitialState(jax.device_get(state), metadata.num_examples)
 
 
 def latest_intact(
-    checkpoints: Checkpointer, read: Callable[[int], object]
-) -> tuple[int, object, dict[int, CorruptCheckpoint]]:
-    """Reads checkpoints, the newest first, until one is whole. Changes nothing.
+    checkpointer: Checkpointer, read: Callable[[int], Any]
+) -> tuple[int, Any, dict[int, CorruptCheckpoint]]:
+    """Read checkpoints, the newest first, until one is intact. Changes nothing.
 
     Args:
-      checkpoints: has some.
-      read: reads that of a step; raises CorruptCheckpoint.
+      checkpointer: It has checkpoints.
+      read: Reads the checkpoint of a step; raises CorruptCheckpoint.
 
     Returns:
-      Its step, what was read, and what is wrong with those of later steps.
+      Its step, what `read` returned, and the errors of the later checkpoints by step.
 
     Raises:
-      UserError: all are damaged.
+      UserError: All checkpoints are corrupt.
     """
-    damaged: dict[int, CorruptCheckpoint] = {}
-    for step in reversed(checkpoints.steps()):
+    corrupt: dict[int, CorruptCheckpoint] = {}
+    for step in reversed(checkpointer.steps()):
         try:
-            return step, read(step), damaged
+            return step, read(step), corrupt
         except CorruptCheckpoint as error:
-            damaged[step] = error
+            corrupt[step] = error
     raise UserError(
-        f'all checkpoints are damaged: {"; ".join(error.problem for error in damaged.values())}',
-        'bring back their files, or start afresh in another --workdir; nothing was changed',
+        f'all checkpoints are corrupt: {"; ".join(error.problem for error in corrupt.values())}',
+        'restore their files, or start in another --workdir; nothing was changed',
     )
 
 
 def check_same_run(saved: Config, given: Config, workdir: str) -> None:
-    """Raises UserError when the checkpoint in the work directory was written by another configuration."""
+    """Raises UserError when another configuration wrote the checkpoint."""
     if differing := conflicts(saved, given):
         raise UserError(
-            f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)}); '
-            'give these the saved values to resume it, or choose another --workdir'
+            f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)})',
+            'give these options the saved values to resume it, or choose another --workdir',
         )
+
+
+def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
+    """Raises UserError when the training set has changed: order and learning rate depend on it."""
+    if saved not in (None, given):
+        raise UserError(
+            f'workdir={workdir} holds a run over {saved} training examples, now there are {given}',
+            'restore the data to resume it, or choose another --workdir',
+        )
+
+
+def _broadcast(initial: InitialState) -> InitialState:
+    """The initial state of the first process, in all processes."""
+    if jax.process_count() == 1:
+        return initial
+    number = np.array(-1 if initial.num_examples is None else initial.num_examples, np.int32)
+    number = int(replicas.broadcast_one_to_all(number))
+    state = replicas.broadcast_one_to_all(initial.state)
+    return InitialState(state, None if number < 0 else number)

@@ -1,91 +1,105 @@
 """A TrainState on the host and on the devices.
 
-On the host, and in checkpoints, the state of an optimiser has the tree of the parameters, whatever devices there are. On several devices it is dealt
-out: its moments are vectors, of which every replica has a slice. All else is equal on all replicas.
+On the host, and in checkpoints, an optimizer state has the tree of the parameters, whatever devices
+there are. On several devices it is sharded: its moments are vectors, and each replica holds a shard
+of them. Everything else is replicated.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from spade_jax.config.config import Config
 from spade_jax.distributed import replicas
 from spade_jax.models.optimizers import has_structure_of
-from spade_jax.models.train_state import TrainState, trained_by_generator_update
+from spade_jax.models.train_state import TrainState
+
+Params = Mapping[str, Any]  # player -> the parameters that its optimizer moves
 
 
-def to_devices(state: TrainState, config: Config, devices: list | None = None) -> TrainState:
-    """Puts a state from the host on the devices of this host."""
-    if not shards_optimizer(config, devices):
+def to_devices(
+    state: TrainState, params: Params, *, shard: bool, devices: list | None = None
+) -> TrainState:
+    """Put a state from the host on the devices of this host.
+
+    Args:
+      state: NumPy arrays.
+      params: The parameters of each player's optimizer, see `train_state.trained_params`.
+      shard: Shard the optimizer states if there are several devices.
+      devices: Default: all devices.
+    """
+    if not shards_optimizer(shard, devices):
         return replicas.replicate(state, devices)
     optimizers = {
-        name: _deal_out(getattr(state, name), params, devices)
-        for name, params in _trained(state).items()
+        player: _shard(optimizer_state, params[player], devices)
+        for player, optimizer_state in state.optimizers.items()
     }
-    rest = replicas.replicate(state.replace(**dict.fromkeys(optimizers)), devices)
-    return rest.replace(**optimizers)
+    rest = replicas.replicate(state.replace(optimizers={}), devices)
+    return rest.replace(optimizers=optimizers)
 
 
-def to_host(state: TrainState, config: Config, devices: list | None = None) -> TrainState:
-    """The inverse: everything as NumPy arrays. With several processes, all of them must call it."""
-    if not shards_optimizer(config, devices):
+def to_host(
+    state: TrainState, params: Params, *, shard: bool, devices: list | None = None
+) -> TrainState:
+    """The inverse of `to_devices`, as NumPy arrays. All processes must call it together."""
+    if not shards_optimizer(shard, devices):
         return jax.device_get(replicas.unreplicate(state))
     optimizers = {
-        name: _collect(getattr(state, name), params) for name, params in _trained(state).items()
+        player: _gather(optimizer_state, params[player])
+        for player, optimizer_state in state.optimizers.items()
     }
-    rest = jax.device_get(replicas.unreplicate(state.replace(**dict.fromkeys(optimizers))))
-    return rest.replace(**optimizers)
+    rest = jax.device_get(replicas.unreplicate(state.replace(optimizers={})))
+    return rest.replace(optimizers=optimizers)
 
 
-def axes(state: TrainState, config: Config, devices: list | None = None) -> Any:
-    """For `replicas.pmap_step`: which parts of this state (host or devices, concrete or abstract) are dealt out."""
-    if not shards_optimizer(config, devices):
+def pmap_axes(
+    state: TrainState, params: Params, *, shard: bool, devices: list | None = None
+) -> Any:
+    """Axes of the state for `replicas.pmap_step`: 0 where it is sharded, None elsewhere.
+
+    Args:
+      state: On the host or on devices, concrete or abstract.
+      params: See `to_devices`.
+      shard: See `to_devices`.
+      devices: Default: all devices.
+    """
+    if not shards_optimizer(shard, devices):
         return None
-    whole = state.replace(
-        **{field.name: None for field in dataclasses.fields(state)}
-    )  # a prefix without dictionaries: pmap hashes it
-    return whole.replace(
-        **{
-            name: jax.tree.map(
-                lambda part: 0 if has_structure_of(params)(part) else None,
-                getattr(state, name),
-                is_leaf=has_structure_of(params),
-            )
-            for name, params in _trained(state).items()
-        }
-    )
-
-
-def shards_optimizer(config: Config, devices: list | None = None) -> bool:
-    """True where the state of the optimisers is dealt out: by default, wherever there is more than one replica."""
-    return config.optimizer.shard_optimizer and replicas.replica_counts(devices)[0] > 1
-
-
-def _trained(state: TrainState) -> dict[str, Any]:
-    """The parameters that each optimiser moves."""
-    return {
-        'generator_optimizer': trained_by_generator_update(state.generator, state.encoder),
-        'discriminator_optimizer': state.discriminator['params'],
-    }
-
-
-def _deal_out(optimizer_state: optax.OptState, params: Any, devices: list | None) -> optax.OptState:
-    def place(part):
-        if not has_structure_of(params)(part):
-            return replicas.replicate(part, devices)
-        return replicas.shard(
-            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(part)]), devices
+    axes = {}
+    for player, optimizer_state in state.optimizers.items():
+        matches = has_structure_of(params[player])
+        axes[player] = jax.tree.map(
+            lambda part, matches=matches: 0 if matches(part) else None,
+            optimizer_state,
+            is_leaf=matches,
         )
+    nothing = dict.fromkeys((field.name for field in dataclasses.fields(state)))
+    return state.replace(**nothing).replace(optimizers=axes)
 
-    return jax.tree.map(place, optimizer_state, is_leaf=has_structure_of(params))
+
+def shards_optimizer(shard: bool, devices: list | None = None) -> bool:
+    """True if the optimizer state is sharded: only where there is more than one replica."""
+    return shard and replicas.replica_counts(devices)[0] > 1
 
 
-def _collect(optimizer_state: optax.OptState, params: Any) -> optax.OptState:
+def _shard(optimizer_state: optax.OptState, params: Any, devices: list | None) -> optax.OptState:
+    matches = has_structure_of(params)
+
+    def place(part):
+        if not matches(part):
+            return replicas.replicate(part, devices)
+        vector = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(part)])
+        return replicas.shard(vector, devices)
+
+    return jax.tree.map(place, optimizer_state, is_leaf=matches)
+
+
+def _gather(optimizer_state: optax.OptState, params: Any) -> optax.OptState:
     leaves, structure = jax.tree.flatten(params)
     ends = np.cumsum([leaf.size for leaf in leaves])
 
@@ -93,8 +107,7 @@ def _collect(optimizer_state: optax.OptState, params: Any) -> optax.OptState:
         if part.ndim == 0:
             return np.asarray(part.addressable_data(0))
         vectors = np.split(replicas.gather_to_host(part, int(ends[-1])), ends[:-1])
-        return jax.tree.unflatten(
-            structure, [vector.reshape(leaf.shape) for vector, leaf in zip(vectors, leaves)]
-        )
+        arrays = [vector.reshape(leaf.shape) for vector, leaf in zip(vectors, leaves, strict=True)]
+        return jax.tree.unflatten(structure, arrays)
 
     return jax.tree.map(take, optimizer_state)

@@ -1,14 +1,16 @@
-"""From a Config and a work directory to a trained generator."""
+"""From a Config and a work directory to a trained model.
+
+`train` prepares a session, `_run_steps` is the loop; on a first reading, go straight to the latter.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,366 +18,152 @@ from tqdm import tqdm
 
 from spade_jax.batch import Batch
 from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
-from spade_jax.config.config import Config
+from spade_jax.config.config import Config, option_fields, shared_option_fields
 from spade_jax.data.files.palette import shown
-from spade_jax.data.pipeline.awaited_batches import AwaitedBatches
 from spade_jax.data.pipeline.input_pipeline import (
-    Skipped,
     locations_of_step,
     steps_in_epochs,
     training_batches,
-    validation_examples,
 )
-from spade_jax.data.sources.open_source import (
-    change_since_prepared,
-    check_source,
-    open_source,
-    pointing_to_the_report,
-)
-from spade_jax.data.sources.source import SPLITS, Source
+from spade_jax.data.sources.open_source import pointing_to_the_report
 from spade_jax.distributed import processes, replicas
-from spade_jax.errors import UserError
 from spade_jax.files.image_grid import image_grid
 from spade_jax.files.run_lock import exclusive_lock
-from spade_jax.memory.step_memory import abstract_batch
-from spade_jax.models.spade.model import build_networks
-from spade_jax.models.train_state import TrainState, weights_to_draw_with
-from spade_jax.models.vgg19 import load_vgg19
+from spade_jax.models.model import Model, Variables, build_model
+from spade_jax.models.train_state import (
+    TrainState,
+    parameter_count,
+    sampling_variables,
+    trained_params,
+)
 from spade_jax.reports import run_report
 from spade_jax.reports.run_log import NoLog, RunLog, Stopwatch, progress_fields
 from spade_jax.reports.run_metadata import RunMetadata
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training import resume, state_sharding
-from spade_jax.training.divergence import Rollbacks, check_finite, detoured
-from spade_jax.training.metrics import weight_norms
+from spade_jax.training import state_sharding
+from spade_jax.training.divergence import check_finite
+from spade_jax.training.metrics import mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
 from spade_jax.training.profiling import StepProfiler
-from spade_jax.training.train_step import train_step
+from spade_jax.training.resume import check_same_examples, initial_state
+from spade_jax.training.train_step import seeded_noise, train_step
+from spade_jax.training.training_data import TrainingData, open_training_data
 
-Metrics = dict[str, float]
-# Fields that a resumed run may change, but by which processes go together through what all of them must call.
-IN_STEP = (
-    'max_steps',
-    'rematerialize',
-    'label_conv',
-    'shard_optimizer',
-    'log_every',
-    'checkpoint_every',
-    'on_nan',
+# Options that may change on resume but must agree across processes, because they decide when
+# collective operations run.
+_SHARED_BY_PROCESSES = (
+    *('max_steps', 'rematerialize', 'label_conv', 'shard_optimizer'),
+    *('log_every', 'checkpoint_every'),
 )
 
 
+class Session(NamedTuple):
+    """What a session of a run works with; nothing here changes while it trains.
+
+    Attributes:
+      config: Of the run.
+      workdir: Its directory.
+      model: Built for the mapped step.
+      constants: Variables that do not train.
+      data: Training and preview examples.
+      checkpointer: Of the work directory, in the first process.
+      preemption: Signals.
+    """
+
+    config: Config
+    workdir: str
+    model: Model
+    constants: dict[str, Variables]
+    data: TrainingData
+    checkpointer: Checkpointer | NullCheckpointer
+    preemption: Preemption
+
+
 def train(config: Config, workdir: str) -> None:
-    """Trains until the configured end; where the work directory has a checkpoint, from there on.
+    """Train until the configured end; resume if the work directory has a checkpoint.
 
     Raises:
-      UserError: before any device work, when data, weights, batch size or an earlier run in the directory do not fit the configuration, or another process
-        trains there; later, when data or disk fail.
-      FloatingPointError: when a loss is not finite.
-      SystemExit: after SIGTERM or SIGINT, see `Preemption`.
+      UserError: Before any device work, when data, weights, batch size or an earlier run in the
+        directory do not fit the configuration, or another process trains there; later, when data
+        or disk fail.
+      FloatingPointError: A loss is not finite.
+      SystemExit: After SIGTERM or SIGINT, see `Preemption`.
     """
-    with (
-        alone_there(workdir),
-        Preemption() as interruption,
-        checkpoints_of(workdir, config) as checkpoints,
-    ):
-        replicas.check_divisible(
-            config.optimizer.batch_size, jax.device_count(), config.optimizer.accumulation_steps
-        )
-        vgg19 = load_vgg19(config.losses.vgg19_weights) if config.losses.perceptual_weight else None
-        processes.check_agreed(fields_in_step(config))
-        begin = resume.start(checkpoints, config, workdir)
-        skipped = Skipped()
+    with _lock(workdir), Preemption() as preemption, _checkpointer(workdir, config) as checkpointer:
+        steps = config.optimizer
+        replicas.check_divisible(steps.batch_size, jax.device_count(), steps.accumulation_steps)
+        model = build_model(config, replicas.REPLICA_AXIS)
+        constants = model.load_constants()
+        processes.check_agreed(_shared_options(config))
+        initial = initial_state(checkpointer, config, workdir)
         with pointing_to_the_report(config.data):
-            source, shown = first_process_first(lambda: open_data(config, skipped))
-        processes.check_agreed({'number of training examples': len(source)})
-        check_same_examples(begin.num_examples, len(source), workdir)
+            data = open_training_data(config)
+        processes.check_agreed({'number of training examples': len(data.source)})
+        check_same_examples(initial.num_examples, len(data.source), workdir)
 
-        last_step = steps_in_epochs(
-            config.optimizer.constant_epochs + config.optimizer.decay_epochs,
-            config.optimizer.batch_size,
-            len(source),
-        )
-        if config.optimizer.max_steps:
-            last_step = min(last_step, config.optimizer.max_steps)
-        if begin.step >= last_step:
+        epochs = steps.constant_epochs + steps.decay_epochs
+        last_step = steps_in_epochs(epochs, steps.batch_size, len(data.source))
+        last_step = min(last_step, steps.max_steps or last_step)
+        if initial.step >= last_step:
             print(f'{workdir} has done all {last_step} steps already.')
             return
-        rollbacks = Rollbacks(config.on_nan, begin.detour)
-        while True:
-            print(
-                f'{len(source)} training examples of {config.data.image_width}x{config.data.image_height}, {jax.device_count()} x {jax.devices()[0].device_kind}, '
-                f'steps {begin.step + 1} to {last_step}; compiling the train step ...',
-                flush=True,
-            )
-            session = Session(
-                config,
-                workdir,
-                checkpoints,
-                interruption,
-                source,
-                shown,
-                skipped,
-                vgg19,
-                rollbacks.detour,
-            )
-            try:
-                samples = session.run(begin.state, last_step)
-                break
-            except FloatingPointError as error:
-                checkpoints.finish()
-                rollbacks.take(error, newest_of_all(checkpoints))
-                begin = resume.start(checkpoints, config, workdir)
+        session = Session(config, workdir, model, constants, data, checkpointer, preemption)
+        print(_summary(session, initial.state, last_step), flush=True)
+        samples = _run_steps(session, initial.state, last_step)
         print(
-            f'Done. Checkpointer: {checkpoints.directory}\nPictures (label | generated | real): {samples}'
+            f'Done. Checkpoints: {checkpointer.directory}\n'
+            f'Sample grids (label map | fake | real): {samples}'
         )
     if processes.is_first():
         print(f'Report: {run_report.write(workdir)}')
 
 
-@dataclasses.dataclass
-class Session:
-    """The loop around the train step, from a state to the end: records, grids and checkpoints at their intervals.
+def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
+    """Train a state from the host up to a step. Returns the directory of the sample grids."""
+    config, first_step = session.config, int(state.step)
+    began, stopwatch, pending = time.monotonic(), Stopwatch(), []
+    params = _abstract_params(session.model, state)
+    shard = config.optimizer.shard_optimizer
+    with contextlib.ExitStack() as stack:
+        batches = stack.enter_context(contextlib.closing(_batches(session, first_step)))
+        log = stack.enter_context(_open_log(session, first_step))
+        profiler = stack.enter_context(_profiler(session, first_step, last_step))
+        progress = stack.enter_context(_progress_bar(first_step, last_step))
+        step_at = _pmapped_steps(session, state_sharding.pmap_axes(state, params, shard=shard))
+        state = state_sharding.to_devices(state, params, shard=shard)
+        step_at(first_step).compile_ahead(state, _zero_batch(config))  # While data is read.
+        for step in range(first_step + 1, last_step + 1):
+            with stopwatch.waiting(), pointing_to_the_report(config.data):
+                batch = _put(next(batches), config)
+            with jax.transfer_guard('disallow'):  # Implicit transfers would stall the devices.
+                state, metrics = profiler.run(step, step_at(step - 1), state, batch)
+            pending.append(metrics)
+            progress.update()
+            if step == first_step + 1:
+                jax.block_until_ready(metrics)  # Its compilation belongs in no rate.
+                progress.write(_first_step_message(time.monotonic() - began, stopwatch.waited))
+                stopwatch = Stopwatch()
+                session.preemption.enable_saving()
 
-    detour: names the order of the data and the noise, see `divergence.detoured`.
-    """
-
-    config: Config
-    workdir: str
-    checkpoints: Checkpointer | NullCheckpointer
-    interruption: Preemption
-    source: Source
-    shown: Batch
-    skipped: Skipped
-    vgg19: dict | None = None
-    detour: int = 0
-
-    def run(self, state: TrainState, last_step: int) -> str:
-        """Trains a state from the host up to a step. Returns the directory of the sample grids."""
-        config, first_step = detoured(self.config, self.detour), int(state.step)
-        self.began = time.monotonic()
-        self.locations = functools.partial(locations_of_step, self.source, config)
-        self.profiler = StepProfiler(
-            self.workdir,
-            config.run.profile_steps if processes.is_first() else '',
-            first_step,
-            last_step,
-        )
-        batches = training_batches(
-            self.source,
-            config,
-            first_step=first_step,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            skipped=self.skipped,
-        )
-        with (
-            contextlib.closing(AwaitedBatches(batches, config.data_timeout)) as batches,
-            self.open_log(first_step) as self.log,
-            self.profiler,
-        ):
-            self.step_of = mapped_steps(
-                config, len(self.source), self.vgg19, state_sharding.axes(state, config)
-            )
-            state = state_sharding.to_devices(state, config)
-            any_batch = jax.tree.map(
-                lambda array: np.zeros(array.shape, array.dtype), abstract_batch(config)
-            )
-            self.step_of(first_step).compile_ahead(
-                state, split_among_devices(any_batch, config)
-            )  # while the first batches are read
-            self.train(state, batches, first_step, last_step)
-            return self.log.samples
-
-    def open_log(self, first_step: int) -> RunLog | NoLog:
-        """The records of the work directory; in the first process."""
-        if not processes.is_first():
-            return NoLog()
-        return RunLog(
-            self.workdir,
-            first_step,
-            RunMetadata(
-                self.workdir,
-                self.config,
-                len(self.source),
-                first_step,
-                f'{jax.device_count()} x {jax.devices()[0].device_kind}',
-            ),
-        )
-
-    def train(
-        self, state: TrainState, batches: Iterator[Batch], first_step: int, last_step: int
-    ) -> None:
-        config, pending, stopwatch = self.config, [], Stopwatch()
-        with tqdm(
-            total=last_step,
-            initial=first_step,
-            unit='step',
-            dynamic_ncols=True,
-            smoothing=0.05,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-            disable=not processes.is_first(),
-        ) as progress:
-            for step in range(first_step + 1, last_step + 1):
-                with stopwatch.waiting(), pointing_to_the_report(config.data):
-                    batch = split_among_devices(next(batches), config)
-                state, metrics = self.profiler.run(step, self.step_of(step - 1), state, batch)
-                pending.append(metrics)
-                progress.update()
-                if step == first_step + 1:  # its compilation belongs in no rate
-                    jax.block_until_ready(metrics)
-                    progress.write(
-                        f'First step after {time.monotonic() - self.began:.0f} s, compilation included; the first batch, read meanwhile, was there '
-                        f'after {stopwatch.waited:.0f} s.'
-                    )
-                    stopwatch = Stopwatch()
-                    self.interruption.enable_saving()
-
-                due = functools.partial(is_due, step, last_step)
-                interrupted = self.interrupted(due)
-                if due(config.run.log_every) or due(config.run.checkpoint_every) or interrupted:
-                    pending = jax.device_get(pending)
-                    values = average(pending) | weight_norms(state)  # waits for the device
-                    check_finite(
-                        step, pending, values, self.checkpoints.latest_step(), self.locations
-                    )
-                    values |= stopwatch.rates(config.optimizer.batch_size)
-                    if config.data.on_bad_example == 'skip':
-                        values['skipped_examples'] = self.skipped.count
-                    self.log.scalars(step, values)
-                    progress.set_postfix(progress_fields(values))
-                    pending, stopwatch = [], Stopwatch()
-                if due(config.run.sample_every) and processes.is_first():
-                    self.show(step, state)
-                    stopwatch = Stopwatch()
-                if due(config.run.checkpoint_every) or interrupted:
-                    self.checkpoints.save(
-                        state_sharding.to_host(state, config),
-                        config,
-                        len(self.source),
-                        metrics=values,
-                        detour=self.detour,
-                    )
-                    stopwatch = Stopwatch()
-                if interrupted:
-                    self.checkpoints.finish()
-                    self.interruption.leave(step)
-
-    def interrupted(self, due: Callable[[int], bool]) -> bool:
-        """Whether to stop after this step. Several processes stop together, and so agree on it when a record is due."""
-        if jax.process_count() == 1:
-            return self.interruption.asked
-        return due(self.config.run.log_every) and replicas.any_across_processes(
-            self.interruption.asked
-        )
-
-    def show(self, step: int, state: TrainState) -> None:
-        """Writes the grid label | generated | real of the fixed validation examples."""
-        state = replicas.unreplicate(state)
-        trained = TrainedGenerator(
-            self.config, *weights_to_draw_with(state.generator, state.encoder, state.average)
-        )
-        styles = None if state.encoder is None else trained.encode(self.shown.image)
-        fake = trained(self.shown.label, self.shown.instance, style=styles)
-        self.log.grid(
-            step, image_grid([shown(self.shown.label, self.config.data), fake, self.shown.image])
-        )
-
-
-def alone_there(workdir: str) -> contextlib.AbstractContextManager:
-    """Holds the work directory, in the first process."""
-    return exclusive_lock(workdir) if processes.is_first() else contextlib.nullcontext()
-
-
-def checkpoints_of(workdir: str, config: Config) -> Checkpointer | NullCheckpointer:
-    """The checkpoints of the work directory, in the first process."""
-    return (
-        Checkpointer(workdir, keep=config.run.keep_checkpoints, keep_best=config.run.keep_best)
-        if processes.is_first()
-        else NullCheckpointer()
-    )
-
-
-def fields_in_step(config: Config) -> dict[str, Any]:
-    """What several processes must have alike: all of the configuration but paths and what each of them does by itself."""
-    return {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if not field.metadata['may_change'] or field.name in IN_STEP
-    }
-
-
-def newest_of_all(checkpoints: Checkpointer | NullCheckpointer) -> int | None:
-    """Step of the newest checkpoint, in all processes; None if there is none."""
-    newest = checkpoints.latest_step()
-    newest = int(
-        replicas.broadcast_one_to_all(np.array(-1 if newest is None else newest, np.int32))
-    )
-    return None if newest < 0 else newest
-
-
-def first_process_first(work: Callable[[], Any]) -> Any:
-    """Work that makes files where there are none: the first process does it, then the others at once, which find them if they see the same disk."""
-    result = work() if processes.is_first() else None
-    replicas.any_across_processes(False)  # waits
-    return result if processes.is_first() else work()
-
-
-def open_data(config: Config, skipped: Skipped) -> tuple[Source, Batch]:
-    """The checked training examples, and the fixed examples of the sample grids. Those that will be skipped are named."""
-    source, validation = open_source(config.data, 'train'), open_source(config.data, 'validation')
-    for split in SPLITS:
-        if change := change_since_prepared(config.data, split):
-            print(f'warning: {change}', file=sys.stderr)
-    for checked in filter(None, (source, validation)):
-        if bad := check_source(checked, config.data):
-            print(f'{len(bad)} of {len(checked)} examples will be skipped:', file=sys.stderr)
-            for location, error in bad.items():
-                skipped.name(location, error)
-    if validation is None:
-        print('There is no validation set; the sample grids show training examples.')
-    return source, validation_examples(
-        validation or source, config, config.run.num_grid_samples, skipped
-    )
-
-
-def split_among_devices(batch: Batch, config: Config) -> Batch:
-    """The batch of this process, as a mapped step takes it."""
-    return replicas.shard_batch(
-        batch, jax.local_device_count(), config.optimizer.accumulation_steps
-    )
-
-
-def mapped_steps(
-    config: Config, num_examples: int, vgg19: dict | None, state_axes: Any = None
-) -> Callable[[int], replicas.Replicated]:
-    """From the number of a step to its mapped train step: with the generator update, or in the steps between those without."""
-    networks = build_networks(config, replicas.REPLICA_AXIS)
-
-    @functools.cache
-    def mapped(update_generator):
-        step = functools.partial(
-            train_step,
-            config=config,
-            networks=networks,
-            num_examples=num_examples,
-            update_generator=update_generator,
-            axis_name=replicas.REPLICA_AXIS,
-        )
-        return replicas.pmap_step(
-            step, state_axes=state_axes, constants=vgg19 if update_generator else None
-        )
-
-    return lambda step: mapped(step % config.optimizer.discriminator_steps == 0)
-
-
-def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
-    """Raises UserError when a resumed run would see another number of examples: order and learning rate depend on it."""
-    if saved not in (None, given):
-        raise UserError(
-            f'workdir={workdir} holds a run over {saved} training examples, now there are {given}; restore the data to resume it, '
-            'or choose another --workdir'
-        )
+            due = functools.partial(is_due, step, last_step)
+            stop = _stop_requested(session, due)
+            values = {}
+            if due(config.run.log_every) or due(config.run.checkpoint_every) or stop:
+                values = _log(session, log, step, state, pending, stopwatch)
+                progress.set_postfix(progress_fields(values))
+                pending, stopwatch = [], Stopwatch()
+            if due(config.run.sample_every) and processes.is_first():
+                log.grid(step, _sample_grid(session, state))
+                stopwatch = Stopwatch()
+            if due(config.run.checkpoint_every) or stop:
+                host = state_sharding.to_host(state, params, shard=shard)
+                examples = len(session.data.source)
+                session.checkpointer.save(host, config, examples, metrics=values)
+                stopwatch = Stopwatch()
+            if stop:
+                session.checkpointer.finish()
+                session.preemption.exit_after(step)
+        return log.samples
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:
@@ -383,10 +171,177 @@ def is_due(step: int, last_step: int, interval: int) -> bool:
     return step % interval == 0 or step == last_step
 
 
-def average(records: list[dict[str, jax.Array]]) -> Metrics:
-    """Mean of each metric over the records that have it."""
-    names = dict.fromkeys(name for record in records for name in record)
+def _pmapped_steps(session: Session, state_axes: Any) -> Callable[[int], replicas.PmappedStep]:
+    """From the number of a step to its pmapped train step; steps with the same updates share it."""
+    config, num_examples = session.config, len(session.data.source)
+    constants = replicas.replicate(session.constants)
+
+    @functools.cache
+    def pmapped(updates):
+        step = functools.partial(
+            train_step,
+            model=session.model,
+            config=config.optimizer,
+            num_examples=num_examples,
+            noise=seeded_noise(config.run.seed),
+            updates=updates,
+        )
+        return replicas.pmap_step(step, state_axes=state_axes, constants=constants)
+
+    def step_at(step: int) -> replicas.PmappedStep:
+        epoch = step * config.optimizer.batch_size // num_examples
+        return pmapped(session.model.updates_at(step, epoch))
+
+    return step_at
+
+
+def _log(
+    session: Session,
+    log: RunLog | NoLog,
+    step: int,
+    state: TrainState,
+    pending: list[dict[str, jax.Array]],
+    stopwatch: Stopwatch,
+) -> dict[str, float]:
+    """Log the means of the metrics since the last log entry; waits for the devices."""
+    config, data = session.config, session.data
+    records = jax.device_get(pending)
+    values = mean_metrics(records) | weight_norms(replicas.unreplicate(state))
+    locations = functools.partial(locations_of_step, data.source, config)
+    check_finite(step, records, values, session.checkpointer.latest_step(), locations)
+    values |= stopwatch.rates(config.optimizer.batch_size)
+    if config.data.on_bad_example == 'skip':
+        values['skipped_examples'] = data.skipped.count
+    log.scalars(step, values)
+    return values
+
+
+def _stop_requested(session: Session, due: Callable[[int], bool]) -> bool:
+    """True to stop after this step; several processes agree on it when a log entry is due."""
+    requested = session.preemption.requested
+    if jax.process_count() == 1:
+        return requested
+    return due(session.config.run.log_every) and replicas.any_across_processes(requested)
+
+
+def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
+    """The grid label map | fake | real of the preview examples."""
+    config, preview = session.config, session.data.preview
+    networks, ema = replicas.unreplicate((state.networks, state.ema))
+    variables = sampling_variables(networks, ema, session.model.sampling_networks)
+    generator = TrainedGenerator(config, variables)
+    style = None if generator.latent_dim is None else generator.encode(preview.image)
+    fake = generator(preview.label, preview.instance, style=style)
+    return image_grid([shown(preview.label, config.data), fake, preview.image])
+
+
+def _abstract_params(model: Model, state: TrainState) -> dict[str, Any]:
+    """Shapes of the parameters that each player's optimizer moves."""
     return {
-        name: float(np.mean([record[name] for record in records if name in record]))
-        for name in names
+        update.player: jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+            trained_params(state.networks, update),
+        )
+        for update in model.updates
     }
+
+
+def _put(batch: Batch, config: Config) -> Batch:
+    """The batch of this process on its devices, [devices, examples, ...]."""
+    number = config.optimizer.accumulation_steps
+    return replicas.put_batch(replicas.shard_batch(batch, jax.local_device_count(), number))
+
+
+def _zero_batch(config: Config) -> Batch:
+    """A batch of the shapes that the input pipeline yields to this process."""
+    from spade_jax.memory.step_memory import abstract_batch
+
+    shapes = abstract_batch(config)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return _put(zeros, config)
+
+
+def _batches(session: Session, first_step: int) -> Iterator[Batch]:
+    return training_batches(
+        session.data.source,
+        session.config,
+        first_step=first_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        skipped=session.data.skipped,
+    )
+
+
+def _open_log(session: Session, first_step: int) -> RunLog | NoLog:
+    """The log of the work directory, in the first process."""
+    if not processes.is_first():
+        return NoLog()
+    examples, devices = len(session.data.source), _devices()
+    metadata = RunMetadata(session.workdir, session.config, examples, first_step, devices)
+    return RunLog(session.workdir, first_step, metadata)
+
+
+def _profiler(session: Session, first_step: int, last_step: int) -> StepProfiler:
+    steps = session.config.run.profile_steps if processes.is_first() else ''
+    return StepProfiler(session.workdir, steps, first_step, last_step)
+
+
+def _progress_bar(first_step: int, last_step: int) -> tqdm:
+    return tqdm(
+        total=last_step,
+        initial=first_step,
+        unit='step',
+        dynamic_ncols=True,
+        smoothing=0.05,
+        mininterval=0.5 if sys.stderr.isatty() else 20,
+        disable=not processes.is_first(),
+    )
+
+
+def _lock(workdir: str) -> contextlib.AbstractContextManager:
+    """The lock of the work directory, in the first process."""
+    return exclusive_lock(workdir) if processes.is_first() else contextlib.nullcontext()
+
+
+def _checkpointer(workdir: str, config: Config) -> Checkpointer | NullCheckpointer:
+    """The checkpoints of the work directory, in the first process."""
+    if not processes.is_first():
+        return NullCheckpointer()
+    run = config.run
+    return Checkpointer(workdir, keep=run.keep_checkpoints, keep_best=run.keep_best)
+
+
+def _shared_options(config: Config) -> dict[str, Any]:
+    """The options that all processes must agree on: all but paths and what each does by itself."""
+    fields = shared_option_fields() | option_fields(type(config.model))
+    shared = {
+        name
+        for name, field in fields.items()
+        if not field.metadata['mutable'] or name in _SHARED_BY_PROCESSES
+    }
+    return {name: value for name, value in config.options().items() if name in shared | {'model'}}
+
+
+def _summary(session: Session, state: TrainState, last_step: int) -> str:
+    """What is about to be trained."""
+    data = session.config.data
+    counts = ', '.join(
+        f'{name} {parameter_count(variables):,}' for name, variables in state.networks.items()
+    )
+    return (
+        f'{len(session.data.source)} training examples of {data.image_width}x{data.image_height}, '
+        f'{_devices()}, steps {int(state.step) + 1} to {last_step}\n'
+        f'Parameters: {counts}\n'
+        'Compiling the train step ...'
+    )
+
+
+def _devices() -> str:
+    return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+
+
+def _first_step_message(seconds: float, waited: float) -> str:
+    return (
+        f'First step after {seconds:.0f} s, compilation included; the first batch, read meanwhile, '
+        f'was there after {waited:.0f} s.'
+    )

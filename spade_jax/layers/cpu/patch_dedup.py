@@ -1,9 +1,10 @@
-"""Two convolutions over a label map, computed once for every neighbourhood that occurs in it.
+"""Two 3x3 convolutions over a label map, computed once for each distinct patch.
 
-Label maps are made of regions: nine of ten pixels of a 256x256 photograph's map have the same 5x5 neighbourhood as others of that map, and to two 3x3 convolutions,
-one after the other, equal neighbourhoods are equal pixels. So the neighbourhoods are numbered, the convolutions are computed at one pixel of each kind, as
-matrix products, and every pixel looks up the result of its kind. This is exact. How much it saves depends on the map; where a map has too many kinds, or the layout is
-not one of classes, the convolutions are computed everywhere.
+Two stacked 3x3 convolutions see exactly a 5x5 patch, so identical patches give identical outputs.
+In a 256x256 label map about 90 % of the patches are duplicates. So the patches are indexed as by
+`np.unique`, the convolutions are computed at one pixel of each distinct patch, as matrix products,
+and every pixel looks up the result of its patch. This is exact. A map with too many distinct
+patches, or a layout that is not one-hot, is convolved densely.
 """
 
 from __future__ import annotations
@@ -20,221 +21,217 @@ from jax import lax
 
 from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Weights, add_bias, convolve
-from spade_jax.layers.cpu.blocked_convolution import matrix_product
+from spade_jax.layers.cpu.matrix_product import matrix_product
 
 KERNEL_SIZE = 3
-SMALLEST_GRID = 64 * 64  # pixels; on coarser grids nearly all neighbourhoods of a map differ
-ROOMS = (
-    16,
-    8,
-    4,
-    2,
-)  # Arrays have a fixed size: there is room for a kind in every 16th pixel, or in every 8th, ... The smallest that suffices is taken.
+MIN_GRID = 64 * 64  # pixels; on coarser grids nearly all patches are distinct
+CAPACITIES = (16, 8, 4, 2)  # pixels for each distinct patch: arrays have a fixed size
 MAX_CODES = 1290  # the largest number whose cube is an int32
 
 
-class Kinds(NamedTuple):
-    """A numbering of pixels by what is around them.
+class UniqueRows(NamedTuple):
+    """What `np.unique` returns, with arrays of a fixed size.
 
-    of: [N] int32, the kind of each pixel.
-    examples: [N] int32, a pixel of each kind; the entries from `count` on mean nothing.
-    count: scalar int32.
+    Attributes:
+      inverse: [N] int32, the id of each row.
+      index: [N] int32, a row of each id; the entries from `count` on are undefined.
+      count: scalar int32, the number of ids.
     """
 
-    of: jax.Array
-    examples: jax.Array
+    inverse: jax.Array
+    index: jax.Array
     count: jax.Array
 
 
 @flax.struct.dataclass
 class PatchIndex:
-    """A layout whose neighbourhoods are numbered.
+    """A layout with ids for its patches.
 
-    layout: [B, H, W, S].
-    inner: the 3x3 neighbourhoods of the pixels of the layout with a margin of 1, [B, H + 2, W + 2].
-    outer: the 5x5 neighbourhoods of the pixels of the layout.
-    form: scalar int32, which of the forms of the convolutions it fits into: that with the first of `ROOMS` that is large enough, or the last one, everywhere.
+    Attributes:
+      layout: [B, H, W, S].
+      inner: the 3x3 patches around the pixels of the layout with a margin of 1, [B, H+2, W+2].
+      outer: the 5x5 patches around the pixels of the layout.
+      branch: scalar int32, an index into `_branches`: that of the smallest capacity that holds all
+        distinct patches, or the dense convolution if none does.
     """
 
     layout: jax.Array
-    inner: Kinds
-    outer: Kinds
-    form: jax.Array
+    inner: UniqueRows
+    outer: UniqueRows
+    branch: jax.Array
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the layout."""
         return self.layout.shape
 
 
-def numbered(layout: jax.Array) -> PatchIndex:
-    """Numbers the neighbourhoods of a layout [B, H, W, S]: one-hot classes, which a channel of zeros and ones may follow."""
+def should_dedup(layout: jax.Array, kernel_size: int) -> bool:
+    """True if deduplication is possible and may be faster, as far as the shapes tell."""
+    _, height, width, channels = layout.shape
+    countable = kernel_size == KERNEL_SIZE and 2 * channels + 1 <= MAX_CODES
+    return countable and height * width >= MIN_GRID
+
+
+def index_patches(layout: jax.Array) -> PatchIndex:
+    """Index the patches of a layout [B, H, W, S]: one-hot classes, then maybe a binary channel."""
     batch, height, width, channels = layout.shape
-    codes, of_classes = pixel_codes(layout)
+    codes, is_one_hot = pixel_codes(layout)
     codes = jnp.pad(codes, ((0, 0), (2, 2), (2, 2)))  # 0: outside
     base = 2 * channels + 1
-    in_a_row = (codes[:, :, :-2] * base + codes[:, :, 1:-1]) * base + codes[
-        :, :, 2:
-    ]  # [B, H + 4, W + 2], three neighbours each
-    inner = number_equal(*(in_a_row[:, i : i + height + 2] for i in range(3)))
-    grid = inner.of.reshape(batch, height + 2, width + 2)
-    # The 3x3 neighbourhoods of the four diagonal neighbours are the whole 5x5 one. Outside has a code of its own: the second convolution sees zeros there, which no
-    # pixel of the first one's result needs to be.
-    outer = number_equal(*(grid[:, i : i + height, j : j + width] for i in (0, 2) for j in (0, 2)))
+    triples = (codes[:, :, :-2] * base + codes[:, :, 1:-1]) * base + codes[:, :, 2:]
+    # [B, H + 4, W + 2], three neighbors in a row each
+    inner = unique_ids(*(triples[:, i : i + height + 2] for i in range(3)))
+    grid = inner.inverse.reshape(batch, height + 2, width + 2)
+    # The 3x3 patches of the four diagonal neighbors make up the 5x5 patch. The outside has a code
+    # of its own: there, the second convolution sees zeros, not a result of the first one.
+    corners = [(i, j) for i in (0, 2) for j in (0, 2)]
+    outer = unique_ids(*(grid[:, i : i + height, j : j + width] for i, j in corners))
     pixels = batch * height * width
     fits = [
-        of_classes & (outer.count <= pixels // room) & (inner.count <= pixels // (2 * room))
-        for room in ROOMS
+        is_one_hot & (outer.count <= pixels // capacity) & (inner.count <= pixels // (2 * capacity))
+        for capacity in CAPACITIES
     ]
-    return PatchIndex(
-        layout,
-        inner,
-        outer,
-        form=jnp.argmax(jnp.stack([*fits, jnp.asarray(True)])).astype(jnp.int32),
-    )
-
-
-def worth_numbering(layout: jax.Array, kernel_size: int) -> bool:
-    """Whether numbering may be of use, as far as shapes tell."""
-    _, height, width, channels = layout.shape
-    return (
-        kernel_size == KERNEL_SIZE
-        and height * width >= SMALLEST_GRID
-        and 2 * channels + 1 <= MAX_CODES
-    )
+    branch = jnp.argmax(jnp.stack([*fits, jnp.asarray(True)])).astype(jnp.int32)
+    return PatchIndex(layout, inner, outer, branch)
 
 
 def pixel_codes(layout: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A number in 1 ... 2 S for each pixel [B, H, W] of a layout, equal for equal pixels only; and whether it is a layout of classes, without which the numbers mean nothing."""
+    """Number the distinct pixels of a layout [B, H, W, S].
+
+    Returns:
+      codes [B, H, W] in 1 ... 2S, equal exactly for equal pixels; and a scalar: whether the layout
+      is one-hot but for its last channel, without which the codes are meaningless.
+    """
     channels = layout.shape[-1]
-    of_class, one_each = (
-        np.arange(1, channels + 1),
-        np.arange(channels) < channels - 1,
-    )  # the last channel may be one of classes or not: it is counted apart
+    numbers = np.arange(1, channels + 1)
+    is_class = np.arange(channels) < channels - 1  # the last channel may be edges
     sums = jnp.einsum(
         'bhws,sk->bhwk',
         layout.astype(jnp.float32),
-        jnp.asarray(np.stack([of_class, one_each], -1), jnp.float32),
+        jnp.asarray(np.stack([numbers, is_class], -1), jnp.float32),
         precision=lax.Precision.HIGHEST,
     )
-    of_classes = jnp.all((layout == 0) | (layout == 1)) & jnp.all(sums[..., 1] <= 1)
-    return sums[..., 0].astype(jnp.int32) + 1, of_classes
+    is_one_hot = jnp.all((layout == 0) | (layout == 1)) & jnp.all(sums[..., 1] <= 1)
+    return sums[..., 0].astype(jnp.int32) + 1, is_one_hot
 
 
-def number_equal(*keys: jax.Array) -> Kinds:
-    """Numbers the entries of some arrays of integers of one shape: two have the same number exactly if they are equal in all of the arrays."""
-    keys = [key.reshape(-1) for key in keys]
-    size = keys[0].size
-    *keys, entries = lax.sort([*keys, jnp.arange(size, dtype=jnp.int32)], num_keys=len(keys))
-    differs = functools.reduce(jnp.logical_or, (key[1:] != key[:-1] for key in keys))
-    begins = jnp.concatenate([jnp.ones(1, bool), differs])
-    kinds = jnp.cumsum(begins, dtype=jnp.int32) - 1
-    of = jnp.zeros(size, jnp.int32).at[entries].set(kinds, unique_indices=True)
-    examples = (
-        jnp.zeros(size, jnp.int32).at[jnp.where(begins, kinds, size)].set(entries, mode='drop')
-    )
-    return Kinds(of, examples, kinds[-1] + 1)
-
-
-def two_convolutions(layout: jax.Array | PatchIndex, first: Weights, second: Weights) -> jax.Array:
-    """convolve(relu(convolve(layout, first)), second), with zeros around both inputs.
+def unique_ids(*keys: jax.Array) -> UniqueRows:
+    """Give the rows of some columns of integers ids: equal exactly for rows equal in all columns.
 
     Args:
-      layout: [B, H, W, S]; numbered: computed once for every neighbourhood, where that is cheaper. No gradient flows to a numbered layout: it is data.
-      first, second: kernels [K, K, S, hidden] and [K, K, hidden, O], and biases; K = 3 for a numbered layout.
+      *keys: integer arrays of one shape; their entries in row-major order are the columns.
+    """
+    keys = tuple(key.reshape(-1) for key in keys)
+    size = keys[0].size
+    *keys, rows = lax.sort([*keys, jnp.arange(size, dtype=jnp.int32)], num_keys=len(keys))
+    differs = functools.reduce(jnp.logical_or, (key[1:] != key[:-1] for key in keys))
+    is_first = jnp.concatenate([jnp.ones(1, bool), differs])
+    ids = jnp.cumsum(is_first, dtype=jnp.int32) - 1
+    zeros = jnp.zeros(size, jnp.int32)
+    inverse = zeros.at[rows].set(ids, unique_indices=True)
+    index = zeros.at[jnp.where(is_first, ids, size)].set(rows, mode='drop')
+    return UniqueRows(inverse, index, ids[-1] + 1)
+
+
+def conv_relu_conv(layout: jax.Array | PatchIndex, first: Weights, second: Weights) -> jax.Array:
+    """Convolve, apply ReLU, convolve; with zeros around both inputs.
+
+    Args:
+      layout: [B, H, W, S]; as a PatchIndex, it is data, to which no gradient flows.
+      first: kernel [K, K, S, hidden] and bias; K = 3 for a PatchIndex.
+      second: kernel [K, K, hidden, O] and bias.
 
     Returns:
       [B, H, W, O].
     """
-    return (
-        _once_for_each_kind(layout, first, second)
-        if isinstance(layout, PatchIndex)
-        else _everywhere(layout, first, second)
-    )
+    if isinstance(layout, PatchIndex):
+        return _on_unique_patches(layout, first, second)
+    return _dense(layout, first, second)
 
 
-def _everywhere(layout: jax.Array, first: Weights, second: Weights) -> jax.Array:
-    hidden = relu(_convolved(layout, first))  # [B, H, W, hidden]
-    return _convolved(hidden, second)
+def _dense(layout: jax.Array, first: Weights, second: Weights) -> jax.Array:
+    hidden = relu(_convolve(layout, first))  # [B, H, W, hidden]
+    return _convolve(hidden, second)
 
 
-def _convolved(x: jax.Array, weights: Weights) -> jax.Array:
-    return add_bias(
-        convolve(x, weights.kernel, 1, (weights.kernel.shape[0] - 1) // 2), weights.bias
-    )
+def _convolve(x: jax.Array, weights: Weights) -> jax.Array:
+    kernel, bias = weights
+    y = convolve(x.astype(kernel.dtype), kernel, 1, (kernel.shape[0] - 1) // 2)
+    return add_bias(y, bias)
 
 
 @jax.custom_vjp
-def _once_for_each_kind(layout: PatchIndex, first: Weights, second: Weights) -> jax.Array:
-    return lax.switch(layout.form, _forms(), layout, first, second)
+def _on_unique_patches(patches: PatchIndex, first: Weights, second: Weights) -> jax.Array:
+    return lax.switch(patches.branch, _branches(), patches, first, second)
 
 
-def _forward(layout, first, second):
-    # The backward pass computes the first convolution again: of the kinds that is little, and everywhere, a fifth more than keeping it.
-    return _once_for_each_kind(layout, first, second), (layout, first, second)
+def _forward(patches, first, second):
+    # The backward pass recomputes the first convolution: little work for the distinct patches, and
+    # for the dense branch a fifth more than keeping it.
+    return _on_unique_patches(patches, first, second), (patches, first, second)
 
 
 def _backward(residuals, cotangent):
-    layout, *weights = residuals
+    patches, *weights = residuals
 
-    def gradients(form):
-        return lambda layout, weights, cotangent: jax.vjp(
-            functools.partial(form, layout), *weights
-        )[1](cotangent)
+    def gradients(branch):
+        def compute(patches, weights, cotangent):
+            return jax.vjp(functools.partial(branch, patches), *weights)[1](cotangent)
 
-    return None, *lax.switch(
-        layout.form, list(map(gradients, _forms())), layout, weights, cotangent
-    )
+        return compute
 
-
-_once_for_each_kind.defvjp(_forward, _backward)
+    branches = [gradients(branch) for branch in _branches()]
+    return None, *lax.switch(patches.branch, branches, patches, weights, cotangent)
 
 
-def _forms() -> list[Callable]:
-    """One for each of `ROOMS`, and one for layouts of more kinds."""
-    return [functools.partial(_of_kinds, room) for room in ROOMS] + [
-        lambda layout, first, second: _everywhere(layout.layout, first, second)
-    ]
+_on_unique_patches.defvjp(_forward, _backward)
 
 
-def _of_kinds(room: int, numbered: PatchIndex, first: Weights, second: Weights) -> jax.Array:
-    """`two_convolutions` of a layout with at most one kind for every `room` pixels."""
-    layout, inner, outer = numbered.layout, numbered.inner, numbered.outer
+def _branches() -> list[Callable[..., jax.Array]]:
+    """One for each of `CAPACITIES`, then the dense convolution."""
+    compact = [functools.partial(_compact, capacity) for capacity in CAPACITIES]
+    return [*compact, lambda patches, first, second: _dense(patches.layout, first, second)]
+
+
+def _compact(capacity: int, patches: PatchIndex, first: Weights, second: Weights) -> jax.Array:
+    """`conv_relu_conv` with at most one distinct patch for every `capacity` pixels."""
+    layout, inner, outer = patches.layout, patches.inner, patches.outer
     batch, height, width, channels = layout.shape
     pixels = batch * height * width
 
-    examples = inner.examples[: pixels // (2 * room)]
-    with_margins = jnp.pad(layout, ((0, 0), (2, 2), (2, 2), (0, 0))).reshape(-1, channels)
-    hidden = relu(
-        _products(with_margins[_around(examples, height + 2, width + 2)], first)
-    )  # [inner kinds, hidden]
-    row, column = examples // (width + 2) % (height + 2), examples % (width + 2)
+    index = inner.index[: pixels // (2 * capacity)]
+    padded = jnp.pad(layout, ((0, 0), (2, 2), (2, 2), (0, 0))).reshape(-1, channels)
+    hidden = relu(_at_pixels(padded[_around(index, height + 2, width + 2)], first))
+    row, column = index // (width + 2) % (height + 2), index % (width + 2)
     inside = (0 < row) & (row <= height) & (0 < column) & (column <= width)
-    hidden = jnp.where(
-        inside[:, None], hidden, 0
-    )  # the second convolution has zeros around its input
+    hidden = jnp.where(inside[:, None], hidden, 0)  # the second convolution pads with zeros
+    # [inner ids, hidden]
 
-    examples = outer.examples[: pixels // room]
-    results = _products(
-        _look_up(hidden, inner.of[_around(examples, height, width)]), second
-    )  # [outer kinds, O]
-    return _look_up(results, outer.of).reshape(batch, height, width, -1)
+    index = outer.index[: pixels // capacity]
+    hidden = _look_up(hidden, inner.inverse[_around(index, height, width)])
+    results = _at_pixels(hidden, second)  # [outer ids, O]
+    return _look_up(results, outer.inverse).reshape(batch, height, width, -1)
 
 
-def _look_up(rows: jax.Array, indices: jax.Array) -> jax.Array:
-    """rows[indices]. In float32, for the gradient sums over all pixels that look up the same row: in bfloat16 a sum of ones would end at 256."""
-    return rows.astype(jnp.float32)[indices].astype(rows.dtype)
+def _look_up(rows: jax.Array, ids: jax.Array) -> jax.Array:
+    """rows[ids], in float32: its gradient is a sum, which in bfloat16 would stop growing at 256."""
+    return rows.astype(jnp.float32)[ids].astype(rows.dtype)
 
 
 def _around(pixels: jax.Array, height: int, width: int) -> jax.Array:
-    """The 3x3 pixels around some pixels [N] of a grid [B, height, width], numbered in the grid with a margin of 1. [N, 9]."""
-    picture, row, column = pixels // (height * width), pixels // width % height, pixels % width
-    corner = (picture * (height + 2) + row) * (width + 2) + column
-    return corner[:, None] + np.asarray(
-        [i * (width + 2) + j for i in range(3) for j in range(3)], np.int32
-    )
+    """The 3x3 pixels around pixels [N] of a grid [B, height, width]: [N, 9].
+
+    They are numbered in the grid with a margin of 1.
+    """
+    image, row, column = pixels // (height * width), pixels // width % height, pixels % width
+    corner = (image * (height + 2) + row) * (width + 2) + column
+    offsets = [i * (width + 2) + j for i in range(3) for j in range(3)]
+    return corner[:, None] + np.asarray(offsets, np.int32)
 
 
-def _products(patches: jax.Array, weights: Weights) -> jax.Array:
+def _at_pixels(patches: jax.Array, weights: Weights) -> jax.Array:
     """A convolution at single pixels, given the 3x3 pixels around each. [N, 9, I] -> [N, O]."""
     kernel = weights.kernel.reshape(-1, weights.kernel.shape[-1])
-    return add_bias(matrix_product(patches.reshape(-1, kernel.shape[0]), kernel), weights.bias)
+    rows = patches.reshape(-1, kernel.shape[0])
+    return add_bias(matrix_product(rows, kernel), weights.bias)

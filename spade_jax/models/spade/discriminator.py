@@ -13,15 +13,24 @@ from spade_jax.layers.activations import leaky_relu
 from spade_jax.layers.convolution import Convolution, Weights, add_bias, convolve
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import average_pool
+from spade_jax.models.losses import ScaleOutput
 
 MAX_FEATURES = 512
 
 
 class PatchDiscriminator(nn.Module):
-    """Says of every patch of a picture whether it is real.
+    """Classify each patch of an image as real or fake.
 
-    `depth` 4x4 convolutions with padding 2, then one more to the prediction. The first has stride 2 and no normalisation; the channels double to
-    at most 512; the last of the `depth` and the prediction have stride 1.
+    4x4 convolutions with padding 2: the first without normalization; the last and the one to the
+    logits with stride 1, the others with stride 2. The channels double, up to 512.
+
+    Attributes:
+      width: channels of the first convolution.
+      depth: convolutions before the logits.
+      norm: of the hidden layers, see `Normalization`.
+      spectral_norm: normalize the kernels of the hidden layers.
+      axis_name: the replica axis.
+      dtype: compute type.
     """
 
     width: int = 64
@@ -32,59 +41,62 @@ class PatchDiscriminator(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> list[jax.Array]:
-        """layout: [B, H, W, S]; image: [N B, H, W, 3]. Returns the features [N B, H//2 + 1, W//2 + 1, n], ... of each layer; last the logits [N B, h, w, 1], float32."""
+    def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> ScaleOutput:
+        """Classify images [N B, H, W, 3] of layouts [B, H, W, S]."""
         conv = functools.partial(Convolution, kernel_size=4, padding=2, dtype=self.dtype)
-
-        first = conv(self.width, strides=2, name='conv_0').weights(
-            layout.shape[-1] + image.shape[-1], train=train
-        )
-        x = leaky_relu(convolve_together(layout, image, first, strides=2, padding=2))
-        features = [x]
+        channels = layout.shape[-1] + image.shape[-1]
+        first = conv(self.width, strides=2, name='conv_0').weights(channels)
+        x = leaky_relu(convolve_jointly(layout, image, first, strides=2, padding=2))
+        features = [x]  # [N B, H//2 + 1, W//2 + 1, width]
         for i in range(1, self.depth):
-            last = i == self.depth - 1
             x = conv(
                 min(self.width * 2**i, MAX_FEATURES),
-                strides=1 if last else 2,
+                strides=2 if i < self.depth - 1 else 1,
                 use_bias=self.norm == 'none',
                 spectral_norm=self.spectral_norm,
                 name=f'conv_{i}',
             )(x, train=train)
-            x = Normalization(self.norm, affine=True, axis_name=self.axis_name, name=f'norm_{i}')(
-                x, train=train
-            )
-            x = leaky_relu(x)
+            norm = Normalization(self.norm, affine=True, axis_name=self.axis_name, name=f'norm_{i}')
+            x = leaky_relu(norm(x, train=train))
             features.append(x)
-        logits = conv(1, name='logits')(x, train=train)
-        return features + [logits.astype(jnp.float32)]
+        logits = conv(1, name='logits')(x)  # [N B, h, w, 1]
+        return ScaleOutput(features, logits.astype(jnp.float32))
 
 
-def convolve_together(
+def convolve_jointly(
     layout: jax.Array, image: jax.Array, weights: Weights, strides: int, padding: int
 ) -> jax.Array:
-    """The convolution of layout and image, one behind the other in the channels. Pictures of the same layout share its part of the sum, which is most of the work.
+    """Convolve layout and image as if concatenated along the channels.
+
+    Images of the same layout share its part of the sum, which is most of the work.
 
     Args:
       layout: [B, H, W, S].
-      image: [N B, H, W, C], N pictures of each layout: those of all layouts, then again those of all.
-      weights: kernel [K, K, S + C, O].
+      image: [N B, H, W, C], N images of each layout, in the order of `jnp.tile`.
+      weights: kernel [K, K, S + C, O] and bias.
+      strides: of the convolution.
+      padding: of the convolution.
 
     Returns:
       [N B, H', W', O].
     """
-    of_layout, of_image = jnp.split(weights.kernel, [layout.shape[-1]], axis=2)
-    shared = add_bias(convolve(layout, of_layout, strides, padding), weights.bias)  # [B, H', W', O]
-    return jnp.tile(shared, (len(image) // len(layout), 1, 1, 1)) + convolve(
-        image, of_image, strides, padding
-    )
+    layout_kernel, image_kernel = jnp.split(weights.kernel, [layout.shape[-1]], axis=2)
+    y_layout = add_bias(convolve(layout, layout_kernel, strides, padding), weights.bias)
+    y_layout = jnp.tile(y_layout, (len(image) // len(layout), 1, 1, 1))  # [N B, H', W', O]
+    return y_layout + convolve(image, image_kernel, strides, padding)
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """Identical patch discriminators, each over a picture of half the size of the one before.
+    """Identical patch discriminators, each at half the resolution of the previous one.
 
     Attributes:
-      num_scales: how many.
-      The others: see `PatchDiscriminator`.
+      num_scales: number of patch discriminators.
+      width: see `PatchDiscriminator`, as for the following.
+      depth: convolutions before the logits.
+      norm: of the hidden layers.
+      spectral_norm: normalize the kernels of the hidden layers.
+      axis_name: the replica axis.
+      dtype: compute type.
     """
 
     num_scales: int = 2
@@ -96,35 +108,37 @@ class MultiscaleDiscriminator(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, layout: jax.Array, image: jax.Array, *, train: bool
-    ) -> list[list[jax.Array]]:
-        """Judges pictures.
+    def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> list[ScaleOutput]:
+        """Classify the patches of images.
 
         Args:
           layout: [B, H, W, S].
-          image: [N B, H, W, 3] in [-1, 1], N pictures of each layout: those of all layouts, then again those of all.
+          image: [N B, H, W, 3] in [-1, 1], N images of each layout, in the order of `jnp.tile`.
+          train: update the running statistics and spectral vectors.
 
         Returns:
-          For each scale from the finest, what `PatchDiscriminator` returns.
+          The outputs of the scales, from fine to coarse.
+
+        Raises:
+          ValueError: the layouts do not have the same number of images each.
         """
         if len(image) % len(layout):
             raise ValueError(
-                f'{len(image)} pictures are not the same number for each of {len(layout)} layouts'
+                f'{len(image)} images cannot be shared equally by {len(layout)} layouts'
             )
+        discriminator = functools.partial(
+            PatchDiscriminator,
+            width=self.width,
+            depth=self.depth,
+            norm=self.norm,
+            spectral_norm=self.spectral_norm,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+        )
         layout, image = layout.astype(self.dtype), image.astype(self.dtype)
         outputs = []
         for scale in range(self.num_scales):
-            if scale:
+            if scale:  # [B, ceil(H/2), ceil(W/2), ...]
                 layout, image = average_pool(layout), average_pool(image)
-            patches = PatchDiscriminator(
-                self.width,
-                self.depth,
-                self.norm,
-                self.spectral_norm,
-                self.axis_name,
-                self.dtype,
-                name=f'scale_{scale}',
-            )
-            outputs.append(patches(layout, image, train=train))
+            outputs.append(discriminator(name=f'scale_{scale}')(layout, image, train=train))
         return outputs

@@ -1,9 +1,10 @@
-"""The SPADE generator and its residual block (Park et al. 2019, section 3.2, figures 11 and 12)."""
+"""The SPADE generator (Park et al. 2019, figures 4 and 11)."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,48 +13,54 @@ from flax.typing import Dtype
 
 from spade_jax.layers.activations import leaky_relu
 from spade_jax.layers.convolution import Convolution
-from spade_jax.layers.cpu.patch_dedup import PatchIndex, numbered, worth_numbering
-from spade_jax.layers.rematerialization import remat_if
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
-from spade_jax.layers.spatially_adaptive_norm import SpatiallyAdaptiveNorm
+from spade_jax.layers.spatially_adaptive_norm import Modulation, SpatiallyAdaptiveNorm
+
+BLOCK_NAMES = ('head', 'middle_0', 'middle_1')  # then up_0, up_1, ...
+PUBLISHED_BLOCKS = 7
 
 
 class SpadeResidualBlock(nn.Module):
-    """SPADE, leaky ReLU, 3x3 convolution, twice; plus the input, through SPADE and a 1x1 convolution where the channels differ.
+    """SPADE, leaky ReLU and 3x3 convolution, twice; plus the input.
+
+    If the channels differ, the input is added through SPADE and a 1x1 convolution.
 
     Attributes:
-      features: output channels. The channels between the two convolutions are the smaller of input and output.
+      features: output channels; between the convolutions the smaller of input and output.
+      upsample: double the resolution of the input first.
       norm: makes a SPADE layer, given a name.
       conv: makes a convolution, given channels and a name.
-      rematerialize_norms: the backward pass computes the SPADE layers again.
-      upsample: double the resolution of the input first.
+      rematerialize_norms: recompute the SPADE layers in the backward pass.
     """
 
     features: int
+    upsample: bool = False
     norm: Callable[..., nn.Module] = SpatiallyAdaptiveNorm
     conv: Callable[..., nn.Module] = functools.partial(Convolution, spectral_norm=True)
     rematerialize_norms: bool = False
-    upsample: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, layout: jax.Array | PatchIndex, *, train: bool) -> jax.Array:
-        """x: [B, H, W, C], half of that with `upsample`; layout: [B, H', W', S] at any resolution, or numbered at [B, H, W]. Returns [B, H, W, features]."""
+    def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C]; with `upsample` [B, H/2, W/2, C].
+          layout: as of `SpatiallyAdaptiveNorm`.
+          train: as of `SpatiallyAdaptiveNorm`.
+
+        Returns:
+          [B, H, W, features].
+        """
 
         def norm(name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
-            return remat_if(
-                self.rematerialize_norms,
-                self.norm(name=name, upsample=upsample),
-                x,
-                layout,
-                train=train,
-            )
+            layer = self.norm(name=name, upsample=upsample)
+            return remat_if(self.rematerialize_norms, layer, x, layout, train=train)
 
         channels = x.shape[-1]
         if channels != self.features:
             shortcut = norm('norm_s', x, self.upsample)
-            shortcut = self.conv(self.features, kernel_size=1, use_bias=False, name='conv_s')(
-                shortcut, train=train
-            )
+            conv_s = self.conv(self.features, kernel_size=1, use_bias=False, name='conv_s')
+            shortcut = conv_s(shortcut, train=train)
         else:
             shortcut = upsample_nearest(x) if self.upsample else x
         y = leaky_relu(norm('norm_0', x, self.upsample))
@@ -64,36 +71,40 @@ class SpadeResidualBlock(nn.Module):
 
 
 class SpadeGenerator(nn.Module):
-    """From a semantic layout, and a style latent where there is an encoder, to a picture.
+    """Generate an image from a semantic layout and, with an encoder, a style latent.
 
-    It starts from a coarse grid and doubles it 5, 6 or 7 times; the layout enters only through the SPADE layers (and, without style latent,
-    through the first convolution).
+    The image starts as a coarse grid, computed from the style latent, or from the layout if there
+    is none. Residual blocks refine the grid and double its resolution. Each SPADE layer sees the
+    layout at its own resolution.
 
     Attributes:
-      width: n; the seven residual blocks have 16n, 16n, 16n, 8n, 4n, 2n, n channels.
-      num_upsamplings: 5, 6 (one more between the middle blocks) or 7 (and a last block of n/2 channels).
-      style_dim: length of the style latent; None: the coarse grid is a convolution of the layout.
-      latent_size: height and width of the coarse grid; None: those of the layout, divided by 2 for every doubling.
-      norm, spade_hidden, spade_kernel_size: see `SpatiallyAdaptiveNorm`.
-      spectral_norm: normalise the convolutions of the residual blocks.
-      rematerialize: what the backward pass computes again instead of keeping it: 'none'; 'modulation': the SPADE layers; 'blocks': whole
-        residual blocks.
-      number_layouts: compute the convolutions over the layout once for every neighbourhood that occurs in it, see `neighbourhoods`. The same
-        function of weights and style; no gradient flows to the layout.
-      axis_name: the replicas over which 'sync_batch' takes its statistics.
-      dtype: of activations and products.
+      width: unit of the channels.
+      multipliers: channels of the residual blocks, in multiples of `width`.
+      num_upsamplings: number of blocks that upsample, see `upsampling_blocks`.
+      style_dim: length of the style latent; None: the grid is a convolution of the layout.
+      grid_size: height and width of the coarse grid; None: those that the layout implies.
+      norm: see `SpatiallyAdaptiveNorm`.
+      spade_hidden: see `SpatiallyAdaptiveNorm`.
+      spade_kernel_size: see `SpatiallyAdaptiveNorm`.
+      spectral_norm: normalize the convolutions of the residual blocks.
+      rematerialize: what the backward pass recomputes to save memory: 'none', 'modulation' (the
+        SPADE layers) or 'blocks' (whole residual blocks).
+      modulation: see `SpatiallyAdaptiveNorm`.
+      axis_name: the replica axis.
+      dtype: compute type.
     """
 
     width: int = 64
+    multipliers: tuple[float, ...] = (16, 16, 16, 8, 4, 2, 1)
     num_upsamplings: int = 5
     style_dim: int | None = None
-    latent_size: tuple[int, int] | None = None
+    grid_size: tuple[int, int] | None = None
     norm: str = 'sync_batch'
     spade_hidden: int = 128
     spade_kernel_size: int = 3
     spectral_norm: bool = True
     rematerialize: str = 'none'
-    number_layouts: bool = False
+    modulation: Modulation | None = None
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -101,75 +112,122 @@ class SpadeGenerator(nn.Module):
     def __call__(
         self, layout: jax.Array, style: jax.Array | None = None, *, train: bool
     ) -> jax.Array:
-        """Draws pictures.
+        """Generate images.
 
         Args:
           layout: [B, H, W, S] one-hot classes, then the edge channel if there is one.
           style: [B, style_dim]; None exactly if `style_dim` is None.
-          train: normalise with the statistics of the batch, and move the running ones and the spectral vectors.
+          train: normalize with the statistics of the batch, and update the running ones and the
+            spectral vectors.
 
         Returns:
           [B, H, W, 3] in [-1, 1], float32.
+
+        Raises:
+          ValueError: the style is missing or superfluous, or the size does not fit.
         """
-        if (style is None) != (self.style_dim is None):
-            raise ValueError(
-                f'style is {"missing" if style is None else "given"}, but the generator has style_dim={self.style_dim}'
-            )
-        norm = functools.partial(
-            SpatiallyAdaptiveNorm,
-            self.norm,
-            self.spade_hidden,
-            self.spade_kernel_size,
-            self.axis_name,
-            self.dtype,
-        )
-        conv = functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype)
-
-        def block(features: int, name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
-            module = SpadeResidualBlock(
-                features, norm, conv, self.rematerialize == 'modulation', upsample, name=name
-            )
-            height, width = (size * (2 if upsample else 1) for size in x.shape[1:3])
-            return remat_if(
-                self.rematerialize == 'blocks', module, x, layout_at(height, width), train=train
-            )
-
-        @functools.cache  # all SPADE layers of a resolution share one
-        def layout_at(height: int, width: int) -> jax.Array | PatchIndex:
-            resized = resize_nearest(layout, height, width)
-            return (
-                numbered(resized)
-                if self.number_layouts and worth_numbering(resized, self.spade_kernel_size)
-                else resized
-            )
-
         layout = layout.astype(self.dtype)
-        height, width = self._latent_size(layout)
-        n = self.width
 
-        if style is None:
-            x = Convolution(16 * n, dtype=self.dtype, name='first')(
-                resize_nearest(layout, height, width), train=train
-            )
-        else:
-            x = nn.Dense(height * width * 16 * n, dtype=self.dtype, name='first')(style)
-            x = x.reshape(-1, height, width, 16 * n)  # [B, h, w, 16n]
-        x = block(16 * n, 'head', x)
-        x = block(16 * n, 'middle_0', x, upsample=True)  # [B, 2h, 2w, 16n]
-        x = block(16 * n, 'middle_1', x, upsample=self.num_upsamplings >= 6)
-        widths = [8 * n, 4 * n, 2 * n, n] + ([n // 2] if self.num_upsamplings == 7 else [])
-        for i, features in enumerate(widths):
-            x = block(features, f'up_{i}', x, upsample=True)
-        x = Convolution(3, dtype=self.dtype, name='to_rgb')(leaky_relu(x), train=train)
+        @functools.cache  # the SPADE layers of a resolution share it
+        def layout_at(height: int, width: int) -> Any:
+            resized = resize_nearest(layout, height, width)
+            if self.modulation is None:
+                return resized
+            return self.modulation.prepare(resized, self.spade_kernel_size)
+
+        x = self._coarse_grid(layout, style)  # [B, h, w, C]
+        names = *BLOCK_NAMES, *(f'up_{i}' for i in range(len(self.multipliers)))
+        upsampling = upsampling_blocks(len(self.multipliers), self.num_upsamplings)
+        for i, (name, multiplier) in enumerate(zip(names, self.multipliers, strict=False)):
+            upsample = i in upsampling
+            height, width = (size * (2 if upsample else 1) for size in x.shape[1:3])
+            block = self._block(int(multiplier * self.width), upsample, name)
+            remat = self.rematerialize == 'blocks'
+            x = remat_if(remat, block, x, layout_at(height, width), train=train)
+        x = Convolution(3, dtype=self.dtype, name='to_rgb')(leaky_relu(x))
         return jnp.tanh(x.astype(jnp.float32))  # [B, H, W, 3]
 
-    def _latent_size(self, layout: jax.Array) -> tuple[int, int]:
-        if self.latent_size is not None:
-            return self.latent_size
+    def _block(self, features: int, upsample: bool, name: str) -> SpadeResidualBlock:
+        norm = functools.partial(
+            SpatiallyAdaptiveNorm,
+            norm=self.norm,
+            hidden=self.spade_hidden,
+            kernel_size=self.spade_kernel_size,
+            modulation=self.modulation,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+        )
+        return SpadeResidualBlock(
+            features,
+            upsample=upsample,
+            norm=norm,
+            conv=functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype),
+            rematerialize_norms=self.rematerialize == 'modulation',
+            name=name,
+        )
+
+    def _coarse_grid(self, layout: jax.Array, style: jax.Array | None) -> jax.Array:
+        """[B, h, w, C], from the style latent if there is one, else from the layout."""
+        if (style is None) != (self.style_dim is None):
+            state = 'missing' if style is None else 'given'
+            raise ValueError(f'style is {state}, but the generator has style_dim={self.style_dim}')
+        height, width = self._grid_size(layout)
+        features = int(self.multipliers[0] * self.width)
+        if style is None:
+            resized = resize_nearest(layout, height, width)
+            return Convolution(features, dtype=self.dtype, name='first')(resized)
+        units = height * width * features
+        stored = self.variables.get('params', {}).get('first')
+        if stored is not None and stored['kernel'].shape[-1] != units:
+            raise ValueError(
+                f"the generator's first layer has {stored['kernel'].shape[-1]} units, but a grid of "
+                f'{height}x{width} (height x width) with {features} channels needs {units}; use '
+                'layouts of the training size'
+            )
+        x = nn.Dense(units, dtype=self.dtype, name='first')(style)
+        return x.reshape(-1, height, width, features)
+
+    def _grid_size(self, layout: jax.Array) -> tuple[int, int]:
         scale = 2**self.num_upsamplings
-        _, height, width, _ = layout.shape
+        height, width = layout.shape[1:3]
         if height % scale or width % scale:
             raise ValueError(
-                f'layout of {height}x{width} (height x width) is not divisible by {scale}, the {self.num_upsamplings} upsamplings'
+                f'layout of {height}x{width} (height x width) is not divisible by {scale}, the '
+                f'{self.num_upsamplings} upsamplings'
             )
-        return height // scale, width // scale
+        grid = height // scale, width // scale
+        if self.grid_size is not None and grid != tuple(self.grid_size):
+            raise ValueError(
+                f'layout of {height}x{width} (height x width) needs a grid of {grid[0]}x{grid[1]}, '
+                f'but the generator has grid_size={self.grid_size}'
+            )
+        return grid
+
+
+def upsampling_blocks(num_blocks: int, num_upsamplings: int) -> set[int]:
+    """The indices of the blocks that upsample: the last ones.
+
+    One exception: with five upsamplings, the seven blocks of the published generator upsample in
+    the first of the two middle blocks, not in the second.
+    """
+    if num_upsamplings > num_blocks:
+        raise ValueError(f'{num_upsamplings} upsamplings need as many blocks, not {num_blocks}')
+    indices = set(range(num_blocks - num_upsamplings, num_blocks))
+    middle_0, middle_1 = 1, 2
+    if num_blocks >= PUBLISHED_BLOCKS and min(indices, default=0) == middle_1:
+        indices = indices - {middle_1} | {middle_0}
+    return indices
+
+
+def remat_if(enabled: bool, module: nn.Module, *inputs: Any, train: bool) -> Any:
+    """Apply a module; if `enabled`, keep only its inputs for the backward pass.
+
+    The variables are the same in both cases.
+    """
+
+    def apply(module, *inputs):
+        return module(*inputs, train=train)
+
+    if enabled and not module.is_initializing():
+        apply = nn.remat(apply)
+    return apply(module, *inputs)

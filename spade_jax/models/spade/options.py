@@ -154,6 +154,16 @@ class SpadeOptions(ModelOptions):
                     f'use --{name}=1 or --noreuse_fakes',
                 )
 
+    def portable(self) -> SpadeOptions:
+        """`label_conv` is chosen by the device that samples."""
+        return dataclasses.replace(self, label_conv='auto')
+
+    def on_accelerator(self) -> SpadeOptions:
+        """On a GPU or TPU 'auto' means 'dense'."""
+        if self.label_conv == 'auto':
+            return dataclasses.replace(self, label_conv='dense')
+        return self
+
     @property
     def size_multiple(self) -> int:
         """The factor between the coarsest grid and the image."""

@@ -1,7 +1,9 @@
-"""Which networks a published checkpoint holds: from the names and shapes of its entries, and from flags where those do not tell.
+"""The published PyTorch checkpoints of SPADE: which configuration they have, and their weights.
 
-What no entry tells: how the channels of the layout divide into classes, don't-care and instance edges; the size of the pictures; and, without a
-style encoder, whether there are 5 or 6 upsamplings, which have the same parameters. These are asked for by name, never guessed.
+Names and shapes of the entries tell most of the architecture; flags give the rest. No entry tells
+how the channels of the layout divide into classes, don't-care and instance edges; the size of the
+images; and, without a style encoder, whether there are 5 or 6 upsamplings, which have the same
+parameters. These are asked for by name, never guessed.
 """
 
 from __future__ import annotations
@@ -15,12 +17,18 @@ import numpy as np
 
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
-from spade_jax.models.spade.options import UPSAMPLINGS
+from spade_jax.models.model import Variables
+from spade_jax.models.spade import reference_names
+from spade_jax.models.spade.options import UPSAMPLINGS, SpadeOptions
 
-State = Mapping[str, Any]  # name -> anything with a shape
+State = Mapping[str, Any]  # Name -> anything with a shape.
 
-# The published models, by the channels of their layouts: the data set whose settings they have, what it is made of, and the flags that its settings
-# do not hold. The upsamplings of the Cityscapes model are not on record.
+# Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
+FILES = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
+REQUIRED = ('generator',)
+
+# Channels of the layout of a published model -> its data set, a description, and the options that
+# the data set does not set. The upsamplings of the Cityscapes model are not on record.
 PUBLISHED = {
     184: (
         'coco_stuff',
@@ -34,23 +42,78 @@ PUBLISHED = {
     ),
     36: ('cityscapes', 'Cityscapes: 35 classes, edges', dict(crop_size=512)),
 }
-SAME_FILES = ({'sync_batch', 'batch'},)  # values of a norm that files cannot tell apart
+# Values of a norm that files cannot tell apart.
+_SAME_FILES = {'sync_batch', 'batch'}
 
 
 class Architecture(NamedTuple):
     """What the entries of a checkpoint tell.
 
     Attributes:
-      fields: of Config.
-      layout_channels: classes, don't-care and edges together.
-      grid_cells: height times width of the coarsest grid; None without style latent.
-      encoder_depth: number of the encoder's convolutions; None without one.
+      options: Of Config, by name.
+      layout_channels: Classes, don't-care and edges together.
+      grid_cells: Height times width of the coarsest grid; None without a style latent.
+      encoder_depth: Number of convolutions of the encoder; None without one.
     """
 
-    fields: dict[str, Any]
+    options: dict[str, Any]
     layout_channels: int
     grid_cells: int | None
     encoder_depth: int | None
+
+
+def infer_config(
+    states: Mapping[str, State], described: Mapping[str, Any], given: Mapping[str, Any]
+) -> Config:
+    """The configuration of a published checkpoint.
+
+    Args:
+      states: Network -> state dictionary; the generator at least.
+      described: Options that flags, data set and palette set.
+      given: Those of them that flags set.
+
+    Raises:
+      UserError: The files are no SPADE networks or do not belong together; flags contradict them,
+        or options that they do not tell are missing (all of these are listed).
+    """
+    return resolve(infer(**states), described, given)
+
+
+def to_reference(variables: Variables, network: str, config: Config) -> dict[str, np.ndarray]:
+    """The state dictionary of a network of the reference implementation."""
+    grid = _grid_of_dense_layer(network, config)
+    return reference_names.to_state(variables, network, grid_size=grid)
+
+
+def from_reference(state: Mapping[str, np.ndarray], network: str, config: Config) -> Variables:
+    """The inverse of `to_reference`."""
+    grid = _grid_of_dense_layer(network, config)
+    return reference_names.to_variables(state, network, grid_size=grid)
+
+
+def unsupported_by_reference(config: Config) -> list[str]:
+    """Options, as flags, whose values the reference implementation cannot build networks of."""
+    options = config.model
+    assert isinstance(options, SpadeOptions)
+    fixed = {'spade_hidden': 128}
+    if options.style_encoder:
+        fixed |= {'encoder_input_size': 256, 'style_dim': 256}
+    flags = [
+        f'--{name}={getattr(options, name)}'
+        for name, value in fixed.items()
+        if getattr(options, name) != value
+    ]
+    if options.style_encoder and options.encoder_depth(config.data) == 5:
+        flags.append(f'--crop_size={config.data.crop_size} with a style encoder')
+    return flags
+
+
+def _grid_of_dense_layer(network: str, config: Config) -> tuple[int, int] | None:
+    """The grid that the first layer of a generator with a style latent makes, else None."""
+    options = config.model
+    assert isinstance(options, SpadeOptions)
+    is_dense = network == 'generator' and options.style_encoder
+    return options.grid_size(config.data) if is_dense else None
 
 
 def infer(
@@ -59,103 +122,109 @@ def infer(
     """The architecture of the networks with these state dictionaries.
 
     Raises:
-      UserError: an entry without which the architecture is unknown is missing, or the networks do not fit together.
+      UserError: An entry that the architecture depends on is missing, or the networks do not
+        belong together.
     """
-    fields, channels, grid_cells = _generator_fields(generator)
-    if fields['style_encoder'] and encoder is None:
+    options, channels, grid_cells = _generator_options(generator)
+    if options['style_encoder'] and encoder is None:
         raise UserError(
-            'the generator starts from a style latent (fc.weight is dense), but there is no file of the style encoder (net_E)',
-            "put it beside the generator's",
+            'the generator starts from a style latent (fc.weight is dense), but there is no file '
+            'of the style encoder (net_E)',
+            "put it next to the generator's",
         )
-    if encoder is not None and not fields['style_encoder']:
+    if encoder is not None and not options['style_encoder']:
         raise UserError(
-            'there is a file of a style encoder (net_E), but the generator takes no style (fc.weight is a convolution)',
+            'there is a file of a style encoder (net_E), but the generator takes no style '
+            '(fc.weight is a convolution)',
             "they are not of one model; move the encoder's file away",
         )
     depth = None
     if encoder is not None:
-        encoder_fields, depth = _encoder_fields(encoder)
-        fields |= encoder_fields
+        encoder_options, depth = _encoder_options(encoder)
+        options |= encoder_options
     if discriminator is not None:
-        fields |= _discriminator_fields(discriminator)
-    return Architecture(fields, channels, grid_cells, depth)
+        options |= _discriminator_options(discriminator)
+    return Architecture(options, channels, grid_cells, depth)
 
 
-def _generator_fields(state):
-    first, hidden = (
-        _shape(state, 'fc.weight', 'generator'),
-        _shape(state, 'head_0.norm_0.mlp_shared.0.weight', 'generator'),
-    )
+def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
+    """Options, channels of the layout, and cells of the coarsest grid or None."""
     spectral = 'head_0.conv_0.weight_orig' in state
-    kernel = _shape(
-        state, 'head_0.conv_0.weight_orig' if spectral else 'head_0.conv_0.weight', 'generator'
-    )
-    for name, shape, ranks in (
-        ('fc.weight', first, (2, 4)),
-        ('head_0.norm_0.mlp_shared.0.weight', hidden, (4,)),
-        ('head_0.conv_0.weight', kernel, (4,)),
-    ):
+    names = {
+        'fc.weight': (2, 4),
+        'head_0.norm_0.mlp_shared.0.weight': (4,),
+        'head_0.conv_0.weight_orig' if spectral else 'head_0.conv_0.weight': (4,),
+    }
+    shapes = [_shape(state, name, 'generator') for name in names]
+    for (name, ranks), shape in zip(names.items(), shapes, strict=True):
         if len(shape) not in ranks or not math.prod(shape):
             raise UserError(
                 f'generator: {name} has the shape {shape}, which no SPADE generator has',
                 'is this the file of a generator (net_G)?',
             )
-    fields = dict(
+    first, hidden, kernel = shapes
+    has_statistics = 'head_0.norm_0.param_free_norm.running_mean' in state
+    has_style = len(first) == 2
+    options: dict[str, Any] = dict(
         generator_width=max(1, kernel[0] // 16),
         generator_spectral_norm=spectral,
+        generator_norm='sync_batch' if has_statistics else 'instance',
         spade_hidden=hidden[0],
         spade_kernel_size=hidden[-1],
-        generator_norm='sync_batch'
-        if 'head_0.norm_0.param_free_norm.running_mean' in state
-        else 'instance',
-        style_encoder=len(first) == 2,
+        style_encoder=has_style,
     )
-    if fields['style_encoder']:
-        fields['style_dim'] = first[1]
+    if has_style:
+        options['style_dim'] = first[1]
     if any(name.startswith('up_4.') for name in state):
-        fields['upsampling'] = 'most'
-    return fields, hidden[1], first[0] // kernel[0] if fields['style_encoder'] else None
+        options['upsampling'] = 'most'
+    return options, hidden[1], first[0] // kernel[0] if has_style else None
 
 
-def _encoder_fields(state):
-    depth = max(
-        (int(match[1]) for name in state if (match := re.match(r'layer(\d+)\.', name))), default=0
-    )
-    first, last = (_shape(state, f'layer{i}.0.weight_orig', 'encoder') for i in (1, max(1, depth)))
+def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
+    """Options, and the number of convolutions."""
+    matches = [re.match(r'layer(\d+)\.', name) for name in state]
+    depth = max((int(match[1]) for match in matches if match), default=0)
+    first = _shape(state, 'layer1.0.weight_orig', 'encoder')
+    last = _shape(state, f'layer{max(1, depth)}.0.weight_orig', 'encoder')
     side = math.isqrt(_shape(state, 'fc_mu.weight', 'encoder')[-1] // last[0])
-    return dict(encoder_width=first[0], encoder_input_size=side * 2**depth), depth
-
-
-def _discriminator_fields(state):
-    matches = [
-        match for name in state if (match := re.match(r'discriminator_(\d+)\.model(\d+)\.', name))
-    ]
-    fields = dict(
-        num_discriminators=1 + max((int(match[1]) for match in matches), default=0),
-        discriminator_width=_shape(state, 'discriminator_0.model0.0.weight', 'discriminator')[0],
+    options = dict(
+        encoder_width=first[0],
+        encoder_input_size=side * 2**depth,
+        encoder_norm='sync_batch' if 'layer1.1.running_mean' in state else 'instance',
     )
-    depth = max((int(match[2]) for match in matches), default=0)
+    return options, depth
+
+
+def _discriminator_options(state: State) -> dict[str, Any]:
+    matches = [re.match(r'discriminator_(\d+)\.model(\d+)\.', name) for name in state]
+    numbers = [(int(match[1]), int(match[2])) for match in matches if match]
+    width = _shape(state, 'discriminator_0.model0.0.weight', 'discriminator')[0]
+    depth = max((layer for _, layer in numbers), default=0)
     if depth < 1:
         raise UserError(
-            'discriminator: it has no prediction (discriminator_0.model1...)',
+            'discriminator: it has no logits (discriminator_0.model1...)',
             'is this the file of a discriminator (net_D)?',
         )
-    fields['discriminator_depth'] = depth
-    hidden = [
-        name.removeprefix('discriminator_0.model1.')
-        for name in state
-        if name.startswith('discriminator_0.model1.')
-    ]
-    if depth > 1:  # else there is no hidden layer whose kind could show
-        fields['discriminator_spectral_norm'] = any(name.endswith('weight_orig') for name in hidden)
+    options: dict[str, Any] = dict(
+        num_discriminators=1 + max(scale for scale, _ in numbers),
+        discriminator_width=width,
+        discriminator_depth=depth,
+    )
+    if depth > 1:  # Otherwise no hidden layer shows its kind.
+        prefix = 'discriminator_0.model1.'
+        hidden = [name.removeprefix(prefix) for name in state if name.startswith(prefix)]
         alone = any(name in ('0.weight', '0.weight_orig') for name in hidden)
-        fields['discriminator_norm'] = (
-            'none' if alone else 'sync_batch' if '0.1.running_mean' in hidden else 'instance'
+        has_statistics = '0.1.running_mean' in hidden
+        options['discriminator_spectral_norm'] = any(
+            name.endswith('weight_orig') for name in hidden
         )
-    return fields
+        options['discriminator_norm'] = (
+            'none' if alone else 'sync_batch' if has_statistics else 'instance'
+        )
+    return options
 
 
-def _shape(state, name, network):
+def _shape(state: State, name: str, network: str) -> tuple[int, ...]:
     if name not in state:
         known = ', '.join(list(state)[:3]) or 'nothing'
         raise UserError(
@@ -166,128 +235,121 @@ def _shape(state, name, network):
 
 
 def resolve(found: Architecture, described: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
-    """The Config of a checkpoint.
-
-    Args:
-      found: what its entries tell.
-      described: fields that flags, data set and palette set.
-      given: those of them that flags set.
-
-    Raises:
-      UserError: flags contradict the entries (with all of them), or something that the entries do not tell is missing (with all that is).
-    """
+    """The Config of a checkpoint whose entries tell `found`; see `infer_config`."""
     if contradictions := _contradictions(found, given):
         raise UserError(
-            f'the flags contradict the files: {"; ".join(contradictions)}',
-            'leave these flags out: the files tell',
+            f'the flags contradict the files: {"; ".join(contradictions)}', 'leave these flags out'
         )
-    described = dict(described)
     dataset, about, defaults = PUBLISHED.get(found.layout_channels, ('', '', {}))
     if 'crop_size' in given and given['crop_size'] != defaults.get('crop_size'):
-        defaults = {}  # a model of another size is another model
-    if given.get('dataset') == dataset:
-        described = defaults | described
-    fields = (
-        dict(dataset='folders')
-        | described
-        | found.fields
-        | {name: given[name] for name in found.fields if name in given}
-    )
+        defaults = {}  # A model of another size is another model.
+    options: dict[str, Any] = {'dataset': 'folders'}
+    options |= defaults if given.get('dataset') == dataset else {}
+    options |= {**described, **found.options}
+    options |= {name: given[name] for name in found.options if name in given}
 
-    hint = (
-        f'; {found.layout_channels} channels are those of the published model of {about}: --dataset={dataset}'
-        if about
-        else ''
-    )
-    asked = []
-    if 'num_classes' not in fields and fields.get('condition') != 'rgb':
-        asked.append(
-            f'how the {found.layout_channels} channels of the layout divide: --num_classes=N, with --dontcare and --condition=labels+edges where the '
-            f'model has them (N + 1 + 1 = {found.layout_channels} with both)'
+    hint = ''
+    if about:
+        hint = (
+            f'; {found.layout_channels} channels are those of the published model of {about}: '
+            f'--dataset={dataset}'
         )
-    if 'crop_size' not in fields:
-        asked.append(
-            'the size of the pictures: --crop_size=WIDTH, with --aspect_ratio=WIDTH/HEIGHT where they are not square'
-        )
-    elif found.grid_cells is not None:
-        fields['upsampling'] = _upsampling_of_grid(found.grid_cells, fields)
-    if 'upsampling' not in fields and found.grid_cells is None:
-        asked.append(
-            'the number of upsamplings: --upsampling=normal or --upsampling=more, which have the same entries'
-        )
-    if asked:
-        raise UserError(f'the files do not tell {"; nor ".join(asked)}', f'give these flags{hint}')
-    _check_channels(found.layout_channels, fields, hint)
-    fields.setdefault('load_size', max(286, fields['crop_size']))
-    config = Config.create(**fields)
-    if found.encoder_depth not in (None, config.model.encoder_depth(config.data)):
+    missing = _missing(found, options)
+    if 'crop_size' in options and found.grid_cells is not None:
+        options['upsampling'] = _upsampling_of_grid(found.grid_cells, options)
+    if missing:
+        raise UserError(f'the files do not tell {"; nor ".join(missing)}', f'set these flags{hint}')
+    _check_channels(found.layout_channels, options, hint)
+    options.setdefault('load_size', max(286, options['crop_size']))
+    config = Config.create(**options)
+    assert isinstance(config.model, SpadeOptions)
+    depth = config.model.encoder_depth(config.data)
+    if found.encoder_depth not in (None, depth):
         raise UserError(
-            f'the style encoder has {found.encoder_depth} convolutions, but with crop_size={config.data.crop_size} it would have {config.model.encoder_depth(config.data)} (6 from '
-            '256 on, 5 below)',
-            'give the --crop_size that the model was trained at',
+            f'the style encoder has {found.encoder_depth} convolutions, but with '
+            f'crop_size={config.data.crop_size} it would have {depth} (6 from 256 on, 5 below)',
+            'set the --crop_size that the model was trained at',
         )
     return config
 
 
-def _contradictions(found, given):
-    def same(name, value):
-        if (
-            name == 'encoder_input_size'
-        ):  # what matters is what is left after the halvings, each of which rounds up
-            return (
-                math.ceil(given[name] / 2**found.encoder_depth) == value // 2**found.encoder_depth
-            )
-        return given[name] == value or any(
-            {given[name], value} <= equal for equal in SAME_FILES if isinstance(value, str)
+def _missing(found: Architecture, options: Mapping[str, Any]) -> list[str]:
+    """What neither the entries nor the options tell, with the flags that do."""
+    missing = []
+    if 'num_classes' not in options and options.get('condition') != 'rgb':
+        channels = found.layout_channels
+        missing.append(
+            f'how the {channels} channels of the layout divide: --num_classes=N, with --dontcare '
+            f'and --condition=labels+edges if the model has them (N + 1 + 1 = {channels} with both)'
         )
+    if 'crop_size' not in options:
+        missing.append(
+            'the size of the images: --crop_size=WIDTH, with --aspect_ratio=WIDTH/HEIGHT if they '
+            'are not square'
+        )
+    if 'upsampling' not in options and found.grid_cells is None:
+        missing.append(
+            'the number of upsamplings: --upsampling=normal or --upsampling=more, which have the '
+            'same entries'
+        )
+    return missing
+
+
+def _contradictions(found: Architecture, given: Mapping[str, Any]) -> list[str]:
+    def same(name: str, value: Any) -> bool:
+        if name == 'encoder_input_size' and found.encoder_depth is not None:
+            # Only the size after the convolutions of stride 2 matters; each rounds up.
+            scale = 2**found.encoder_depth
+            return math.ceil(given[name] / scale) == value // scale
+        return given[name] == value or {given[name], value} == _SAME_FILES
 
     contradictions = [
         f'{name} is {value}, not {given[name]}'
-        for name, value in found.fields.items()
+        for name, value in found.options.items()
         if name in given and not same(name, value)
     ]
-    if given.get('upsampling') == 'most' and 'upsampling' not in found.fields:
+    if given.get('upsampling') == 'most' and 'upsampling' not in found.options:
         contradictions.append('upsampling is normal or more, not most (there is no block up_4)')
     return contradictions
 
 
-def _upsampling_of_grid(cells, fields):
-    """The kind of upsampling with which pictures of the given size start from a grid of so many cells."""
-    width, ratio, grids = fields['crop_size'], fields.get('aspect_ratio', 1.0), {}
-    for kind in [fields['upsampling']] if 'upsampling' in fields else ['normal', 'more']:
+def _upsampling_of_grid(cells: int, options: Mapping[str, Any]) -> str:
+    """The kind of upsampling with which images of the given size have this many grid cells."""
+    width, ratio = options['crop_size'], options.get('aspect_ratio', 1.0)
+    kinds = [options['upsampling']] if 'upsampling' in options else ['normal', 'more']
+    grids = []
+    for kind in kinds:
         columns = width // 2 ** UPSAMPLINGS[kind]
         rows = max(1, round(columns / ratio))
         if rows * columns == cells:
             return kind
-        grids[kind] = f'{columns}x{rows} with upsampling={kind}'
-    step = 2 ** UPSAMPLINGS[next(iter(grids))]
+        grids.append(f'{columns}x{rows} with upsampling={kind}')
+    scale = 2 ** UPSAMPLINGS[kinds[0]]
     sizes = [
-        (cells // rows * step, rows * step)
+        (cells // rows * scale, rows * scale)
         for rows in range(1, cells + 1)
         if cells % rows == 0 and 0.25 <= cells / rows**2 <= 4
     ]
-    options = ', '.join(f'--crop_size={w} --aspect_ratio={w / h:.4g} ({w}x{h})' for w, h in sizes)
+    examples = ', '.join(f'--crop_size={w} --aspect_ratio={w / h:.4g} ({w}x{h})' for w, h in sizes)
     raise UserError(
-        f'the generator starts from a grid of {cells} cells, but crop_size={width} and aspect_ratio={ratio:.4g} have {" or ".join(grids.values())}',
-        f'give the size that the model draws, for example {options}'
-        if options
-        else 'give the size that the model draws',
+        f'the generator starts from a grid of {cells} cells, but crop_size={width} and '
+        f'aspect_ratio={ratio:.4g} have {" or ".join(grids)}',
+        'set the size that the model was trained at' + f', for example {examples}' * bool(sizes),
     )
 
 
-def _check_channels(channels, fields, hint):
-    if fields.get('condition') == 'rgb':
+def _check_channels(channels: int, options: Mapping[str, Any], hint: str) -> None:
+    """Raises UserError when the options do not make a layout of so many channels."""
+    if options.get('condition') == 'rgb':
         parts, total = 'red, green and blue', 3
     else:
-        edges, dontcare = fields.get('condition') == 'labels+edges', bool(fields.get('dontcare'))
-        parts = (
-            f'num_classes={fields["num_classes"]}'
-            + ', dontcare' * dontcare
-            + ', instance edges' * edges
-        )
-        total = fields['num_classes'] + dontcare + edges
+        edges = options.get('condition') == 'labels+edges'
+        dontcare = bool(options.get('dontcare'))
+        parts = f'num_classes={options["num_classes"]}'
+        parts += ', dontcare' * dontcare + ', instance edges' * edges
+        total = options['num_classes'] + dontcare + edges
     if total != channels:
         raise UserError(
             f'the generator takes a layout of {channels} channels, but {parts} make {total}',
-            f'give --num_classes, --[no]dontcare and --condition so that they make {channels}{hint}',
+            f'set --num_classes, --[no]dontcare and --condition to make {channels}{hint}',
         )

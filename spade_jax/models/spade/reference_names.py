@@ -1,19 +1,24 @@
-"""Names and layouts of the published PyTorch checkpoints against the variables here.
+"""Names and layouts of the published PyTorch checkpoints <-> the variables of this package.
 
-The released files hold one state dictionary a network: generator (G), discriminator (D) and style encoder (E). This table translates names and
-orders of axes (OIHW <-> HWIO, channels first <-> channels last) in both directions, and nothing else.
+The released files hold one state dictionary for each network: generator (G), discriminator (D) and
+style encoder (E). This table translates names and orders of axes (OIHW <-> HWIO, channels first <->
+channels last) in both directions, and nothing else.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
 
-# (a module's name there, its name here); {} stands for the same number or letter in both. The first row that fits a whole name counts.
+from spade_jax.errors import UserError
+
+# (name of a module there, name here); {} is the same number or letter in both. The first row that
+# matches a whole name counts.
 GENERATOR_MODULES = (
     ('fc', 'first'),
     ('conv_img', 'to_rgb'),
@@ -30,13 +35,15 @@ NORM_MODULES = (
 BLOCK_MODULES = tuple(
     (f'norm_{{}}.{theirs}', f'norm_{{}}/{ours}') for theirs, ours in NORM_MODULES
 ) + (('conv_{}', 'conv_{}'),)
-# A hidden convolution that a normalisation follows stands one level deeper than one that stands alone.
+# A hidden convolution that a normalization follows is one level deeper than one without.
 DISCRIMINATOR_MODULES = (
     ('discriminator_{}.model{}.0', 'scale_{}/conv_{}'),
     ('discriminator_{}.model{}.0.0', 'scale_{}/conv_{}'),
     ('discriminator_{}.model{}.0.1', 'scale_{}/norm_{}'),
 )
-ENCODER_MODULES = tuple((f'layer{i + 1}.0', f'conv_{i}') for i in range(9)) + (
+ENCODER_MODULES = (
+    *((f'layer{i + 1}.0', f'conv_{i}') for i in range(9)),
+    *((f'layer{i + 1}.1', f'norm_{i}') for i in range(9)),
     ('fc_mu', 'mean'),
     ('fc_var', 'log_variance'),
 )
@@ -48,7 +55,8 @@ MODULES = {
     'encoder': ENCODER_MODULES,
 }
 
-# (a parameter's name there, collection and name here). A spectrally normalised kernel is called weight_orig there.
+# (name of a parameter there, collection and name here). A spectrally normalized kernel is called
+# weight_orig there.
 PARAMETERS = (
     ('weight', ('params', 'kernel')),
     ('weight_orig', ('params', 'kernel')),
@@ -59,18 +67,19 @@ PARAMETERS = (
     ('running_mean', ('batch_stats', 'mean')),
     ('running_var', ('batch_stats', 'var')),
 )
-BATCH_COUNT = 'num_batches_tracked'  # beside running statistics there; has no place here and no bearing on any picture
+# Accompanies running statistics there; nothing depends on it, and it has no counterpart here.
+BATCH_COUNT = 'num_batches_tracked'
 
 
 def module_path(name: str, network: str) -> str:
     """'up_0.norm_s.mlp_gamma' -> 'up_0/norm_s/gamma'.
 
     Args:
-      name: of a module in a published checkpoint, without the parameter.
-      network: 'generator', 'discriminator', 'encoder', or a part of the generator on its own: 'block' or 'norm'.
+      name: Of a module in a published checkpoint, without the parameter.
+      network: 'generator', 'discriminator', 'encoder', or a part of the generator: 'block', 'norm'.
 
     Raises:
-      KeyError: no published network has such a module.
+      KeyError: No published network has such a module.
     """
     if network == 'generator' and '.' in name:
         block, rest = name.split('.', 1)
@@ -87,22 +96,24 @@ def module_name(path: str, network: str) -> str:
 
 
 def to_variables(
-    state: Mapping[str, np.ndarray], network: str, *, latent_size: tuple[int, int] | None = None
+    state: Mapping[str, np.ndarray], network: str, *, grid_size: tuple[int, int] | None = None
 ) -> dict:
-    """Flax variables of one network from its state dictionary (or from anything of the same names, such as gradients).
+    """Flax variables of a network from its state dictionary, or from gradients of the same names.
 
     Args:
-      state: name -> array as PyTorch holds it; 'weight_orig' and 'weight' are both kernels.
-      network: as for `module_path`.
-      latent_size: height and width of the coarse grid of a generator with a style latent, whose first layer is dense; None for one without.
+      state: Name -> array as PyTorch holds it; 'weight_orig' and 'weight' are both kernels.
+      network: See `module_path`.
+      grid_size: Height and width of the coarsest grid of a generator with a style latent, whose
+        first layer is dense; None without a style latent.
 
     Returns:
-      {'params': ..., 'spectral': ..., 'batch_stats': ...}, only the collections that occur. Counts of batches have no place here.
+      {'params': ..., 'spectral': ..., 'batch_stats': ...}, the collections that occur.
 
     Raises:
-      KeyError: a name that no published network has.
+      KeyError: A name that no published network has.
+      UserError: The grid does not fit the rows of the first dense layer.
     """
-    collections = dict(reversed(PARAMETERS))  # of the two meanings of 'weight', the kernel
+    collections = dict(reversed(PARAMETERS))  # Of the two meanings of 'weight', the kernel.
     flat = {}
     for name, array in state.items():
         module, _, parameter = name.rpartition('.')
@@ -112,21 +123,24 @@ def to_variables(
         path = module_path(module, network)
         if network == 'discriminator' and '/conv_' in path:
             path = _last_is_logits(path, state)
-        if network == 'discriminator' and '/norm_' in path and parameter == 'weight':
+        is_norm = path.rpartition('/')[2].startswith('norm_')
+        if network in ('discriminator', 'encoder') and is_norm and parameter == 'weight':
             leaf = 'scale'
         array = np.asarray(array)
         if parameter == 'weight_v':
             if f'{module}.weight_orig' not in state:
                 raise KeyError(
-                    f'{module}.weight_v has no {module}.weight_orig beside it to tell its layout'
+                    f'{module}.weight_v has no {module}.weight_orig that gives its layout'
                 )
             array = _right_vector(array, np.shape(state[f'{module}.weight_orig']))
         elif array.ndim == 4:  # OIHW -> HWIO
             array = array.transpose(2, 3, 1, 0)
-        elif network == 'generator' and path == 'first' and latent_size is not None:
-            array = _grid_to_channels_last(array, latent_size).T
+        elif network == 'generator' and path == 'first' and grid_size is not None:
+            _check_grid(len(array), grid_size, state)
+            array = _grid_to_channels_last(array, grid_size).T
         elif network == 'encoder' and array.ndim == 2:
-            array = _grid_to_channels_last(array.T, _encoder_grid(array, _last_channels(state)))
+            grid = _encoder_grid(array, _last_channels(state))
+            array = _grid_to_channels_last(array.T, grid)
         else:
             array = array.T
         flat[(collection, *path.split('/'), *leaf.split('/'))] = array
@@ -134,105 +148,118 @@ def to_variables(
 
 
 def to_state(
-    variables: Mapping, network: str, *, latent_size: tuple[int, int] | None = None
+    variables: Mapping, network: str, *, grid_size: tuple[int, int] | None = None
 ) -> dict[str, np.ndarray]:
-    """The state dictionary of one network from its Flax variables: the inverse of `to_variables`, without counts of batches.
+    """The state dictionary of a network from its Flax variables: the inverse of `to_variables`.
 
     Args:
-      variables: of a whole network.
-      network, latent_size: as for `to_variables`.
+      variables: Of a whole network.
+      network: See `to_variables`.
+      grid_size: See `to_variables`.
     """
-    names = dict((meaning, name) for name, meaning in reversed(PARAMETERS))
-    params = traverse_util.flatten_dict(variables['params'], sep='/')
+    names = {meaning: name for name, meaning in reversed(PARAMETERS)}
+    params = variables['params']
+    shapes = {
+        path: np.shape(leaf)  # pyright: ignore[reportArgumentType]
+        for path, leaf in traverse_util.flatten_dict(params, sep='/').items()
+    }
     state = {}
     for (collection, *path), array in traverse_util.flatten_dict(variables).items():
         array, leaf = np.asarray(array), path.pop()
         if collection == 'spectral':
             leaf = f'{path.pop()}/{leaf}'
         path, parameter = '/'.join(path), names[collection, leaf]
-        kernel = np.shape(params.get(f'{path}/kernel', ()))
         if parameter == 'weight' and leaf == 'kernel' and _at(variables.get('spectral', {}), path):
             parameter = 'weight_orig'
-        if parameter == 'weight_v':
-            array = (
-                array.reshape(kernel[:3]).transpose(2, 0, 1).reshape(-1)
-            )  # [K * K * I] -> [I * K * K]
+        if parameter == 'weight_v':  # [K * K * I] -> [I * K * K]
+            window = shapes[f'{path}/kernel'][:3]
+            array = array.reshape(window).transpose(2, 0, 1).reshape(-1)
         elif array.ndim == 4:  # HWIO -> OIHW
             array = array.transpose(3, 2, 0, 1)
-        elif network == 'generator' and path == 'first' and latent_size is not None:
-            array = _grid_to_channels_first(array.T, latent_size)
+        elif network == 'generator' and path == 'first' and grid_size is not None:
+            array = _grid_to_channels_first(array.T, grid_size)
         elif network == 'encoder' and array.ndim == 2:
-            channels = np.shape(
-                params[
-                    f'conv_{sum(name.startswith("conv_") for name in variables["params"]) - 1}/kernel'
-                ]
-            )[-1]
+            channels = shapes[f'conv_{_num_convolutions(params) - 1}/kernel'][-1]
             array = _grid_to_channels_first(array, _encoder_grid(array.T, channels)).T
-        state[f'{_whole_module_name(path, network, variables["params"])}.{parameter}'] = array
+        state[f'{_whole_module_name(path, network, params)}.{parameter}'] = array
     return state
 
 
-def _translate(name, rows):
+def _translate(name: str, rows: Iterable[tuple[str, str]]) -> str:
     for pattern, replacement in rows:
         if match := re.fullmatch(re.escape(pattern).replace(r'\{\}', '([a-z0-9]+)'), name):
             return replacement.format(*match.groups())
     raise KeyError(f'no network of the published models has a module named {name}')
 
 
-def _whole_module_name(path, network, params):
-    """`module_name`, with what in a discriminator depends on the layers around."""
+def _whole_module_name(path: str, network: str, params: Mapping) -> str:
+    """`module_name`; the names in a discriminator also depend on the neighboring layers."""
     if network != 'discriminator':
         return module_name(path, network)
     scale, layer = path.split('/')
     if layer == 'logits':
-        return module_name(
-            f'{scale}/conv_{sum(name.startswith("conv_") for name in params[scale])}', network
-        )
+        return module_name(f'{scale}/conv_{_num_convolutions(params[scale])}', network)
     alone = layer == 'conv_0' or layer.startswith('norm_') or 'bias' in params[scale][layer]
     return module_name(path, network) + ('' if alone else '.0')
 
 
-def _last_is_logits(path, state):
-    """The highest numbered layer of a discriminator is its prediction."""
+def _num_convolutions(params: Mapping) -> int:
+    return sum(name.startswith('conv_') for name in params)
+
+
+def _last_is_logits(path: str, state: Mapping) -> str:
+    """The path of a layer of a discriminator, whose layer of the highest number is the logits."""
     scale, layer = path.split('/')
     prefix = scale.replace('scale', 'discriminator') + '.model'
-    highest = max(
-        int(name[len(prefix) :].split('.')[0]) for name in state if name.startswith(prefix)
-    )
-    return f'{scale}/logits' if layer == f'conv_{highest}' else path
+    numbers = [name[len(prefix) :].split('.')[0] for name in state if name.startswith(prefix)]
+    return f'{scale}/logits' if layer == f'conv_{max(map(int, numbers))}' else path
 
 
-def _at(tree, path):
+def _at(tree: Any, path: str) -> Any:
     for name in path.split('/'):
         tree = tree.get(name, {})
     return tree
 
 
-def _right_vector(array, kernel_shape):
+def _right_vector(array: np.ndarray, kernel_shape: tuple[int, ...]) -> np.ndarray:
     """[I * K * K] -> [K * K * I], for a kernel of the shape OIKK."""
     return array.reshape(kernel_shape[1:]).transpose(1, 2, 0).reshape(-1)
 
 
-def _last_channels(state):
+def _last_channels(state: Mapping) -> int:
     """Output channels of the last convolution of an encoder."""
-    return max(
-        (int(name[len('layer') :].split('.')[0]), np.shape(value)[0])
-        for name, value in state.items()
-        if name.endswith('weight_orig')
-    )[1]
+    kernels = {
+        int(name[len('layer') :].split('.')[0]): np.shape(array)
+        for name, array in state.items()
+        if name.startswith('layer') and name.endswith(('weight_orig', '.0.weight'))
+    }
+    return kernels[max(kernels)][0]
 
 
-def _encoder_grid(head, channels):
-    """Height and width of the square grid that a dense head [D, C * h * w] of the encoder looks at."""
+def _encoder_grid(head: np.ndarray, channels: int) -> tuple[int, int]:
+    """Height and width of the square grid that a dense head [D, C * h * w] of the encoder sees."""
     side = math.isqrt(head.shape[1] // channels)
     return side, side
 
 
-def _grid_to_channels_last(array, grid):
-    """The rows of a dense layer to or from a grid: [C * h * w, ...] -> [h * w * C, ...]."""
+def _check_grid(rows: int, grid: tuple[int, int], state: Mapping) -> None:
+    """Raises UserError when the rows of the first dense layer are not channels * height * width."""
+    head = state.get('head_0.conv_0.weight_orig', state.get('head_0.conv_0.weight'))
+    cells = grid[0] * grid[1]
+    fits = rows % cells == 0 if head is None else rows == np.shape(head)[1] * cells
+    if not fits:
+        raise UserError(
+            f'the first dense layer has {rows} rows, which do not fit a grid of '
+            f'{grid[0]}x{grid[1]} (height x width)',
+            'give the size and --upsampling that the model was trained with',
+        )
+
+
+def _grid_to_channels_last(array: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """[C * h * w, ...] -> [h * w * C, ...]: the rows of a dense layer to or from a grid."""
     return np.moveaxis(array.reshape(-1, *grid, *array.shape[1:]), 0, 2).reshape(array.shape)
 
 
-def _grid_to_channels_first(array, grid):
+def _grid_to_channels_first(array: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """[h * w * C, ...] -> [C * h * w, ...]."""
     return np.moveaxis(array.reshape(*grid, -1, *array.shape[1:]), 2, 0).reshape(array.shape)

@@ -1,0 +1,54 @@
+"""The metadata of a checkpoint, beside its arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from spade_jax.checkpoints.checksums import verified, with_checksum
+from spade_jax.config.config import Config
+from spade_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointMetadata:
+    """The item `metadata`.
+
+    Attributes:
+      config: Of the run.
+      num_examples: Size of the training set, on which order and learning rate depend; None before
+        the run saw any example.
+      metrics: The last ones before the checkpoint.
+      checksums: Item -> path of the array -> checksum, see `checksums.checksums`.
+    """
+
+    config: Config
+    num_examples: int | None
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    checksums: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, with a checksum of all of them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return with_checksum(values | {'config': self.config.to_json()})
+
+    @classmethod
+    def from_json(cls, values: Any, place: str) -> CheckpointMetadata:
+        """The inverse of `to_json`.
+
+        Args:
+          values: What was read.
+          place: Name of the item in messages.
+
+        Raises:
+          CorruptCheckpoint: The values are not what was written.
+          UserError: Another version wrote them.
+        """
+        record = verified(values, place)
+        other = record.keys() ^ {field.name for field in dataclasses.fields(cls)}
+        if other:
+            raise UserError(
+                f'{place} was written by another version ({", ".join(sorted(other))})',
+                'use the version that wrote it',
+            )
+        return cls(**record | {'config': Config.from_json(record['config'])})

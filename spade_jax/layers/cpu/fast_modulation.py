@@ -1,0 +1,62 @@
+"""Faster ways to compute gamma and beta of a SPADE layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from spade_jax.layers.convolution import Convolution, concat_kernels
+from spade_jax.layers.cpu.patch_dedup import PatchIndex, conv_relu_conv, index_patches, should_dedup
+
+CACHE = 'modulation_cache'  # the collection
+
+
+@dataclasses.dataclass(frozen=True)
+class FastModulation:
+    """A `Modulation` that computes gamma and beta as one convolution.
+
+    In a pass with CACHE among the mutable collections, each layer stores its gamma and beta there;
+    variables with that collection supply them, for more samples of the same layout.
+
+    Attributes:
+      dedup: convolve the layout once for each distinct patch, where that may be faster, see
+        `patch_dedup`. No gradient flows to the layout.
+    """
+
+    dedup: bool = False
+
+    def prepare(self, layout: jax.Array, kernel_size: int) -> jax.Array | PatchIndex:
+        """Index the patches of a layout [B, H, W, S], if they are to be deduplicated."""
+        if self.dedup and should_dedup(layout, kernel_size):
+            return index_patches(layout)
+        return layout
+
+    def __call__(
+        self,
+        layer: nn.Module,
+        layout: jax.Array | PatchIndex,
+        shared: Convolution,
+        gamma: Convolution,
+        beta: Convolution,
+    ) -> tuple[jax.Array, jax.Array]:
+        def gamma_and_beta() -> jax.Array:
+            first = shared.weights(layout.shape[-1])
+            second = (conv.weights(shared.features) for conv in (gamma, beta))
+            return conv_relu_conv(layout, first, concat_kernels(*second))  # [B, H, W, 2C]
+
+        with jax.named_scope('modulation'):
+            both = _cached(layer, gamma_and_beta)
+            gamma_map, beta_map = jnp.split(both, 2, axis=-1)  # [B, H, W, C] each
+            return gamma_map, beta_map
+
+
+def _cached(layer: nn.Module, compute: Callable[[], jax.Array]) -> jax.Array:
+    name = 'gamma_and_beta'
+    cached = layer.has_variable(CACHE, name) or layer.is_mutable_collection(CACHE)
+    if layer.is_initializing() or not cached:
+        return compute()
+    return layer.variable(CACHE, name, compute).value

@@ -1,0 +1,192 @@
+"""The seam between the models and the engine.
+
+Everything above this file (train loop, replicas, checkpoints, EMA, sharding, memory, sampling,
+commands) knows the networks of a model only as keys of a mapping.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from spade_jax.batch import Batch
+from spade_jax.config.config import Config
+from spade_jax.config.model_options import MODELS, import_attribute
+from spade_jax.random_streams import Stream
+
+# The variables of one network: collection -> tree of arrays. 'params'; where the network has them,
+# 'batch_stats' (running statistics) and 'spectral' (the vectors of spectral norms).
+Variables = dict[str, Any]
+# Noise of an update: (stream, dim) -> [B, dim] standard normal, one row for each example.
+Noise = Callable[[Stream, int], jax.Array]
+
+
+class LossOutput(NamedTuple):
+    """What the loss of an update returns.
+
+    Attributes:
+      terms: Weighted terms by name; the update minimizes their sum.
+      metrics: Scalars to log that are not minimized.
+      updated: Network -> collections that the forward pass changed, such as 'batch_stats'.
+      reusable: What a later update of the same step may use instead of computing it again.
+    """
+
+    terms: dict[str, jax.Array]
+    metrics: dict[str, jax.Array]
+    updated: dict[str, Variables]
+    reusable: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """One optimizer step within a train step.
+
+    Attributes:
+      player: Its name; it names the optimizer state and, by its first letter, the metrics.
+      networks: The networks whose parameters the optimizer moves.
+      loss: (variables of all networks and constants, batch, noise, `reusable` of the previous
+        update of the step or None) -> LossOutput. Means over the examples of the batch.
+      runs: The networks that run in training mode; their spectral norms do a power iteration.
+      time_scale: Factor of the base learning rate.
+      frozen: Networks among `networks` that keep their parameters in this step.
+    """
+
+    player: str
+    networks: tuple[str, ...]
+    loss: Callable[[Mapping[str, Variables], Batch, Noise, Any], LossOutput]
+    runs: tuple[str, ...]
+    time_scale: float = 1.0
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of its metrics: 'g_' of the generator."""
+        return f'{self.player[0]}_'
+
+
+class Model(Protocol):
+    """All that is particular to one model.
+
+    Attributes:
+      networks: The Flax modules by name.
+      updates: The updates of a train step in their order.
+      sampling_networks: The networks that sampling needs, first the one that generates the image;
+        EMA averages these.
+      latent_dim: Dimensions of the latent; None if the condition alone determines the image.
+      can_encode: True if `encode` is implemented.
+      size_is_fixed: True if images can only be sampled at the training size.
+      axis_name: Axis of the replicas over which batch statistics are synchronized, or None.
+    """
+
+    networks: Mapping[str, nn.Module]
+    updates: tuple[Update, ...]
+    sampling_networks: tuple[str, ...]
+    latent_dim: int | None
+    can_encode: bool
+    size_is_fixed: bool
+    axis_name: str | None
+
+    def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
+        """Build the networks.
+
+        Args:
+          config: Of the run.
+          axis_name: See the attribute.
+          portable: True if the program may run on another platform than that of this process.
+        """
+
+    def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
+        """The updates of a step; steps and epochs count from 0."""
+        ...
+
+    def example_inputs(self) -> Mapping[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
+        """Shapes of the inputs of each network, for initialization."""
+        ...
+
+    def abstract_constants(self) -> dict[str, Variables]:
+        """Shapes of the variables that never train (perceptual networks), by name."""
+        ...
+
+    def load_constants(self) -> dict[str, Variables]:
+        """These variables from their files. Raises UserError when a file is missing or wrong."""
+        ...
+
+    def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
+        """What the generator is conditioned on.
+
+        Args:
+          label: [B, H, W] class ids, or [B, H, W, 3] uint8 with condition "rgb".
+          instance: [B, H, W] instance ids; None without instance edges.
+
+        Returns:
+          [B, H, W, S].
+        """
+        ...
+
+    def sample(
+        self,
+        variables: Mapping[str, Variables],
+        condition: jax.Array,
+        latent: jax.Array | None = None,
+        *,
+        train: bool = False,
+        mutable: tuple[str, ...] = (),
+    ) -> tuple[jax.Array, Variables]:
+        """Sample images.
+
+        Args:
+          variables: Of `sampling_networks`.
+          condition: From `condition`.
+          latent: [B, latent_dim]; None exactly if `latent_dim` is None.
+          train: Normalize by the statistics of this batch instead of the running ones.
+          mutable: Collections to update.
+
+        Returns:
+          Images [B, H, W, 3] in [-1, 1] and the updated collections of the generator.
+        """
+        ...
+
+    def encode(self, variables: Mapping[str, Variables], image: jax.Array) -> jax.Array:
+        """The latent [B, latent_dim] of images [B, H, W, 3] in [-1, 1]."""
+        ...
+
+    def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:
+        """What of `sample` does not depend on the latent, as collections of the generator."""
+        ...
+
+
+@functools.lru_cache(maxsize=16)
+def build_model(config: Config, axis_name: str | None = None, *, portable: bool = False) -> Model:
+    """The model of a configuration; see `Model.__init__` for the arguments."""
+    model_class = import_attribute(MODELS[config.model.name].model)
+    return model_class(config, axis_name, portable=portable)
+
+
+def train_forward(network: nn.Module, variables: Variables, *inputs: Any) -> tuple[Any, Variables]:
+    """Run a network in training mode.
+
+    Returns:
+      The output, and the running statistics that the pass updated.
+    """
+    mutable = [name for name in variables if name == 'batch_stats']
+    output, updated = network.apply(variables, *inputs, train=True, mutable=mutable)
+    return output, jax.lax.stop_gradient(updated)
+
+
+def to_signed(image: jax.Array) -> jax.Array:
+    """uint8 in [0, 255] -> float32 in [-1, 1]."""
+    return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
+
+
+def to_uint8(image: jax.Array) -> jax.Array:
+    """[-1, 1] -> uint8 in [0, 255].
+
+    Clipped and truncated, not rounded, as the published models write their images.
+    """
+    return jnp.clip((image + 1) / 2 * 255, 0, 255).astype(jnp.uint8)
