@@ -41,10 +41,11 @@ from experiments.benchmarks.workloads import synthetic_batch
 from spade_jax.config import flags as config_flags
 from spade_jax.config.config import Config
 from spade_jax.errors import one_line_errors
-from spade_jax.layers.convolution import Form, Weights, form_for_cpu, plain_form
-from spade_jax.layers.cpu.patch_dedup import numbered, two_convolutions, worth_numbering
+from spade_jax.layers.convolution import Weights, xla_conv
+from spade_jax.layers.cpu.conv_algorithms import ConvAlgorithm, fastest_on_cpu, from_autodiff
+from spade_jax.layers.cpu.patch_dedup import conv_relu_conv, index_patches, should_dedup
 from spade_jax.layers.resampling import resize_nearest
-from spade_jax.models.spade.model import layout_of
+from spade_jax.models.model import build_model
 
 NETWORKS = {
     'generator': generator_convs,
@@ -126,13 +127,14 @@ def conv_seconds(conv: ConvShape, batch_size: int, precision: str) -> dict[str, 
     """
     x, kernel, cotangent = conv_arrays(conv, batch_size, precision)
     padding = conv.kernel_size // 2
-    plain = ours = plain_form(conv.strides, padding)
+    xla = from_autodiff(lambda x, kernel: xla_conv(x, kernel, conv.strides, padding))
+    ours = xla
     if jax.default_backend() == 'cpu':
-        ours = form_for_cpu(x, kernel, conv.strides, padding)
+        ours = fastest_on_cpu(xla, x, kernel, conv.strides, padding)
     seconds = {}
-    for name in Form._fields:
+    for name in ConvAlgorithm._fields:
         arguments = (x, kernel) if name == 'result' else (x, kernel, cotangent)
-        functions = [getattr(plain, name), getattr(ours, name)]
+        functions = [getattr(xla, name), getattr(ours, name)]
         first, second = (str(jax.make_jaxpr(function)(*arguments)) for function in functions)
         if name == 'input_gradient' and conv.input_is_data:
             functions = []
@@ -159,20 +161,21 @@ def conv_arrays(conv: ConvShape, batch_size: int, precision: str) -> list[jax.Ar
 
 def label_conv_times(config: Config, precision: str) -> Iterator[dict[str, Any]]:
     """Measure the convolutions over the layout at every resolution; print and yield a row each."""
-    layout = layout_of(synthetic_batch(config, 'landscapes'), config)
+    batch = synthetic_batch(config, 'landscapes')
+    layout = build_model(config).condition(batch.label, batch.instance)
     convs = {conv.name: conv for conv in generator_convs(config)}
     headings = ' '.join(f'{name:>15}' for name in ('dense', 'dedup', 'dense +grad', 'dedup +grad'))
     print(f'\n{precision}; layout to gamma and beta, ms{"":>32}{headings}', flush=True)
     for layer in [name.removesuffix('.shared') for name in convs if name.endswith('.shared')]:
         shared, conv = convs[f'{layer}.shared'], convs[f'{layer}.gamma_and_beta']
         grid = resize_nearest(layout, conv.height, conv.width)
-        if not worth_numbering(grid, conv.kernel_size):
+        if not should_dedup(grid, conv.kernel_size):
             continue
         weights = [random_weights(each, precision) for each in (shared, conv)]
         dense = grid.astype(precision)
-        dedup = jax.jit(numbered)(grid).replace(layout=dense)
+        dedup = jax.jit(index_patches)(grid).replace(layout=dense)
         times = {
-            'result': [seconds_of(two_convolutions, x, *weights) for x in (dense, dedup)],
+            'result': [seconds_of(conv_relu_conv, x, *weights) for x in (dense, dedup)],
             'with_gradients': [seconds_of(with_gradients, x, *weights) for x in (dense, dedup)],
         }
         size, kernel = f'{conv.width}x{conv.height}', kernel_text(conv)
@@ -181,7 +184,7 @@ def label_conv_times(config: Config, precision: str) -> Iterator[dict[str, Any]]
         by_label_conv = zip(*times.values(), strict=True)
         yield {
             'layer': layer,
-            'branch': int(dedup.form),
+            'branch': int(dedup.branch),
             'seconds': dict(zip(LABEL_CONVS, by_label_conv, strict=True)),
         }
 
@@ -196,7 +199,7 @@ def random_weights(conv: ConvShape, precision: str) -> Weights:
 
 def with_gradients(layout: Any, *weights: Weights) -> Any:
     """Both convolutions, and the gradients of their kernels."""
-    y, gradients = jax.vjp(functools.partial(two_convolutions, layout), *weights)
+    y, gradients = jax.vjp(functools.partial(conv_relu_conv, layout), *weights)
     return y, gradients(y)
 
 

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
         start = time.perf_counter()
         folded = fold_spectral_norm(variables)
         seconds = time.perf_counter() - start
-        generators = [TrainedGenerator(config, each) for each in (variables, folded)]
+        generators = [TrainedGenerator(config, {'generator': each}) for each in (variables, folded)]
         device = jax.devices()[0].device_kind
         print(f'{device}, {size}x{size}, width {_WIDTH.value}; folding took {seconds:.2f} s')
         print(f'seconds per image, medians of {_ROUNDS.value}')

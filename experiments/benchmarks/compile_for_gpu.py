@@ -28,6 +28,7 @@ from absl import app, flags
 from jax.experimental import topologies
 
 from experiments.benchmarks.device_peaks import peak_flops
+from experiments.benchmarks.model_flops import spade_options
 from experiments.benchmarks.presets import (
     PRECISIONS,
     PRESET_HELP,
@@ -132,7 +133,7 @@ def main(argv: list[str]) -> None:
                 'part': part,
                 'batch_size': changed.optimizer.batch_size,
                 'precision': changed.optimizer.compute_dtype,
-                'rematerialize': changed.model.rematerialize,
+                'rematerialize': spade_options(changed).rematerialize,
             }
             rows.append(row | measure_program(part, changed, gpu, sharding))
         if _OUTPUT_JSON.value:
@@ -217,7 +218,7 @@ def cells_of(figures: dict[str, Any], batch_size: int) -> list[str]:
 
 def program_name(part: str, config: Config) -> str:
     """'train, batch 16, bfloat16, remat blocks'."""
-    kind = config.model.rematerialize
+    kind = spade_options(config).rematerialize
     remat = '' if kind == 'none' else f', remat {kind}'
     return f'{part}, batch {config.optimizer.batch_size}, {config.optimizer.compute_dtype}{remat}'
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from experiments.benchmarks.benchmark_tables import print_rows, size_title
 from experiments.benchmarks.device_peaks import peak_flops
-from experiments.benchmarks.model_flops import sampling_flops, training_flops
+from experiments.benchmarks.model_flops import sampling_flops, spade_options, training_flops
 from experiments.benchmarks.presets import PRECISIONS
 from experiments.benchmarks.variant_worker import Variant, Worker, WorkerError
 from spade_jax.config.config import Config
@@ -129,7 +129,7 @@ def description_of(variant: Variant) -> dict[str, Any]:
         'width': config.data.image_width,
         'height': config.data.image_height,
         'batch_size': config.optimizer.batch_size,
-        'rematerialize': config.model.rematerialize,
+        'rematerialize': spade_options(config).rematerialize,
         'seconds': [],
     }
 

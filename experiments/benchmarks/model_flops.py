@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from spade_jax.config.config import Config
+from spade_jax.models.spade.options import SpadeOptions
 
 MAX_FEATURES = 512  # Of the discriminator.
 VGG19_STAGES = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (512,))
@@ -48,9 +49,15 @@ class ConvShape(NamedTuple):
         return 2 * self.height * self.width * self.weights
 
 
+def spade_options(config: Config) -> SpadeOptions:
+    """The model options of a SPADE configuration."""
+    assert isinstance(config.model, SpadeOptions)
+    return config.model
+
+
 def generator_convs(config: Config) -> list[ConvShape]:
     """The convolutions of the SPADE generator without style latent."""
-    model, layout_channels = config.model, config.data.layout_channels
+    model, layout_channels = spade_options(config), config.data.layout_channels
     height, width = model.grid_size(config.data)
     features = [int(multiplier * model.generator_width) for multiplier in model.width_multipliers]
     # All blocks double the grid, but the first, and the third in the variant of 5 upsamplings.
@@ -68,7 +75,8 @@ def generator_convs(config: Config) -> list[ConvShape]:
 
 def _block_convs(config, name, height, width, inputs, outputs) -> list[ConvShape]:
     """The convolutions of a SPADE residual block and of its norms."""
-    size, hidden = config.model.spade_kernel_size, config.model.spade_hidden
+    model = spade_options(config)
+    size, hidden = model.spade_kernel_size, model.spade_hidden
     layout_channels, middle = config.data.layout_channels, min(inputs, outputs)
 
     def conv(layer, kernel_size, in_channels, out_channels, input_is_data=False):
@@ -91,7 +99,7 @@ def _block_convs(config, name, height, width, inputs, outputs) -> list[ConvShape
 
 def discriminator_convs(config: Config) -> list[ConvShape]:
     """The convolutions of all scales of the discriminator."""
-    model, convs = config.model, []
+    model, convs = spade_options(config), []
     height, width = config.data.image_height, config.data.image_width
     for scale in range(model.num_discriminators):
         h, w, inputs = height, width, config.data.layout_channels + 3

@@ -11,6 +11,7 @@ from absl import flags
 from spade_jax.config import flags as config_flags
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
+from spade_jax.models.spade.options import SpadeOptions
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 PRESETS = ('coco_stuff', 'ade20k', 'cityscapes', 'scenes_256')
@@ -50,7 +51,8 @@ def preset_config(preset: str) -> Config:
     overrides = ['--nostyle_encoder', '--batch_size=1', *sys.argv[1:]]
     flags.FLAGS([sys.argv[0], *preset_flags, *overrides])
     config = config_flags.config_from_flags(flags.FLAGS)
-    if config.model.name != 'spade' or config.model.style_encoder or not config.data.uses_labels:
+    is_spade = isinstance(config.model, SpadeOptions)
+    if not is_spade or config.model.style_encoder or not config.data.uses_labels:
         raise UserError(
             'this script measures SPADE with label maps and without style encoder',
             'leave out --model, --style_encoder and --condition=rgb',

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from experiments.benchmarks import pytorch_peer
+from experiments.benchmarks.model_flops import spade_options
 from experiments.benchmarks.pytorch_networks import (
     MultiscaleDiscriminator,
     SpadeGenerator,
@@ -25,7 +26,7 @@ from spade_jax.models.spade.options import UPSAMPLINGS
 
 def make_generator(config: Config) -> SpadeGenerator:
     """The generator that a configuration describes."""
-    model = config.model
+    model = spade_options(config)
     channels, size = config.data.layout_channels, model.spade_kernel_size
     upsamplings = UPSAMPLINGS[model.upsampling]
     return SpadeGenerator(channels, model.generator_width, upsamplings, model.spade_hidden, size)
@@ -33,9 +34,9 @@ def make_generator(config: Config) -> SpadeGenerator:
 
 def make_discriminator(config: Config) -> MultiscaleDiscriminator:
     """The discriminator that a configuration describes."""
-    width, depth = config.model.discriminator_width, config.model.discriminator_depth
-    channels, num_scales = config.data.layout_channels, config.model.num_discriminators
-    return MultiscaleDiscriminator(channels, width, depth, num_scales)
+    model, channels = spade_options(config), config.data.layout_channels
+    width, depth = model.discriminator_width, model.discriminator_depth
+    return MultiscaleDiscriminator(channels, width, depth, model.num_discriminators)
 
 
 class _TorchWorkload(Workload):

@@ -4,6 +4,7 @@
 a process loads one framework.
 """
 
+import functools
 import importlib
 import itertools
 import math
@@ -103,12 +104,24 @@ class JaxTraining(Workload):
         import jax
 
         from spade_jax.distributed import replicas
-        from spade_jax.models.spade.model import build_networks
+        from spade_jax.models.model import build_model
         from spade_jax.models.train_state import init_train_state
-        from spade_jax.training.train_step import train_step
+        from spade_jax.training.train_step import seeded_noise, train_step
 
         devices = jax.local_devices()[:1]
-        raise NotImplementedError
+        model = build_model(self.config, replicas.REPLICA_AXIS)
+        step = functools.partial(
+            train_step,
+            model=model,
+            config=self.config.optimizer,
+            num_examples=10**6,
+            noise=seeded_noise(self.config.run.seed),
+        )
+        constants = random_arrays(model.abstract_constants())
+        self._mapped = replicas.pmap_step(step, constants=constants, devices=devices)
+        self._state = replicas.replicate(init_train_state(self.config), devices)
+        self._batch = synthetic_batch(self.config, variant.maps)
+        self._shard_batch = replicas.shard_batch
 
     def step(self) -> Any:
         self._state, metrics = self._mapped(self._state, self._shard_batch(self._batch, 1))
@@ -133,14 +146,22 @@ class JaxSampling(Workload):
 
     def __init__(self, variant: Variant):
         super().__init__(variant)
-        raise NotImplementedError
+        from spade_jax.layers.spectral_norm import fold_spectral_norm
+        from spade_jax.sampling import TrainedGenerator
+
+        self._variables = fold_spectral_norm(random_generator(self.config))
+        self._generator = TrainedGenerator(self.config, {'generator': self._variables})
+        self._batch = synthetic_batch(self.config, variant.maps)
 
     def step(self) -> Any:
         label, instance = self._batch.label, self._batch.instance
         return self._generator(label, instance, batch_size=len(label))
 
     def xla_flops(self) -> float | None:
-        raise NotImplementedError
+        import jax
+
+        arguments = self._variables, self._batch.label, self._batch.instance
+        return flops_of(jax.jit(sampling_program(self.config)).lower(*arguments))
 
 
 class InputPipeline(Workload):
@@ -197,6 +218,7 @@ class MatrixProduct(Workload):
 
 def synthetic_batch(config: Config, maps: str) -> Batch:
     """Procedural landscapes with their ids spread over all classes, or noise; see `Variant`."""
+    from spade_jax.data.files.label_reader import label_dtype
     from spade_jax.landscapes import render_scene
 
     random, data = np.random.default_rng(0), config.data
@@ -212,7 +234,43 @@ def synthetic_batch(config: Config, maps: str) -> Batch:
         image = np.stack([scene.image for scene in scenes])
         label = ids[np.stack([scene.label for scene in scenes]) % len(ids)]
         instance = np.stack([scene.instance for scene in scenes]).astype(np.int32)
-    return Batch(image, label.astype(np.uint8), instance if data.instance_edges else None)
+    label = label.astype(label_dtype(data))
+    return Batch(image, label, instance if data.instance_edges else None)
+
+
+def random_generator(config: Config) -> dict[str, Any]:
+    """Initialized variables of the generator, with spectral vectors that fit their kernels."""
+    from spade_jax.layers.spectral_norm import power_iterate
+    from spade_jax.models.initialization import init_variables
+    from spade_jax.models.model import build_model
+    from spade_jax.models.train_state import abstract_networks
+    from spade_jax.random_streams import Stream
+
+    abstract = abstract_networks(build_model(config))['generator']
+    return power_iterate(init_variables(abstract, 0, Stream.GENERATOR_WEIGHTS))
+
+
+def random_arrays(abstract: Any) -> Any:
+    """Random arrays for a tree of shapes, such that activations keep their scale."""
+    import jax
+
+    random = np.random.default_rng(0)
+
+    def init(leaf):
+        scale = math.sqrt(2 / max(1, math.prod(leaf.shape[:-1])))
+        return (scale * random.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype)
+
+    return jax.tree.map(init, abstract)
+
+
+def sampling_program(config: Config) -> Callable[..., Any]:
+    """(variables of the generator, labels, instances) -> images, to trace."""
+    from spade_jax.sampling import TrainedGenerator
+
+    def sample(variables, labels, instances):
+        return TrainedGenerator(config, {'generator': variables}).trace(labels, instances)
+
+    return sample
 
 
 def flops_of(lowered: Any) -> float | None:

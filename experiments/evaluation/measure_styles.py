@@ -36,8 +36,8 @@ def main(argv: list[str]) -> None:
     """Print the figures."""
     with one_line_errors(argv):
         run = Run.load(_WORKDIR.value, _DATA_DIR.value)
-        if not run.config.model.style_encoder:
-            raise UserError(f'workdir={_WORKDIR.value}: this model has no style encoder')
+        if run.generator.latent_dim is None:
+            raise UserError(f'workdir={_WORKDIR.value}: this model has no styles')
         figures = measure_styles(run)
         print('\n'.join(f'{name:<64}{value:8.3f}' for name, value in figures.items()))
         if _OUTPUT_JSON.value:
