@@ -162,7 +162,7 @@ def conv_arrays(conv: ConvShape, batch_size: int, precision: str) -> list[jax.Ar
 def label_conv_times(config: Config, precision: str) -> Iterator[dict[str, Any]]:
     """Measure the convolutions over the layout at every resolution; print and yield a row each."""
     batch = synthetic_batch(config, 'landscapes')
-    layout = build_model(config).condition(batch.label, batch.instance)
+    layout = build_model(config).condition(*jax.device_put((batch.label, batch.instance)))
     convs = {conv.name: conv for conv in generator_convs(config)}
     headings = ' '.join(f'{name:>15}' for name in ('dense', 'dedup', 'dense +grad', 'dedup +grad'))
     print(f'\n{precision}; layout to gamma and beta, ms{"":>32}{headings}', flush=True)

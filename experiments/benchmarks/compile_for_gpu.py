@@ -68,6 +68,12 @@ class Gpu:
     memory: int
     bandwidth: int
 
+    def rates(self, precision: str) -> tuple[float, float]:
+        """FLOP/s by the data sheet and bytes per second."""
+        flops = peak_flops(self.name, precision)
+        assert flops is not None
+        return flops, self.bandwidth
+
     def target(self) -> str:
         """XLA's description of the chip."""
         return f"""
@@ -176,9 +182,9 @@ def measure_program(
     compiled = lower(config, sharding).compile()
     name = program_name(part, config)
     write_text(name, compiled)
-    modules = compiled.runtime_executable().hlo_modules()
-    kernels = kernels_of(modules[0].as_serialized_hlo_module_proto())
-    rates = peak_flops(gpu.name, config.optimizer.compute_dtype), gpu.bandwidth
+    executable: Any = compiled.runtime_executable()
+    kernels = kernels_of(executable.hlo_modules()[0].as_serialized_hlo_module_proto())
+    rates = gpu.rates(config.optimizer.compute_dtype)
     products = [kernel for kernel in kernels if kernel.flops]
     others = [kernel for kernel in kernels if not kernel.flops]
     estimate = None

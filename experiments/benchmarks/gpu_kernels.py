@@ -65,7 +65,7 @@ def kernels_of(serialized: bytes) -> list[Kernel]:
     Raises:
       ValueError: The number of iterations of a loop depends on data.
     """
-    module = hlo_pb2.HloModuleProto.FromString(serialized)
+    module = hlo_pb2.HloModuleProto.FromString(serialized)  # pyright: ignore
     computations = {computation.id: computation for computation in module.computations}
     return list(_kernels(computations[module.entry_computation_id], computations))
 
@@ -166,7 +166,8 @@ def _bytes_read(fusion: Any, number: int, operand: Any) -> int:
 def _bytes(shape: Any) -> int:
     if shape.tuple_shapes:
         return sum(map(_bytes, shape.tuple_shapes))
-    return _size(shape) * _BYTES.get(xla_data_pb2.PrimitiveType.Name(shape.element_type), 0)
+    name = xla_data_pb2.PrimitiveType.Name(shape.element_type)  # pyright: ignore
+    return _size(shape) * _BYTES.get(name, 0)
 
 
 def _size(shape: Any) -> int:

@@ -43,13 +43,12 @@ class Session:
 
     def measure(self, rounds: int) -> None:
         """Start the processes one after the other, take turns, and end them."""
-        options = dict(unit='variant', leave=False)
         try:
-            for variant in tqdm(self._variants, desc=f'{self.title}: first steps', **options):
+            for variant in tqdm(self._variants, f'{self.title}: first steps', leave=False):
                 worker = Worker(variant)
                 self._workers.append(worker)
                 self.rows[variant] |= self._request(worker, 'start') or {}
-            for number in tqdm(range(rounds), desc=f'{self.title}: rounds', **options):
+            for number in tqdm(range(rounds), f'{self.title}: rounds', leave=False):
                 self._take_turns(number)
             for worker in list(self._workers):
                 self.rows[worker.variant] |= self._request(worker, 'finish') or {}

@@ -51,8 +51,9 @@ def preset_config(preset: str) -> Config:
     overrides = ['--nostyle_encoder', '--batch_size=1', *sys.argv[1:]]
     flags.FLAGS([sys.argv[0], *preset_flags, *overrides])
     config = config_flags.config_from_flags(flags.FLAGS)
-    is_spade = isinstance(config.model, SpadeOptions)
-    if not is_spade or config.model.style_encoder or not config.data.uses_labels:
+    model = config.model
+    is_plain = isinstance(model, SpadeOptions) and not model.style_encoder
+    if not is_plain or not config.data.uses_labels:
         raise UserError(
             'this script measures SPADE with label maps and without style encoder',
             'leave out --model, --style_encoder and --condition=rgb',

@@ -4,6 +4,9 @@ Modules are named as in the published state dictionaries, see
 `spade_jax/models/spade/reference_names.py`.
 """
 
+# PyTorch may not be installed.
+# pyright: reportMissingImports=false
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -18,6 +21,9 @@ class SpectralConv2d(nn.Conv2d):
 
     A training pass takes one power iteration; evaluation uses the stored vectors.
     """
+
+    weight_u: torch.Tensor
+    weight_v: torch.Tensor
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

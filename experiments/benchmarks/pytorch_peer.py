@@ -5,6 +5,9 @@ with their backward passes, fused Adam; for sampling also folded spectral norms,
 and frozen constants. On a GPU cuDNN chooses its algorithms by trial, and TF32 is allowed.
 """
 
+# PyTorch may not be installed.
+# pyright: reportMissingImports=false
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -109,10 +112,9 @@ class Training:
     ):
         """Move the networks to the device; without `vgg19` there is no perceptual loss."""
         self.run = run
-        self.generator, self.discriminator, self.vgg19 = (
-            None if network is None else run.settings.formatted(network.to(run.device))
-            for network in (generator, discriminator, vgg19)
-        )
+        self.generator = run.settings.formatted(generator.to(run.device))
+        self.discriminator = run.settings.formatted(discriminator.to(run.device))
+        self.vgg19 = vgg19 and run.settings.formatted(vgg19.to(run.device))
         self._optimizers = [
             torch.optim.Adam(network.parameters(), lr=rate, betas=BETAS, fused=True)
             for network, rate in zip((generator, discriminator), LEARNING_RATES, strict=True)
@@ -146,7 +148,7 @@ class Training:
         optimizer.zero_grad(set_to_none=True)
         with self.run.settings.autocast(self.run.device):
             losses = losses_of(*batch)
-        sum(losses.values()).backward()
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}
 

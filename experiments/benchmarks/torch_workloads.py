@@ -1,5 +1,8 @@
 """The work that `benchmark.py` measures, with PyTorch."""
 
+# PyTorch may not be installed.
+# pyright: reportMissingImports=false
+
 from typing import Any
 
 import torch

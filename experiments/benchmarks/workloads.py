@@ -174,7 +174,9 @@ class InputPipeline(Workload):
 
         self._directory = tempfile.TemporaryDirectory()
         config = self.config.replace(data_dir=self._directory.name)
-        self._batches = training_batches(open_source(config.data, 'train'), config, first_step=0)
+        source = open_source(config.data, 'train')
+        assert source is not None
+        self._batches: Any = training_batches(source, config, first_step=0)
 
     def step(self) -> Any:
         return next(self._batches)

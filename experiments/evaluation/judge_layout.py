@@ -74,7 +74,8 @@ def table(agreement: LayoutAgreement, names: list[str]) -> str:
     real, fake = agreement.class_accuracy_on_real, agreement.class_accuracy_on_generated
     for i in np.argsort(-agreement.class_share, kind='stable'):
         if share := agreement.class_share[i]:
-            lines.append(f'{_row(names[i], real[i], fake[i])}  {share:.1%} of the pixels')
+            row = _row(names[i], float(real[i]), float(fake[i]))
+            lines.append(f'{row}  {share:.1%} of the pixels')
     return '\n'.join(lines)
 
 

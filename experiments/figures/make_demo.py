@@ -100,7 +100,7 @@ def rounded(variables: Variables, bits: int) -> Variables:
 
 
 def clear_paths(checkpoints: str) -> None:
-    """Empty the files in which Orbax notes the path of a checkpoint; it only needs them to exist."""
+    """Empty the files in which Orbax notes the path of a checkpoint; it never reads them."""
     for directory, _, names in os.walk(checkpoints):
         if 'commit_success.txt' in names:
             with open(os.path.join(directory, 'commit_success.txt'), 'w', encoding='utf-8'):

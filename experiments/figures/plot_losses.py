@@ -4,7 +4,7 @@ python -m experiments.figures.plot_losses --workdir=runs/camvid_cpu --output=los
 """
 
 from absl import app, flags
-from matplotlib import pyplot
+from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.reports.run_log import read_scalars

@@ -30,10 +30,8 @@ def main(argv: list[str]) -> None:
     with one_line_errors(argv):
         run = Run.load(_WORKDIR.value, _DATA_DIR.value)
         count = _STYLES.value
-        if count > 1 and not run.config.model.style_encoder:
-            raise UserError(
-                f'styles={count}, but this model has no style encoder', 'use --styles=1'
-            )
+        if count > 1 and run.generator.latent_dim is None:
+            raise UserError(f'styles={count}, but this model has no styles', 'use --styles=1')
         batch = run.read('validation', _EXAMPLES.value)
         images = [run.sample(batch, seed=_SEED.value, sample=number) for number in range(count)]
         labels = [colorize_input(batch.label, run.config.data)] if _LABELS.value else []
