@@ -175,6 +175,11 @@ def _mean_over_scales(
 
 
 @jax.named_scope('feature_matching')
+def mean_logits(outputs: Sequence[ScaleOutput]) -> jax.Array:
+    """Mean logit over patches and scales: a diagnostic, whatever the loss is."""
+    return sum(jnp.mean(scale.logits) for scale in outputs) / len(outputs)
+
+
 def feature_matching(fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]) -> jax.Array:
     """Mean absolute difference of the discriminator's features (Wang et al. 2018, equation 4).
 

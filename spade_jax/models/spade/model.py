@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
-from spade_jax.layers.spatially_adaptive_norm import MODULATIONS
+from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
 from spade_jax.models import losses
 from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
 from spade_jax.models.semantic_layout import semantic_layout
@@ -33,6 +33,7 @@ class Spade:
         self._portable = portable
         self._dtype = jnp.dtype(config.optimizer.compute_dtype)
         self.networks = self._build_networks()
+        self.perceptual_network = Vgg19(dtype=self._dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
         self.can_encode = self.size_is_fixed = self.options.style_encoder
@@ -88,7 +89,7 @@ class Spade:
             spade_kernel_size=options.spade_kernel_size,
             spectral_norm=options.generator_spectral_norm,
             rematerialize=options.rematerialize,
-            dedup=dedup,
+            modulation=FastModulation(dedup=dedup),
             axis_name=self.axis_name,
             dtype=self._dtype,
         )
@@ -128,7 +129,7 @@ class Spade:
         if not self.config.losses.perceptual_weight:
             return {}
         _, image = self.example_inputs()['discriminator']
-        return {'vgg19': jax.eval_shape(Vgg19().init, jax.random.key(0), image)}
+        return {'vgg19': jax.eval_shape(self.perceptual_network.init, jax.random.key(0), image)}
 
     def load_constants(self) -> dict[str, Variables]:
         """VGG19 from `vgg19_weights` if its loss has a weight."""
@@ -178,7 +179,7 @@ class Spade:
     def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:
         """Gamma and beta of every SPADE layer, which depend on the layout alone."""
         latent = None if self.latent_dim is None else jnp.zeros((1, self.latent_dim))
-        return self.sample(variables, condition, latent, mutable=(MODULATIONS,))[1]
+        return self.sample(variables, condition, latent, mutable=(CACHE,))[1]
 
     def _generator_loss(
         self, variables: Mapping[str, Variables], batch: Batch, noise: Noise, reused: Any
@@ -198,7 +199,7 @@ class Spade:
             feature_matching = losses.feature_matching(fake_outputs, real_outputs)
             terms['feature_matching'] = weights.feature_matching_weight * feature_matching
         if weights.perceptual_weight:
-            vgg19 = functools.partial(Vgg19(dtype=self._dtype).apply, variables['vgg19'])
+            vgg19 = functools.partial(self.perceptual_network.apply, variables['vgg19'])
             perceptual = losses.perceptual(vgg19, fake, real, input_range=weights.perceptual_input)
             terms['perceptual'] = weights.perceptual_weight * perceptual
         if kl is not None:
@@ -259,7 +260,7 @@ class Spade:
         real: jax.Array,
         *,
         real_is_constant: bool = False,
-    ) -> tuple[losses.Outputs, losses.Outputs, dict[str, Variables]]:
+    ) -> tuple[list[losses.ScaleOutput], list[losses.ScaleOutput], dict[str, Variables]]:
         """Discriminate fake and real images in one batch, so that batch statistics are shared.
 
         Args:
