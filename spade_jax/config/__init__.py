@@ -1,0 +1,1 @@
+"""The configuration in sections, its flags, and the catalog of data sets."""

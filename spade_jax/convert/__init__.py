@@ -1,0 +1,1 @@
+"""Published PyTorch weights <-> work directories."""

@@ -1,0 +1,1 @@
+"""From files, records and data sets to batches of examples."""

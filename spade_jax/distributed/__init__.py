@@ -1,0 +1,1 @@
+"""Replicas on devices, and several processes."""

@@ -1,7 +1,7 @@
-"""Several processes that train one model together, one on each host, or one for each of its devices.
+"""Several processes that train one model together, one on each host or one for each device.
 
-The first process reads and writes the work directory; every process reads its share of the data. All of them run the same steps, so that one that is
-gone stops the others.
+The first process reads and writes the work directory; every process reads its share of the data.
+All processes run in lockstep: if one dies, the others stop with an error.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import numpy as np
 from spade_jax.distributed import replicas
 from spade_jax.errors import UserError, report_error
 
-# Seconds after which a process that gives no sign of life counts as gone, and which the others wait for it at the end.
-HEARTBEAT_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 60
-# Exit status of a process whose partner is gone.
+# Seconds without a heartbeat after which a process counts as dead.
+HEARTBEAT_TIMEOUT = 60
+# Seconds that the processes wait for each other at the end.
+SHUTDOWN_TIMEOUT = 60
+# Exit status of a process that stops because another one died.
 PARTNER_LOST = 4
 
 
@@ -31,31 +33,36 @@ PARTNER_LOST = 4
 def joined(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> Iterator[None]:
-    """Around the work of one of several processes. With nothing given: alone, unless Slurm, Open MPI or a TPU pod started several.
+    """Join the other processes for the work inside; without arguments and without a cluster: alone.
 
-    An error in one process ends it at once, and the others as soon as they miss it: they stop with an error instead of waiting for ever.
+    Slurm, Open MPI and TPU pods are recognized. An error in one process ends it at once, and the
+    others with an error as soon as they miss its heartbeat.
 
     Args:
-      coordinator: host:port where the first process listens; a port that is free there.
-      num_processes, process_id: how many there are, and which of them (from 0) this is.
+      coordinator: host:port where the first process listens; the port is free there.
+      num_processes: Number of processes.
+      process_id: Index of this one, from 0.
 
     Raises:
-      UserError: only some of the three are given; they contradict each other; the processes do not find each other or have different numbers of devices.
+      UserError: Only some of the three are given, they contradict each other, the processes do not
+        find each other, or they have different numbers of devices.
     """
-    given = {
-        'coordinator_address': coordinator,
-        'num_processes': num_processes,
-        'process_id': process_id,
-    }
-    if missing := [name for name, value in given.items() if value is None]:
-        if len(missing) < len(given):
-            raise UserError(
-                f'--{missing[0]} is missing',
-                'several processes need --coordinator_address=HOST:PORT, --num_processes=N and --process_id=I, each its own I',
-            )
+    if coordinator is None and num_processes is None and process_id is None:
         if not started_by_a_cluster(os.environ):
             yield
             return
+    elif coordinator is None or num_processes is None or process_id is None:
+        flags = {
+            'coordinator_address': coordinator,
+            'num_processes': num_processes,
+            'process_id': process_id,
+        }
+        missing = next(name for name, value in flags.items() if value is None)
+        raise UserError(
+            f'--{missing} is missing',
+            'several processes need --coordinator_address=HOST:PORT, --num_processes=N and '
+            '--process_id=I, each its own I',
+        )
     elif not 0 <= process_id < num_processes:
         raise UserError(
             f'process_id={process_id} is not one of {num_processes} processes',
@@ -63,22 +70,24 @@ def joined(
         )
     try:
         jax.distributed.initialize(
-            **given,
+            coordinator_address=coordinator,
+            num_processes=num_processes,
+            process_id=process_id,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
             shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f'the processes did not find each other ({str(error).splitlines()[0][:200]})',
-            'start all of them, with the same coordinator, one that every host reaches',
+            'start all of them with the same coordinator, which every host can reach',
         ) from error
-    with _leaving_on_errors():
+    with _exiting_on_errors():
         _check_devices()
-        # The first exchange makes the connections of all that follow. They are made within seconds or not at all, so before the processes' ways part.
+        # The first exchange makes the connections for all later ones. They are made within seconds
+        # or not at all, so make them while the processes are still close together.
         replicas.any_across_processes(False)
-        with contextlib.nullcontext() if is_first() else _silent():
-            with _ending_together():
-                yield
+        with contextlib.nullcontext() if is_first() else _silent(), _ending_together():
+            yield
 
 
 def is_first() -> bool:
@@ -87,62 +96,63 @@ def is_first() -> bool:
 
 
 def check_agreed(values: Mapping[str, Any]) -> None:
-    """Raises UserError in all processes where one has other values than the first: they would wait for each other, or train models that drift apart.
+    """Raises UserError in all processes when the values of one differ from those of the first.
+
+    Such processes would wait for each other, or train models that drift apart.
 
     Args:
-      values: by what messages call them; the same names in all processes.
+      values: By their name in messages; the same names in all processes.
     """
     if jax.process_count() == 1:
         return
     own = np.array([zlib.crc32(repr(value).encode()) for value in values.values()], np.uint32)
-    differing = [
-        f'{name}={value}'
-        for (name, value), differs in zip(values.items(), own != replicas.broadcast_one_to_all(own))
-        if differs
-    ]
-    if replicas.any_across_processes(bool(differing)):
-        what = (
-            f'here {", ".join(differing)}, unlike in the first'
-            if differing
-            else 'another one tells on what'
-        )
+    differs = own != replicas.broadcast_one_to_all(own)
+    names = [f'{name}={values[name]}' for name, other in zip(values, differs, strict=True) if other]
+    if replicas.any_across_processes(bool(names)):
+        what = 'see the log of the other process'
+        if names:
+            what = f'here {", ".join(names)}, unlike in the first process'
         raise UserError(
-            f'the processes do not agree: {what}',
+            f'the processes were started with different settings: {what}',
             'start all of them with the same flags, over the same data',
         )
 
 
-def started_by_a_cluster(environment: dict[str, str]) -> bool:
-    """True where the variables of Slurm's srun, of Open MPI's mpirun or of a TPU pod tell of several processes."""
+def started_by_a_cluster(environment: Mapping[str, str]) -> bool:
+    """True if Slurm (srun), Open MPI (mpirun) or a TPU pod started several processes."""
     slurm = 'SLURM_STEP_NODELIST' in environment and int(environment.get('SLURM_NTASKS', 1)) > 1
     mpi = int(environment.get('OMPI_COMM_WORLD_SIZE', 1)) > 1
-    tpu = ',' in environment.get('TPU_WORKER_HOSTNAMES', '') or ',' in environment.get(
-        'TPU_PROCESS_ADDRESSES', ''
+    tpu = any(
+        ',' in environment.get(name, '')
+        for name in ('TPU_WORKER_HOSTNAMES', 'TPU_PROCESS_ADDRESSES')
     )
     return slurm or mpi or tpu
 
 
-def _check_devices():
+def _check_devices() -> None:
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
+        numbers = ', '.join(map(str, counts.values()))
         raise UserError(
-            f'the processes have different numbers of devices ({", ".join(map(str, counts.values()))})',
+            f'the processes have different numbers of devices ({numbers})',
             'give each the same number',
         )
 
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Nothing on standard output; but there is one, which may be flushed."""
+    """Discard standard output; it remains a file that can be flushed."""
     with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 
 
 @contextlib.contextmanager
 def _ending_together() -> Iterator[None]:
-    """Waits at the end, an agreed-on exit included, for the slowest: the first process may still be writing its last checkpoint.
+    """Wait at the end for the slowest process, also on an exit that all have agreed on.
 
-    The farewell of JAX, which comes after, would abort all of them, the writer too, `SHUTDOWN_TIMEOUT` seconds after the fastest has come to it.
+    The first process may still be writing its last checkpoint. The shutdown of JAX that follows
+    would abort all processes, the writing one too, `SHUTDOWN_TIMEOUT` seconds after the fastest
+    one arrives.
     """
     try:
         yield
@@ -153,17 +163,18 @@ def _ending_together() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _leaving_on_errors() -> Iterator[None]:
-    """Ends this process on an error without the farewell that waits for the other processes, which wait for this one."""
+def _exiting_on_errors() -> Iterator[None]:
+    """Report an error and exit without the shutdown of JAX, which would wait for the others."""
     try:
         yield
-    except SystemExit:  # agreed on by all
+    except SystemExit:  # All processes have agreed on it.
         raise
     except BaseException as error:
         status = report_error(error)
         if status is None and is_lost_partner(error):
             print(
-                f'error: another process is gone ({" ".join(str(error).split())[:200]}); start all of them again, they go on from the newest checkpoint',
+                f'error: another process died ({" ".join(str(error).split())[:200]}); start all of '
+                'them again to resume from the newest checkpoint',
                 file=sys.stderr,
             )
             status = PARTNER_LOST
@@ -176,7 +187,7 @@ def _leaving_on_errors() -> Iterator[None]:
 
 
 def is_lost_partner(error: BaseException) -> bool:
-    """True for the error of an exchange whose other end is gone."""
+    """True for the error of a collective operation whose other end died."""
     signs = (
         'gloo',
         'nccl',

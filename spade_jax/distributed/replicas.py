@@ -1,7 +1,8 @@
-"""Replicas: one step mapped over devices, and the means over the global batch.
+"""Replicas: one step mapped over devices with pmap, and means over the global batch.
 
-The only file that knows how a step reaches several devices. A per-replica function uses the axis name `REPLICA_AXIS`; everything that it calls
-takes `axis_name: str | None`, and None runs the same code unmapped, in a test or a notebook.
+The only file that knows how a step reaches several devices. A per-replica function uses the axis
+name `REPLICA_AXIS`; everything it calls takes `axis_name: str | None`, and None runs the same code
+unmapped, in a test or a notebook.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spade_jax.errors import UserError
 
 REPLICA_AXIS = 'replicas'
 
+# Inside of a mapped function.
+
 
 def mean(tree: Any, axis_name: str | None) -> Any:
-    """The mean over all replicas of every array of a tree."""
+    """The mean over all replicas of each array of a tree."""
     return tree if axis_name is None else lax.pmean(tree, axis_name)
 
 
@@ -32,51 +36,61 @@ def count(axis_name: str | None) -> int:
 
 
 def reduce_scatter_mean(vector: jax.Array, axis_name: str) -> jax.Array:
-    """This replica's slice [k] of the mean over all n replicas of a vector [n * k]."""
+    """This replica's shard [k] of the mean over all n replicas of a vector [n * k]."""
     return lax.psum_scatter(vector, axis_name, tiled=True) / count(axis_name)
 
 
 def local_shard(vector: jax.Array, axis_name: str) -> jax.Array:
-    """This replica's slice [k] of a vector [n * k] that all of them have."""
+    """This replica's shard [k] of a vector [n * k] that all replicas have."""
     size = vector.size // count(axis_name)
     return lax.dynamic_slice(vector, (lax.axis_index(axis_name) * size,), (size,))
 
 
-def all_gather_shards(own: jax.Array, axis_name: str) -> jax.Array:
-    """The vector [n * k] whose slices [k] the replicas have."""
-    return lax.all_gather(own, axis_name, tiled=True)
+def all_gather_shards(shard: jax.Array, axis_name: str) -> jax.Array:
+    """The vector [n * k] whose shards [k] the replicas have."""
+    return lax.all_gather(shard, axis_name, tiled=True)
 
 
-def squared_norm(own: jax.Array, axis_name: str) -> jax.Array:
-    """|vector|^2 of the vector whose slices the replicas have."""
-    return lax.psum(jnp.sum(jnp.square(own)), axis_name)
+def squared_norm(shard: jax.Array, axis_name: str) -> jax.Array:
+    """The squared norm of the vector whose shards the replicas have."""
+    return lax.psum(jnp.sum(jnp.square(shard)), axis_name)
 
 
 def global_indices(local_batch: int, axis_name: str | None, num_microbatches: int = 1) -> jax.Array:
-    """Position of each example of the local batch within the global one. [local_batch] int32.
+    """Position of each example of the local batch in the global one.
 
     Args:
-      num_microbatches: into which the global batch was divided before each part was dealt out to the replicas, see `split`.
+      local_batch: Number of examples of this replica.
+      axis_name: Axis of the replicas, or None.
+      num_microbatches: See `shard_batch`.
+
+    Returns:
+      [local_batch] int32.
     """
     size = local_batch // num_microbatches
     replica = 0 if axis_name is None else lax.axis_index(axis_name)
-    parts = jnp.arange(num_microbatches)[:, None] * count(axis_name) + replica
-    return (parts * size + jnp.arange(size)).reshape(-1)
+    blocks = jnp.arange(num_microbatches)[:, None] * count(axis_name) + replica
+    return (blocks * size + jnp.arange(size)).reshape(-1)
+
+
+# Around a mapped function.
 
 
 def pmap_step(
     step: Callable, *, state_axes: Any = None, constants: Any = None, devices: list | None = None
 ) -> PmappedStep:
-    """Maps `step(state, batch, constants) -> (state, metrics)` over all devices, those of other hosts included, with `jax.pmap`.
+    """Map `step(state, batch, constants) -> (state, metrics)` over all devices of all hosts.
 
-    What of the state is equal on all replicas goes in and comes out whole, without a device axis: `step` must keep it equal. The batch has a leading
-    axis of this host's devices, see `split`. The memory of the state that goes in is reused for the one that comes out.
+    Replicated parts of the state have no device axis, and `step` must keep them equal. The batch
+    has a leading axis of this host's devices, see `shard_batch`. The state is donated: its memory
+    is reused for the new one.
 
     Args:
-      step: per-replica function that uses `REPLICA_AXIS`.
-      state_axes: a tree prefix of the state: 0 where it is dealt out, see `shard`; None where it is whole. Default: all of it is whole.
-      constants: arrays that every call gets, put on the devices once.
-      devices: default: all devices.
+      step: Per-replica function that uses `REPLICA_AXIS`.
+      state_axes: A tree prefix of the state: 0 where it is sharded, see `shard`; None where it is
+        replicated. Default: all of it is replicated.
+      constants: Arrays that every call gets; they are put on the devices once.
+      devices: Default: all devices.
     """
     mapped = jax.pmap(
         step,
@@ -90,64 +104,117 @@ def pmap_step(
 
 
 class PmappedStep:
-    """A function of state and batch, made by `replicate`."""
+    """A function of state and batch, made by `pmap_step`."""
 
-    def __init__(self, mapped: Callable, constants: Any):
-        self._mapped, self._constants, self._compiling = mapped, constants, None
+    def __init__(self, mapped: Any, constants: Any):
+        self._mapped, self._constants = mapped, constants
+        self._compiling: concurrent.futures.Future | None = None
 
     def __call__(self, state: Any, batch: Any) -> tuple[Any, Any]:
-        """One step. Waits for `compile_ahead`, if that was called; else the first call compiles."""
+        """One step; the first call waits for `compile_ahead`, or compiles."""
         step = self._mapped if self._compiling is None else self._compiling.result()
         return step(state, batch, self._constants)
 
     def compile_ahead(self, state: Any, batch: Any) -> None:
-        """Begins to compile in a thread of its own, for arguments of these shapes: the host may do something else until the first call.
+        """Start compiling in a thread, for arguments of these shapes, while the host goes on.
 
-        With several processes it does nothing: their shares of a batch become one in the call itself.
+        Does nothing with several processes, whose shares of a batch are joined in the call itself.
         """
         if jax.process_count() > 1:
             return
-        shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-            (state, batch, self._constants),
-        )
-        thread = concurrent.futures.ThreadPoolExecutor(1, 'compilation')
-        self._compiling = thread.submit(lambda: self._mapped.lower(*shapes).compile())
-        thread.shutdown(wait=False)  # it ends by itself
+        arguments = (state, batch, self._constants)
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
+        executor = concurrent.futures.ThreadPoolExecutor(1, 'compilation')
+        self._compiling = executor.submit(lambda: self._mapped.lower(*shapes).compile())
+        executor.shutdown(wait=False)  # The thread ends when the compilation does.
 
 
 def replicate(tree: Any, devices: list | None = None) -> Any:
-    """Puts a tree of host arrays, or of arrays on one device, on all devices of this host, in the form in which a mapped step returns its state.
+    """Put a copy of each array on all devices of this host, as a mapped step returns its state.
 
-    Without it the second call of the step, whose state comes from the first, would compile again.
+    Otherwise the second call of the step, whose state comes from the first, would compile again.
     """
-    return jax.device_put(tree, _sharding(jax.sharding.PartitionSpec(), devices))
+    return jax.device_put(tree, _sharding(PartitionSpec(), devices))
 
 
 def shard(vector: np.ndarray, devices: list | None = None) -> jax.Array:
-    """Gives every replica a slice of a vector [size]; what is missing to slices of one size is filled up with zeros.
+    """Shard a vector [size] over the replicas, zero-padded to a multiple of their number.
 
     Returns:
-      [devices of this host, slice], for a mapped step that takes it along axis 0.
+      [devices of this host, shard size], for a mapped step that takes it along axis 0.
     """
     num_replicas, num_local = replica_counts(devices)
-    slices = np.pad(vector, (0, -len(vector) % num_replicas)).reshape(num_replicas, -1)
-    first = jax.process_index() * num_local
-    return jax.device_put(
-        slices[first : first + num_local],
-        _sharding(jax.sharding.PartitionSpec(REPLICA_AXIS), devices),
-    )
+    shards = np.pad(vector, (0, -len(vector) % num_replicas)).reshape(num_replicas, -1)
+    start = jax.process_index() * num_local
+    local = shards[start : start + num_local]
+    return jax.device_put(local, _sharding(PartitionSpec(REPLICA_AXIS), devices))
 
 
-def gather_to_host(slices: jax.Array, size: int) -> np.ndarray:
-    """The inverse of `shard`: the vector [size] on the host. With several processes, all of them must call it."""
+def gather_to_host(shards: jax.Array, size: int) -> np.ndarray:
+    """The inverse of `shard`: the vector [size]. All processes must call it together."""
     if jax.process_count() > 1:
-        return np.asarray(unreplicate(_mapped(all_gather_shards)(slices)))[:size]
-    return np.asarray(slices).reshape(-1)[:size]
+        return np.asarray(unreplicate(_pmapped(all_gather_shards)(shards)))[:size]
+    return np.asarray(shards).reshape(-1)[:size]
+
+
+def unreplicate(tree: Any) -> Any:
+    """The copy of a replicated tree on the first device."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def shard_batch(batch: Any, num_replicas: int, num_microbatches: int = 1) -> Any:
+    """Split a batch over replicas: [B, ...] -> [num_replicas, B / num_replicas, ...].
+
+    Args:
+      batch: A tree of arrays.
+      num_replicas: Devices of this host.
+      num_microbatches: The batch is first split into these, then each is split over the replicas;
+        so a microbatch has the same examples whatever the number of replicas.
+    """
+
+    def split(x):
+        blocks = x.reshape(num_microbatches, num_replicas, -1, *x.shape[1:])
+        return np.moveaxis(blocks, 1, 0).reshape(num_replicas, -1, *x.shape[1:])
+
+    return jax.tree.map(split, batch)
+
+
+def put_batch(batch: Any, devices: list | None = None) -> Any:
+    """Put a batch [devices of this host, ...] on these devices, as a mapped step takes it."""
+    return jax.device_put(batch, _sharding(PartitionSpec(REPLICA_AXIS), devices))
+
+
+def check_divisible(batch_size: int, num_replicas: int, num_microbatches: int = 1) -> None:
+    """Raises UserError when a batch, or each of its microbatches, does not split evenly."""
+    unit = num_replicas * num_microbatches
+    if batch_size % unit:
+        lower = batch_size // unit * unit
+        options = ' or '.join(str(size) for size in (lower, lower + unit) if size)
+        devices = f'the {num_replicas} devices'
+        if num_microbatches > 1:
+            devices = f'{num_replicas} devices x accumulation_steps={num_microbatches}'
+        raise UserError(
+            f'batch_size={batch_size} is not divisible by {devices}',
+            f'use {options}, or fewer devices',
+        )
+
+
+def replica_counts(devices: list | None = None) -> tuple[int, int]:
+    """Number of replicas, and how many of them are on this host."""
+    if devices:
+        return len(devices), len(devices)
+    return jax.device_count(), jax.local_device_count()
+
+
+# Between processes; all of them must call these together.
 
 
 def broadcast_one_to_all(tree: Any) -> Any:
-    """The first process's arrays, bit for bit, in all of them: a tree of NumPy arrays, of the same shapes everywhere, of 4 bytes an entry."""
+    """The arrays of the first process in all processes, bit for bit.
+
+    Args:
+      tree: NumPy arrays of 4 bytes an entry, of the same shapes in all processes.
+    """
     if jax.process_count() == 1:
         return tree
 
@@ -161,74 +228,25 @@ def broadcast_one_to_all(tree: Any) -> Any:
 
 
 def any_across_processes(flag: bool) -> bool:
-    """True in all processes where it is in one. All of them must call it."""
-    return (
-        flag
-        if jax.process_count() == 1
-        else bool(unreplicate(_sum(np.full((jax.local_device_count(), 1), flag, np.int32))) > 0)
-    )
+    """True in all processes if it is true in one."""
+    if jax.process_count() == 1:
+        return flag
+    flags = np.full((jax.local_device_count(), 1), flag, np.int32)
+    return bool(unreplicate(_sum(flags)) > 0)
 
 
 def _sum(x: np.ndarray) -> jax.Array:
-    return _mapped(lax.psum)(x)
+    return _pmapped(lax.psum)(x)
 
 
-@functools.cache  # a function made anew would compile again at every call
-def _mapped(exchange: Callable) -> Callable:
-    return jax.pmap(lambda x: exchange(x, REPLICA_AXIS), axis_name=REPLICA_AXIS, out_axes=None)
+@functools.cache  # A new function would compile again at each call.
+def _pmapped(collective: Callable) -> Callable:
+    def apply(x):
+        return collective(x, REPLICA_AXIS)
+
+    return jax.pmap(apply, axis_name=REPLICA_AXIS, out_axes=None)  # pyright: ignore
 
 
-def replica_counts(devices: list | None = None) -> tuple[int, int]:
-    """Number of replicas, and how many of them are on this host."""
-    return (
-        (len(devices), len(devices)) if devices else (jax.device_count(), jax.local_device_count())
-    )
-
-
-def unreplicate(tree: Any) -> Any:
-    """The copy of a replicated tree on the first device."""
-    return jax.tree.map(lambda x: x.addressable_data(0), tree)
-
-
-def shard_batch(batch: Any, num_replicas: int, num_microbatches: int = 1) -> Any:
-    """Gives every array of a batch a leading axis of replicas: [B, ...] -> [num_replicas, B / num_replicas, ...].
-
-    Args:
-      num_replicas: devices of this host.
-      num_microbatches: the batch is divided into so many first, and each part is dealt out; a replica gets its shares of all parts, one after the other. So
-        a part holds the same examples whatever the number of replicas.
-    """
-
-    def deal(x):
-        parts = x.reshape(num_microbatches, num_replicas, -1, *x.shape[1:])
-        return np.moveaxis(parts, 1, 0).reshape(num_replicas, -1, *x.shape[1:])
-
-    return jax.tree.map(deal, batch)
-
-
-def put_batch(batch: Any, devices: list | None = None) -> Any:
-    """Put a batch [devices of this host, ...] on these devices, as a mapped step takes it."""
-    return jax.device_put(batch, _sharding(jax.sharding.PartitionSpec(REPLICA_AXIS), devices))
-
-
-def check_divisible(batch_size: int, num_replicas: int, num_microbatches: int = 1) -> None:
-    """Raises UserError when a batch, or each of the parts it is divided into, cannot be dealt out evenly over the replicas."""
-    unit = num_replicas * num_microbatches
-    if batch_size % unit:
-        lower = batch_size // unit * unit
-        options = ' or '.join(str(size) for size in (lower, lower + unit) if size)
-        devices = (
-            f'the {num_replicas} devices'
-            if num_microbatches == 1
-            else f'{num_replicas} devices x accumulation_steps={num_microbatches}'
-        )
-        raise UserError(
-            f'batch_size={batch_size} is not divisible by {devices}',
-            f'use {options}, or fewer devices',
-        )
-
-
-def _sharding(spec: jax.sharding.PartitionSpec, devices: list | None) -> jax.sharding.NamedSharding:
-    return jax.sharding.NamedSharding(
-        jax.sharding.Mesh(np.asarray(devices or jax.local_devices()), (REPLICA_AXIS,)), spec
-    )
+def _sharding(spec: PartitionSpec, devices: list | None) -> NamedSharding:
+    mesh = Mesh(np.asarray(devices or jax.local_devices()), (REPLICA_AXIS,))
+    return NamedSharding(mesh, spec)

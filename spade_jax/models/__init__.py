@@ -1,0 +1,1 @@
+"""The models, and the seam between them and everything else."""

@@ -25,11 +25,12 @@ def test_every_array_has_a_checksum_under_its_path():
     checksums.check(tree(), sums, 'here')
 
 
-def test_a_flipped_bit_is_named():
+def test_flipped_bit_is_reported_with_its_array():
     changed = tree()
     changed['generator']['params']['kernel'].view(np.uint8)[1, 5] ^= 1
     with pytest.raises(
-        checksums.CorruptCheckpoint, match='here: generator/params/kernel of 3 arrays not as saved'
+        checksums.CorruptCheckpoint,
+        match='here: generator/params/kernel of 3 arrays are not as saved',
     ):
         checksums.check(changed, checksums.checksums(tree()), 'here')
 
@@ -62,15 +63,15 @@ def test_arrays_that_are_not_finite():
     ) == ['a', 'b/c']
 
 
-def test_a_record_with_a_changed_digit_is_refused():
-    sealed = checksums.with_checksum({'config': {'learning_rate': 2e-4}, 'num_examples': 12})
-    assert checksums.opened(sealed, 'here') == {
+def test_record_with_changed_digit_is_refused():
+    signed = checksums.with_checksum({'config': {'learning_rate': 2e-4}, 'num_examples': 12})
+    assert checksums.verified(signed, 'here') == {
         'config': {'learning_rate': 2e-4},
         'num_examples': 12,
     }
-    sealed['record']['num_examples'] = 13
+    signed['record']['num_examples'] = 13
     with pytest.raises(checksums.CorruptCheckpoint, match='here: the record is not as saved'):
-        checksums.opened(sealed, 'here')
+        checksums.verified(signed, 'here')
     for nothing in (None, {}, [], {'record': {}}):
         with pytest.raises(checksums.CorruptCheckpoint, match='no record'):
-            checksums.opened(nothing, 'here')
+            checksums.verified(nothing, 'here')

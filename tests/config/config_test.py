@@ -1,38 +1,24 @@
-import dataclasses
-
 import pytest
 
 from spade_jax.config.config import Config, conflicts
 from spade_jax.config.option import nearest_multiples
 from spade_jax.errors import UserError
 
+SHORTSIDE = dict(crop_size=512, aspect_ratio=2.0, preprocess_mode='scale_shortside_and_crop')
+
 
 @pytest.mark.parametrize(
-    'fields, message',
+    'options, message',
     [
-        (
-            dict(crop_size=250),
-            'crop_size=250 is not divisible by 32 (5 upsamplings); use 224 or 256',
-        ),
+        (dict(crop_size=250), 'is not divisible by 32 (5 upsamplings); use 224 or 256'),
         (dict(crop_size=20), 'crop_size=20 is not divisible by 32 (5 upsamplings); use 32'),
         (
-            dict(crop_size=256, upsampling='most', aspect_ratio=4.0),
-            'aspect_ratio=4.0 gives pictures of 256x64, whose height is not divisible by 128',
+            dict(upsampling='most', aspect_ratio=4.0),
+            'aspect_ratio=4.0 gives images of 256x64, whose height is not divisible by 128',
         ),
         (dict(aspect_ratio=1.5), 'use 1.6 (256x160) or 1.333 (256x192)'),
-        (
-            dict(load_size=200),
-            'load_size=200 is smaller than the width of the crop; use --load_size=256 or more',
-        ),
-        (
-            dict(
-                crop_size=512,
-                aspect_ratio=2.0,
-                load_size=240,
-                preprocess_mode='scale_shortside_and_crop',
-            ),
-            'shorter side of the crop; use --load_size=256 or more',
-        ),
+        (dict(load_size=200), 'smaller than the width of the crop; use --load_size=256 or more'),
+        (dict(**SHORTSIDE, load_size=240), 'shorter side of the crop; use --load_size=256 or more'),
         (
             dict(generator_width=1, crop_size=128, load_size=128, upsampling='most'),
             'leaves no channel for the last block',
@@ -43,80 +29,88 @@ from spade_jax.errors import UserError
         ),
         (dict(spade_kernel_size=4), 'spade_kernel_size=4 is even'),
         (
-            dict(reuse_fakes='reused', accumulation_steps=2),
-            'reuse_fakes=reused with accumulation_steps=2: the parts of a batch do not keep theirs; use',
+            dict(reuse_fakes=True, accumulation_steps=2),
+            'reuse_fakes with accumulation_steps=2: the fake images of a microbatch are not kept',
         ),
+        (dict(reuse_fakes=True, discriminator_steps=2), 'without a generator update have no fake'),
         (
-            dict(reuse_fakes='reused', discriminator_steps=2),
-            'steps without generator update have none',
+            dict(label_conv='dedup', condition='rgb'),
+            'label_conv=dedup with condition=rgb: it needs',
         ),
-        (
-            dict(label_conv='neighbourhoods', condition='rgb'),
-            'label_conv=dedup with condition=rgb: it is for label maps',
-        ),
-        (dict(label_conv='neighbourhoods', spade_kernel_size=5), 'with spade_kernel_size=5'),
+        (dict(label_conv='dedup', spade_kernel_size=5), 'with spade_kernel_size=5'),
         (dict(batch_size=0), 'batch_size=0 is too small; use 1 or more'),
+        (dict(batch_size=6, accumulation_steps=4), 'use --batch_size=4 or 8'),
         (dict(learning_rate=0.0), 'learning_rate=0.0 is too small; use more than 0'),
         (dict(learning_rate=float('nan')), 'learning_rate=nan is not a finite number'),
-        (dict(adam_beta2=1.0), 'adam_beta2=1.0 does not decay'),
+        (dict(adam_beta2=1.0), 'adam_beta2=1.0 is too large; use less than 1'),
+        (dict(ema_decay=1.0), 'ema_decay=1.0 is too large; use less than 1'),
         (dict(num_classes=256, dontcare=True), '255 would be both a class and "unknown"'),
         (dict(constant_epochs=0), 'leave nothing to train'),
         (
             dict(style_encoder=True, encoder_input_size=64),
-            'encoder_input_size=64 leaves one pixel after 6 halvings; use 128 or more',
+            'leaves a single pixel after 6 convolutions of stride 2; use 128 or more',
         ),
+        (dict(model='stylegan'), 'model=stylegan is not one of spade'),
+        (dict(generator_depth=3), 'generator_depth is not an option of any model'),
     ],
 )
-def test_a_bad_value_is_named_with_its_remedy(fields, message):
+def test_bad_value_is_named_with_its_remedy(options, message):
     with pytest.raises(UserError) as error:
-        Config.create(**fields)
+        Config.create(**options)
     assert message in str(error.value)
     assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    'fields, height_and_width',
+    'options, height_and_width',
     [
         (dict(), (256, 256)),
         (dict(crop_size=512, load_size=512, aspect_ratio=2.0), (256, 512)),
         (dict(aspect_ratio=4 / 3), (192, 256)),
         (dict(crop_size=128, aspect_ratio=0.5), (256, 128)),
-        (
-            dict(
-                crop_size=512,
-                aspect_ratio=2.0,
-                load_size=286,
-                preprocess_mode='scale_shortside_and_crop',
-            ),
-            (256, 512),
-        ),
+        (dict(**SHORTSIDE, load_size=286), (256, 512)),
     ],
 )
-def test_size_of_the_picture(fields, height_and_width):
-    config = Config.create(**fields)
-    assert (config.data.image_height, config.data.image_width) == height_and_width
-
-
-def test_betas_follow_the_time_scales_unless_given():
-    assert Config.create().adam_betas == (0.0, 0.9)
-    assert Config.create(ttur=False).adam_betas == (0.5, 0.999)
-    assert Config.create(ttur=False, adam_beta1=0.25).adam_betas == (0.25, 0.999)
+def test_image_size_follows_crop_size_and_aspect_ratio(options, height_and_width):
+    data = Config.create(**options).data
+    assert (data.image_height, data.image_width) == height_and_width
 
 
 def test_json_round_trip():
-    config = Config.create(num_classes=5, dontcare=True, adam_beta1=0.3)
+    config = Config.create(num_classes=5, dontcare=True, adam_beta1=0.3, spade_hidden=7)
     assert Config.from_json(config.to_json()) == config
-    with pytest.raises(UserError, match='does not know: colour'):
-        Config.from_json(config.to_json() | {'colour': 'blue'})
+    assert config.to_json()['model']['name'] == 'spade'
+
+
+def test_json_with_unknown_option_is_refused():
+    values = Config.create().to_json()
+    with pytest.raises(UserError, match='does not know: color'):
+        Config.from_json(values | {'data': values['data'] | {'color': 'blue'}})
+
+
+@pytest.mark.parametrize('values', [{}, {'seed': 3}, {'data': {'seed': 3}}])
+def test_json_without_sections_is_refused(values):
+    with pytest.raises(UserError, match='no sections; use the version that wrote it'):
+        Config.from_json(values)
+
+
+def test_replace_keeps_other_options():
+    config = Config.create(num_classes=5, seed=3)
+    assert config.replace(seed=4) == Config.create(num_classes=5, seed=4)
+
+
+def test_options_are_flat_and_make_the_same_config():
+    config = Config.create(num_classes=5, generator_width=8)
+    assert config.options()['generator_width'] == 8
+    assert Config.create(**config.options()) == config
 
 
 def test_conflicts_list_what_may_not_change():
     saved = Config.create()
-    assert conflicts(saved, dataclasses.replace(saved, data_dir='elsewhere', log_every=1)) == []
-    assert conflicts(saved, dataclasses.replace(saved, num_classes=3, seed=7)) == [
-        'num_classes: 13 -> 3',
-        'seed: 0 -> 7',
-    ]
+    assert conflicts(saved, saved.replace(data_dir='elsewhere', log_every=1)) == []
+    changed = saved.replace(num_classes=3, seed=7, generator_width=8)
+    expected = ['num_classes: 13 -> 3', 'seed: 0 -> 7', 'generator_width: 64 -> 8']
+    assert conflicts(saved, changed) == expected
 
 
 def test_nearest_multiples():

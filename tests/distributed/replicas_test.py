@@ -1,4 +1,4 @@
-"""The result does not depend on the number of devices: one replica and eight give the same losses and the same update."""
+"""The result does not depend on the number of devices."""
 
 import functools
 import inspect
@@ -13,263 +13,186 @@ from spade_jax.config.config import Config
 from spade_jax.distributed import replicas
 from spade_jax.errors import UserError
 from spade_jax.layers.normalization import Normalization
+from spade_jax.models.model import build_model
 from spade_jax.models.optimizers import apply_gradients, make_optimizer
-from spade_jax.models.spade.model import build_networks
-from spade_jax.models.train_state import init_train_state
+from spade_jax.models.train_state import init_train_state, trained_params
 from spade_jax.training import state_sharding
-from spade_jax.training.train_step import train_step
+from tests.fixtures.small import SMALL, random_batch, step_of
 
-SMALL = dict(
-    num_classes=3,
-    crop_size=32,
-    load_size=32,
-    generator_width=2,
-    spade_hidden=4,
-    discriminator_width=4,
-    discriminator_depth=3,
-    encoder_width=2,
-    encoder_input_size=64,
-    style_dim=4,
-    perceptual_weight=0.0,
-    batch_size=8,
-    # Biases in front of a normalisation have no gradient but rounding, which Adam turns into steps of the full rate: keep those small.
-    learning_rate=1e-4,
-)
+needs_eight = pytest.mark.skipif(len(jax.devices()) < 8, reason='needs eight devices')
 
 
-def random_batch(config, seed=0):
-    random = np.random.default_rng(seed)
-    size = config.optimizer.batch_size, config.data.image_height, config.data.image_width
-    # Bright pictures beside dark ones, so that the statistics of a half of the batch are far from those of the whole.
-    image = (
-        random.integers(0, 128, (*size, 3))
-        + np.linspace(0, 127, config.optimizer.batch_size).astype(int)[:, None, None, None]
-    )
-    return Batch(
-        image.astype(np.uint8), random.integers(0, config.data.num_classes, size).astype(np.uint8)
-    )
+def params_of(state, config):
+    model = build_model(config)
+    return {update.player: trained_params(state.networks, update) for update in model.updates}
 
 
-def run(config, num_devices, num_steps=2, mapped=True):
-    """Losses of each step, and the state after the last: on the host, and as the mapped step returned it."""
-    axis_name = replicas.REPLICA_AXIS if mapped else None
-    step = functools.partial(
-        train_step,
-        config=config,
-        networks=build_networks(config, axis_name),
-        num_examples=16,
-        axis_name=axis_name,
-    )
-    state = init_train_state(config, build_networks(config))
-    devices = jax.devices()[:num_devices]
-    mapped_step = (
-        replicas.pmap_step(
-            step, state_axes=state_sharding.axes(state, config, devices), devices=devices
-        )
-        if mapped
-        else jax.jit(step)
-    )
-    state = state_sharding.to_devices(state, config, devices) if mapped else state
-    losses = []
+def run(config, num_devices, num_steps=1):
+    """Metrics of each step, and the state after the last: on the host, and on the devices."""
+    devices, shard = jax.devices()[:num_devices], config.optimizer.shard_optimizer
+    step = step_of(config, build_model(config, replicas.REPLICA_AXIS))
+    state = init_train_state(config)
+    params = params_of(state, config)
+    axes = state_sharding.pmap_axes(state, params, shard=shard, devices=devices)
+    pmapped = replicas.pmap_step(step, state_axes=axes, devices=devices)
+    state = state_sharding.to_devices(state, params, shard=shard, devices=devices)
+    metrics = []
     for i in range(num_steps):
-        batch = random_batch(config, i)
-        state, metrics = mapped_step(
-            state,
-            replicas.shard_batch(batch, num_devices, config.optimizer.accumulation_steps)
-            if mapped
-            else batch,
-        )
-        losses.append({name: float(value) for name, value in metrics.items()})
-    return (
-        losses,
-        state_sharding.to_host(state, config, devices) if mapped else jax.device_get(state),
-        state,
-    )
-
-
-def largest_differences(one, other):
-    """Largest difference between the losses (relative where they are above 1), between first moments of Adam (with beta1 = 0: the last gradients; relative), and between running statistics."""
-    (losses, state, _), (other_losses, other_state, _) = one, other
-    of_losses = max(
-        abs(a[name] - b[name]) / max(1, abs(a[name]))
-        for a, b in zip(losses, other_losses, strict=True)
-        for name in a
-    )
-
-    def largest(select, scale):
-        pairs = list(
-            zip(jax.tree.leaves(select(state)), jax.tree.leaves(select(other_state)), strict=True)
-        )
-        return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) / scale(a) for a, b in pairs)
-
-    norm = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(state.generator_optimizer.mu))
-    of_gradients = largest(lambda s: s.generator_optimizer.mu, lambda _: norm)
-    norm_d = max(
-        float(np.abs(leaf).max()) for leaf in jax.tree.leaves(state.discriminator_optimizer.mu)
-    )
-    of_gradients = max(
-        of_gradients, largest(lambda s: s.discriminator_optimizer.mu, lambda _: norm_d)
-    )
-    of_statistics = largest(
-        lambda s: s.generator.get('batch_stats', {'none': np.zeros(1)}),
-        lambda a: max(1.0, float(np.abs(a).max())),
-    )
-    return dict(losses=of_losses, gradients=of_gradients, statistics=of_statistics)
-
-
-def assert_same_update(one, other):
-    differences = largest_differences(one, other)
-    assert (
-        differences['losses'] < 2e-5
-        and differences['gradients'] < 1e-4
-        and differences['statistics'] < 1e-4
-    ), differences
+        number = config.optimizer.accumulation_steps
+        batch = replicas.shard_batch(random_batch(config, i), num_devices, number)
+        state, values = pmapped(state, batch)
+        metrics.append({name: float(value) for name, value in values.items()})
+    host = state_sharding.to_host(state, params, shard=shard, devices=devices)
+    return metrics, host, state
 
 
 @functools.cache
 def run_unmapped():
-    return run(Config.create(**SMALL), 1, num_steps=1, mapped=False)
+    config = Config.create(**SMALL)
+    state, metrics = jax.jit(step_of(config))(init_train_state(config), random_batch(config))
+    return [{name: float(value) for name, value in metrics.items()}], jax.device_get(state), state
 
 
-@pytest.mark.slow
-def test_eight_replicas_give_the_update_of_the_unmapped_step():
-    eight = run(Config.create(**SMALL), 8, num_steps=1)
+def largest_difference(one, other):
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in leaves)
+
+
+def metrics_difference(one, other):
+    """Largest difference between the metrics of two runs, relative where they are above 1."""
+    return max(
+        abs(a[name] - b[name]) / max(1, abs(a[name]))
+        for a, b in zip(one[0], other[0], strict=True)
+        for name in a
+    )
+
+
+def assert_same_update(one, other):
+    assert metrics_difference(one, other) < 2e-5
+    for player in one[1].optimizers:
+        # With beta1 = 0 the first moment is the last gradient.
+        moments = [run[1].optimizers[player].mu for run in (one, other)]
+        largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(moments[0]))
+        assert largest_difference(*moments) < 1e-4 * largest, player
+    statistics = [run[1].networks['generator'].get('batch_stats', {}) for run in (one, other)]
+    for a, b in zip(*map(jax.tree.leaves, statistics), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * max(1.0, float(np.abs(a).max())))
+
+
+@needs_eight
+def test_eight_replicas_give_update_of_unmapped_step():
+    eight = run(Config.create(**SMALL), 8)
     assert_same_update(run_unmapped(), eight)
-    assert_equal_on_all_replicas(eight[2], 8)
-
-
-def assert_equal_on_all_replicas(state, num_replicas):
-    """`out_axes=None` calls a value replicated without looking. The optimisers' moments are dealt out."""
-    for leaf in jax.tree.leaves(
-        state.replace(generator_optimizer=None, discriminator_optimizer=None)
-    ):
+    # `out_axes=None` declares a value replicated without comparing its shards.
+    _, _, state = eight
+    for leaf in jax.tree.leaves((state.step, state.networks)):
         shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
-        assert len(shards) == num_replicas
+        assert len(shards) == 8
         for shard in shards[1:]:
             np.testing.assert_array_equal(shard, shards[0])
 
 
-def test_every_replica_keeps_an_eighth_of_the_optimisers_state():
+@needs_eight
+def test_one_and_eight_replicas_give_same_two_steps_with_style_encoder():
+    config = Config.create(**SMALL, style_encoder=True)
+    assert_same_update(run(config, 1, num_steps=2), run(config, 8, num_steps=2))
+
+
+@needs_eight
+def test_each_replica_keeps_an_eighth_of_optimizer_state():
     config, devices = Config.create(**SMALL), jax.devices()[:8]
-    state = init_train_state(config, build_networks(config))
-    state = state.replace(
-        generator_optimizer=jax.tree.map(
-            lambda x: np.arange(x.size, dtype=x.dtype).reshape(x.shape), state.generator_optimizer
-        )
+    state = init_train_state(config)
+    optimizers = jax.tree.map(
+        lambda x: np.arange(x.size, dtype=x.dtype).reshape(x.shape), state.optimizers
     )
-    placed = state_sharding.to_devices(state, config, devices)
+    state, params = state.replace(optimizers=optimizers), params_of(state, config)
+    placed = state_sharding.to_devices(state, params, shard=True, devices=devices)
 
-    def bytes_on(device, optimizer_state):
-        return sum(
-            shard.data.nbytes
-            for leaf in jax.tree.leaves(optimizer_state)
-            for shard in leaf.addressable_shards
-            if shard.device == device
-        )
+    def bytes_on(device, tree):
+        shards = [shard for leaf in jax.tree.leaves(tree) for shard in leaf.addressable_shards]
+        return sum(shard.data.nbytes for shard in shards if shard.device == device)
 
-    for name in ('generator_optimizer', 'discriminator_optimizer'):
-        whole = sum(leaf.nbytes for leaf in jax.tree.leaves(getattr(state, name)))
+    for player, optimizer_state in state.optimizers.items():
+        whole = sum(leaf.nbytes for leaf in jax.tree.leaves(optimizer_state))
         for device in devices:
-            assert (
-                abs(bytes_on(device, getattr(placed, name)) - whole / 8) <= 2 * 4 * 1 + 4
-            )  # padding of two moments; the count
-    jax.tree.map(
-        np.testing.assert_array_equal, state_sharding.to_host(placed, config, devices), state
-    )
+            # Padding of two moments; the count.
+            difference = bytes_on(device, placed.optimizers[player]) - whole / 8
+            assert abs(difference) <= 2 * 4 * 1 + 4
+    host = state_sharding.to_host(placed, params, shard=True, devices=devices)
+    jax.tree.map(np.testing.assert_array_equal, host, state)
 
 
-@pytest.mark.slow
-def test_a_dealt_out_optimiser_gives_the_update_of_a_replicated_one():
-    dealt, whole = (
-        run(Config.create(**SMALL, style_encoder=True, shard_optimizer=shard), 4)
-        for shard in (True, False)
+def test_sharded_optimizer_gives_update_of_replicated_one():
+    # As many devices as there are, since a run with one device shards nothing.
+    number = len(jax.devices()[:4])
+    config = Config.create(**SMALL)
+    sharded, replicated = (
+        run(config.replace(shard_optimizer=shard), number, num_steps=2) for shard in (True, False)
     )
-    assert_same_update(whole, dealt)
-    gradients = whole[1].generator_optimizer.mu['generator']
+    assert_same_update(replicated, sharded)
+    gradients = replicated[1].optimizers['generator'].mu['generator']
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients))
 
-    def compare(a, b, gradient):  # where the gradient is more than rounding noise
+    def compare(a, b, gradient):  # Where the gradient is more than rounding noise.
         clear = np.abs(gradient) > 1e-4 * largest
-        np.testing.assert_allclose(np.where(clear, a, b), b, atol=2e-6)  # of steps of 1e-4
+        np.testing.assert_allclose(np.where(clear, a, b), b, atol=2e-6)  # Of steps of 1e-4.
         return clear.sum()
 
-    compared = jax.tree.map(
-        compare, dealt[1].generator['params'], whole[1].generator['params'], gradients
-    )
+    params = [run[1].networks['generator']['params'] for run in (sharded, replicated)]
+    compared = jax.tree.map(compare, *params, gradients)
     assert sum(jax.tree.leaves(compared)) > 1000
 
 
-def test_a_dealt_out_optimiser_exchanges_no_more_than_a_mean_of_the_gradients():
-    """One reduce-scatter and one all-gather of the parameters: together what an all-reduce sends. Besides, one number for the norm."""
-    optimizer, params = (
-        make_optimizer(Config.create()),
-        {'w': np.zeros((16, 4), np.float32), 'b': np.zeros(8, np.float32)},
-    )
-    dealt = jax.eval_shape(optimizer.init, jax.ShapeDtypeStruct((72 // 8,), np.float32))
-    step = jax.make_jaxpr(
-        lambda gradients, state, params: apply_gradients(
-            optimizer, gradients, state, params, 0.1, 'replicas'
-        ),
-        axis_env=[('replicas', 8)],
-    )
-    exchanged = [
-        (equation.primitive.name, sum(v.aval.size for v in equation.invars))
-        for equation in step(params, dealt, params).eqns
-        if 'axis_name' in equation.params
-        or 'axes' in equation.params
-        and 'replicas' in np.atleast_1d(equation.params['axes'])
-    ]
-    assert [(name.removesuffix('_invariant'), size) for name, size in exchanged if size > 1] == [
-        ('reduce_scatter', 72),
-        ('all_gather', 9),
-    ], exchanged
+def test_sharded_optimizer_communicates_no_more_than_all_reduce():
+    """A reduce-scatter and an all-gather are what an all-reduce sends; and a number, the norm."""
+    optimizer = make_optimizer(Config.create().optimizer)
+    params = {'w': np.zeros((16, 4), np.float32), 'b': np.zeros(8, np.float32)}
+    shard = jax.eval_shape(optimizer.init, jax.ShapeDtypeStruct((72 // 8,), np.float32))
+
+    def step(gradients, state, params):
+        return apply_gradients(optimizer, gradients, state, params, 0.1, 'replicas')
+
+    jaxpr = jax.make_jaxpr(step, axis_env=[('replicas', 8)])(params, shard, params)
+    sent = []
+    for equation in jaxpr.eqns:
+        axes = np.atleast_1d(equation.params.get('axes', ()))
+        if 'axis_name' in equation.params or 'replicas' in axes:
+            size = sum(variable.aval.size for variable in equation.invars)
+            sent.append((equation.primitive.name.removesuffix('_invariant'), size))
+    assert [one for one in sent if one[1] > 1] == [('reduce_scatter', 72), ('all_gather', 9)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('norm', ['instance', 'sync_batch'])
-def test_a_batch_in_parts(norm):
-    """With normalisation of single pictures it is the update of the whole batch; with batch statistics that of the parts, on any number of replicas."""
-    config = Config.create(**SMALL, generator_norm=norm)
-    in_parts = config.replace(accumulation_steps=4 if norm == 'instance' else 2)
-    on_one, on_two = run(in_parts, 1, num_steps=1), run(in_parts, 2, num_steps=1)
-    assert_same_update(on_one, on_two)
-    if norm == 'instance':
-        assert_same_update(run(config, 1, num_steps=1), on_one)
-    else:
-        assert (
-            largest_differences(run_unmapped(), on_one)['losses'] > 1e-3
-        )  # the statistics of four dark or four bright pictures are others than those of all
+def test_microbatches_give_update_of_whole_batch_with_instance_norm():
+    config = Config.create(**SMALL, generator_norm='instance')
+    accumulated = run(config.replace(accumulation_steps=4), 1)
+    assert_same_update(accumulated, run(config.replace(accumulation_steps=4), 2))
+    assert_same_update(run(config, 1), accumulated)
 
 
-@pytest.mark.slow
-def test_recorded_norms_are_those_of_the_gradients_of_the_global_batch():
-    (losses,), state, _ = run_unmapped()
-    for name, optimizer_state in (
-        ('g_gradient_norm', state.generator_optimizer),
-        ('d_gradient_norm', state.discriminator_optimizer),
-    ):
-        expected = np.sqrt(
-            sum(
-                np.sum(np.square(leaf, dtype=np.float64))
-                for leaf in map(np.asarray, jax.tree.leaves(optimizer_state.mu))
-            )
-        )  # with beta1 = 0
-        np.testing.assert_allclose(losses[name], expected, rtol=1e-5)
+def test_microbatches_use_their_own_batch_statistics_on_any_number_of_replicas():
+    config = Config.create(**SMALL, accumulation_steps=2)
+    one, two = run(config, 1), run(config, 2)
+    assert_same_update(one, two)
+    # The statistics of four dark or four bright images are not those of all.
+    assert metrics_difference(run_unmapped(), one) > 1e-3
 
 
-@pytest.mark.slow
-def test_one_replica_and_eight_give_the_same_two_steps_with_style_encoder():
-    config = Config.create(**SMALL, style_encoder=True)
-    assert_same_update(run(config, 1), run(config, 8))
+@pytest.mark.parametrize('player', ['generator', 'discriminator'])
+def test_logged_gradient_norm_is_that_of_global_batch(player):
+    (metrics,), state, _ = run_unmapped()
+    moments = jax.tree.leaves(state.optimizers[player].mu)  # With beta1 = 0, the gradient.
+    squares = sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in map(np.asarray, moments))
+    np.testing.assert_allclose(metrics[f'{player[0]}_gradient_norm'], np.sqrt(squares), rtol=1e-5)
 
 
-# The means over replicas in the step, by the function that takes them; those of `moments` have a test of their own below.
+# The means over replicas in the step, by the function that takes them and the number of the call;
+# those of `moments` have a test of their own below.
 MEANS = [('apply_gradients', 1), ('apply_gradients', 2), ('train_step', 1)]
 
 
-def without_mean(caller, call, monkeypatch):
-    """Makes `replicas.mean` return the tree that `caller` gives it in one of its calls as it is; returns the list of all its mapped callers."""
-    callers = []
+def leave_mean_out(caller, call, monkeypatch):
+    """Make one call of `replicas.mean` return its input; returns the list of all its callers."""
+    callers, true_mean = [], replicas.mean
 
     def lossy_mean(tree, axis_name):
         if axis_name is not None:
@@ -278,129 +201,110 @@ def without_mean(caller, call, monkeypatch):
                 return tree
         return true_mean(tree, axis_name)
 
-    true_mean = replicas.mean
     monkeypatch.setattr(replicas, 'mean', lossy_mean)
     return callers
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('caller, call', MEANS)
-def test_a_mean_that_is_left_out_is_noticed(caller, call, monkeypatch):
-    callers = without_mean(caller, call, monkeypatch)
-    lossy = run(Config.create(**SMALL, shard_optimizer=False), 2, num_steps=1)
-    assert (
-        set(callers) == {'apply_gradients', 'train_step', 'moments'}
-        and callers.count('apply_gradients') == 2
-    )
+def test_missing_mean_over_replicas_is_noticed(caller, call, monkeypatch):
+    callers = leave_mean_out(caller, call, monkeypatch)
+    lossy = run(Config.create(**SMALL, shard_optimizer=False), 2)
+    assert set(callers) == {'apply_gradients', 'train_step', 'moments'}
+    assert callers.count('apply_gradients') == 2
     with pytest.raises(AssertionError):
         assert_same_update(run_unmapped(), lossy)
 
 
+def images_of_different_brightness(*shape):
+    brightness = np.arange(shape[0]).reshape(-1, 1, 1, 1)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32) + brightness
+
+
 @pytest.mark.parametrize('left_out', [None, 0, 1])
-def test_gradients_through_synchronised_statistics(left_out, monkeypatch):
-    """Of the mean and of the variance: with either left out, the gradient of the input is another one."""
-    x = np.random.default_rng(0).normal(size=(4, 2, 2, 3)).astype(np.float32) + np.arange(
-        4
-    ).reshape(4, 1, 1, 1)
+def test_gradient_of_synchronized_statistics_needs_both_means(left_out, monkeypatch):
+    x = images_of_different_brightness(4, 2, 2, 3)
     cotangent = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
     variables = {'batch_stats': {'mean': jnp.zeros(3), 'var': jnp.ones(3)}}
 
     def loss(axis_name, x, cotangent):
-        y, moved = Normalization('sync_batch', axis_name=axis_name).apply(
-            variables, x, train=True, mutable=['batch_stats']
-        )
-        return jnp.sum(y * cotangent), moved
+        layer = Normalization('sync_batch', axis_name=axis_name)
+        y, updated = layer.apply(variables, x, train=True, mutable=['batch_stats'])
+        return jnp.sum(y * cotangent), updated
 
-    expected = jax.grad(functools.partial(loss, None), has_aux=True)(x, cotangent)
-    means = []
+    expected, _ = jax.grad(functools.partial(loss, None), has_aux=True)(x, cotangent)
+    means, true_mean = [], replicas.mean
 
     def lossy_mean(tree, axis_name):
         means.append(axis_name)
         return tree if len(means) - 1 == left_out else true_mean(tree, axis_name)
 
-    true_mean = replicas.mean
     monkeypatch.setattr(replicas, 'mean', lossy_mean)
-    mapped = jax.pmap(
-        jax.grad(functools.partial(loss, replicas.REPLICA_AXIS), has_aux=True),
-        axis_name=replicas.REPLICA_AXIS,
-        devices=jax.devices()[:4],
-        out_axes=(0, 0),
-    )
-    gradient, moved = mapped(x[:, None], cotangent[:, None])
+    number = len(jax.devices()[:4])
+    gradient = jax.grad(functools.partial(loss, replicas.REPLICA_AXIS), has_aux=True)
+    mapped = jax.pmap(gradient, axis_name=replicas.REPLICA_AXIS, devices=jax.devices()[:number])
+    shape = (number, 4 // number, *x.shape[1:])
+    actual, _ = mapped(x.reshape(shape), cotangent.reshape(shape))
     assert means[:2] == [replicas.REPLICA_AXIS] * 2
-    same = np.allclose(gradient[:, 0], expected[0], atol=1e-5) and all(
-        np.allclose(a, b, atol=1e-5)
-        for a, b in zip(
-            jax.tree.leaves(moved),
-            jax.tree.leaves(jax.tree.map(lambda leaf: leaf[None], expected[1])),
-        )
-    )
+    same = np.allclose(np.reshape(actual, x.shape), expected, atol=1e-5)
     assert same == (left_out is None)
 
 
 @pytest.mark.parametrize('kind', ['sync_batch', 'batch'])
-def test_statistics_over_replicas(kind):
-    x = np.random.default_rng(0).normal(size=(8, 2, 3, 5)).astype(np.float32) + np.arange(
-        8
-    ).reshape(8, 1, 1, 1)
+def test_batch_statistics_over_replicas_by_hand(kind):
+    x = images_of_different_brightness(8, 2, 3, 5)
+    number = len(jax.devices()[:4])
     layer = Normalization(kind, axis_name=replicas.REPLICA_AXIS)
     variables = {'batch_stats': {'mean': jnp.zeros(5), 'var': jnp.ones(5)}}
 
     def apply(variables, x):
         return layer.apply(variables, x, train=True, mutable=['batch_stats'])
 
-    y, moved = jax.pmap(
+    mapped = jax.pmap(
         apply,
         axis_name=replicas.REPLICA_AXIS,
         in_axes=(None, 0),
         out_axes=(0, None),
-        devices=jax.devices()[:4],
-    )(variables, x.reshape(4, 2, 2, 3, 5))
-    y = np.asarray(y).reshape(x.shape)
-    groups = x.reshape(1, -1, 5) if kind == 'sync_batch' else x.reshape(4, -1, 5)
-    mean, var = groups.mean(1), groups.var(1)
-    repeats = 8 // len(groups)
-    expected = (x - np.repeat(mean, repeats, 0)[:, None, None]) / np.sqrt(
-        np.repeat(var, repeats, 0)[:, None, None] + 1e-5
+        devices=jax.devices()[:number],
     )
-    np.testing.assert_allclose(y, expected, atol=1e-5)
-    pixels = groups.shape[1]
-    np.testing.assert_allclose(moved['batch_stats']['mean'], 0.1 * mean.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(
-        moved['batch_stats']['var'], 0.9 + 0.1 * var.mean(0) * pixels / (pixels - 1), rtol=1e-5
-    )
+    y, updated = mapped(variables, x.reshape(number, 8 // number, 2, 3, 5))
+    groups = x.reshape(1 if kind == 'sync_batch' else number, -1, 5)
+    mean, var, pixels = groups.mean(1), groups.var(1), groups.shape[1]
+    mean_of_image, var_of_image = (np.repeat(s, 8 // len(groups), 0) for s in (mean, var))
+    expected = (x - mean_of_image[:, None, None]) / np.sqrt(var_of_image[:, None, None] + 1e-5)
+    np.testing.assert_allclose(np.reshape(y, x.shape), expected, atol=1e-5)
+    statistics = updated['batch_stats']
+    np.testing.assert_allclose(statistics['mean'], 0.1 * mean.mean(0), rtol=1e-5)
+    unbiased = var.mean(0) * pixels / (pixels - 1)
+    np.testing.assert_allclose(statistics['var'], 0.9 + 0.1 * unbiased, rtol=1e-5)
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_refused():
+def test_indivisible_batch_is_refused_with_sizes_that_fit():
     with pytest.raises(UserError, match='batch_size=6 is not divisible by the 8 devices; use 8'):
         replicas.check_divisible(6, 8)
     with pytest.raises(UserError, match='use 8 or 16'):
         replicas.check_divisible(12, 8)
 
 
-def test_parts_of_a_batch_are_dealt_out_one_by_one():
+def test_microbatches_are_sharded_one_by_one():
     batch = Batch(np.arange(8), np.arange(8))
-    np.testing.assert_array_equal(
-        replicas.shard_batch(batch, 2, num_parts=2).label, [[0, 1, 4, 5], [2, 3, 6, 7]]
-    )
+    expected = [[0, 1, 4, 5], [2, 3, 6, 7]]
+    np.testing.assert_array_equal(replicas.shard_batch(batch, 2, 2).label, expected)
     indices = jax.pmap(
         lambda x: replicas.global_indices(4, 'replicas', 2),
         axis_name='replicas',
         devices=jax.devices()[:2],
-    )(np.zeros(2))
-    np.testing.assert_array_equal(indices, [[0, 1, 4, 5], [2, 3, 6, 7]])
+    )
+    np.testing.assert_array_equal(indices(np.zeros(2)), expected)
     np.testing.assert_array_equal(replicas.global_indices(8, None, 4), np.arange(8))
 
 
-def test_split_deals_out_in_order():
-    batch = Batch(np.arange(6).reshape(6, 1), np.arange(6), None)
-    parts = replicas.shard_batch(batch, 3)
-    np.testing.assert_array_equal(parts.label, [[0, 1], [2, 3], [4, 5]])
-    assert parts.instance is None
+def test_shard_batch_keeps_order_and_missing_instances():
+    batch = replicas.shard_batch(Batch(np.arange(6).reshape(6, 1), np.arange(6), None), 3)
+    np.testing.assert_array_equal(batch.label, [[0, 1], [2, 3], [4, 5]])
+    assert batch.instance is None
 
 
-def test_an_exchange_compiles_once(caplog):
-    """Processes ask each other at every record."""
+def test_collective_compiles_once(caplog):
     x = np.arange(2 * jax.local_device_count(), dtype=np.int32).reshape(-1, 2)
     with jax.log_compiles():
         for _ in range(3):
@@ -408,25 +312,24 @@ def test_an_exchange_compiles_once(caplog):
     assert sum('Finished XLA compilation' in record.message for record in caplog.records) == 1
 
 
-def test_a_step_compiled_ahead_is_the_step_and_compiles_no_more(caplog):
+def test_step_compiled_ahead_is_the_step_and_does_not_compile_again(caplog):
     def step(state, batch, factor):
         total = replicas.mean(factor * jnp.sum(batch), replicas.REPLICA_AXIS)
-        return {'whole': state['whole'] + total, 'own': state['own'] + 1}, {'total': total}
+        new = {'replicated': state['replicated'] + total, 'sharded': state['sharded'] + 1}
+        return new, {'total': total}
 
     def state():
         return {
-            'whole': replicas.replicate(np.zeros(3, np.float32)),
-            'own': replicas.shard(np.arange(jax.device_count(), dtype=np.float32)),
+            'replicated': replicas.replicate(np.zeros(3, np.float32)),
+            'sharded': replicas.shard(np.arange(jax.device_count(), dtype=np.float32)),
         }
 
     def two_steps(mapped):
-        first, _ = mapped(state(), batch)
-        return jax.device_get(mapped(first, batch + 1))
+        first, _ = mapped(state(), replicas.put_batch(batch))
+        return jax.device_get(mapped(first, replicas.put_batch(batch + 1)))
 
-    batch, axes = (
-        np.arange(2 * jax.device_count(), dtype=np.float32).reshape(-1, 2),
-        {'whole': None, 'own': 0},
-    )
+    axes = {'replicated': None, 'sharded': 0}
+    batch = np.arange(2 * jax.device_count(), dtype=np.float32).reshape(-1, 2)
     expected = two_steps(replicas.pmap_step(step, state_axes=axes, constants=np.float32(2)))
     ahead = replicas.pmap_step(step, state_axes=axes, constants=np.float32(2))
     ahead.compile_ahead(state(), np.zeros_like(batch))
@@ -437,7 +340,19 @@ def test_a_step_compiled_ahead_is_the_step_and_compiles_no_more(caplog):
     assert 'Finished XLA compilation' not in caplog.text
 
 
-def test_what_goes_wrong_ahead_is_raised_by_the_step():
+def test_mapped_step_does_no_implicit_transfers():
+    def step(state, batch, constants):
+        return replicas.mean(state + jnp.sum(batch), replicas.REPLICA_AXIS), {}
+
+    mapped = replicas.pmap_step(step)
+    state = replicas.replicate(np.zeros((), np.float32))
+    batch = replicas.put_batch(np.ones((jax.device_count(), 4), np.float32))
+    with jax.transfer_guard('disallow'):
+        state, _ = mapped(state, batch)
+    assert float(replicas.unreplicate(state)) == 4
+
+
+def test_error_of_compilation_ahead_is_raised_by_step():
     ahead = replicas.pmap_step(lambda state, batch, constants: (state @ batch, state))
     ahead.compile_ahead(np.zeros((2, 3), np.float32), np.zeros((jax.device_count(), 2), np.float32))
     with pytest.raises(TypeError, match='contracting dimension'):

@@ -136,3 +136,11 @@ def test_imagenet_input_of_the_perceptual_loss():
         input_range='imagenet',
     )
     np.testing.assert_allclose(seen[0], black)
+
+
+def test_mean_logits_weights_scales_equally():
+    def output(*logits):
+        features = [jnp.full((1, 2, 2, 1), 100.0)]
+        return losses.ScaleOutput(features, jnp.asarray(logits).reshape(1, 1, -1, 1))
+
+    assert losses.mean_logits([output(1.0, 3.0, 2.0, 2.0), output(-4.0)]) == -1.0

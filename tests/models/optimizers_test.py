@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 
 from spade_jax.config.config import Config
-from spade_jax.models.optimizers import apply_gradients, learning_rates, make_optimizer
+from spade_jax.models.model import build_model
+from spade_jax.models.optimizers import apply_gradients, decay_factor, make_optimizer
 from tests import parity
 
 
 @pytest.mark.parametrize('case', ['ttur_5_5', 'ttur_5_0', 'nottur_3_4'])
-def test_rates_of_every_epoch(case):
+def test_learning_rates_match_golden_schedule(case):
     golden = parity.Golden('lr_schedule')
     options = golden.meta['cases'][case]
     config = Config.create(
@@ -18,33 +19,40 @@ def test_rates_of_every_epoch(case):
         ttur=not options.get('no_TTUR', False),
         batch_size=4,
     )
-    num_examples = 12  # three steps an epoch
-    for epoch, generator_rate, discriminator_rate, *_ in golden.arrays[f'out/{case}']:
-        for step in range(3 * int(epoch) - 3, 3 * int(epoch)):
-            rates = learning_rates(jnp.asarray(step), num_examples=num_examples, config=config)
-            np.testing.assert_allclose(
-                rates,
-                [generator_rate, discriminator_rate],
-                rtol=1e-5,
-                err_msg=f'epoch {epoch}, step {step}',
-            )
+    scales = np.array([update.time_scale for update in build_model(config).updates])
+    steps_in_epoch = 3
+    for epoch, *expected in golden.arrays[f'out/{case}'][:, :3]:
+        for step in range(steps_in_epoch * int(epoch - 1), steps_in_epoch * int(epoch)):
+            factor = decay_factor(jnp.asarray(step), num_examples=12, config=config.optimizer)
+            rates = config.optimizer.learning_rate * factor * scales
+            np.testing.assert_allclose(rates, expected, rtol=1e-5, err_msg=f'step {step}')
 
 
-def test_a_batch_that_straddles_two_epochs_has_the_rate_of_its_first_example():
-    config = Config.create(constant_epochs=1, decay_epochs=2, batch_size=4)
-    factors = [
-        float(learning_rates(step, num_examples=6, config=config)[0]) / 1e-4 for step in range(6)
-    ]
-    # First examples 0, 4, 8, 12, 16, 20 are of the epochs 0, 0, 1, 2, 2, 3; the decay begins after epoch 1.
+def test_batch_across_two_epochs_has_the_rate_of_its_first_example():
+    config = Config.create(constant_epochs=1, decay_epochs=2, batch_size=4).optimizer
+    factors = [float(decay_factor(step, num_examples=6, config=config)) for step in range(6)]
+    # The first examples 0, 4, 8, 12, 16, 20 are of epochs 0, 0, 1, 2, 2, 3; the decay starts after
+    # epoch 1.
     np.testing.assert_allclose(factors, [1, 1, 1, 0.5, 0.5, 0], atol=1e-6)
 
 
-def test_first_step_of_adam_is_the_rate_against_the_gradient():
-    optimizer = make_optimizer(Config.create())
+def test_first_step_of_adam_by_hand():
+    optimizer = make_optimizer(Config.create().optimizer)
     params = {'w': jnp.array([1.0, -2.0])}
-    moved, state, norm = apply_gradients(
-        optimizer, {'w': jnp.array([0.5, -3.0])}, optimizer.init(params), params, jnp.asarray(0.1)
-    )
+    gradients, state = {'w': jnp.array([0.5, -3.0])}, optimizer.init(params)
+    params, state, norm = apply_gradients(optimizer, gradients, state, params, jnp.asarray(0.1))
     np.testing.assert_allclose(norm, np.sqrt(0.25 + 9), rtol=1e-6)
-    np.testing.assert_allclose(moved['w'], [0.9, -1.9], rtol=1e-5)
+    np.testing.assert_allclose(params['w'], [0.9, -1.9], rtol=1e-5)
     np.testing.assert_allclose(state.nu['w'], [0.1 * 0.25, 0.1 * 9], rtol=1e-5)  # beta2 = 0.9
+
+
+@pytest.mark.parametrize(
+    'options, betas',
+    [
+        (dict(), (0.0, 0.9)),
+        (dict(ttur=False), (0.5, 0.999)),
+        (dict(ttur=False, adam_beta1=0.25), (0.25, 0.999)),
+    ],
+)
+def test_betas_follow_ttur_unless_given(options, betas):
+    assert Config.create(**options).optimizer.adam_betas == betas

@@ -16,8 +16,8 @@ FEW = 16  # terms, whose sum may be bfloat16
 @pytest.mark.parametrize(
     'options',
     [
-        dict(label_conv='everywhere', discriminator_norm='sync_batch'),
-        dict(label_conv='neighbourhoods', generator_norm='instance'),
+        dict(label_conv='dense', discriminator_norm='sync_batch'),
+        dict(label_conv='dedup', generator_norm='instance'),
         dict(rematerialize='blocks'),
     ],
 )

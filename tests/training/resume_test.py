@@ -1,4 +1,4 @@
-"""Beginnings of a session, with a state of a few numbers."""
+"""Where a session starts, with a state of a few numbers."""
 
 import os
 import pathlib
@@ -10,96 +10,102 @@ import pytest
 from spade_jax.checkpoints.checkpointer import Checkpointer
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
-from spade_jax.training.resume import resume
+from spade_jax.training import resume as module
+from spade_jax.training.resume import check_same_examples, resume
 from tests.checkpoints.checkpointer_test import (
     CONFIG,
-    emptied,
+    empty,
     files_of,
-    flipped,
-    removed,
+    flip,
+    remove,
     save,
-    truncated,
+    truncate,
 )
-from tests.training.tiny_state import tiny_state
-
-HARMS = [truncated, emptied, removed, flipped]
+from tests.fixtures.tiny_state import tiny_state
 
 
-def array_file(workdir, step, item='drawing'):
-    """The file of a checkpoint with the arrays of an item."""
-    return max(
-        (path for path in files_of(workdir, step) if item in path.parts),
-        key=lambda path: path.stat().st_size,
-    )
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr(module, 'abstract_train_state', lambda config: tiny_state(0))
+
+
+def largest_file(workdir, step, item='generator'):
+    """The file with the arrays of an item of a checkpoint."""
+    files = [path for path in files_of(workdir, step) if item in path.parts]
+    return max(files, key=lambda path: path.stat().st_size)
 
 
 def resumed(workdir, config=CONFIG):
-    with Checkpointer(workdir) as checkpoints:
-        return resume(checkpoints, config, str(workdir), like=tiny_state(0))
+    with Checkpointer(str(workdir)) as checkpointer:
+        return resume(checkpointer, config, str(workdir))
 
 
-def assert_state_of(start, step):
-    assert start.step == step
-    jax.tree.map(np.testing.assert_array_equal, start.state, tiny_state(step))
+def assert_state_of(initial, step):
+    assert initial.step == step
+    jax.tree.map(np.testing.assert_array_equal, initial.state, tiny_state(step))
 
 
-def test_the_newest_where_it_is_whole(tmp_path, capfd):
+def test_newest_intact_checkpoint_is_resumed(tmp_path, capfd):
     save(tmp_path, 4, 8)
-    start = resumed(tmp_path)
-    assert_state_of(start, 8)
-    assert (start.resumed, start.num_examples, start.detour) == (True, 12, 0)
-    assert all(
-        isinstance(leaf, (np.ndarray, np.generic)) for leaf in jax.tree.leaves(start.state)
-    )  # on the host, where it takes no memory of a device
-    assert not capfd.readouterr().err and not (tmp_path / 'checkpoints' / 'damaged').exists()
+    initial = resumed(tmp_path)
+    assert_state_of(initial, 8)
+    assert initial.num_examples == 12
+    assert not capfd.readouterr().err
+    assert not (tmp_path / 'checkpoints' / 'corrupt').exists()
 
 
-@pytest.mark.parametrize('harm', HARMS)
-@pytest.mark.parametrize('item', ['drawing', 'rest', 'run'])
-def test_a_damaged_one_is_named_moved_aside_and_passed_over(tmp_path, capfd, harm, item):
+def test_resumed_state_is_on_the_host(tmp_path):
+    save(tmp_path, 4)
+    leaves = jax.tree.leaves(resumed(tmp_path).state)
+    assert all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in leaves)
+
+
+@pytest.mark.parametrize('damage', [truncate, empty, remove, flip])
+@pytest.mark.parametrize('item', ['generator', 'optimization', 'metadata'])
+def test_corrupt_checkpoint_is_moved_aside_with_a_warning(tmp_path, capfd, damage, item):
     save(tmp_path, 4, 8)
-    harm(array_file(tmp_path, 8, item))
+    damage(largest_file(tmp_path, 8, item))
     assert_state_of(resumed(tmp_path), 4)
-    lines = capfd.readouterr().err.splitlines()
-    moved = tmp_path / 'checkpoints' / 'damaged' / '8'
-    assert (
-        len(lines) == 2
-        and 'checkpoints/8' in lines[0]
-        and item in lines[0]
-        and lines[0].endswith(f'moved to {moved}')
-    )
-    assert 'going on from the checkpoint of step 4' in lines[1]
-    assert (moved / 'run').is_dir() or item == 'run'
-    assert_state_of(resumed(tmp_path), 4)  # once and for all
+    first, second = capfd.readouterr().err.splitlines()
+    assert 'checkpoints/8' in first
+    assert item in first
+    assert first.endswith(f'moved to {tmp_path / "checkpoints" / "corrupt" / "8"}')
+    assert 'resuming from step 4' in second
+    assert_state_of(resumed(tmp_path), 4)
     assert not capfd.readouterr().err
     save(tmp_path, 8)
     assert_state_of(resumed(tmp_path), 8)
 
 
-def test_several_damaged_ones(tmp_path, capfd):
+def test_several_corrupt_checkpoints_are_passed_over(tmp_path):
     save(tmp_path, 4, 8, 12)
     for step in (8, 12):
-        flipped(array_file(tmp_path, step))
+        flip(largest_file(tmp_path, step))
     assert_state_of(resumed(tmp_path), 4)
-    assert sorted(os.listdir(tmp_path / 'checkpoints' / 'damaged')) == ['12', '8']
+    assert sorted(os.listdir(tmp_path / 'checkpoints' / 'corrupt')) == ['12', '8']
 
 
-def test_where_all_are_damaged_nothing_is_changed(tmp_path):
+def test_nothing_is_changed_if_all_checkpoints_are_corrupt(tmp_path):
     save(tmp_path, 4, 8)
     for step in (4, 8):
-        truncated(array_file(tmp_path, step))
+        truncate(largest_file(tmp_path, step))
     before = sorted(map(str, pathlib.Path(tmp_path).rglob('*')))
-    with pytest.raises(
-        UserError,
-        match='all checkpoints are damaged: .*checkpoints/8.*checkpoints/4.*another --workdir',
-    ) as raised:
+    message = 'all checkpoints are corrupt: .*checkpoints/8.*checkpoints/4.*another --workdir'
+    with pytest.raises(UserError, match=message) as raised:
         resumed(tmp_path)
     assert '\n' not in str(raised.value)
     assert sorted(map(str, pathlib.Path(tmp_path).rglob('*'))) == before
 
 
-def test_another_configuration_is_no_damage(tmp_path):
+def test_another_configuration_is_refused_and_not_called_corrupt(tmp_path):
     save(tmp_path, 4)
     with pytest.raises(UserError, match='run of another configuration .*seed: 5 -> 6'):
         resumed(tmp_path, Config.create(seed=6))
-    assert not (tmp_path / 'checkpoints' / 'damaged').exists()
+    assert not (tmp_path / 'checkpoints' / 'corrupt').exists()
+
+
+def test_changed_number_of_examples_is_refused():
+    check_same_examples(None, 5, 'w')
+    check_same_examples(5, 5, 'w')
+    with pytest.raises(UserError, match='w holds a run over 6 training examples, now there are 5'):
+        check_same_examples(6, 5, 'w')

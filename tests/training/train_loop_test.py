@@ -1,87 +1,69 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spade_jax.config.config import Config
-from spade_jax.models.spade.model import build_networks
+from spade_jax.models.model import build_model
 from spade_jax.models.train_state import init_train_state
-from spade_jax.training.train_loop import IN_STEP, average, fields_in_step, is_due, mapped_steps
-from spade_jax.training.train_step import train_step
-from tests.distributed.replicas_test import SMALL, random_batch
+from spade_jax.training.metrics import mean_metrics
+from spade_jax.training.train_loop import _SHARED_BY_PROCESSES, _shared_options, is_due
+from tests.fixtures.small import SMALL, random_batch, step_of
 
 
-def test_intervals_and_the_last_step():
+def test_is_due_at_intervals_and_the_last_step():
     assert [step for step in range(1, 11) if is_due(step, last_step=10, interval=4)] == [4, 8, 10]
 
 
-def test_processes_may_have_paths_of_their_own_and_nothing_that_they_do_together():
-    fields = fields_in_step(Config.create())
-    assert (
-        {'seed', 'batch_size', 'ema_decay', *IN_STEP}
-        <= set(fields)
-        <= set(Config.create().to_json())
-    )
-    assert not set(fields) & {
-        'data_dir',
-        'records_dir',
-        'vgg19_weights',
-        'data_workers',
-        'init_from',
-        'profile_steps',
-    }
+def test_processes_share_all_options_but_paths():
+    shared = set(_shared_options(Config.create()))
+    assert {'model', 'seed', 'batch_size', 'ema_decay', *_SHARED_BY_PROCESSES} <= shared
+    assert shared <= set(Config.create().options())
+    own = {'data_dir', 'records_dir', 'vgg19_weights', 'data_workers', 'init_from'}
+    assert not shared & own
 
 
-def test_average_over_the_records_that_have_a_metric():
-    records = [
-        {'d_real': jnp.asarray(1.0), 'g_gan': jnp.asarray(4.0)},
-        {'d_real': jnp.asarray(3.0)},
-    ]
-    assert average(records) == {'d_real': 2.0, 'g_gan': 4.0}
+def test_mean_metrics_ignores_steps_without_a_metric():
+    records = [{'d_real': jnp.asarray(1.0), 'g_gan': jnp.asarray(4.0)}, {'d_real': jnp.asarray(3)}]
+    assert mean_metrics(records) == {'d_real': 2.0, 'g_gan': 4.0}
 
 
-def test_the_generator_is_updated_on_every_nth_step(monkeypatch):
-    monkeypatch.setattr(
-        'spade_jax.replicas.pmap_step', lambda step, **_: step.keywords['update_generator']
-    )
-    step_of = mapped_steps(Config.create(**SMALL, discriminator_steps=3), 16, None)
-    assert [step_of(step) for step in range(5)] == [True, False, False, True, False]
+def test_generator_is_updated_every_n_steps():
+    model = build_model(Config.create(**SMALL, discriminator_steps=3))
+    players = [[update.player for update in model.updates_at(step, 0)] for step in range(4)]
+    both = ['generator', 'discriminator']
+    assert players == [both, ['discriminator'], ['discriminator'], both]
 
 
-@pytest.mark.slow
-def test_a_step_of_the_discriminator_alone():
+@pytest.fixture(scope='module')
+def discriminator_step():
+    """State before, state after and metrics of a step without generator update."""
     config = Config.create(**SMALL)
-    networks = build_networks(config)
-    state = init_train_state(config, networks)
-    step = jax.jit(
-        functools.partial(
-            train_step, config=config, networks=networks, num_examples=16, update_generator=False
-        )
-    )
-    moved, metrics = step(state, random_batch(config))
-    assert set(metrics) == {
-        'd_fake',
-        'd_real',
-        'd_logits_fake',
-        'd_logits_real',
-        'd_gradient_norm',
-        'discriminator_learning_rate',
-    }
-    jax.tree.map(
-        np.testing.assert_array_equal, moved.generator['params'], state.generator['params']
-    )
-    assert moved.step == 1
+    updates = build_model(config).updates[1:]
+    state = init_train_state(config)
+    return state, *jax.jit(step_of(config, updates=updates))(state, random_batch(config))
 
-    def differs(a, b):
-        return any(
-            np.any(np.asarray(x) != np.asarray(y))
-            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
-        )
 
-    assert differs(moved.discriminator['params'], state.discriminator['params'])
-    assert differs(
-        moved.generator['batch_stats'], state.generator['batch_stats']
-    )  # its pass is a training pass all the same
-    assert differs(moved.generator['spectral'], state.generator['spectral'])
+def test_discriminator_step_logs_its_metrics_alone(discriminator_step):
+    _, state, metrics = discriminator_step
+    own = {'d_fake', 'd_real', 'd_logits_fake', 'd_logits_real', 'd_gradient_norm'}
+    assert set(metrics) == own | {'discriminator_learning_rate'}
+    assert state.step == 1
+
+
+def differs(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return any(np.any(np.asarray(a) != np.asarray(b)) for a, b in pairs)
+
+
+def test_discriminator_step_moves_discriminator_alone(discriminator_step):
+    before, after, _ = discriminator_step
+    networks = before.networks, after.networks
+    assert differs(*(network['discriminator']['params'] for network in networks))
+    assert not differs(*(network['generator']['params'] for network in networks))
+
+
+@pytest.mark.parametrize('collection', ['batch_stats', 'spectral'])
+def test_discriminator_step_runs_generator_in_training_mode(discriminator_step, collection):
+    before, after, _ = discriminator_step
+    assert differs(*(s.networks['generator'][collection] for s in (before, after)))

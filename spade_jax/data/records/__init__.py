@@ -1,0 +1,1 @@
+"""Prepared records: one format, its writer, reader and fingerprint."""
