@@ -4,6 +4,7 @@
 a process loads one framework.
 """
 
+import dataclasses
 import functools
 import importlib
 import itertools
@@ -169,14 +170,16 @@ class InputPipeline(Workload):
 
     def __init__(self, variant: Variant):
         super().__init__(variant)
+        from spade_jax.data.pipeline.example_order import BatchSchedule
         from spade_jax.data.pipeline.input_pipeline import training_batches
         from spade_jax.data.sources.open_source import open_source
 
         self._directory = tempfile.TemporaryDirectory()
-        config = self.config.replace(data_dir=self._directory.name)
-        source = open_source(config.data, 'train')
+        data = dataclasses.replace(self.config.data, data_dir=self._directory.name)
+        source = open_source(data, 'train')
         assert source is not None
-        self._batches: Any = training_batches(source, config, first_step=0)
+        schedule = BatchSchedule(self.config.optimizer.batch_size, seed=0)
+        self._batches = training_batches(source, data, schedule)
 
     def step(self) -> Any:
         return next(self._batches)

@@ -42,7 +42,7 @@ class Run:
         Raises:
           UserError: The data have no such split.
         """
-        batch = split_examples(self.config, split, count)
+        batch = split_examples(self.config.data, split, count)
         if self.config.data.dontcare:
             unknown = batch.label >= self.config.data.num_classes
             batch = batch._replace(label=np.where(unknown, DONTCARE_ID, batch.label))

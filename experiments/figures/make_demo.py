@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
         with Checkpointer(output) as checkpointer:
             checkpointer.save(released_state(released, state), released, None)
         clear_paths(os.path.join(output, DIRECTORY))
-        write_examples(split_examples(config, 'validation', _EXAMPLES.value), output)
+        write_examples(split_examples(config.data, 'validation', _EXAMPLES.value), output)
         megabytes = bytes_below(output) / 1e6
         print(f'{output}: {megabytes:.1f} MB, after {int(state.step)} steps')
 
