@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 
 class Batch(NamedTuple):
@@ -18,6 +16,6 @@ class Batch(NamedTuple):
         instance edges.
     """
 
-    image: np.ndarray
-    label: np.ndarray
-    instance: np.ndarray | None = None
+    image: Any  # np.ndarray on the host, jax.Array inside of a step; so are the others.
+    label: Any
+    instance: Any = None

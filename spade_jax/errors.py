@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend, and how a program ends with it."""
+"""`UserError`, raised for bad user input, and how the command line reports it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import sys
 from collections.abc import Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What a disk says that takes no more, to whatever is being written.
-_NO_ROOM = (*FULL_DISK, errno.EROFS)
+_CANNOT_WRITE = (*FULL_DISK, errno.EROFS)
 
 
 class UserError(ValueError):
     """Bad input: a flag, a file, a directory, a checkpoint.
 
-    The message is one line that carries the offending value and the remedy. A program prints it without a traceback, see
-    `one_line_errors`; any other exception is a fault of the program and keeps its traceback.
+    The message is one line that carries the offending value and the remedy. Programs print it
+    without a traceback (`one_line_errors`); any other exception is a bug and keeps its traceback.
 
     Attributes:
-      problem, remedy: the two halves of the message; a message given as a whole is all problem.
+      problem: What is wrong, with the value.
+      remedy: What the user can do; '' if `problem` is the whole message.
     """
 
     def __init__(self, problem: str, remedy: str = ''):
@@ -28,17 +28,18 @@ class UserError(ValueError):
         self.problem, self.remedy = problem, remedy
 
     def at(self, place: str) -> UserError:
-        """The same error, with the file or example where it occurred in front."""
+        """The same error with the file or example where it occurred in front."""
         return UserError(f'{place}: {self.problem}', self.remedy)
 
 
 @contextlib.contextmanager
 def one_line_errors(argv: list[str]) -> Iterator[None]:
-    """Around the body of a program: what the user can mend is one line and exit status 2, a run that diverged one line and exit status 3.
-    A full disk is the user's to mend, whatever was being written.
+    """Run the body of a program; print errors that the user can fix in one line.
+
+    Exits with status 2 for bad input or a full disk, and with status 3 for a diverged run.
 
     Args:
-      argv: what absl leaves of the command line; anything after the program's name is an error.
+      argv: The arguments that absl leaves; anything after the program's name is an error.
     """
     try:
         if len(argv) > 1:
@@ -51,8 +52,8 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
 
 
 def report_error(error: BaseException) -> int | None:
-    """Prints an error that `one_line_errors` makes one line of, and returns its exit status; does nothing with any other, and returns None."""
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    """Print an error that the user can fix and return its exit status; None for any other."""
+    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         error = UserError(
             f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})',
             'make room on the disk and start the same command again',
@@ -61,3 +62,17 @@ def report_error(error: BaseException) -> int | None:
         return None
     print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
     return 2 if isinstance(error, UserError) else 3
+
+
+@contextlib.contextmanager
+def user_errors(problem: str, remedy: str) -> Iterator[None]:
+    """Turn any exception, e.g. of a library for a damaged file, into a UserError of one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
+        reason = reason or type(error).__name__
+        short = reason if len(reason) <= 300 else f'{reason[:300]} ...'
+        raise UserError(f'{problem} ({short})', remedy) from error

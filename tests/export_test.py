@@ -1,4 +1,4 @@
-"""The file that --mode=export writes, read as README says: in a process that has JAX and NumPy alone."""
+"""The file of --mode=export, read as docs/sampling.md says, in a process without this package."""
 
 import dataclasses
 import subprocess
@@ -76,14 +76,14 @@ def test_jax_alone_draws_the_same_bits(name, tmp_path):
     np.testing.assert_array_equal(pictures, generator(**inputs, batch_size=3))
 
 
-def test_the_lines_of_the_readme(tmp_path):
+def test_example_of_sampling_page_runs(tmp_path):
     (lines,) = [
         block
-        for block in (program.ROOT / 'README.md').read_text().split('```')
+        for block in (program.ROOT / 'docs' / 'sampling.md').read_text().split('```')
         if 'jax.export.deserialize' in block
     ]
     export(tiny.generator(tiny.PLAIN), str(tmp_path / 'generator.jaxexport'), (256, 256))
-    script = lines.removeprefix('python\n') + 'print(pictures.shape, pictures.dtype)'
+    script = lines.removeprefix('python\n') + 'print(images.shape, images.dtype)'
     result = subprocess.run(
         [sys.executable, '-c', script],
         capture_output=True,

@@ -29,8 +29,8 @@ GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
 class Checkpointer:
     """The checkpoints of one work directory.
 
-    A checkpoint has three items: `generator` (the sampling networks and their EMA: all that sampling
-    reads), `optimization` (the other networks, optimizers, step) and `metadata`
+    A checkpoint has three items: `generator` (the sampling networks and their EMA, all that
+    sampling reads), `optimization` (the other networks, optimizers, step) and `metadata`
     (`CheckpointMetadata`, with the checksums of the other two, which every restore verifies).
     Saving is asynchronous; an interrupted save leaves the earlier checkpoints intact. Its error is
     raised by the next save, or at the end.
@@ -139,9 +139,9 @@ class Checkpointer:
                 file=sys.stderr,
             )
         self._unseen_best = ''
-        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-        arguments[METADATA] = ocp.args.JsonSave(metadata.to_json())
-        composite = ocp.args.Composite(**arguments)
+        arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        record = {METADATA: ocp.args.JsonSave(metadata.to_json())}
+        composite = ocp.args.Composite(**arrays, **record)
         self._write(lambda: self._manager.save(step, args=composite))
 
     def finish(self) -> None:
@@ -219,7 +219,7 @@ class Checkpointer:
             checksums.check(items[name], metadata.checksums[name], place)
         return items
 
-    def _restore(self, step: int, **items) -> dict[str, Any]:
+    def _restore(self, step: int, **items) -> Any:
         if step not in self.steps():
             steps = ', '.join(map(str, self.steps())) or 'none'
             raise UserError(f'{self.directory} has no checkpoint of step {step}; it has {steps}')

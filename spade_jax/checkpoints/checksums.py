@@ -89,7 +89,7 @@ def verified(values: Any, place: str) -> dict[str, Any]:
 
 def _checksum(leaf: np.ndarray) -> str:
     digest = hashlib.blake2b(f'{leaf.dtype.name} {leaf.shape}'.encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -51,4 +51,5 @@ class CheckpointMetadata:
                 f'{place} was written by another version ({", ".join(sorted(other))})',
                 'use the version that wrote it',
             )
-        return cls(**record | {'config': Config.from_json(record['config'])})
+        record: dict[str, Any] = record | {'config': Config.from_json(record['config'])}
+        return cls(**record)

@@ -12,8 +12,7 @@ from typing import Any
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
-from spade_jax.config.option import Section, nearest_multiples, option
-from spade_jax.config.step_range import parse_step_range
+from spade_jax.config.option import Section, nearest_multiples, option, parse_step_range
 from spade_jax.errors import UserError
 
 GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'wasserstein')

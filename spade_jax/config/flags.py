@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 
 from spade_jax.config import catalog
-from spade_jax.config.config import Config, conflicts, option_fields, shared_option_fields
+from spade_jax.config.config import SECTIONS, Config, conflicts, option_fields, shared_option_fields
 from spade_jax.config.data_config import DONTCARE_ID
 from spade_jax.config.label_format import parse_palette, read_palette
 from spade_jax.config.model_options import MODELS, options_class
@@ -33,27 +33,22 @@ _DEFINE = {
 def define_flags() -> None:
     """Define --model and one flag for each option: same name, default and help."""
     flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.')
-    _define_section(shared_option_fields(), Config)
-    defined = set(shared_option_fields())
-    for name in MODELS:
-        options = options_class(name)
-        fields = {key: field for key, field in option_fields(options).items() if key not in defined}
-        _define_section(fields, options)
-        defined |= fields.keys()
+    defined: set[str] = set()
+    for section in (*SECTIONS.values(), *map(options_class, MODELS)):
+        types = typing.get_type_hints(section)
+        for name, field in option_fields(section).items():
+            if name not in defined:  # Models may share options.
+                _define_flag(field, types[name])
+        defined |= option_fields(section).keys()
 
 
-def _define_section(fields: Mapping[str, dataclasses.Field], owner: type) -> None:
-    types: dict[str, Any] = {}
-    for section in (owner, *typing.get_type_hints(owner).values()):
-        if dataclasses.is_dataclass(section):
-            types |= typing.get_type_hints(section)
-    for name, field in fields.items():
-        default = None if name in _SET_BY_DATASET else field.default
-        help = field.metadata['help']
-        if field.metadata['choices']:
-            flags.DEFINE_enum(name, default, field.metadata['choices'], help)
-        else:
-            _DEFINE[types[name]](name, default, help)
+def _define_flag(field: dataclasses.Field, type_: Any) -> None:
+    default: Any = None if field.name in _SET_BY_DATASET else field.default
+    help, choices = field.metadata['help'], field.metadata['choices']
+    if choices:
+        flags.DEFINE_enum(field.name, default, choices, help)
+    else:
+        _DEFINE[type_](field.name, default, help)
 
 
 def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
@@ -96,7 +91,8 @@ def described_options(
         )
     defaults: dict[str, Any] = {}
     if 'dataset' in given or not dataset_may_be_unknown:
-        defaults |= catalog.defaults_of(values['dataset'].value, values['data_dir'].value)
+        dataset, data_dir = str(values['dataset'].value), str(values['data_dir'].value)
+        defaults |= catalog.defaults_of(dataset, data_dir)
     instance_flags = [name for name in given if name.endswith('_instance_dir')]
     condition = given.get('condition', defaults.get('condition', 'labels'))
     if instance_flags and condition != 'labels+edges':

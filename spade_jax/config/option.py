@@ -1,9 +1,8 @@
 """Options: dataclass fields with help, bounds and choices, from which the flags are generated."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
+import re
 from typing import Any
 
 from spade_jax.errors import UserError
@@ -51,6 +50,24 @@ def nearest_multiples(size: int, multiple: int) -> str:
     """'224 or 256' for 250 and 32: what an error message offers instead of an illegal size."""
     lower = size // multiple * multiple
     return ' or '.join(str(legal) for legal in (lower, lower + multiple) if legal > 0)
+
+
+def parse_step_range(flag: str, text: str) -> tuple[int, int]:
+    """Return the first and last step of '10-12' or '7', both included, counted from 1.
+
+    Raises:
+      UserError: The text is not such a range; names the flag.
+    """
+    match = re.fullmatch(r'(\d+)(?:-(\d+))?', text.strip())
+    if not match:
+        problem = f'{flag}={text} is not a range of steps'
+        raise UserError(problem, 'write FIRST-LAST, for example 10-12')
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first < 1:
+        raise UserError(f'{flag}={text} begins before the first step', 'steps are numbered from 1')
+    if last < first:
+        raise UserError(f'{flag}={text} ends before it begins', f'write {last}-{first}')
+    return first, last
 
 
 def _check_option(field: dataclasses.Field, value: Any) -> None:

@@ -1,1 +1,1 @@
-"""From files, records and data sets to batches of examples."""
+"""Training data: files, sources, prepared records, and the input pipeline."""

@@ -1,1 +1,1 @@
-"""Scores of generated images."""
+"""Measures of generated images."""

@@ -1,4 +1,4 @@
-"""How much the style changes a picture, and whether it is the style of the picture that it was taken from."""
+"""How much the style changes an image, and whether it is the style of the given photo."""
 
 from __future__ import annotations
 
@@ -7,41 +7,43 @@ import itertools
 import numpy as np
 
 
-def mean_pairwise_distance(pictures: np.ndarray) -> float:
-    """Mean absolute difference, in grey levels of 255, over all pairs of pictures of one label map: how far its styles lie apart.
+def mean_pairwise_distance(images: np.ndarray) -> float:
+    """Mean absolute difference over all pairs of images, for samples of one label map.
 
     Args:
-      pictures: [N, H, W, 3] uint8, N at least 2.
+      images: [N, H, W, 3] uint8, N at least 2.
+
+    Returns:
+      The distance in gray levels, [0, 255].
     """
-    if len(pictures) < 2:
-        raise ValueError(f'{len(pictures)} pictures have no distance; give 2 or more')
-    return float(
-        np.mean(
-            [
-                np.abs(one.astype(np.float32) - other).mean()
-                for one, other in itertools.combinations(pictures, 2)
-            ]
-        )
-    )
+    if len(images) < 2:
+        raise ValueError(f'{len(images)} images have no distance; give 2 or more')
+    pairs = itertools.combinations(images, 2)
+    distances = [np.abs(first.astype(np.float32) - second).mean() for first, second in pairs]
+    return float(np.mean(distances))
 
 
 def color_distance(
-    picture: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_labels: np.ndarray
+    image: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_labels: np.ndarray
 ) -> float:
-    """Distance between the mean colours that two pictures give to the classes they have in common, in grey levels of 255.
+    """Distance between the mean colors of the classes that an image and a photo share.
 
-    The mean over these classes, each with its share in the picture that has less of it: so it compares a sky with a sky, however large the two are.
+    A mean over these classes, weighted by the smaller of their two shares: it compares a sky with
+    a sky, whatever their sizes.
 
     Args:
-      picture, photo: [H, W, 3] uint8, each of any size.
-      labels, photo_labels: [H, W] class ids of each.
+      image: [H, W, 3] uint8.
+      labels: [H, W] class ids of the image.
+      photo: [H', W', 3] uint8.
+      photo_labels: [H', W'] class ids of the photo.
 
     Returns:
-      The mean absolute difference of red, green and blue; nan where they have no class in common.
+      The mean absolute difference of red, green and blue in gray levels, [0, 255]; nan if they
+      share no class.
     """
     distances, shares = [], []
-    for number in np.intersect1d(labels, photo_labels):
-        one, other = labels == number, photo_labels == number
-        distances.append(np.abs(picture[one].mean(axis=0) - photo[other].mean(axis=0)).mean())
-        shares.append(min(one.mean(), other.mean()))
+    for class_id in np.intersect1d(labels, photo_labels):
+        here, there = labels == class_id, photo_labels == class_id
+        distances.append(np.abs(image[here].mean(axis=0) - photo[there].mean(axis=0)).mean())
+        shares.append(min(here.mean(), there.mean()))
     return float(np.average(distances, weights=shares)) if distances else float('nan')

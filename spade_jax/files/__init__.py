@@ -1,1 +1,1 @@
-"""Writing and reading files safely: atomic writes, locks, weights, image grids, pages."""
+"""Files: atomic writes, locks, weights, image grids, HTML pages, the compilation cache."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[str]:
-    """Around the writing of a file: gives the name to write under, which becomes `path` once all is written. Makes the directory where there is none.
+    """Replace `path` when the block ends without an error.
 
-    A reader never sees half a file, and what was there before stays until then.
+    Readers see the old file or the new one, never a part. Creates missing directories.
+
+    Yields:
+      The path of a temporary file in the same directory, to write to.
     """
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     partial = f'{path}.part'

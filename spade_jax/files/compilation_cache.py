@@ -1,4 +1,4 @@
-"""Compiled programs that the next start finds again: compiling a train step takes longer than many of its steps."""
+"""The persistent compilation cache: a restarted run need not compile its train step again."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ ENVIRONMENT = 'JAX_COMPILATION_CACHE_DIR'
 
 
 def keep_compilations(directory: str | None) -> None:
-    """Keeps what is compiled from now on, and takes from there what was compiled before, by the same version for the same device.
+    """Enable JAX's compilation cache, keyed by program, version and device.
+
+    Prints a warning and disables the cache if the directory is not writable.
+    Nothing is ever removed from it; it may be deleted at any time.
 
     Args:
-      directory: None: the one that the environment names for JAX, else ~/.cache/spade_jax; '': keeps nothing; gs://BUCKET/... works too. One that cannot be
-        written is told, and done without. Nothing is ever removed; it may be deleted at any time.
+      directory: A local path or gs://BUCKET/...; '' disables the cache.
+        None: the directory of the environment variable, else ~/.cache/spade_jax.
     """
     import jax
 
     if directory is None:
         directory = os.environ.get(ENVIRONMENT, DEFAULT_DIRECTORY)
     directory = os.path.expanduser(directory)
-    if directory and '://' not in directory:
-        try:
-            os.makedirs(directory, exist_ok=True)
-            writable = os.access(directory, os.W_OK)
-        except OSError:
-            writable = False
-        if not writable:
-            print(
-                f'warning: compilation_cache_dir={directory} cannot be written, so every start compiles anew; name another directory, or "" for none',
-                file=sys.stderr,
-            )
-            directory = ''
+    if directory and '://' not in directory and not _is_writable(directory):
+        print(
+            f'warning: compilation_cache_dir={directory} is not writable, so every start compiles '
+            'again; name another directory, or "" for none',
+            file=sys.stderr,
+        )
+        directory = ''
     jax.config.update('jax_compilation_cache_dir', directory or None)
+
+
+def _is_writable(directory: str) -> bool:
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(directory, os.W_OK)

@@ -1,55 +1,56 @@
-"""Pictures side by side."""
+"""Tile images into a grid and write PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from spade_jax.files.atomic_write import atomic_write
 
-GAP = 4  # pixels between pictures
+GAP = 4  # pixels between images
 BACKGROUND = 255
-LEGIBLE = 128  # pixels; smaller pictures are enlarged
+LEGIBLE_SIZE = 128  # pixels; smaller images are enlarged
+
+T = TypeVar('T')
 
 
-def image_grid(columns: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
-    """Groups of pictures that belong together, `per_row` groups a row; small pictures are enlarged by a whole factor.
+def image_grid(panels: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
+    """Tile groups of images on white; small images are enlarged by an integer factor.
 
     Args:
-      columns: what each group shows from left to right, each [N, H, W, 3] uint8: for example label maps, generated pictures, photographs.
-      per_row: groups beside one another.
+      panels: What each group shows from left to right, each [N, H, W, 3] uint8: for example the
+        label maps, the fake images and the real images of N examples.
+      per_row: Groups in a row.
 
     Returns:
-      [height, width, 3] uint8 on white.
+      [height, width, 3] uint8.
     """
-    factor = -(-LEGIBLE // columns[0].shape[2])
-    columns = [column.repeat(factor, axis=1).repeat(factor, axis=2) for column in columns]
-    count, height, width, _ = columns[0].shape
+    factor = -(-LEGIBLE_SIZE // panels[0].shape[2])
+    panels = [panel.repeat(factor, axis=1).repeat(factor, axis=2) for panel in panels]
+    count, height, width, _ = panels[0].shape
     rows = -(-count // per_row)
-    group = len(columns) * (width + GAP) + GAP  # one more gap between groups
-    grid = np.full(
-        (rows * (height + GAP) - GAP, min(per_row, count) * group - 2 * GAP, 3),
-        BACKGROUND,
-        np.uint8,
-    )
+    group = len(panels) * (width + GAP) + GAP  # one more gap between groups
+    grid_size = rows * (height + GAP) - GAP, min(per_row, count) * group - 2 * GAP
+    grid = np.full((*grid_size, 3), BACKGROUND, np.uint8)
     for i in range(count):
         top, left = i // per_row * (height + GAP), i % per_row * group
-        for j, column in enumerate(columns):
+        for j, panel in enumerate(panels):
             x = left + j * (width + GAP)
-            grid[top : top + height, x : x + width] = column[i]
+            grid[top : top + height, x : x + width] = panel[i]
     return grid
 
 
-def evenly_spaced(items: Sequence, most: int) -> list:
-    """At most `most` items (two or more), the first and the last among them: which pictures to show of many."""
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` items (two or more), the first and the last among them."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def write_png(path: str, image: np.ndarray) -> None:
-    """Writes [H, W, 3] uint8; a reader never sees half a file."""
+    """Write [H, W, 3] uint8 atomically."""
     with atomic_write(path) as partial:
         Image.fromarray(image).save(partial, format='PNG')

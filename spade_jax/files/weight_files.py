@@ -1,6 +1,7 @@
 """State dictionaries (name -> array) in files: PyTorch's .pth, NumPy's .npz, and .safetensors.
 
-None of the three readers runs code that a file brings: pickles are restricted to tensors and plain containers, object arrays are refused.
+No reader runs code from a file: pickles are restricted to tensors and plain containers, object
+arrays are rejected.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +19,16 @@ FORMATS = ('pth', 'npz', 'safetensors')
 
 
 def read_state(path: str) -> dict[str, np.ndarray]:
-    """The arrays of a file, by the format that its ending names; without ending, PyTorch's.
+    """Read the arrays of a file; the extension selects the format, PyTorch's by default.
 
-    Numbers of half precision come as float32, which holds them exactly.
+    float16 and bfloat16 are widened to float32, which is exact.
 
     Raises:
-      UserError: the file cannot be read, holds something else than arrays, or its format needs a package that is not installed.
+      UserError: The file cannot be read or holds something other than arrays, or its format needs
+        a package that is not installed.
     """
-    read = {'.npz': _read_npz, '.safetensors': _read_safetensors}.get(
-        os.path.splitext(path)[1], _read_pth
-    )
-    state = read(path)
+    readers = {'.npz': _read_npz, '.safetensors': _read_safetensors}
+    state = readers.get(os.path.splitext(path)[1], _read_pth)(path)
     return {
         name: array.astype(np.float32) if array.dtype.name in ('float16', 'bfloat16') else array
         for name, array in state.items()
@@ -35,23 +36,30 @@ def read_state(path: str) -> dict[str, np.ndarray]:
 
 
 def write_state(path: str, state: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays in the format that the ending of `path` names. What was there before is replaced only by a whole file."""
-    write = {'.pth': _write_pth, '.npz': _write_npz, '.safetensors': _write_safetensors}[
-        os.path.splitext(path)[1]
-    ]
+    """Write arrays atomically, in the format that the extension of `path` selects."""
+    writers = {'.pth': _write_pth, '.npz': _write_npz, '.safetensors': _write_safetensors}
+    write = writers[os.path.splitext(path)[1]]
     state = {name: np.array(array, order='C') for name, array in state.items()}
-    with tempfile.TemporaryDirectory(
-        dir=os.path.dirname(os.path.abspath(path)), prefix='.writing_'
-    ) as directory:
+    parent = os.path.dirname(os.path.abspath(path))
+    # np.savez changes a name that lacks its extension, so the temporary file keeps the name.
+    with tempfile.TemporaryDirectory(dir=parent, prefix='.writing_') as directory:
         unfinished = os.path.join(directory, os.path.basename(path))
         write(unfinished, state)
         os.replace(unfinished, path)
 
 
-def import_torch(path: str, doing: str):
-    """PyTorch, or the error that says what to do without it."""
+def import_torch(path: str, doing: str) -> Any:
+    """Import PyTorch.
+
+    Args:
+      path: The file for which it is needed.
+      doing: 'reading' or 'writing', for the message.
+
+    Raises:
+      UserError: PyTorch is not installed.
+    """
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             f"{path}: {doing} PyTorch's format needs PyTorch",
@@ -65,10 +73,7 @@ def _read_npz(path):
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:
-        raise UserError(
-            f'{path} is not a readable .npz file of plain arrays ({_reason(error)})',
-            'make or download it again',
-        ) from error
+        raise _unreadable(path, '.npz file of plain arrays', error) from error
 
 
 def _read_safetensors(path):
@@ -77,10 +82,7 @@ def _read_safetensors(path):
     try:
         return load_file(path)
     except Exception as error:
-        raise UserError(
-            f'{path} is not a readable .safetensors file ({_reason(error)})',
-            'make or download it again',
-        ) from error
+        raise _unreadable(path, '.safetensors file', error) from error
 
 
 def _read_pth(path):
@@ -88,31 +90,29 @@ def _read_pth(path):
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
-        raise UserError(
-            f'{path} is not a readable PyTorch state dictionary of plain tensors ({_reason(error)})',
-            'make or download it again',
-        ) from error
-    other = (
-        [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]
-        if isinstance(state, Mapping)
-        else [type(state).__name__]
-    )
+        kind = 'PyTorch state dictionary of plain tensors'
+        raise _unreadable(path, kind, error) from error
+    if isinstance(state, Mapping):
+        other = [str(name) for name, value in state.items() if not torch.is_tensor(value)]
+    else:
+        other = [type(state).__name__]
     if other:
         raise UserError(
-            f'{path} holds something else than tensors: {", ".join(other)}',
+            f'{path} holds something other than tensors: {", ".join(other)}',
             'give the state dictionary of one network',
         )
-    return {name: _array(tensor.detach(), torch) for name, tensor in state.items()}
+    return {name: _to_numpy(tensor.detach(), torch) for name, tensor in state.items()}
 
 
-def _array(tensor, torch):
+def _to_numpy(tensor, torch):
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _reason(error):
-    """Kind and first words of an error of a reading library, some of which write paragraphs."""
-    text = str(error).splitlines()
-    return f'{type(error).__name__}: {text[0][:120]}' if text else type(error).__name__
+def _unreadable(path: str, kind: str, error: Exception) -> UserError:
+    """The error for a damaged file, with the first line of what the library says."""
+    lines = str(error).splitlines()
+    reason = f'{type(error).__name__}: {lines[0][:120]}' if lines else type(error).__name__
+    return UserError(f'{path} is not a readable {kind} ({reason})', 'make or download it again')
 
 
 def _write_npz(path, state):

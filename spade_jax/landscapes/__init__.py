@@ -1,65 +1,28 @@
-"""Procedural landscapes: a label map, an instance map and the picture that goes with them.
+"""Procedural landscapes: images with label maps and instance maps, rendered from a seed.
 
-The renderer behind the `scenes` data set. A height field is traced column by column (the nearest surface that a pixel's ray meets), every ground pixel is
-classified from its place in the world, lit, and veiled by haze; trees and rocks are sprites with normals; water mirrors what stands behind it.
+The renderer behind the `scenes` data set. It traces a height field column by column, classifies and
+lights each ground pixel, adds haze, places trees and rocks as sprites with normals, and mirrors
+them in the water.
 
-Layout and style are separate. `render_scene(seed, ...)` draws layout from the seed alone, so one label map can be had in any light: the many-valued
-mapping that a style encoder is there to learn.
+Layout and style are separate: the layout depends on the seed alone, so one label map can be
+rendered in many styles, which is the one-to-many mapping that a style encoder learns.
 
     seed -> layout -> terrain -> ground and its classes --+
-    seed, or given -> style -> lighting and palette ------+-> sky, lit materials, objects, water -> image, label, instance
+    seed or argument -> style -> lighting and palette ----+-> sky, ground, objects, water -> scene
 
 Conventions:
-  Screen places are in image heights, u from the middle to the right, v from the top down, so a scene is the same at every resolution and a wider image
-    shows more of it. World places are x to the right, y up and z away from the camera, in units of about a metre.
-  Everything is drawn at twice the resolution: colours are averaged, labels and instances follow the majority of the four samples.
-  Colours come first: [3, N] or [3, H, W], and single ones [3, 1], so that NumPy's inner loops run over pixels and not over three channels.
-  Random numbers come from `np.random.RandomState`, whose streams NumPy keeps fixed for good; nothing global is read or written.
-  It needs NumPy alone, so that the processes which render a data set start at once.
+  Screen coordinates are in image heights: u from the center to the right, v from the top down. A
+    scene is the same at every resolution, and a wider image shows more of it.
+  World coordinates are x to the right, y up and z away from the camera, in about meters.
+  Rendering is at twice the resolution. Colors are averaged; labels and instances take the majority.
+  Channels come first, [3, N] or [3, H, W], and single colors are [3, 1], so that the inner loops of
+    NumPy run over pixels.
+  Random numbers come from `np.random.RandomState`, whose streams are frozen.
+  It needs NumPy alone, so that the processes that render a data set start quickly.
 """
 
-from spade_jax.landscapes.classes import (
-    CLASSES,
-    CLOUD,
-    FLOWERS,
-    GRASS,
-    HILL,
-    MOUNTAIN,
-    ROAD,
-    ROCK,
-    SAND,
-    SKY,
-    SNOW,
-    SUN,
-    SUN_INSTANCE,
-    TREE,
-    WATER,
-    SceneClass,
-)
-from spade_jax.landscapes.renderer import MAX_ASPECT_RATIO, MIN_SIZE, Scene, render_scene
+from spade_jax.landscapes.classes import CLASSES, SceneClass
+from spade_jax.landscapes.renderer import Scene, render_scene
 from spade_jax.landscapes.style import Style, sample_style
 
-__all__ = [
-    'CLASSES',
-    'CLOUD',
-    'FLOWERS',
-    'GRASS',
-    'HILL',
-    'MAX_ASPECT_RATIO',
-    'MIN_SIZE',
-    'MOUNTAIN',
-    'ROAD',
-    'ROCK',
-    'SAND',
-    'SKY',
-    'SNOW',
-    'SUN',
-    'SUN_INSTANCE',
-    'Scene',
-    'SceneClass',
-    'Style',
-    'TREE',
-    'WATER',
-    'render_scene',
-    'sample_style',
-]
+__all__ = ['CLASSES', 'Scene', 'SceneClass', 'Style', 'render_scene', 'sample_style']

@@ -1,4 +1,4 @@
-"""The picture in the making, at rendering resolution, and its development into bytes."""
+"""The image at rendering resolution, and its conversion to pixels and maps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from spade_jax.landscapes.interpolation import halve
 from spade_jax.landscapes.layout import Layout
 from spade_jax.landscapes.lighting import Lighting
 
-SUPERSAMPLING = 2  # Samples along each side of a pixel. `halve` and `_majority` are made for two.
+SUPERSAMPLING = 2  # Samples along each side of a pixel; `halve` and `_majority` are for two.
 
 
 class Canvas(NamedTuple):
-    """u: [W] and v: [H], the places of columns and rows, in image heights from the middle and from the top.
-    light: [3, H, W] float32, linear, 0 and more.
-    label: [H, W] uint8; instance: [H, W] uint16.
-    z: [H, W] float32, distance; inf for the sky.
+    """The image at rendering resolution; its arrays are changed in place.
+
+    Attributes:
+      u, v: [W] and [H], screen coordinates of the columns and rows.
+      light: [3, H, W] float32, linear, at least 0.
+      label: [H, W] uint8.
+      instance: [H, W] uint16.
+      z: [H, W] float32, distance; inf for the sky.
     """
 
     u: np.ndarray
@@ -31,7 +35,7 @@ class Canvas(NamedTuple):
 
     @classmethod
     def blank(cls, height: int, width: int) -> Canvas:
-        """For a picture of `height` x `width` pixels."""
+        """An empty canvas for an image of `height` x `width` pixels."""
         rows, columns = SUPERSAMPLING * height, SUPERSAMPLING * width
         return cls(
             u=(np.arange(columns, dtype=np.float32) + 0.5 - columns / 2) / np.float32(rows),
@@ -44,34 +48,35 @@ class Canvas(NamedTuple):
 
     @property
     def rows(self) -> int:
+        """Height at rendering resolution."""
         return len(self.v)
 
     @property
     def columns(self) -> int:
+        """Width at rendering resolution."""
         return len(self.u)
 
     def light_at(self, pixel: np.ndarray) -> np.ndarray:
-        """The light [3, N] of pixels, given by their flat index [N]."""
+        """The light [3, N] of pixels, given by their flat indices [N]."""
         return self.light.reshape(3, -1).take(pixel, axis=1)
 
-    def set_light(self, pixel: np.ndarray, light: np.ndarray):
-        """light: [3, N] or [3, 1]."""
-        for plane, values in zip(
-            self.light.reshape(3, -1), light
-        ):  # A third of the time of one assignment to all channels.
+    def set_light(self, pixel: np.ndarray, light: np.ndarray) -> None:
+        """Set the light, [3, N] or [3, 1], of the pixels [N]."""
+        # One plane at a time takes a third of the time of one assignment.
+        for plane, values in zip(self.light.reshape(3, -1), light, strict=True):
             plane[pixel] = values
 
     def set_surface(
         self, pixel: np.ndarray, label: int | np.ndarray, instance: int, z: float | np.ndarray
-    ):
-        """What stands at the pixels [N], and how far."""
+    ) -> None:
+        """Set the class, instance and distance of the pixels [N]."""
         self.label.reshape(-1)[pixel] = label
         self.instance.reshape(-1)[pixel] = instance
         self.z.reshape(-1)[pixel] = z
 
 
-def finished_image(canvas: Canvas, layout: Layout, lighting: Lighting) -> np.ndarray:
-    """Development, the average over the samples of a pixel, and the sun's glare over everything: uint8 [H/2, W/2, 3]."""
+def finish_image(canvas: Canvas, layout: Layout, lighting: Lighting) -> np.ndarray:
+    """Convert the light to uint8 [H/2, W/2, 3], with the glare of the sun over everything."""
     display = halve(develop(canvas.light))  # [3, H/2, W/2]
     if layout.sun_visible:
         sun_u, sun_v = layout.sun
@@ -82,16 +87,18 @@ def finished_image(canvas: Canvas, layout: Layout, lighting: Lighting) -> np.nda
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
-def finished_labels(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Label uint8 and instance uint16, both [H/2, W/2]. They are decided together: a pixel never has the label of one thing and the id of another."""
+def finish_labels(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+    """Label uint8 and instance uint16, both [H/2, W/2].
+
+    They are decided together: a pixel never has the label of one object and the id of another.
+    """
     code = _majority(canvas.instance.astype(np.int32) * len(CLASSES) + canvas.label)
     instance, label = np.divmod(code, len(CLASSES))
     return label.astype(np.uint8), instance.astype(np.uint16)
 
 
 def _majority(samples: np.ndarray) -> np.ndarray:
-    """The value that most of 2x2 samples have, [H, W] to [H/2, W/2]; the first of two equally frequent ones."""
+    """The most frequent value of 2x2 blocks, [H, W] to [H/2, W/2]; the first of two equal ones."""
     a, b, c, d = samples[::2, ::2], samples[::2, 1::2], samples[1::2, ::2], samples[1::2, 1::2]
-    return np.where(
-        (a == b) | (a == c) | (a == d), a, np.where((b == c) | (b == d), b, np.where(c == d, c, a))
-    )
+    without_a = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
+    return np.where((a == b) | (a == c) | (a == d), a, without_a)

@@ -1,4 +1,4 @@
-"""What a label map of a landscape can say."""
+"""The classes of the label maps of landscapes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 
 class SceneClass(NamedTuple):
-    """color: sRGB in 0..255, for showing label maps."""
+    """A class.
+
+    Attributes:
+      name: Its name.
+      color: sRGB in 0..255, for showing label maps.
+    """
 
     name: str
     color: tuple[int, int, int]
@@ -27,9 +32,7 @@ CLASSES: tuple[SceneClass, ...] = (
     SceneClass('road', (170, 126, 90)),
     SceneClass('rock', (84, 84, 92)),
 )
-SKY, CLOUD, SUN, MOUNTAIN, SNOW, HILL, GRASS, FLOWERS, TREE, WATER, SAND, ROAD, ROCK = range(
-    len(CLASSES)
-)
+SKY, CLOUD, SUN, MOUNTAIN, SNOW, HILL, GRASS, FLOWERS, TREE, WATER, SAND, ROAD, ROCK = range(13)
 
 # Instance ids: 0 is everything that cannot be counted; trees and rocks follow the sun.
 SUN_INSTANCE = 1

@@ -1,4 +1,4 @@
-"""Between two values: steps, mixtures, tables and halved images."""
+"""Interpolation between values, in tables and over image blocks."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ import numpy as np
 
 
 def mix(start, end, amount):
-    """`start` where amount is 0, `end` where it is 1; broadcasts."""
+    """`start` where the amount is 0, `end` where it is 1; broadcasts."""
     change = amount * (end - start)
     change += start
     return change
 
 
 def smoothstep(x: np.ndarray, low, high) -> np.ndarray:
-    """0 below `low`, 1 above `high`, with level ends; broadcasts."""
+    """0 below `low`, 1 above `high`, with zero slope at both; broadcasts."""
     t = ((x - low) / (high - low)).clip(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def periodic_cells(values: np.ndarray) -> np.ndarray:
-    """A table [K, K] that repeats itself, as `bilinear` reads it: [K * K, 4], each value, its step to the right, the value below and the step there.
+    """Prepare a periodic table [K, K] for `bilinear`.
 
-    Four numbers side by side come with one look into memory, and their differences are taken once.
+    Returns:
+      [K * K, 4]: each value, its step to the right, the value below, and the step there. One lookup
+      fetches all four, and the differences are computed once.
     """
     below = np.roll(values, -1, axis=0)
-    return np.stack(
-        [values, np.roll(values, -1, axis=1) - values, below, np.roll(below, -1, axis=1) - below],
-        axis=-1,
-    ).reshape(-1, 4)
+    step, step_below = (np.roll(row, -1, axis=1) - row for row in (values, below))
+    return np.stack([values, step, below, step_below], axis=-1).reshape(-1, 4)
 
 
 def bilinear(cells: np.ndarray, index: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Interpolates within cells of `periodic_cells`.
+    """Interpolate within cells of `periodic_cells`.
 
     Args:
-      index: of the cells, any shape.
-      x, y: places in the cells from the left and from the top, [0, 1]; they broadcast to the shape of index.
+      cells: [K * K, 4].
+      index: Index of the cells, any shape.
+      x: Place in the cell from the left, [0, 1]; broadcasts to the shape of index.
+      y: Place in the cell from the top, [0, 1]; broadcasts to the shape of index.
 
     Returns:
       float32 of the shape of index.
@@ -51,10 +53,6 @@ def bilinear(cells: np.ndarray, index: np.ndarray, x: np.ndarray, y: np.ndarray)
 
 
 def halve(image: np.ndarray) -> np.ndarray:
-    """Means over 2x2 blocks of the last two axes, which are even."""
-    return (
-        image[..., ::2, ::2]
-        + image[..., 1::2, ::2]
-        + image[..., ::2, 1::2]
-        + image[..., 1::2, 1::2]
-    ) / 4
+    """Means over 2x2 blocks of the last two axes, whose sizes are even."""
+    upper, lower = image[..., ::2, :], image[..., 1::2, :]
+    return (upper[..., ::2] + lower[..., ::2] + upper[..., 1::2] + lower[..., 1::2]) / 4

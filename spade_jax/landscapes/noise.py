@@ -1,33 +1,43 @@
-"""Value noise and its fractal sums: the shapes of the land."""
+"""Fractal noise: value noise for the shape of the terrain, a mipmapped tile for its surface."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from spade_jax.landscapes.interpolation import bilinear, periodic_cells, smoothstep
+from spade_jax.landscapes.interpolation import bilinear, halve, periodic_cells, smoothstep
 from spade_jax.landscapes.random_state import Stream, random_state
 
 _LATTICE_SIZE = 256  # A power of two: places wrap with a mask.
+_TILE_CELLS = 8  # Coarsest features along a side of the tile.
+_TILE_SIZE = 512  # Texels along a side, a power of two.
+_LEVELS = 6
+_OCTAVES = 6
+_CHUNK = 8192  # Pixels whose working arrays stay in the cache.
 
 
 def value_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Noise in [-1, 1] with continuous second derivatives and features of unit size, of period 256; x and y broadcast."""
+    """Twice differentiable noise in [-1, 1] with features of unit size and period 256.
+
+    x and y broadcast.
+    """
     x0, y0 = np.floor(x), np.floor(y)
     cell = _wrap(y0) * _LATTICE_SIZE + _wrap(x0)
     return bilinear(_lattice(), cell.astype(np.intp), _quintic(x - x0), _quintic(y - y0))
 
 
 def fractal(x: np.ndarray, y: np.ndarray, octaves: int, spacing: np.ndarray) -> np.ndarray:
-    """A sum of octaves of value noise, each half as large and half as strong as the one before.
+    """A sum of octaves of value noise, each half as large and half as strong as the last.
 
     Args:
       x: [D, W] in units of the coarsest features.
       y: [D, W] or [D, 1].
-      octaves: how many.
-      spacing: [D, 1], the distance between samples in units of x. Octaves finer than twice the spacing fade out.
+      octaves: Number of octaves.
+      spacing: [D, 1], distance between samples in units of x. Octaves with features smaller than
+        twice the spacing fade out.
 
     Returns:
       [D, W], about [-1, 1].
@@ -39,15 +49,14 @@ def fractal(x: np.ndarray, y: np.ndarray, octaves: int, spacing: np.ndarray) -> 
 
 
 def ridged_fractal(x: np.ndarray, y: np.ndarray, octaves: int, spacing: np.ndarray) -> np.ndarray:
-    """As `fractal`, about [0, 1], with sharp crests: rough on high ground and smooth in the valleys."""
+    """As `fractal`, about [0, 1], with sharp crests, rough summits and smooth valleys."""
     total = np.zeros(x.shape, np.float32)
     carry = np.ones((len(x), 1), np.float32)
     for octave, (noise, weight) in enumerate(_visible_octaves(x, y, octaves, spacing)):
         carry = carry[: len(noise)]
         if octave < 2:
-            noise = (
-                1.1 - np.sqrt(noise * noise + 0.04)
-            ) ** 2 * carry  # A crest rounded enough for the steps of the trace.
+            # Crests are round enough for the steps of the trace.
+            noise = (1.1 - np.sqrt(noise * noise + 0.04)) ** 2 * carry
             carry = (noise * 1.6).clip(0, 1)
         else:
             noise = 0.45 * noise * carry
@@ -56,9 +65,9 @@ def ridged_fractal(x: np.ndarray, y: np.ndarray, octaves: int, spacing: np.ndarr
 
 
 def _visible_octaves(x, y, octaves: int, spacing) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The noise [D', W] and weight [D', 1] of each octave, without the last rows where it and all finer ones have faded out.
+    """The noise [D', W] and weight [D', 1] of each octave, without rows where it has faded out.
 
-    Small pictures are traced in large steps: at 64x64 this leaves out a quarter of the rows.
+    Small images are traced in large steps: at 64x64 this skips a quarter of the rows.
     """
     gain = 0.5
     for octave in range(octaves):
@@ -67,20 +76,15 @@ def _visible_octaves(x, y, octaves: int, spacing) -> Iterator[tuple[np.ndarray, 
         x, y, spacing = x[:visible], y[:visible], spacing[:visible]
         yield value_noise(x, y), gain * fade[:visible]
         gain *= 0.5
-        x, y = (
-            1.6 * x - 1.2 * y + 17.3,
-            1.2 * x + 1.6 * y + 5.1,
-        )  # Twice as fine, turned so that lattice lines do not add up.
+        # Twice as fine, and rotated so that lattice lines do not add up.
+        x, y = 1.6 * x - 1.2 * y + 17.3, 1.2 * x + 1.6 * y + 5.1
 
 
 @functools.cache
 def _lattice() -> np.ndarray:
     """The cells of 256 x 256 values in [-1, 1]."""
-    values = (
-        random_state(Stream.NOISE_LATTICE, 0)
-        .uniform(-1, 1, (_LATTICE_SIZE, _LATTICE_SIZE))
-        .astype(np.float32)
-    )
+    rng = random_state(Stream.NOISE_LATTICE, 0)
+    values = rng.uniform(-1, 1, (_LATTICE_SIZE, _LATTICE_SIZE)).astype(np.float32)
     return periodic_cells(values)
 
 
@@ -89,7 +93,7 @@ def _wrap(place: np.ndarray) -> np.ndarray:
 
 
 def _quintic(t: np.ndarray) -> np.ndarray:
-    """The step from 0 to 1 whose first and second derivatives vanish at both ends (Perlin 2002): t^3 (t (6 t - 15) + 10)."""
+    """The step t^3 (t (6 t - 15) + 10) with vanishing second derivatives (Perlin 2002)."""
     rest = t * 6
     rest -= 15
     rest *= t
@@ -98,3 +102,69 @@ def _quintic(t: np.ndarray) -> np.ndarray:
     cube *= t
     cube *= rest
     return cube
+
+
+def texture(x: np.ndarray, y: np.ndarray, footprint: np.ndarray) -> np.ndarray:
+    """Fractal noise of zero mean and unit variance from a mipmapped tile, cheap enough for pixels.
+
+    All arguments have the same shape.
+
+    Args:
+      x: Place in units of the coarsest feature.
+      y: Place in units of the coarsest feature.
+      footprint: Size of a pixel in that unit. Its mean selects the mip level of each chunk of
+        pixels in row order, since rows are at similar distances.
+
+    Returns:
+      float32 of the shape of x.
+    """
+    shape = x.shape
+    x, y, footprint = x.ravel(), y.ravel(), footprint.ravel()
+    noise = np.empty(x.size, np.float32)
+    for start in range(0, x.size, _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        level = _level(float(footprint[chunk].mean()))
+        noise[chunk] = _sample_tile(level, x[chunk], y[chunk])
+    return noise.reshape(shape)
+
+
+def _level(footprint: float) -> int:
+    """The mip level whose texels are about as large as a pixel."""
+    level = math.log2(max(footprint, 1e-6) * (_TILE_SIZE / _TILE_CELLS)) + 0.5
+    return int(min(max(level, 0), _LEVELS - 1))
+
+
+def _sample_tile(level: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear lookup in a mip level at 1-D x, y."""
+    size = _TILE_SIZE >> level
+    x, y = x * np.float32(size / _TILE_CELLS), y * np.float32(size / _TILE_CELLS)
+    x0, y0 = np.floor(x), np.floor(y)
+    x -= x0
+    y -= y0
+    cell = (y0.astype(np.int32) & (size - 1)) * size + (x0.astype(np.int32) & (size - 1))
+    return bilinear(_tile()[level], cell.astype(np.intp), x, y)
+
+
+@functools.cache
+def _tile() -> tuple[np.ndarray, ...]:
+    """The cells of the periodic tile's mip levels; level l has 512 >> l rows and columns."""
+    rng = random_state(Stream.TEXTURE_TILE, 0)
+    total = np.zeros((_TILE_SIZE, _TILE_SIZE), np.float32)
+    for octave in range(_OCTAVES):
+        total += 0.6**octave * _periodic_noise(rng, _TILE_CELLS << octave)
+    total /= total.std()
+    levels = [total]
+    for _ in range(_LEVELS - 1):
+        levels.append(halve(levels[-1]))
+    return tuple(map(periodic_cells, levels))
+
+
+def _periodic_noise(rng: np.random.RandomState, cells: int) -> np.ndarray:
+    """One octave of the tile [512, 512]: `cells` x `cells` random values, interpolated."""
+    values = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
+    place = np.arange(_TILE_SIZE) * cells / _TILE_SIZE
+    low = place.astype(int)
+    high = (low + 1) % cells
+    weight = smoothstep(place - low, 0, 1).astype(np.float32)
+    values = values[low] * (1 - weight[:, None]) + values[high] * weight[:, None]  # [512, cells]
+    return values[:, low] * (1 - weight) + values[:, high] * weight

@@ -12,18 +12,18 @@ from spade_jax.landscapes.style import Style
 
 
 class Tones(NamedTuple):
-    """A material in the dark and in the light: linear reflectances [3, 1]."""
+    """The dark and the light tone of a material: linear reflectances [3, 1]."""
 
     dark: np.ndarray
     light: np.ndarray
 
     def at(self, amount: np.ndarray) -> np.ndarray:
-        """Colours [3, N]; amount: [N], 0 dark, 1 light, clipped."""
+        """Colors [3, N] for amounts [N], 0 dark, 1 light, clipped."""
         return mix(self.dark, self.light, amount.clip(0, 1))
 
 
 class Palette(NamedTuple):
-    """Linear reflectances: tones of materials and [3, 1] of what has but one."""
+    """Linear reflectances: tones of materials, and single colors [3, 1]."""
 
     grass: Tones
     hill: Tones
@@ -38,7 +38,7 @@ class Palette(NamedTuple):
     water: np.ndarray
 
 
-# Stops from spring over summer to autumn.
+# From spring over summer to autumn.
 _GRASS = reflectance(116, 164, 62), reflectance(98, 142, 54), reflectance(158, 140, 62)
 _HILL = reflectance(70, 112, 66), reflectance(48, 88, 56), reflectance(128, 84, 46)
 _CROWN = reflectance(146, 178, 72), reflectance(84, 124, 48), reflectance(214, 128, 40)
@@ -47,16 +47,14 @@ _STRAW = reflectance(196, 172, 96)
 _ROCK = reflectance(112, 112, 122), reflectance(134, 116, 104), reflectance(158, 108, 82)
 _SAND = reflectance(232, 214, 172), reflectance(230, 188, 126)
 _PETALS = (
-    reflectance(226, 60, 48),
-    reflectance(240, 120, 150),
-    reflectance(160, 104, 214),
-    reflectance(246, 214, 70),
-    reflectance(248, 240, 232),
+    *(reflectance(226, 60, 48), reflectance(240, 120, 150), reflectance(160, 104, 214)),
+    *(reflectance(246, 214, 70), reflectance(248, 240, 232)),
 )
 _WATER = reflectance(20, 52, 78), reflectance(24, 84, 96)
 
 
 def palette_of(style: Style) -> Palette:
+    """The palette of a style."""
     dry = 0.55 * style.dryness
     grass = mix(along_stops(_GRASS, style.season), _STRAW, dry)
     hill = along_stops(_HILL, style.season)

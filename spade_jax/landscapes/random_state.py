@@ -1,4 +1,4 @@
-"""Every random number of a scene: a stream for each purpose, so that a further draw in one moves nothing in another."""
+"""The random numbers of a scene: one stream for each purpose, so that they do not interfere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 
 class Stream(enum.IntEnum):
+    """The streams. Their values are part of what a seed means."""
+
     LAYOUT = 0
     STYLE = 1
     NOISE_LATTICE = 2
@@ -18,5 +20,5 @@ class Stream(enum.IntEnum):
 
 
 def random_state(stream: Stream, seed: int) -> np.random.RandomState:
-    """The generator of `seed`, of which the lower 64 bits count."""
+    """The generator of a stream for the lower 64 bits of a seed."""
     return np.random.RandomState([int(stream), seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF])

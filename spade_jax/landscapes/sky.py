@@ -1,4 +1,4 @@
-"""Sky, clouds and sun."""
+"""Render sky, clouds and sun."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from spade_jax.landscapes.color import radiance
 from spade_jax.landscapes.interpolation import mix, smoothstep
 from spade_jax.landscapes.layout import Layout
 from spade_jax.landscapes.lighting import Lighting
-from spade_jax.landscapes.texture import texture
+from spade_jax.landscapes.noise import texture
 
-_SUN_RADIUS = 0.042  # Image heights.
+_SUN_RADIUS = 0.042  # image heights
 
 
-def draw_sky(canvas: Canvas, layout: Layout, lighting: Lighting, rows: int):
-    """Fills the first `rows` rows of the canvas."""
+def render_sky(canvas: Canvas, layout: Layout, lighting: Lighting, rows: int) -> None:
+    """Fill the first `rows` rows of the canvas, R."""
     u, v = canvas.u, canvas.v[:rows]
     sun_u, sun_v = layout.sun
     sun_distance = np.sqrt(np.square(u - sun_u) + np.square((v - sun_v)[:, None]))  # [R, W]
@@ -36,28 +36,28 @@ def _clear_sky(
 ) -> np.ndarray:
     """Light [3, R, W]: blue overhead, pale at the horizon, warm around the sun."""
     height = ((layout.horizon - v) / 0.6).clip(0, 1)
-    display = mix(
-        lighting.zenith, lighting.horizon, np.exp(-3.2 * height)
-    )  # Mixed as displayed: light would turn dusk magenta.
+    # A mixture of display colors: mixed as light, dusk would be magenta.
+    display = mix(lighting.zenith, lighting.horizon, np.exp(-3.2 * height))
     sky = radiance(display)[..., None]  # [3, R, 1]
     warmth = 0.60 * np.exp(np.square(sun_distance) / -0.06)
-    return sky + warmth * (radiance(lighting.glow)[..., None] - sky) * np.float32(
-        0.25 + 0.75 * layout.sun_visible
-    )
+    strength = np.float32(0.25 + 0.75 * layout.sun_visible)
+    return sky + warmth * (radiance(lighting.glow)[..., None] - sky) * strength
 
 
 def _cloud_ceiling(
     canvas: Canvas, layout: Layout, lighting: Lighting, v: np.ndarray, sun_distance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light [3, R, W] and opacity [R, W] of a flat ceiling of clouds: in perspective, smaller and lower towards the horizon, where it dissolves."""
+    """Light [3, R, W] and opacity [R, W] of a flat ceiling of clouds in perspective.
+
+    It dissolves towards the horizon.
+    """
     away = (1 / (np.maximum(layout.horizon - v, 0) + 0.16))[:, None]  # [R, 1]
     x = canvas.u * away * layout.cloud_scale + layout.offset[0]
     y = np.broadcast_to(away * layout.cloud_scale * 1.5 + layout.offset[1], x.shape)
     footprint = np.broadcast_to(layout.cloud_scale * away / canvas.rows, x.shape)
     density = texture(x, y, footprint)
-    thinning = density - texture(
-        x + 0.10 * np.sign(layout.sun[0]), y + 0.14, footprint
-    )  # Towards the sun.
+    towards_sun = texture(x + 0.10 * np.sign(layout.sun[0]), y + 0.14, footprint)
+    thinning = density - towards_sun
     clearing = 1.2 * np.exp(-np.square(sun_distance / 0.11)) if layout.sun_visible else 0.0
     body = density - layout.cloud_cover - clearing - 1.2 * smoothstep(away, 3.4, 6.2)
     shine = (0.62 + 0.55 * thinning - 0.16 * body).clip(0, 1)
@@ -66,11 +66,8 @@ def _cloud_ceiling(
 
 
 def _cloud_tones(lighting: Lighting) -> tuple[np.ndarray, np.ndarray]:
-    """Light [3, 1] of a cloud's shaded and of its sunlit side."""
-    horizon = radiance(lighting.horizon)
+    """Light [3, 1] of the shaded and of the sunlit side of a cloud."""
+    horizon, sunlight = radiance(lighting.horizon), lighting.sunlight
     dark = 0.55 * radiance(lighting.zenith) + 0.36 * horizon
-    bright = (
-        0.75 * radiance(0.5 * lighting.glow + 0.5) * lighting.sunlight / lighting.sunlight.max()
-        + 0.25 * horizon
-    )
-    return dark, bright
+    sunlit = 0.75 * radiance(0.5 * lighting.glow + 0.5) * sunlight / sunlight.max()
+    return dark, sunlit + 0.25 * horizon

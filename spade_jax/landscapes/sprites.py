@@ -1,4 +1,4 @@
-"""Trees and rocks as small pictures of normals and tones, to be lit where they stand."""
+"""Trees and rocks as small images of normals and tones, which are lit where they stand."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from spade_jax.landscapes.random_state import Stream, random_state
 _SIZE = 128  # Texels along a side of the finest level.
 _COARSEST = 8
 
-# The channels of a sprite in the making, [5, K, K] float32: the top left is the first texel, normals point right and up.
+# The channels of a sprite while it is painted, [5, K, K] float32, first row on top; normals point
+# right and up.
 _COVERAGE, _NORMAL_X, _NORMAL_Y, _TONE, _TRUNK = range(5)
 
 
 class SpriteLevel(NamedTuple):
-    """One mip level of K x K texels, flat, row by row from the top.
+    """A mip level of K x K texels, flat, row by row from the top.
 
-    size: K.
-    solid: [K * K] bool.
-    texels: [5, K * K] float32, of meaning where solid: normal x (right), y (up), z (to the camera), tone in [0, 1] from dark to light, share of trunk.
+    Attributes:
+      size: K.
+      solid: [K * K] bool.
+      texels: [5, K * K] float32, valid where solid: normal x (right), y (up), z (to the camera),
+        tone in [0, 1] from dark to light, share of trunk.
     """
 
     size: int
@@ -34,7 +37,7 @@ Sprite = tuple[SpriteLevel, ...]  # Fine to coarse, each half as large.
 
 
 def level_for(sprite: Sprite, pixels: int) -> SpriteLevel:
-    """The level to draw at a height of `pixels`: the coarsest that is no smaller, if there is one."""
+    """The coarsest level of at least `pixels` texels, or the finest."""
     index = int(np.log2(_SIZE / pixels))
     return sprite[min(max(index, 0), len(sprite) - 1)]
 
@@ -46,22 +49,15 @@ def conifer(variant: int) -> Sprite:
     sprite = np.zeros((5, _SIZE, _SIZE), np.float32)
     _paint_trunk(sprite, 0.5, 0.025)
     slim = rng.uniform(0.55, 0.85)
-    for level in np.linspace(
-        0.95, 0.03, 22
-    ):  # From the ground up, so that upper whorls lie over lower ones.
+    # From the ground up, so that upper whorls cover lower ones.
+    for level in np.linspace(0.95, 0.03, 22):
         reach = slim * 0.46 * level**0.9 * rng.uniform(0.85, 1.1) + 0.012
         y = 0.01 + 0.92 * level
+        radii = 0.26 * reach + 0.012, 0.030 + 0.018 * level
         for place in rng.permutation(np.linspace(-1, 1, 7)):
             droop = 0.05 * level * place * place
             tone = 0.42 + 0.25 * (1 - abs(place)) + rng.uniform(-0.12, 0.12)
-            _paint_tuft(
-                sprite,
-                (0.5 + 0.8 * place * reach, y + droop),
-                (0.26 * reach + 0.012, 0.030 + 0.018 * level),
-                0.5,
-                tone,
-                rng,
-            )
+            _paint_tuft(sprite, (0.5 + 0.8 * place * reach, y + droop), radii, 0.5, tone, rng)
     return _mip_levels(sprite)
 
 
@@ -74,7 +70,9 @@ def broadleaf(variant: int) -> Sprite:
     width, center, tall = rng.uniform(0.34, 0.44), rng.uniform(0.38, 0.44), rng.uniform(0.32, 0.38)
     angle, radius = rng.uniform(0, 6.28, 130), np.sqrt(rng.rand(130)) * 0.92
     x, y = radius * np.cos(angle), radius * np.sin(angle)
-    for i in np.argsort(-y + 0.8 * rng.rand(130)):  # Low tufts first: the lit tops lie over them.
+    # Low tufts first: the lit tops cover them.
+    order: list[int] = np.argsort(-y + 0.8 * rng.rand(130)).tolist()
+    for i in order:
         tone = 0.52 - 0.34 * y[i] + rng.uniform(-0.1, 0.1)
         radii = rng.uniform(0.05, 0.09), rng.uniform(0.04, 0.07)
         _paint_tuft(sprite, (0.5 + width * x[i], center + tall * y[i]), radii, 0.55, tone, rng)
@@ -84,27 +82,24 @@ def broadleaf(variant: int) -> Sprite:
 
 @functools.cache
 def boulder(variant: int) -> Sprite:
-    """A convex stone: the front of an intersection of random half-spaces, so that each face is flat."""
+    """A convex stone: the front of an intersection of random half-spaces, so faces are flat."""
     rng = random_state(Stream.BOULDER, variant)
-    around = np.arange(7) * 0.9 + rng.uniform(
-        -0.25, 0.25, 7
-    )  # The faces of its outline, so that it closes on every side.
+    # The faces of its outline, which close it on every side.
+    around = np.arange(7) * 0.9 + rng.uniform(-0.25, 0.25, 7)
     outline = np.stack([np.cos(around), np.sin(around), np.full(7, 0.35)], axis=1)
     normals = np.concatenate([outline, rng.normal(size=(9, 3))])  # [16, 3]
     normals[:, 2] = np.abs(normals[:, 2]) + 0.15
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    reach = rng.uniform(0.58, 0.78, 16)  # Of each face from the middle.
+    reach = rng.uniform(0.58, 0.78, 16)  # distance of each face from the center
     grid = _texel_centers() * 2 - 1
     a, b = grid, 0.35 - 0.65 * grid[:, None]  # b points up; the lower third is in the ground.
-    faces = (reach - normals[:, 0] * a[..., None] - normals[:, 1] * b[..., None]) / normals[
-        :, 2
-    ]  # [K, K, 16]
+    faces = reach - normals[:, 0] * a[..., None] - normals[:, 1] * b[..., None]
+    faces = faces / normals[:, 2]  # [K, K, 16]
     depth, face = faces.min(axis=-1), faces.argmin(axis=-1)
     grain = rng.uniform(-1, 1, depth.shape)
     tone = 0.5 + rng.uniform(-0.15, 0.15, 16)[face] + 0.07 * grain
-    above_ground = grid[:, None] < 0.72 + 0.26 * (
-        1 - a * a
-    )  # It meets the ground along the near half of an ellipse.
+    # It meets the ground along the near half of an ellipse.
+    above_ground = grid[:, None] < 0.72 + 0.26 * (1 - a * a)
     solid = (depth > 0) & above_ground
     sprite = np.stack([solid, normals[face, 0], normals[face, 1], tone, np.zeros_like(depth)])
     return _mip_levels((sprite * solid).astype(np.float32))
@@ -122,7 +117,10 @@ def _paint_tuft(
     tone: float,
     rng: np.random.RandomState,
 ):
-    """Paints a ragged ellipse of leaves over the sprite; center and radii: (x, y) in [0, 1] from the top left; rough: the noise in its edge."""
+    """Paint a ragged ellipse of leaves over the sprite.
+
+    Center and radii are (x, y) in [0, 1] from the top left; rough is the noise of the edge.
+    """
     (cx, cy), (rx, ry) = center, radii
     x0, x1 = np.clip([int((cx - 1.3 * rx) * _SIZE), int((cx + 1.3 * rx) * _SIZE) + 2], 0, _SIZE)
     y0, y1 = np.clip([int((cy - 1.3 * ry) * _SIZE), int((cy + 1.3 * ry) * _SIZE) + 2], 0, _SIZE)
@@ -130,14 +128,13 @@ def _paint_tuft(
     a, b = (centers[x0:x1] - cx) / rx, ((centers[y0:y1] - cy) / ry)[:, None]
     leaves = rng.uniform(-1, 1, (y1 - y0, x1 - x0)).astype(np.float32)
     inside = a * a + b * b + rough * leaves < 1
-    tuft = np.stack(
-        np.broadcast_arrays(1.0, 0.85 * a, -0.85 * b, np.clip(tone + 0.16 * leaves, 0, 1), 0.0)
-    )  # [5, h, w]
+    tones = np.clip(tone + 0.16 * leaves, 0, 1)
+    tuft = np.stack(np.broadcast_arrays(1.0, 0.85 * a, -0.85 * b, tones, 0.0))  # [5, h, w]
     np.copyto(sprite[:, y0:y1, x0:x1], tuft, where=inside, casting='same_kind')
 
 
 def _paint_trunk(sprite: np.ndarray, top: float, half_width: float):
-    """Paints a trunk, round in its normals and wider at the foot, from `top` (0..1) to the ground."""
+    """Paint a round trunk, wider at the foot, from `top` in [0, 1] to the ground."""
     centers = _texel_centers()
     y = centers[:, None]
     a = (centers - 0.5) / (half_width * (0.6 + 0.6 * y * y))
@@ -148,34 +145,29 @@ def _paint_trunk(sprite: np.ndarray, top: float, half_width: float):
 
 
 def _round_off(sprite: np.ndarray, center: tuple[float, float], radii: tuple[float, float]):
-    """Bends the normals of the leaves to those of the whole crown, so that it is lit as one body."""
+    """Bend the normals of the leaves to those of the whole crown, so that it is lit as one."""
     (cx, cy), (rx, ry) = center, radii
     x = _texel_centers()
     y = x[:, None]
     crown = (sprite[_COVERAGE] > 0) & (sprite[_TRUNK] == 0)
-    sprite[_NORMAL_X] = np.where(
-        crown, 0.45 * sprite[_NORMAL_X] + 0.6 * (x - cx) / rx, sprite[_NORMAL_X]
-    )
-    sprite[_NORMAL_Y] = np.where(
-        crown, 0.45 * sprite[_NORMAL_Y] - 0.6 * (y - cy) / ry, sprite[_NORMAL_Y]
-    )
+    normal_x, normal_y = sprite[_NORMAL_X], sprite[_NORMAL_Y]
+    sprite[_NORMAL_X] = np.where(crown, 0.45 * normal_x + 0.6 * (x - cx) / rx, normal_x)
+    sprite[_NORMAL_Y] = np.where(crown, 0.45 * normal_y - 0.6 * (y - cy) / ry, normal_y)
 
 
 def _mip_levels(sprite: np.ndarray) -> Sprite:
     levels = [sprite]
     while levels[-1].shape[-1] > _COARSEST:
         levels.append(halve(levels[-1]))
-    return tuple(map(_finished_level, levels))
+    return tuple(map(_finish_level, levels))
 
 
-def _finished_level(sprite: np.ndarray) -> SpriteLevel:
+def _finish_level(sprite: np.ndarray) -> SpriteLevel:
     coverage, *channels = sprite.reshape(len(sprite), -1)
     solid = coverage > 0.5
-    # Coarse levels have averaged in some of the void around.
-    normal_x, normal_y, tone, trunk = np.divide(
-        channels, coverage, where=solid, out=np.zeros((4, coverage.size), np.float32)
-    )
+    # Texels of coarse levels are averages that include empty texels.
+    empty = np.zeros((4, coverage.size), np.float32)
+    normal_x, normal_y, tone, trunk = np.divide(channels, coverage, where=solid, out=empty)
     normal_z = np.sqrt(np.maximum(1 - normal_x * normal_x - normal_y * normal_y, 0))
-    return SpriteLevel(
-        sprite.shape[-1], solid, np.stack([normal_x, normal_y, normal_z, tone, trunk])
-    )
+    texels = np.stack([normal_x, normal_y, normal_z, tone, trunk])
+    return SpriteLevel(sprite.shape[-1], solid, texels)

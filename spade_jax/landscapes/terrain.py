@@ -1,4 +1,4 @@
-"""The height field, sampled along the rays of the picture's columns."""
+"""The height field, sampled along the rays of the image columns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from spade_jax.landscapes.noise import fractal, ridged_fractal, value_noise
 
 
 class Terrain(NamedTuple):
-    """The height field over D steps of depth, near ones first, and W columns of the picture.
+    """The height field over D steps of depth, near ones first, and W columns of the image.
 
-    z: [D], distance. World units, as all of the following [D, W], save for the slopes.
-    screen: v at which the surface is seen, in image heights.
-    height: over the water, negative under it; mountain and hill: the parts that these have in it.
-    slope_x, slope_z: rise to the right and away.
-    shore: distance to the water's edge, negative on the water.
+    Lengths are in world units. All arrays but z are [D, W].
+
+    Attributes:
+      z: [D], distance.
+      screen: v at which the surface is seen, in image heights.
+      x: World coordinate.
+      height: Height over the water, negative under it.
+      slope_x, slope_z: Rise to the right and away from the camera.
+      mountain, hill: Parts of the height.
+      shore: Distance to the shore, negative on the water.
     """
 
     z: np.ndarray
@@ -32,17 +37,35 @@ class Terrain(NamedTuple):
     shore: np.ndarray
 
 
+class _Grid(NamedTuple):
+    """Places where the height field is sampled."""
+
+    x: np.ndarray  # [D, W]
+    z: np.ndarray  # [D, 1]
+    spacing: np.ndarray  # [D, 1], distance between samples
+
+    def beyond(self, distance: float) -> tuple[slice, _Grid]:
+        """The rows from a distance on, and the grid of these rows."""
+        rows = slice(int(np.searchsorted(self.z[:, 0], distance)), None)
+        return rows, _Grid(self.x[rows], self.z[rows], self.spacing[rows])
+
+    def fractal(self, scale: float, offset_x: float, offset_z: float, octaves: int) -> np.ndarray:
+        """Fractal noise with features of the size `scale`."""
+        x, z = self.x / scale + offset_x, self.z / scale + offset_z
+        return fractal(x, z, octaves, self.spacing / scale)
+
+
 def trace_terrain(layout: Layout, u: np.ndarray, rows: int) -> Terrain:
-    """u: [W], the columns; rows: height of the picture in pixels."""
+    """Trace the terrain for columns u, [W], and a canvas of `rows` rows."""
     z = _depths(rows)
     x = u * z / layout.focal  # [D, W]
     spacing = np.maximum(np.gradient(z, axis=0) * 0.9, z / (layout.focal * rows))  # [D, 1]
-    shore = _shore_distance(layout, x, z, spacing)
-    height, mountain, hill = _heights(layout, x, z, spacing, shore)
+    grid = _Grid(x, z, spacing)
+    shore = _shore_distance(layout, grid)
+    height, mountain, hill = _heights(layout, grid, shore)
     slope_x = np.gradient(height, axis=1) / np.gradient(x, axis=1)
-    slope_z = np.gradient(height, axis=0) / np.gradient(z, axis=0) - slope_x * (
-        u / layout.focal
-    )  # Rays fan out: remove the drift in x.
+    # Rays diverge: subtract the change of x along a ray.
+    slope_z = np.gradient(height, axis=0) / np.gradient(z, axis=0) - slope_x * (u / layout.focal)
     screen = layout.horizon + layout.focal * (layout.eye - np.maximum(height, 0)) / z
     return Terrain(z[:, 0], screen, x, height, slope_x, slope_z, mountain, hill, shore)
 
@@ -54,105 +77,74 @@ def _depths(rows: int) -> np.ndarray:
     """
     steps = min(max(int(rows * 0.5), 76), 220)
     t = np.linspace(0, 1, steps, dtype=np.float32)
-    return np.where(t < 0.5, 1.6 * 50 ** (2 * t), 80 * 4.1 ** (2 * t - 1)).astype(np.float32)[
-        :, None
-    ]
+    z = np.where(t < 0.5, 1.6 * 50 ** (2 * t), 80 * 4.1 ** (2 * t - 1))
+    return z.astype(np.float32)[:, None]
 
 
-def _heights(layout: Layout, x, z, spacing, shore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _heights(
+    layout: Layout, grid: _Grid, shore: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Height over the water, and its mountain and hill parts; each [D, W]."""
-    hill = _hills(layout, x, z, spacing)
-    mountain = _mountains(layout, x, z, spacing)
-    land = 0.9 + _rolling_ground(layout, x, z, spacing) + hill + mountain
-    bank = smoothstep(shore, 0, 9 + 0.35 * z)  # Far shores rise gently: a valley has no walls.
-    height = np.maximum(land, 0.35) * np.maximum(
-        bank, 0.1 * smoothstep(shore, 0, 9)
-    ) + 0.06 * shore.clip(-20, 5)
+    hill, mountain = _hills(layout, grid), _mountains(layout, grid)
+    land = 0.9 + _rolling_ground(layout, grid) + hill + mountain
+    bank = smoothstep(shore, 0, 9 + 0.35 * grid.z)  # Far shores rise gently, without cliffs.
+    slope = np.maximum(bank, 0.1 * smoothstep(shore, 0, 9))
+    height = np.maximum(land, 0.35) * slope + 0.06 * shore.clip(-20, 5)
     return height, mountain * bank, hill
 
 
-# What rises from a distance on is computed from there on: the rows before it would be multiplied by zero.
+# Shapes that rise from a distance on are computed from there on: they are 0 in the rows before.
 
 
-def _rows_beyond(z: np.ndarray, distance: float) -> slice:
-    return slice(int(np.searchsorted(z[:, 0], distance)), None)
-
-
-def _rolling_ground(layout: Layout, x, z, spacing) -> np.ndarray:
-    """The waves of the near ground, dunes in the desert; level at the camera's feet. [D, W]."""
-    start, (ox, oz) = 3, layout.offset
-    ground = np.zeros_like(x)
-    rows = _rows_beyond(z, start)
-    x, z, spacing = x[rows], z[rows], spacing[rows]
-    roll = fractal(x / 15 + ox, z / 15 + oz, 3, spacing / 15)
+def _rolling_ground(layout: Layout, grid: _Grid) -> np.ndarray:
+    """Waves of the near ground, dunes in the desert, level at the camera; [D, W]."""
+    start, (offset_x, offset_z) = 3, layout.offset
+    ground = np.zeros_like(grid.x)
+    rows, grid = grid.beyond(start)
+    roll = grid.fractal(15, offset_x, offset_z, octaves=3)
     if layout.biome.desert:
-        crest = 1 - np.abs(value_noise(x / 13 + 0.5 * roll + oz, z / 9 + ox))
+        waves = value_noise(grid.x / 13 + 0.5 * roll + offset_z, grid.z / 9 + offset_x)
+        crest = 1 - np.abs(waves)
         roll = 0.7 * roll + 0.9 * crest * crest
-    ground[rows] = layout.roll * smoothstep(z, start, 20) * roll * 1.3
+    ground[rows] = layout.roll * smoothstep(grid.z, start, 20) * roll * 1.3
     return ground
 
 
-def _hills(layout: Layout, x, z, spacing) -> np.ndarray:
-    start, (ox, oz) = layout.hill_start, layout.offset
-    hill = np.zeros_like(x)
-    rows = _rows_beyond(z, start)
-    x, z, spacing = x[rows], z[rows], spacing[rows]
-    hill[rows] = (
-        layout.hill
-        * smoothstep(z, start, 2.2 * start)
-        * (0.45 + fractal(x / 48 + oz, z / 48 + ox, 3, spacing / 48))
-    )
+def _hills(layout: Layout, grid: _Grid) -> np.ndarray:
+    start, (offset_x, offset_z) = layout.hill_start, layout.offset
+    hill = np.zeros_like(grid.x)
+    rows, grid = grid.beyond(start)
+    shape = 0.45 + grid.fractal(48, offset_z, offset_x, octaves=3)
+    hill[rows] = layout.hill * smoothstep(grid.z, start, 2.2 * start) * shape
     return hill
 
 
-def _mountains(layout: Layout, x, z, spacing) -> np.ndarray:
-    start, (ox, oz) = layout.mountain_start, layout.offset
-    mountain = np.zeros_like(x)
+def _mountains(layout: Layout, grid: _Grid) -> np.ndarray:
+    start, (offset_x, offset_z) = layout.mountain_start, layout.offset
+    mountain = np.zeros_like(grid.x)
     if layout.mountain <= 4:
         return mountain
-    rows = _rows_beyond(z, start)
-    x, z, spacing = x[rows], z[rows], spacing[rows]
-    warp = 0.25 * value_noise(x / 40 + ox, z / 40)
-    crests = ridged_fractal(x / 95 + ox + warp, z / 95 + oz + warp, 6, spacing / 95)
-    mountain[rows] = (
-        layout.mountain * smoothstep(z, start, 230) * np.maximum(crests * 2.2 - 0.35, -0.1)
-    )
+    rows, (x, z, spacing) = grid.beyond(start)
+    warp = 0.25 * value_noise(x / 40 + offset_x, z / 40)
+    crests = ridged_fractal(x / 95 + offset_x + warp, z / 95 + offset_z + warp, 6, spacing / 95)
+    shape = np.maximum(crests * 2.2 - 0.35, -0.1)
+    mountain[rows] = layout.mountain * smoothstep(z, start, 230) * shape
     return mountain
 
 
-def _shore_distance(layout: Layout, x, z, spacing) -> np.ndarray:
-    """About the distance to the water's edge, negative on the water; [D, W]."""
-    water = layout.water
-    match layout.biome.water:
-        case 'none':
-            return np.full(x.shape, 99, np.float32)
-        case 'lake':
-            radius = np.sqrt(
-                ((x - water.x) / water.width) ** 2 + ((z - water.z) / (0.6 * water.z)) ** 2
-            )
-            return (radius - 1) * 9 + 3.5 * _bays(layout, x, z, spacing)
-        case 'river':
-            bend = (
-                water.x * 0.6
-                + water.tilt * (z - 12) * 0.5
-                + 3.2 * np.sin(z / 9 + water.x) * smoothstep(z, 4, 24)
-            )
-            return (
-                np.abs(x - bend) - water.width * (0.8 + z / 60) + 0.8 * _bays(layout, x, z, spacing)
-            )
-        case 'sea':
-            headlands = fractal(x / 70 + layout.offset[0], z / 70 + 3.7, 2, spacing / 70)
-            far_land = smoothstep(z, 30, 80) * (z * 0.95 * (0.3 + 1.4 * headlands) + 12)
-            return (
-                water.z
-                + water.width
-                - z
-                + 1.6 * water.tilt * x
-                + 5 * _bays(layout, x, z, spacing)
-                + far_land
-            )
-
-
-def _bays(layout: Layout, x, z, spacing) -> np.ndarray:
-    """Noise that makes shores ragged, about [-1, 1]; [D, W]."""
-    return fractal(x / 16 + layout.offset[1], z / 16, 3, spacing / 16)
+def _shore_distance(layout: Layout, grid: _Grid) -> np.ndarray:
+    """The approximate distance to the shore, negative on the water; [D, W]."""
+    (x, z, _), water = grid, layout.water
+    if layout.biome.water == 'none':
+        return np.full(x.shape, 99, np.float32)
+    bays = grid.fractal(16, layout.offset[1], 0, octaves=3)  # about [-1, 1], makes shores ragged
+    if layout.biome.water == 'lake':
+        radius = ((x - water.x) / water.width) ** 2 + ((z - water.z) / (0.6 * water.z)) ** 2
+        return (np.sqrt(radius) - 1) * 9 + 3.5 * bays
+    if layout.biome.water == 'river':
+        bend = 3.2 * np.sin(z / 9 + water.x) * smoothstep(z, 4, 24)
+        center = water.x * 0.6 + water.tilt * (z - 12) * 0.5 + bend
+        return np.abs(x - center) - water.width * (0.8 + z / 60) + 0.8 * bays
+    headlands = grid.fractal(70, layout.offset[0], 3.7, octaves=2)
+    far_land = smoothstep(z, 30, 80) * (z * 0.95 * (0.3 + 1.4 * headlands) + 12)
+    return water.z + water.width - z + 1.6 * water.tilt * x + 5 * bays + far_land

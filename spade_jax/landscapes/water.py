@@ -1,4 +1,4 @@
-"""Lakes, rivers and the sea: mirrors, broken by ripples."""
+"""Render lakes, rivers and the sea: mirrors with ripples."""
 
 from __future__ import annotations
 
@@ -11,68 +11,63 @@ from spade_jax.landscapes.ground import Ground
 from spade_jax.landscapes.interpolation import mix, smoothstep
 from spade_jax.landscapes.layout import Layout
 from spade_jax.landscapes.lighting import Lighting, haze_amount, veil
+from spade_jax.landscapes.noise import texture
 from spade_jax.landscapes.palette import Palette
-from spade_jax.landscapes.texture import texture
 
 
-def draw_water(
+def render_water(
     canvas: Canvas,
     layout: Layout,
     lighting: Lighting,
     palette: Palette,
     ground: Ground,
     ground_label: np.ndarray,
-):
-    """Paints the water that is still in sight, when all that it mirrors has been drawn.
+) -> None:
+    """Render the visible water, after everything that it mirrors.
 
-    Near water shows its own colour, far water mirrors, as Fresnel has it.
+    Near water shows its own color, far water mirrors (Fresnel).
     """
     shown = np.flatnonzero((ground_label == WATER) & (canvas.label.take(ground.pixel) == WATER))
     if not len(shown):
         return
     water = Ground(*(field[shown] for field in ground))
-    ripple = texture(water.x * 0.35, water.z * 0.9, water.footprint * 2) + 0.5 * texture(
-        water.x * 1.3, water.z * 3.1, water.footprint * 5
-    )
+    ripple = texture(water.x * 0.35, water.z * 0.9, water.footprint * 2)
+    ripple = ripple + 0.5 * texture(water.x * 1.3, water.z * 3.1, water.footprint * 5)
     reflection = _reflection(canvas, lighting, water, ripple)
     grazing = np.exp(-3.0 * (water.v - layout.horizon) / layout.focal)
     fresnel = (0.30 + 0.62 * grazing) * (1 + 0.10 * ripple.clip(-2, 2))
     light = mix(_body(lighting, palette, water), reflection, fresnel.clip(0, 0.97))
     if layout.sun_visible:
         spread = 0.05 + 0.12 * (water.v - layout.horizon)
-        glitter = np.exp(
-            -np.square((canvas.u[water.column] - layout.sun[0]) / spread)
-        ) * np.maximum(ripple - 0.7, 0)
-        light += 0.5 * glitter * radiance(lighting.glow)
+        path = np.exp(-np.square((canvas.u[water.column] - layout.sun[0]) / spread))
+        light += 0.5 * (path * np.maximum(ripple - 0.7, 0)) * radiance(lighting.glow)
     canvas.set_light(water.pixel, veil(lighting, light, 0.7 * haze_amount(lighting, water.z, 3.0)))
 
 
 def _reflection(
     canvas: Canvas, lighting: Lighting, water: Ground, ripple: np.ndarray
 ) -> np.ndarray:
-    """Mirrors the picture at the farthest shore: light [3, N].
+    """The light [3, N] of the image mirrored at the farthest shore.
 
-    One mirror line for all columns: far shores are level in perspective, and a line that followed the near banks would tear the reflection.
+    All columns share one mirror line: far shores are level in perspective, and a line along the
+    near banks would tear the reflection.
     """
     rows, columns = canvas.rows, canvas.columns
     shore = int(np.percentile(water.row, 1))
-    depth = np.maximum(water.row - shore, 0)  # Pixels.
+    depth = np.maximum(water.row - shore, 0)  # pixels
     mirrored = shore - 1 - depth + ripple * (0.012 * rows * smoothstep(depth, 0, 0.08 * rows))
-    mirrored = (
-        np.abs(mirrored).clip(0, max(shore - 1, 0)).astype(np.intp)
-    )  # What would lie over the upper border is folded back.
-    canvas.set_light(
-        water.pixel, np.broadcast_to(lighting.haze_light, (3, len(water.pixel)))
-    )  # Seen where a mirrored place is itself water.
+    # Rows above the top edge are folded back.
+    mirrored = np.abs(mirrored).clip(0, max(shore - 1, 0)).astype(np.intp)
+    # Mirrored places that are water themselves show haze.
+    haze = np.broadcast_to(lighting.haze_light, (3, len(water.pixel)))
+    canvas.set_light(water.pixel, haze)
     higher = np.maximum(mirrored - rows // 64, 0)
-    return 0.5 * (
-        canvas.light_at(mirrored * columns + water.column)
-        + canvas.light_at(higher * columns + water.column)
-    )
+    near, far = (canvas.light_at(row * columns + water.column) for row in (mirrored, higher))
+    return 0.5 * (near + far)
 
 
 def _body(lighting: Lighting, palette: Palette, water: Ground) -> np.ndarray:
-    """The water's own colour: light [3, N], sandy where it is shallow."""
+    """The light [3, N] of the water itself, sandy where it is shallow."""
     deep = palette.water * (lighting.ambient * 1.6 + 0.5 * lighting.sunlight)
     sandy = palette.sand.dark * (lighting.ambient + 0.5 * lighting.sunlight)
     shallow = np.exp(np.minimum(water.height, 0) * 5)

@@ -1,1 +1,1 @@
-"""Layers that know neither the configuration nor flags."""
+"""Layers in their plain forms; faster forms of them are in `cpu`."""

@@ -30,12 +30,7 @@ convolve = faster_on_cpu(xla_conv)
 
 
 class Weights(NamedTuple):
-    """The parameters of a convolution, ready to use.
-
-    Attributes:
-      kernel: [K, K, I, O], spectrally normalized if the layer is, in the compute type.
-      bias: [O] float32, or a scalar 0 without bias.
-    """
+    """Kernel [K, K, I, O] in the compute type and bias [O] (or a scalar 0) in float32."""
 
     kernel: jax.Array
     bias: jax.Array
@@ -72,10 +67,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def weights(self, channels: int, *, train: bool = False) -> Weights:
-        """Return the weights for an input of `channels` channels.
-
-        For callers that compute several convolutions as one, or one in several parts.
-        """
+        """Return the weights, for callers that join convolutions or split one into parts."""
         shape = (self.kernel_size, self.kernel_size, channels, self.features)
         kernel = self.param('kernel', nn.initializers.glorot_normal(), shape)
         if self.spectral_norm:

@@ -23,8 +23,8 @@ class Normalization(nn.Module):
       kind: 'instance': statistics of each image, also in evaluation. 'batch': of the batch on this
         replica. 'sync_batch': of the global batch. 'none': return x.
       affine: scale and shift each channel after a batch kind.
-      upsampling_factor: x will be upsampled by this factor afterwards, which changes neither mean
-        nor biased variance; the unbiased variance counts the upsampled pixels.
+      upsampling_factor: x will be upsampled by this factor, which changes neither mean nor biased
+        variance; the unbiased variance counts the upsampled pixels.
       axis_name: the replica axis.
     """
 
@@ -63,13 +63,9 @@ class Normalization(nn.Module):
             # all of them: the running statistics follow the mean over the replicas.
             unshared = self.axis_name if self.kind == 'batch' else None
             new_mean, new_var = replicas.mean((mean, unbiased), unshared)
-            running_mean.value = _running(running_mean.value, new_mean)
-            running_var.value = _running(running_var.value, new_var)
+            for running, new in ((running_mean, new_mean), (running_var, new_var)):
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * new.reshape(-1)
         return mean, variance
-
-
-def _running(old: jax.Array, new: jax.Array) -> jax.Array:
-    return MOMENTUM * old + (1 - MOMENTUM) * new.reshape(-1)
 
 
 def moments(

@@ -9,18 +9,10 @@ from flax import linen as nn
 
 
 def resize_nearest(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Resize to the nearest neighbor with source index floor(i * size_in / size_out).
+    """Take the nearest neighbor with source index floor(i * size_in / size_out).
 
-    Halving takes the pixels 0, 2, 4, ... `jax.image.resize` takes pixel centers instead (1, 3, 5,
-    ...), which shifts the layout relative to the image.
-
-    Args:
-      x: [B, H, W, C].
-      height: of the result.
-      width: of the result.
-
-    Returns:
-      [B, height, width, C]; x itself if it has this size.
+    [B, H, W, C] -> [B, height, width, C]. Halving takes the pixels 0, 2, 4, ... `jax.image.resize`
+    takes pixel centers instead (1, 3, 5, ...), which shifts the layout relative to the image.
     """
     return _take_nearest(_take_nearest(x, axis=1, size=height), axis=2, size=width)
 
@@ -65,7 +57,7 @@ def average_pool(x: jax.Array) -> jax.Array:
         x.astype(jnp.float32),
         window_shape=(3, 3),
         strides=(2, 2),
-        padding=((1, 1), (1, 1)),
+        padding=((1, 1), (1, 1)),  # pyright: ignore[reportArgumentType]
         count_include_pad=False,
     )
     return mean.astype(x.dtype)

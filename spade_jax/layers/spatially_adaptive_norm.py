@@ -22,15 +22,8 @@ class Modulation(Protocol):
         """Return a form of the layout [B, H, W, S] that all SPADE layers of its size share."""
         ...
 
-    def __call__(
-        self,
-        layer: nn.Module,
-        layout: Any,
-        shared: Convolution,
-        gamma: Convolution,
-        beta: Convolution,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Return gamma and beta, [B, H, W, C] each, of a prepared layout, inside of `layer`."""
+    def __call__(self, layer: nn.Module, layout: Any, *convs: Convolution) -> list[jax.Array]:
+        """Return gamma and beta of a prepared layout, given the convolutions of the layer."""
         ...
 
 
@@ -40,9 +33,9 @@ class SpatiallyAdaptiveNorm(nn.Module):
         y = x_hat * (1 + gamma(m)) + beta(m)        (equation 1)
 
     x_hat is x, normalized per channel without parameters; m is the layout at the resolution of x;
-    gamma and beta are convolutions of a shared hidden one. A plain normalization layer would wash
-    out the layout: after it, two maps of one class each give the same activations. The published
-    code, unlike the paper, has 1 + gamma, which starts a fresh layer near the identity.
+    gamma and beta are convolutions of a shared hidden one. A plain normalization layer washes out
+    uniform layouts; here the class is applied after the normalization. 1 + gamma, which the paper
+    does not have, is that of the published code: it starts a fresh layer near the identity.
 
     Attributes:
       norm: 'sync_batch', 'batch' or 'instance', see `Normalization`.
@@ -65,16 +58,12 @@ class SpatiallyAdaptiveNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
-        """Normalize and modulate x.
+        """Normalize and modulate x [B, H, W, C] (with `upsample`, of half that size).
 
         Args:
-          x: [B, H, W, C]; with `upsample` [B, H/2, W/2, C].
-          layout: [B, H', W', S] at any resolution; or prepared by `modulation`, at that of the
-            result.
+          x: activations.
+          layout: [B, H', W', S] at any resolution; or prepared by `modulation` for [B, H, W].
           train: normalize with the statistics of the batch and update the running ones.
-
-        Returns:
-          [B, H, W, C].
         """
 
         def conv(name: str, features: int) -> Convolution:
@@ -90,7 +79,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
             beta = conv('beta', channels)(shared)
         else:
             convs = conv('shared', self.hidden), conv('gamma', channels), conv('beta', channels)
-            gamma, beta = self.modulation(self, m, *convs)
+            gamma, beta = self.modulation(self, m, *convs)  # the same, faster
         return normalized * (1 + gamma) + beta
 
     def _normalize(self, x: jax.Array, train: bool) -> jax.Array:

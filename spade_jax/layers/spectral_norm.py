@@ -13,6 +13,7 @@ from jax import lax
 
 COLLECTION = 'spectral'
 EPSILON = 1e-12
+Path = tuple[str, ...]
 
 
 class SpectralNorm(nn.Module):
@@ -61,20 +62,14 @@ def unit_vector(x: jax.Array) -> jax.Array:
 
 
 def power_iterate(variables: dict[str, Any]) -> dict[str, Any]:
-    """Run one power iteration in each spectral norm of a network, without a training pass.
+    """Return a network's variables after one power iteration in each spectral norm.
 
-    The microbatches of a batch share vectors and kernels if this runs once, before the first.
-
-    Args:
-      variables: of the network.
-
-    Returns:
-      The variables with updated vectors; without spectral norms, the same variables.
+    This is what a training pass does to them. If it runs once, before the first microbatch, all
+    microbatches of a batch share vectors and kernels.
     """
     if COLLECTION not in variables:
         return variables
-    params = traverse_util.flatten_dict(variables['params'])
-    vectors = traverse_util.flatten_dict(variables[COLLECTION])
+    params, vectors = _flat(variables, 'params'), _flat(variables, COLLECTION)
     for kernel, u, v in _paths(vectors):
         matrix = lax.stop_gradient(params[kernel]).reshape(-1, params[kernel].shape[-1])
         vectors[u], vectors[v] = power_iteration(matrix, vectors[u])
@@ -82,19 +77,13 @@ def power_iterate(variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def fold_spectral_norm(variables: dict[str, Any]) -> dict[str, Any]:
-    """Divide each kernel by its sigma, once, and drop the vectors: for inference.
+    """Return a network's variables for inference: kernels divided by sigma, without vectors.
 
-    Args:
-      variables: of a network.
-
-    Returns:
-      Variables of the same network without the collection `spectral`, see `SpectralNorm`. The
-      kernels are NumPy arrays, computed on the host, where nothing has to be compiled.
+    The network is the same, see `SpectralNorm`. The kernels are NumPy arrays: nothing is compiled.
     """
     if COLLECTION not in variables:
         return variables
-    params = traverse_util.flatten_dict(variables['params'])
-    vectors = traverse_util.flatten_dict(variables[COLLECTION])
+    params, vectors = _flat(variables, 'params'), _flat(variables, COLLECTION)
     for path, path_u, path_v in _paths(vectors):
         kernel = np.asarray(params[path], np.float32)
         u, v = (np.asarray(vectors[name], np.float32) for name in (path_u, path_v))
@@ -103,7 +92,11 @@ def fold_spectral_norm(variables: dict[str, Any]) -> dict[str, Any]:
     return folded | {'params': traverse_util.unflatten_dict(params)}
 
 
-def _paths(vectors: dict[tuple[str, ...], Any]) -> list[tuple[tuple[str, ...], ...]]:
+def _flat(variables: dict[str, Any], collection: str) -> dict[Path, Any]:
+    return traverse_util.flatten_dict(variables[collection])
+
+
+def _paths(vectors: dict[Path, Any]) -> list[tuple[Path, Path, Path]]:
     """The paths of kernel, u and v of each spectral norm, which is a sibling of its kernel."""
     modules = [path[:-1] for path in vectors if path[-1] == 'u']
     return [((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v')) for module in modules]

@@ -1,15 +1,14 @@
-"""Does a configuration fit? The memory of a train step on one device, before any device is used."""
+"""Does a configuration fit? The memory of a train step on one device, without running it."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from spade_jax.batch import Batch
@@ -26,18 +25,21 @@ GIB, MIB = 2**30, 2**20
 class StepMemory(NamedTuple):
     """Bytes on one device.
 
-    parameters, optimizer, statistics: the state; statistics are running means and variances, the vectors of spectral norms, and averaged weights.
-    vgg19: the perceptual network, 0 without its loss.
-    batch: pictures and label maps as they travel.
-    activations: all else that lives when most does: what the forward pass keeps for the backward pass, gradients, temporary arrays.
-    peak: the sum, the most that lives at once.
-    compiled: the peak that the compiler of this backend plans for the same step; None where it was not asked.
+    Attributes:
+      parameters: Trained parameters of all networks.
+      optimizer: State of the optimizers.
+      statistics: The rest of the state: running statistics, spectral vectors, EMA, the step.
+      constants: Networks that are not trained: VGG19 of the perceptual loss.
+      batch: Images and label maps as they arrive on the device.
+      activations: The rest at the peak: activations for the backward pass, gradients, temporaries.
+      peak: The sum of these, the maximum that is alive at the same time.
+      compiled: The peak that the compiler of this backend plans; None if it was not asked.
     """
 
     parameters: int
     optimizer: int
     statistics: int
-    vgg19: int
+    constants: int
     batch: int
     activations: int
     peak: int
@@ -47,34 +49,33 @@ class StepMemory(NamedTuple):
 def step_memory(
     config: Config, batch_size: int, *, num_devices: int = 1, compiled: bool = False
 ) -> StepMemory:
-    """The memory of a train step with `batch_size` images on one device.
-
-    Nothing is computed: the step is traced with shapes alone, see `live_bytes`.
+    """Estimate the memory of a train step; it is traced with abstract arrays (`live_bytes`).
 
     Args:
-      num_devices: over which the state of the optimisers is dealt out, where it is.
-      compiled: compile the step too, for what the compiler says.
+      config: The configuration of the run.
+      batch_size: Images on one device.
+      num_devices: Number of devices over which the optimizer state is sharded, if it is.
+      compiled: Also compile the step and ask the compiler.
     """
-    step, (state, batch, vgg19) = abstract_step(
-        dataclasses.replace(as_on_accelerators(config), batch_size=batch_size)
-    )
-    live = live_bytes(step, state, batch, vgg19, donated=1)
-
+    config = as_on_accelerators(config).replace(batch_size=batch_size)
+    step, (state, batch, constants) = abstract_step(config)
+    live = live_bytes(step, state, batch, constants, donated=1)
     parameters = tree_bytes([network['params'] for network in state.networks.values()])
     optimizer = tree_bytes(state.optimizers)
     elsewhere = optimizer - optimizer // num_devices if config.optimizer.shard_optimizer else 0
+    planned = None
+    if compiled:
+        lowered = jax.jit(step, donate_argnums=0).lower(state, batch, constants)
+        planned = planned_bytes(lowered.compile()) - elsewhere
     return StepMemory(
-        parameters,
-        optimizer - elsewhere,
-        tree_bytes(state) - parameters - optimizer,
-        tree_bytes(vgg19),
-        tree_bytes(batch),
-        live.peak - live.arguments,
-        live.peak - elsewhere,
-        planned_bytes(jax.jit(step, donate_argnums=0).lower(state, batch, vgg19).compile())
-        - elsewhere
-        if compiled
-        else None,
+        parameters=parameters,
+        optimizer=optimizer - elsewhere,
+        statistics=tree_bytes(state) - parameters - optimizer,
+        constants=tree_bytes(constants),
+        batch=tree_bytes(batch),
+        activations=live.peak - live.arguments,
+        peak=live.peak - elsewhere,
+        compiled=planned,
     )
 
 
@@ -105,34 +106,27 @@ def abstract_step(config: Config) -> tuple[Callable, tuple]:
 
 
 def planned_bytes(compiled: jax.stages.Compiled) -> int:
-    """The memory that a compiler plans for a program, arguments and results included."""
-    plan = compiled.memory_analysis()
-    return (
-        plan.argument_size_in_bytes
-        + plan.output_size_in_bytes
-        - plan.alias_size_in_bytes
-        + plan.temp_size_in_bytes
-    )
+    """The memory that the compiler plans for a program, arguments and results included."""
+    plan: Any = compiled.memory_analysis()
+    arguments, results = plan.argument_size_in_bytes, plan.output_size_in_bytes
+    return arguments + results - plan.alias_size_in_bytes + plan.temp_size_in_bytes
 
 
 def abstract_batch(config: Config) -> Batch:
-    """Shapes of the batch that the input pipeline hands over."""
-    pixels = config.optimizer.batch_size, config.data.image_height, config.data.image_width
-    label = (*pixels, 3) if config.data.condition == 'rgb' else pixels
-    label_type = np.uint8 if config.data.condition == 'rgb' else label_dtype(config.data)
-    return Batch(
-        jax.ShapeDtypeStruct((*pixels, 3), np.uint8),
-        jax.ShapeDtypeStruct(label, label_type),
-        jax.ShapeDtypeStruct(pixels, np.int32) if config.data.instance_edges else None,
-    )
+    """Shapes of the batches of the input pipeline."""
+    data = config.data
+    pixels = config.optimizer.batch_size, data.image_height, data.image_width
+    image = jax.ShapeDtypeStruct((*pixels, 3), np.uint8)
+    label = jax.ShapeDtypeStruct(pixels, label_dtype(data)) if data.uses_labels else image
+    instance = jax.ShapeDtypeStruct(pixels, np.int32) if data.instance_edges else None
+    arrays: Any = image, label, instance
+    return Batch(*arrays)
 
 
 def of_width(config: Config, width: int) -> Config:
-    """The configuration for pictures of another width; the size before the crop grows with it."""
-    return config.replace(
-        crop_size=width,
-        load_size=max(width, round(config.data.load_size * width / config.data.crop_size)),
-    )
+    """The configuration for another image width; load_size grows with it."""
+    load_size = max(width, round(config.data.load_size * width / config.data.crop_size))
+    return config.replace(crop_size=width, load_size=load_size)
 
 
 def report(
@@ -143,88 +137,66 @@ def report(
     num_devices: int | None = None,
     compiled: bool = False,
 ) -> None:
-    """Prints a line for every width and batch size, and what this machine has.
+    """Print a line for each width and batch size, and the memory of this machine.
 
     Args:
-      num_devices: of the run; None: those of this machine.
+      config: The configuration of the run.
+      widths: Image widths; empty: that of the configuration.
+      batch_sizes: Images on one device; empty: the share of one device.
+      num_devices: Devices of the run; None: those of this machine.
+      compiled: See `step_memory`.
     """
     device, num_devices = jax.local_devices()[0], num_devices or jax.device_count()
     limit = (device.memory_stats() or {}).get('bytes_limit')
-    sizes = batch_sizes or [-(-config.optimizer.batch_size // num_devices)]
-    configs = [
-        of_width(config, width) for width in widths or [config.data.crop_size]
-    ]  # wrong widths are told before any is traced
-    print(
-        f'Memory of a train step on one device of {num_devices}, in MiB; the batch size is that of one device.'
-    )
-    print(
-        f'{"size":>11} {"batch":>6} {"parameters":>11} {"optimiser":>10} {"statistics":>11} {"VGG19":>7} {"data":>7} {"activations":>12} {"peak":>9}'
-        + (f' {"compiled":>9}' if compiled else ''),
-        flush=True,
-    )
+    batch_sizes = batch_sizes or [-(-config.optimizer.batch_size // num_devices)]
+    # All widths are checked before the first trace.
+    configs = [of_width(config, width) for width in widths or [config.data.crop_size]]
+    print(f'Memory in MiB of a train step on one device of {num_devices}, with its images.')
+    columns = StepMemory._fields if compiled else StepMemory._fields[:-1]
+    print(_row('size', 'images', columns), flush=True)
     for sized in configs:
-        for batch_size in sizes:
+        size = f'{sized.data.image_width}x{sized.data.image_height}'
+        for batch_size in batch_sizes:
             memory = step_memory(sized, batch_size, num_devices=num_devices, compiled=compiled)
-            print(table_row(sized, batch_size, memory) + verdict(memory, limit), flush=True)
+            numbers = [f'{number / MIB:.1f}' for number in memory if number is not None]
+            row = _row(size, str(batch_size), numbers)
+            print(row + verdict(memory, limit), flush=True)
     print(explanation(device, limit, compiled))
 
 
-def table_row(config: Config, batch_size: int, memory: StepMemory) -> str:
-    """The numbers in MiB."""
-    numbers = [
-        memory.parameters,
-        memory.optimizer,
-        memory.statistics,
-        memory.vgg19,
-        memory.batch,
-        memory.activations,
-        memory.peak,
-    ]
-    row = (
-        f'{f"{config.data.image_width}x{config.data.image_height}":>11} {batch_size:>6}'
-        + ''.join(
-            f' {number / MIB:>{width}.1f}'
-            for number, width in zip(numbers, (11, 10, 11, 7, 7, 12, 9), strict=True)
-        )
-    )
-    return row + ('' if memory.compiled is None else f' {memory.compiled / MIB:>9.1f}')
+def _row(size: str, images: str, cells: Sequence[str]) -> str:
+    return f'{size:>11} {images:>6} ' + ' '.join(f'{cell:>11}' for cell in cells)
 
 
 def verdict(memory: StepMemory, limit: int | None) -> str:
-    """Whether it fits into `limit` bytes; nothing where the limit is not known."""
+    """Whether it fits into `limit` bytes; '' if the limit is unknown."""
     if limit is None:
         return ''
     share = (memory.peak if memory.compiled is None else memory.compiled) / limit
-    return f'  {"fits" if share <= 0.9 else "tight" if share <= 1 else "does not fit"}: {share:.0%} of the device'
+    answer = 'fits' if share <= 0.9 else 'tight' if share <= 1 else 'does not fit'
+    return f'  {answer}: {share:.0%} of the device'
 
 
 def explanation(device: Any, limit: int | None, compiled: bool) -> str:
     """What the numbers mean on this machine."""
     lines = [
-        "activations: kept for the backward pass, gradients and temporary arrays, told from the trace of the step without compiling it; a GPU's convolutions "
-        'want some working memory besides.'
+        'activations: kept for the backward pass, gradients and temporary arrays, estimated '
+        "without compiling; a GPU's convolutions need some working memory besides."
     ]
     if compiled:
+        line = f'compiled: the plan of the compiler for {device.platform}'
+        if device.platform == 'cpu':
+            line += '; that for a GPU or TPU differs, e.g. only there recomputation saves memory'
+        lines.append(line + '.')
+    name = device.device_kind
+    if limit is not None:
         lines.append(
-            f'compiled: what the compiler plans for {device.platform}'
-            + (
-                ': the plan of a GPU or TPU is another one (recomputation, for example, saves memory there only).'
-                if device.platform == 'cpu'
-                else '.'
-            )
+            f'{name}: {limit / GIB:.1f} GiB are for JAX (three quarters of a GPU, unless '
+            'XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise).'
         )
-    if limit is None:
-        pages = (
-            os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-            if hasattr(os, 'sysconf')
-            else 0
-        )
-        lines.append(
-            f'{device.device_kind} tells no memory of its own'
-            + (f'; this machine has {pages / GIB:.1f} GiB.' if pages else '.')
-        )
-    else:
-        lines.append(
-            f'{device.device_kind}: {limit / GIB:.1f} GiB are for JAX (three quarters of a GPU unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise).'
-        )
-    return '\n'.join(lines)
+        return '\n'.join(lines)
+    line = f'{name} does not report its memory'
+    if hasattr(os, 'sysconf'):
+        total = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+        line += f'; this machine has {total / GIB:.1f} GiB'
+    return '\n'.join([*lines, line + '.'])

@@ -23,19 +23,12 @@ from flax import linen as nn
 from flax import traverse_util
 
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
-from spade_jax.random_streams import Stream
 
 
 def glorot_normal_std(shape: tuple[int, ...], gain: float) -> float:
-    """gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    """Gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
     *window, inputs, outputs = shape
     return gain * math.sqrt(2 / (math.prod(window) * (inputs + outputs)))
-
-
-def kaiming_normal_std(shape: tuple[int, ...], gain: float) -> float:
-    """sqrt(2 / fan_in) (He et al. 2015); the published code, too, has no gain here."""
-    del gain
-    return math.sqrt(2 / math.prod(shape[:-1]))
 
 
 # Standard deviation of a normally distributed kernel [..., I, O], given its shape and the gain.
@@ -43,8 +36,10 @@ KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
     'published': glorot_normal_std,
     'glorot': glorot_normal_std,
     'normal': lambda shape, gain: gain,
-    'kaiming': kaiming_normal_std,
+    # sqrt(2 / fan_in) (He et al. 2015); the published code, too, has no gain here.
+    'kaiming': lambda shape, gain: math.sqrt(2 / math.prod(shape[:-1])),
 }
+CONSTANTS = {'bias': 0, 'mean': 0, 'var': 1}
 
 
 def abstract_variables(network: nn.Module, *inputs: jax.ShapeDtypeStruct | None) -> dict[str, Any]:
@@ -55,7 +50,7 @@ def abstract_variables(network: nn.Module, *inputs: jax.ShapeDtypeStruct | None)
 def init_variables(
     abstract: dict[str, Any],
     seed: int,
-    stream: Stream,
+    stream: int,
     *,
     initialization: str = 'published',
     gain: float = 0.02,
@@ -64,8 +59,8 @@ def init_variables(
 
     Args:
       abstract: from `abstract_variables`.
-      seed: of the random numbers.
-      stream: of the random numbers.
+      seed: of the run.
+      stream: of the network, see `train_state.weights_stream`.
       initialization: key of `KERNEL_STDS`. With 'published', spectrally normalized kernels are
         uniform.
       gain: of the Glorot, standard deviation of the normal initialization, and of the scales of
@@ -77,7 +72,7 @@ def init_variables(
     Raises:
       ValueError: a variable has a name without a rule.
     """
-    flat = traverse_util.flatten_dict(abstract, sep='/')
+    flat: dict[str, Any] = traverse_util.flatten_dict(abstract, sep='/')
     std_of = KERNEL_STDS[initialization]
 
     def init(path: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -96,10 +91,8 @@ def init_variables(
             return std_of(shape, gain) * random.standard_normal(shape, np.float32)
         if name == 'scale':
             return 1 + gain * random.standard_normal(shape)
-        if name in ('bias', 'mean'):
-            return np.zeros(shape)
-        if name == 'var':
-            return np.ones(shape)
+        if name in CONSTANTS:
+            return np.full(shape, CONSTANTS[name])
         raise ValueError(f'{path}: no rule to initialize a variable with the name {name!r}')
 
     arrays = {path: init(path, leaf.shape).astype(leaf.dtype) for path, leaf in flat.items()}

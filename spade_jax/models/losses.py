@@ -5,7 +5,6 @@ Each loss is a mean over its batch, so the mean over replicas is the loss of the
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ScaleOutput(NamedTuple):
-    """What a discriminator returns for one scale.
+    """The output of a discriminator at one scale.
 
     Attributes:
       features: hidden features by layer, [B, h, w, C] each.
@@ -31,14 +30,14 @@ class ScaleOutput(NamedTuple):
     logits: jax.Array
 
 
-def hinge(logits: jax.Array, sign: int) -> jax.Array:
-    """Hinge loss of the discriminator, mean of max(0, 1 - sign * logits).
+def hinge(logits: jax.Array, target: int) -> jax.Array:
+    """Hinge loss of the discriminator, mean of max(0, 1 - target * logits).
 
     Saturates at a margin of 1; the published choice of SPADE.
 
     Args:
       logits: of any shape.
-      sign: 1 for real images, -1 for fake images.
+      target: 1 for real images, -1 for fake images.
 
     Returns:
       Scalar.
@@ -46,10 +45,10 @@ def hinge(logits: jax.Array, sign: int) -> jax.Array:
     References:
       Lim and Ye 2017, Geometric GAN.
     """
-    return jnp.mean(jax.nn.relu(1 - sign * logits))
+    return jnp.mean(jax.nn.relu(1 - target * logits))
 
 
-def least_squares(logits: jax.Array, target: float) -> jax.Array:
+def least_squares(logits: jax.Array, target: int) -> jax.Array:
     """Squared distance to the target, mean of (logits - target)^2.
 
     Args:
@@ -65,7 +64,7 @@ def least_squares(logits: jax.Array, target: float) -> jax.Array:
     return jnp.mean(jnp.square(logits - target))
 
 
-def cross_entropy(logits: jax.Array, target: float) -> jax.Array:
+def cross_entropy(logits: jax.Array, target: int) -> jax.Array:
     """Sigmoid cross entropy, the original GAN loss; non-saturating for the generator.
 
     Args:
@@ -82,12 +81,12 @@ def cross_entropy(logits: jax.Array, target: float) -> jax.Array:
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets))
 
 
-def wasserstein(logits: jax.Array, sign: int) -> jax.Array:
-    """Critic score, mean of -sign * logits; also the generator's part of the hinge loss.
+def wasserstein(logits: jax.Array, target: int) -> jax.Array:
+    """Critic score, mean of -target * logits; also the generator's part of the hinge loss.
 
     Args:
       logits: of any shape.
-      sign: 1 for real images and for the generator, -1 for fake images.
+      target: 1 for real images and for the generator, -1 for fake images.
 
     Returns:
       Scalar.
@@ -95,7 +94,7 @@ def wasserstein(logits: jax.Array, sign: int) -> jax.Array:
     References:
       Arjovsky et al. 2017, Wasserstein GAN; without its constraint on the weights.
     """
-    return -sign * jnp.mean(logits)
+    return -target * jnp.mean(logits)
 
 
 class GanLoss(NamedTuple):
@@ -112,37 +111,33 @@ class GanLoss(NamedTuple):
     discriminator_fake: Callable[[jax.Array], jax.Array]
 
 
-_bind = functools.partial
-
 GAN_LOSSES: dict[str, GanLoss] = {
-    'hinge': GanLoss(_bind(wasserstein, sign=1), _bind(hinge, sign=1), _bind(hinge, sign=-1)),
+    'hinge': GanLoss(
+        generator=lambda fake: wasserstein(fake, 1),
+        discriminator_real=lambda real: hinge(real, 1),
+        discriminator_fake=lambda fake: hinge(fake, -1),
+    ),
     'least_squares': GanLoss(
-        _bind(least_squares, target=1.0),
-        _bind(least_squares, target=1.0),
-        _bind(least_squares, target=0.0),
+        generator=lambda fake: least_squares(fake, 1),
+        discriminator_real=lambda real: least_squares(real, 1),
+        discriminator_fake=lambda fake: least_squares(fake, 0),
     ),
     'cross_entropy': GanLoss(
-        _bind(cross_entropy, target=1.0),
-        _bind(cross_entropy, target=1.0),
-        _bind(cross_entropy, target=0.0),
+        generator=lambda fake: cross_entropy(fake, 1),
+        discriminator_real=lambda real: cross_entropy(real, 1),
+        discriminator_fake=lambda fake: cross_entropy(fake, 0),
     ),
     'wasserstein': GanLoss(
-        _bind(wasserstein, sign=1), _bind(wasserstein, sign=1), _bind(wasserstein, sign=-1)
+        generator=lambda fake: wasserstein(fake, 1),
+        discriminator_real=lambda real: wasserstein(real, 1),
+        discriminator_fake=lambda fake: wasserstein(fake, -1),
     ),
 }
 
 
 @jax.named_scope('generator_loss')
 def generator_loss(kind: str, fake: Sequence[ScaleOutput]) -> jax.Array:
-    """The generator's adversarial loss, mean over the scales.
-
-    Args:
-      kind: key of `GAN_LOSSES`.
-      fake: the discriminator's outputs for fake images, by scale.
-
-    Returns:
-      Scalar.
-    """
+    """The generator's loss `kind`, mean over the scales of the outputs for fake images."""
     return _mean_over_scales(GAN_LOSSES[kind].generator, fake)
 
 
@@ -150,16 +145,7 @@ def generator_loss(kind: str, fake: Sequence[ScaleOutput]) -> jax.Array:
 def discriminator_loss(
     kind: str, fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]
 ) -> dict[str, jax.Array]:
-    """The discriminator's adversarial losses, mean over the scales; their sum is minimized.
-
-    Args:
-      kind: key of `GAN_LOSSES`.
-      fake: the discriminator's outputs for fake images, by scale.
-      real: those for real images.
-
-    Returns:
-      Scalars 'fake' and 'real'.
-    """
+    """The discriminator's losses `kind` for 'fake' and 'real' images, mean over the scales."""
     loss = GAN_LOSSES[kind]
     return {
         'fake': _mean_over_scales(loss.discriminator_fake, fake),
@@ -174,28 +160,21 @@ def _mean_over_scales(
     return jnp.asarray(sum(losses)) / len(losses)
 
 
-@jax.named_scope('feature_matching')
 def mean_logits(outputs: Sequence[ScaleOutput]) -> jax.Array:
     """Mean logit over patches and scales: a diagnostic, whatever the loss is."""
-    return sum(jnp.mean(scale.logits) for scale in outputs) / len(outputs)
+    return _mean_over_scales(jnp.mean, outputs)
 
 
+@jax.named_scope('feature_matching')
 def feature_matching(fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]) -> jax.Array:
     """Mean absolute difference of the discriminator's features (Wang et al. 2018, equation 4).
 
-    Args:
-      fake: the discriminator's outputs for fake images, by scale.
-      real: those for real images; constants of this loss.
-
-    Returns:
-      Scalar, summed over the layers, mean over the scales.
+    Summed over the layers, mean over the scales. The features of real images are constants.
     """
     total = jnp.zeros(())
     for fake_scale, real_scale in zip(fake, real, strict=True):
-        for fake_feature, real_feature in zip(
-            fake_scale.features, real_scale.features, strict=True
-        ):
-            total += mean_absolute_difference(fake_feature, lax.stop_gradient(real_feature))
+        for f, r in zip(fake_scale.features, real_scale.features, strict=True):
+            total += mean_absolute_difference(f, lax.stop_gradient(r))
     return total / len(fake)
 
 
@@ -236,17 +215,10 @@ def imagenet_normalize(image: jax.Array) -> jax.Array:
 
 @jax.named_scope('kl_divergence')
 def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """KL(N(mean, variance) || N(0, 1)), summed over the latent, mean over the batch.
+    """KL(N(mean, variance) || N(0, 1)) of [B, D], summed over the latent, mean over the batch.
 
     The published code sums over the images of a GPU as well, so its weight depends on their number;
     the help of `kl_weight` names the equal weight.
-
-    Args:
-      mean: [B, D].
-      log_variance: [B, D].
-
-    Returns:
-      Scalar.
     """
     variance = jnp.exp(log_variance)
     return jnp.mean(-0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - variance, axis=-1))

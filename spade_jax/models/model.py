@@ -176,12 +176,13 @@ def train_forward(network: nn.Module, variables: Variables, *inputs: Any) -> tup
     """
     mutable = [name for name in variables if name == 'batch_stats']
     output, updated = network.apply(variables, *inputs, train=True, mutable=mutable)
+    updated = dict(updated)
     return output, jax.lax.stop_gradient(updated)
 
 
 def to_signed(image: jax.Array) -> jax.Array:
     """uint8 in [0, 255] -> float32 in [-1, 1]."""
-    return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
+    return (jnp.asarray(image, jnp.float32) / 255 - 0.5) / 0.5
 
 
 def to_uint8(image: jax.Array) -> jax.Array:

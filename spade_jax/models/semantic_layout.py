@@ -30,7 +30,7 @@ def semantic_layout(
     Returns:
       [B, H, W, num_classes + dontcare + edges] of zeros and ones.
     """
-    label = label.astype(jnp.int32)
+    label = jnp.asarray(label, jnp.int32)
     if dontcare:
         label = jnp.where(label == DONTCARE_ID, num_classes, label)
     layout = jax.nn.one_hot(label, num_classes + dontcare, dtype=dtype)

@@ -53,7 +53,7 @@ def ema_part(networks: Mapping[str, Variables], names: tuple[str, ...]) -> dict[
 def update_ema(
     ema: dict[str, Variables], networks: Mapping[str, Variables], *, step: jax.Array, decay: float
 ) -> dict[str, Variables]:
-    """decay * ema + (1 - decay) * networks.
+    """Decay * ema + (1 - decay) * networks.
 
     In the first steps the decay is at most (1 + step) / (10 + step), so that the initial weights
     are forgotten soon.

@@ -64,8 +64,7 @@ def load_vgg19(path: str) -> dict[str, Any]:
     """Read the weights that the perceptual loss needs.
 
     Args:
-      path: torchvision's `.pth` (needs PyTorch), or an `.npz` or `.safetensors` file with the same
-        names and shapes.
+      path: torchvision's `.pth` (needs PyTorch), or its content as `.npz` or `.safetensors`.
 
     Returns:
       The variables of `Vgg19`, as NumPy arrays.

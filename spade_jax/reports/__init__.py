@@ -1,1 +1,1 @@
-"""What a run writes for people to read."""
+"""What a run leaves for people: the log, its metadata and the report."""

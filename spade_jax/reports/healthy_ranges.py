@@ -1,15 +1,20 @@
-"""What the records of a healthy run look like; docs/losses.md says where the numbers come from."""
+"""Ranges of the metrics of a healthy run; the documentation of the losses derives them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-ENOUGH = 5  # records; a run that has just begun is not judged
+ENOUGH_RECORDS = 5  # A run that has just begun is not judged.
 
 
-class Healthy(NamedTuple):
-    """A range, and what it means to be below or above it for long; an empty text where that is no fault."""
+class HealthyRange(NamedTuple):
+    """The range of a metric, and what it means to stay outside of it.
+
+    Attributes:
+      low, high: The bounds.
+      below, above: What is wrong when the metric stays there; '' if nothing is.
+    """
 
     low: float
     high: float
@@ -17,51 +22,46 @@ class Healthy(NamedTuple):
     above: str
 
 
-_DISCRIMINATOR_WINS = 'the discriminator tells real from fake without effort, and teaches little'
-_DISCRIMINATOR_LOSES = 'the discriminator is fooled or does not learn'
-_OF_HINGE = {
-    'd_fake': Healthy(0.2, 1.1, _DISCRIMINATOR_WINS, _DISCRIMINATOR_LOSES),
-    'd_real': Healthy(0.2, 1.1, _DISCRIMINATOR_WINS, _DISCRIMINATOR_LOSES),
-    'd_logits_fake': Healthy(
-        -1.0, 1.0, _DISCRIMINATOR_WINS, 'the discriminator takes generated pictures for real ones'
-    ),
-    'd_logits_real': Healthy(
-        -1.0, 1.0, 'the discriminator takes real pictures for generated ones', _DISCRIMINATOR_WINS
-    ),
-    'g_gan': Healthy(
-        -0.5, 1.2, 'the generator fools the discriminator with ease', _DISCRIMINATOR_WINS
-    ),
+_WINS = 'the discriminator tells real from fake without effort, and teaches little'
+_LOSES = 'the discriminator is fooled or does not learn'
+_FOOLED = 'the discriminator takes fake images for real ones'
+_SUSPICIOUS = 'the discriminator takes real images for fake ones'
+_HINGE_RANGES = {
+    'd_fake': HealthyRange(0.2, 1.1, _WINS, _LOSES),
+    'd_real': HealthyRange(0.2, 1.1, _WINS, _LOSES),
+    'd_logits_fake': HealthyRange(-1.0, 1.0, _WINS, _FOOLED),
+    'd_logits_real': HealthyRange(-1.0, 1.0, _SUSPICIOUS, _WINS),
+    'g_gan': HealthyRange(-0.5, 1.2, 'the generator fools the discriminator easily', _WINS),
 }
-_OF_ALL = {
-    'share_of_time_waiting_for_data': Healthy(
-        0.0, 0.1, '', 'the devices wait for pictures: prepare records, or raise --data_workers'
-    )
-}
+_DATA_REMEDY = 'the devices wait for data: prepare records, or raise --data_workers'
+_SHARED_RANGES = {'share_of_time_waiting_for_data': HealthyRange(0.0, 0.1, '', _DATA_REMEDY)}
 
 
-def healthy_ranges(gan_loss: str) -> dict[str, Healthy]:
-    """The ranges by metric. Of the adversarial losses only the hinge has some: the others have been run too little here."""
-    return _OF_ALL | (_OF_HINGE if gan_loss == 'hinge' else {})
+def healthy_ranges(gan_loss: str) -> dict[str, HealthyRange]:
+    """The ranges by metric; of the adversarial losses only the hinge loss has any."""
+    return _SHARED_RANGES | (_HINGE_RANGES if gan_loss == 'hinge' else {})
 
 
-def remarks(values: dict[str, Sequence[float]], gan_loss: str) -> list[str]:
-    """What is out of its range at the end of a run, in sentences.
+def remarks(values: Mapping[str, Sequence[float]], gan_loss: str) -> list[str]:
+    """One sentence for each metric that is outside of its range at the end of a run.
 
     Args:
-      values: finite values of each metric in order.
+      values: The finite values of each metric in order.
+      gan_loss: The adversarial loss of the run.
     """
     found = []
     for name, healthy in healthy_ranges(gan_loss).items():
         recorded = values.get(name, ())
-        if len(recorded) < ENOUGH:
+        if len(recorded) < ENOUGH_RECORDS:
             continue
-        latest = recorded[-max(ENOUGH, len(recorded) // 10) :]
+        latest = recorded[-max(ENOUGH_RECORDS, len(recorded) // 10) :]
         mean = sum(latest) / len(latest)
-        meaning = (
-            healthy.below if mean < healthy.low else healthy.above if mean > healthy.high else ''
-        )
+        meaning = ''
+        if mean < healthy.low:
+            meaning = healthy.below
+        elif mean > healthy.high:
+            meaning = healthy.above
         if meaning:
-            found.append(
-                f'{name} is {mean:.3g} of late, where {healthy.low:g} to {healthy.high:g} is healthy: {meaning}.'
-            )
+            bounds = f'{healthy.low:g} to {healthy.high:g}'
+            found.append(f'{name} is {mean:.3g} of late; {bounds} is healthy: {meaning}.')
     return found

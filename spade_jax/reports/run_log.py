@@ -1,4 +1,4 @@
-"""What a run leaves for people to look at: scalars as JSON lines and for TensorBoard, and sample grids."""
+"""The log of a run: scalars as JSON lines and for TensorBoard, and sample grids."""
 
 from __future__ import annotations
 
@@ -15,25 +15,36 @@ from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.image_grid import write_png
 from spade_jax.reports.run_metadata import RunMetadata
 
+# Metrics of an update that are no losses; the progress bar leaves them out.
+_DIAGNOSTICS = ('_gradient_norm', '_logits_fake', '_logits_real')
+
 
 class RunLog:
-    """The records of one work directory.
+    """Writes the log of a run to its work directory.
 
-    metrics.jsonl: one object a record, with "step". A resumed run drops the records of steps that it does again.
-    tensorboard/: the same scalars, and the grids.
-    samples/: the grids as PNG files.
-    run.json: see `RunMetadata`, where some are given.
+    metrics.jsonl: one JSON object a record, with "step".
+    tensorboard/: the same scalars, and the sample grids.
+    samples/: the sample grids as PNG files.
+    run.json: see `RunMetadata`.
+
+    Args:
+      workdir: The work directory.
+      first_step: The step that the run starts from. Later records are dropped, since a resumed run
+        writes them again.
+      metadata: Updated with each record, if given.
+
+    Attributes:
+      samples: Directory of the sample grids.
     """
 
-    def __init__(self, workdir: str, first_step: int, facts: RunMetadata | None = None):
+    def __init__(self, workdir: str, first_step: int, metadata: RunMetadata | None = None):
         os.makedirs(workdir, exist_ok=True)
-        self._facts = facts
+        self._metadata = metadata
         self.samples = os.path.join(workdir, 'samples')
         self._path = os.path.join(workdir, 'metrics.jsonl')
         _drop_records_after(self._path, first_step)
-        self._tensorboard = SummaryWriter(
-            os.path.join(workdir, 'tensorboard'), purge_step=first_step + 1
-        )
+        events = os.path.join(workdir, 'tensorboard')
+        self._tensorboard = SummaryWriter(events, purge_step=first_step + 1)
 
     def __enter__(self) -> RunLog:
         return self
@@ -42,19 +53,17 @@ class RunLog:
         self._tensorboard.close()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Records numbers under a step."""
+        """Record the metrics of a step."""
+        record = {'step': step} | {name: float(value) for name, value in values.items()}
         with open(self._path, 'a') as file:
-            file.write(
-                json.dumps({'step': step} | {name: float(value) for name, value in values.items()})
-                + '\n'
-            )
+            file.write(json.dumps(record) + '\n')
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
-        if self._facts is not None:
-            self._facts.reached(step)
+        if self._metadata is not None:
+            self._metadata.reached(step)
 
     def grid(self, step: int, image: np.ndarray) -> str:
-        """Records a sample grid [H, W, 3] uint8; returns the path of its PNG file."""
+        """Record a sample grid [H, W, 3] uint8; return the path of its PNG file."""
         path = os.path.join(self.samples, f'step_{step:07d}.png')
         write_png(path, image)
         self._tensorboard.add_image('samples', image, step, dataformats='HWC')
@@ -62,7 +71,7 @@ class RunLog:
 
 
 class NoLog:
-    """In the place of `RunLog` in the processes that leave it to the first."""
+    """Replaces `RunLog` in all processes but the first."""
 
     samples = ''
 
@@ -73,56 +82,53 @@ class NoLog:
         pass
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Records nothing."""
+        """Record nothing."""
 
 
 class Stopwatch:
-    """Time since it was made, counted for the steps that passed through `waiting`.
+    """Measures the rate of the steps since its construction.
 
-    waited: seconds spent there.
+    Attributes:
+      waited: Seconds spent waiting for data.
     """
 
     def __init__(self):
-        self._since, self.waited, self._steps = time.perf_counter(), 0.0, 0
+        self._start, self.waited, self._steps = time.perf_counter(), 0.0, 0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around the wait for a step's batch."""
-        asked = time.perf_counter()
+        """Count a step, and the time in the block as waiting for its batch."""
+        start = time.perf_counter()
         yield
-        self.waited += time.perf_counter() - asked
+        self.waited += time.perf_counter() - start
         self._steps += 1
 
     def rates(self, batch_size: int) -> dict[str, float]:
-        """Images a second, and the share of the time spent waiting for data; nothing where no step was counted."""
-        seconds = time.perf_counter() - self._since
-        return (
-            {
-                'images_per_second': self._steps * batch_size / seconds,
-                'share_of_time_waiting_for_data': self.waited / seconds,
-            }
-            if self._steps
-            else {}
-        )
+        """Images per second and the share of time waiting for data; {} before the first step."""
+        if not self._steps:
+            return {}
+        seconds = time.perf_counter() - self._start
+        return {
+            'images_per_second': self._steps * batch_size / seconds,
+            'share_of_time_waiting_for_data': self.waited / seconds,
+        }
 
 
 def progress_fields(values: dict[str, float]) -> dict[str, str]:
-    """What the progress bar shows of a record: the speed, and the losses without norms and scores, which would not fit."""
+    """The fields of the progress bar: the speed and the losses of a record."""
     fields = {}
     if 'images_per_second' in values:
-        fields = {
-            'images/s': f'{values["images_per_second"]:.3g}',
-            'waiting': f'{values["share_of_time_waiting_for_data"]:.0%}',
-        }
-    return fields | {
-        name: f'{value:.3g}'
-        for name, value in values.items()
-        if name.startswith(('g_', 'd_')) and not name.endswith('_norm') and '_score_' not in name
-    }
+        fields['images/s'] = f'{values["images_per_second"]:.3g}'
+        fields['waiting'] = f'{values["share_of_time_waiting_for_data"]:.0%}'
+    for name, value in values.items():
+        is_loss = name[1:2] == '_' and not name.endswith(_DIAGNOSTICS)
+        if is_loss:
+            fields[name] = f'{value:.3g}'
+    return fields
 
 
 def read_scalars(workdir: str) -> list[dict[str, float]]:
-    """The records of a run in order; a line that a crash cut off is left out."""
+    """The records of a run in order, without a last line that a crash truncated."""
     path = os.path.join(workdir, 'metrics.jsonl')
     if not os.path.exists(path):
         return []

@@ -1,4 +1,4 @@
-"""What a run was: its configuration, how long it took, on which machine, with which versions. One JSON file in the work directory."""
+"""run.json: configuration, duration, machine and package versions of a run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 class RunMetadata:
-    """Keeps run.json while a run goes on.
+    """Writes run.json and keeps it current.
 
-    {"config": fields, "num_examples": N, "sessions": [...]}: a session is the time between a start and an end, of which a resumed run has several:
-    {"started", "seconds", "first_step", "last_step", "versions", "devices"}.
+    {"config": {"data": {...}, "model": {"name": ..., ...}, ...}, "num_examples": N,
+    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "devices"}, ...]}.
+    Each start or resumption of the run is a session.
+
+    Args:
+      workdir: The work directory.
+      config: The configuration of the run.
+      num_examples: Size of the training set.
+      first_step: The step that this session starts from. 0 discards the earlier sessions.
+      devices: Description of the devices.
     """
 
     def __init__(
         self, workdir: str, config: Config, num_examples: int, first_step: int, devices: str
     ):
-        self._path, self._began = os.path.join(workdir, FILE), time.monotonic()
+        self._path, self._start = os.path.join(workdir, FILE), time.monotonic()
         self._session = {
             'started': datetime.datetime.now().astimezone().isoformat(timespec='seconds'),
             'seconds': 0.0,
@@ -37,31 +45,31 @@ class RunMetadata:
             'devices': devices,
         }
         earlier = (read_metadata(workdir) or {}).get('sessions', []) if first_step else []
-        self._facts = {
+        self._content = {
             'config': config.to_json(),
             'num_examples': num_examples,
-            'sessions': earlier + [self._session],
+            'sessions': [*earlier, self._session],
         }
         self._write()
 
     def reached(self, step: int) -> None:
-        """Notes that a step is done."""
-        self._session |= {'last_step': step, 'seconds': round(time.monotonic() - self._began, 1)}
+        """Record that a step is done."""
+        self._session |= {'last_step': step, 'seconds': round(time.monotonic() - self._start, 1)}
         self._write()
 
     def _write(self):
         with atomic_write(self._path) as partial, open(partial, 'w') as file:
-            json.dump(self._facts, file, indent=1)
+            json.dump(self._content, file, indent=1)
 
 
 def read_metadata(workdir: str) -> dict[str, Any] | None:
-    """The content of run.json; None where there is none, or one that is damaged."""
+    """The content of run.json; None if the file is missing or damaged."""
     try:
         with open(os.path.join(workdir, FILE)) as file:
-            facts = json.load(file)
+            content = json.load(file)
     except (OSError, ValueError):
         return None
-    return facts if isinstance(facts, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_maps import LabelMaps
-from spade_jax.data.files.palette import classes_of, shown
+from spade_jax.data.files.palette import classes_of, colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
@@ -76,7 +76,7 @@ class Gallery:
         """Takes one map, its pictures and where they lie."""
         height, width = drawn.pictures[0].shape[:2]
         label, photo = (
-            shown(drawn.maps.label, self._config.data),
+            colorize_input(drawn.maps.label, self._config.data),
             self._maps.read_photo(drawn.index),
         )
         write_png(self._label_path(drawn.index), label)

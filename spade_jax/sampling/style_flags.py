@@ -8,8 +8,7 @@ import os
 import numpy as np
 
 from spade_jax.data.files.image_files import PHOTO_EXTENSIONS, read_photo
-from spade_jax.data.files.label_maps import LabelMaps
-from spade_jax.data.files.matching_files import files_for
+from spade_jax.data.files.label_maps import LabelMaps, files_for
 from spade_jax.errors import UserError
 from spade_jax.sampling.styles import (
     GivenStyles,

@@ -296,7 +296,7 @@ class PreparedMap:
         self._sample = functools.partial(
             _sample, config, False, False, variables, labels, instances
         )
-        self._latent_dim = build_model(config).latent_dim
+        self._latent_dim = build_model(config).latent_dim or 0
         self._size = labels.shape[1:3]
 
     def __call__(

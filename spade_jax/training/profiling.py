@@ -8,25 +8,30 @@ from typing import Any
 
 import jax
 
-from spade_jax.config.step_range import parse_step_range
+from spade_jax.config.option import parse_step_range
 from spade_jax.errors import UserError
 
 DIRECTORY = 'profile'
 
 
 class StepProfiler:
-    """Records the steps of `Config.profile_steps` to <workdir>/profile: what host and devices did, and when.
+    """Records the steps of `profile_steps` to <workdir>/profile: what host and devices do when.
 
-    Used as a context, so that a run that ends within the range leaves what was recorded until then.
+    As a context manager it writes the trace of a run that ends within the range, too.
     """
 
     def __init__(self, workdir: str, steps: str, first_step: int, last_step: int):
-        """Args:
+        """Prepare the recording.
+
+        Args:
+          workdir: Of the run.
           steps: 'FIRST-LAST', or '' for no trace.
-          first_step, last_step: steps that are done, and the last one of this run.
+          first_step: Number of steps that are done.
+          last_step: The last step of this run.
 
         Raises:
-          UserError: when the run ends before the range begins. Steps that an earlier run did are no error, so that the same command resumes.
+          UserError: The run ends before the range begins. Steps of an earlier session are no error,
+            so that the same command resumes.
         """
         self.directory = os.path.join(workdir, DIRECTORY)
         self._range, self._tracing = range(0), False
@@ -50,7 +55,7 @@ class StepProfiler:
     def run(
         self, step: int, train_step: Callable[..., tuple[Any, Any]], *arguments
     ) -> tuple[Any, Any]:
-        """The (state, metrics) of a train step, recorded where it is in the range."""
+        """The (state, metrics) of a train step, which is recorded if it is in the range."""
         if step not in self._range:
             return train_step(*arguments)
         if not self._tracing:
@@ -59,7 +64,7 @@ class StepProfiler:
         with jax.profiler.StepTraceAnnotation('train', step_num=step):
             state, metrics = train_step(*arguments)
         if step == self._range[-1]:
-            jax.block_until_ready(metrics)  # the devices work behind
+            jax.block_until_ready(metrics)  # The devices run behind the host.
             self._stop()
         return state, metrics
 

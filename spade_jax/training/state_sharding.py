@@ -78,7 +78,7 @@ def pmap_axes(
             optimizer_state,
             is_leaf=matches,
         )
-    nothing = dict.fromkeys((field.name for field in dataclasses.fields(state)))
+    nothing = dict.fromkeys(field.name for field in dataclasses.fields(state))
     return state.replace(**nothing).replace(optimizers=axes)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from spade_jax.batch import Batch
 from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
 from spade_jax.config.config import Config, option_fields, shared_option_fields
-from spade_jax.data.files.palette import shown
+from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.input_pipeline import (
     locations_of_step,
     steps_in_epochs,
@@ -232,7 +232,7 @@ def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
     generator = TrainedGenerator(config, variables)
     style = None if generator.latent_dim is None else generator.encode(preview.image)
     fake = generator(preview.label, preview.instance, style=style)
-    return image_grid([shown(preview.label, config.data), fake, preview.image])
+    return image_grid([colorize_input(preview.label, config.data), fake, preview.image])
 
 
 def _abstract_params(model: Model, state: TrainState) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _zero_batch(config: Config) -> Batch:
     return _put(zeros, config)
 
 
-def _batches(session: Session, first_step: int) -> Iterator[Batch]:
+def _batches(session: Session, first_step: int) -> Generator[Batch]:
     return training_batches(
         session.data.source,
         session.config,

@@ -1,4 +1,4 @@
-"""The table of data sets: every entry is a legal configuration, and the layout that is there is taken."""
+"""Every entry of the catalog is a legal configuration, and the existing layout is used."""
 
 import pytest
 
@@ -15,18 +15,18 @@ def config_of(name, data_dir='', **changes):
     defaults = defaults_of(name, str(data_dir))
     if 'palette' in defaults:
         defaults['palette'] = read_palette(builtin_palette(defaults['palette']))
-    return Config.create(dataset=name, data_dir=str(data_dir), **defaults | changes)
+    return Config.create(dataset=name, data_dir=str(data_dir), **defaults | changes).data
 
 
-def test_config_and_catalogue_know_the_same_data_sets():
+def test_catalog_matches_dataset_choices():
     assert set(DATASETS) == set(CATALOG) | {'folders', 'tfds'}
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_entries_are_legal_and_their_classes_are_named(name):
+def test_entries_are_legal_and_name_their_classes(name):
     config = config_of(name)
     names, colors = classes_of(config)
-    assert len(names) == len(colors) == config.data.label_channels
+    assert len(names) == len(colors) == config.label_channels
     assert names[:3] == tuple(entry.name for entry in builtin_classes(CATALOG[name].classes))[:3]
 
 
@@ -43,11 +43,11 @@ def test_entries_are_legal_and_their_classes_are_named(name):
         ('celebamask_hq', 19),
     ],
 )
-def test_layout_channels(name, channels):
+def test_entries_have_published_layout_channels(name, channels):
     assert config_of(name).layout_channels == channels
 
 
-def test_the_layout_that_is_there_is_taken(tmp_path):
+def test_defaults_follow_existing_layout(tmp_path):
     assert config_of('coco_stuff', tmp_path).train_image_dir == 'train2017'
     (tmp_path / 'train_img').mkdir()
     assert config_of('coco_stuff', tmp_path).train_image_dir == 'train_img'
@@ -56,10 +56,11 @@ def test_the_layout_that_is_there_is_taken(tmp_path):
     assert config_of('camvid', tmp_path).label_remap == '11:255'
 
 
-def test_own_data_have_no_defaults():
+def test_defaults_are_empty_for_own_data():
     assert defaults_of('folders', '') == defaults_of('tfds', '') == {}
 
 
-def test_palettes_of_the_package_have_names():
+def test_builtin_palette_finds_tables_by_name():
     assert builtin_palette('gaugan').endswith('gaugan.json')
-    assert builtin_palette('nothing') is None and builtin_palette('../classes/gaugan') is None
+    assert builtin_palette('nothing') is None
+    assert builtin_palette('../classes/gaugan') is None

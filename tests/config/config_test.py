@@ -21,7 +21,7 @@ SHORTSIDE = dict(crop_size=512, aspect_ratio=2.0, preprocess_mode='scale_shortsi
         (dict(**SHORTSIDE, load_size=240), 'shorter side of the crop; use --load_size=256 or more'),
         (
             dict(generator_width=1, crop_size=128, load_size=128, upsampling='most'),
-            'leaves no channel for the last block',
+            'leaves no channel for the narrowest block',
         ),
         (
             dict(gan_loss='hinges'),
@@ -50,6 +50,9 @@ SHORTSIDE = dict(crop_size=512, aspect_ratio=2.0, preprocess_mode='scale_shortsi
             dict(style_encoder=True, encoder_input_size=64),
             'leaves a single pixel after 6 convolutions of stride 2; use 128 or more',
         ),
+        (dict(generator_multipliers='2,x'), 'generator_multipliers=2,x is not a list of positive'),
+        (dict(generator_multipliers='2,1', upsampling='more'), 'leave --upsampling out'),
+        (dict(generator_multipliers='2,1', crop_size=33), 'not divisible by 2 (1 upsamplings)'),
         (dict(model='stylegan'), 'model=stylegan is not one of spade'),
         (dict(generator_depth=3), 'generator_depth is not an option of any model'),
     ],

@@ -1,4 +1,4 @@
-"""Palette files and remap tables: what is legal, and what is said of the rest."""
+"""Palette files and tables that renumber ids: legal forms and errors."""
 
 import json
 
@@ -33,21 +33,21 @@ def palette(tmp_path, content):
         },
     ],
 )
-def test_three_ways_to_write_a_palette(tmp_path, content):
+def test_read_palette_accepts_three_forms(tmp_path, content):
     assert parse_palette(read_palette(palette(tmp_path, content))) == [
         LabelClass(0, 'sky', '#80c0ff'),
         LabelClass(1, 'sea', '#000001'),
     ]
 
 
-def test_a_key_that_is_nearly_right(tmp_path):
+def test_read_palette_rejects_mistyped_key(tmp_path):
     with pytest.raises(
         UserError, match=r'class 0 \(sky\): "colour" is not a key of a class; write "color"'
     ):
         read_palette(palette(tmp_path, [{'name': 'sky', 'colour': '#80c0ff'}]))
 
 
-def test_void_beside_the_list_is_255(tmp_path):
+def test_read_palette_gives_void_the_id_255(tmp_path):
     content = {'classes': [{'name': 'sky', 'color': '#80c0ff'}], 'void': {'color': [0, 0, 0]}}
     assert parse_palette(read_palette(palette(tmp_path, content)))[-1] == LabelClass(
         255, 'void', '#000000'
@@ -61,23 +61,23 @@ def test_void_beside_the_list_is_255(tmp_path):
         ({'names': []}, 'has no list "classes"'),
         ({'classes': []}, 'has no list "classes"'),
         ([{'color': '#000000'}], r'class 0: .* has no name'),
-        ([{'name': 'sky', 'color': 'blue'}], r'class 0 \(sky\): "blue" is not a colour'),
-        ([{'name': 'sky', 'color': [0, 0, 256]}], 'is not a colour'),
+        ([{'name': 'sky', 'color': 'blue'}], r'class 0 \(sky\): "blue" is not a color'),
+        ([{'name': 'sky', 'color': [0, 0, 256]}], 'is not a color'),
         ([{'name': 'sky', 'id': -1}], '-1 is not an id'),
         ([{'name': 'sky', 'id': 3}, {'name': 'sea', 'id': 3}], 'sky and sea have the same id 3'),
     ],
 )
-def test_bad_palettes(tmp_path, content, message):
+def test_read_palette_rejects_bad_content(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         read_palette(palette(tmp_path, content))
 
 
-def test_a_palette_that_is_not_there():
+def test_read_palette_rejects_missing_file():
     with pytest.raises(UserError, match='palette=nowhere.json cannot be read'):
         read_palette('nowhere.json')
 
 
-def test_text_that_is_no_palette():
+def test_parse_palette_rejects_other_text():
     with pytest.raises(UserError, match='palette=colors.json is not the text of a palette'):
         parse_palette('colors.json')
 
@@ -91,7 +91,7 @@ def test_text_that_is_no_palette():
         ('1-3:9,*:255', {1: 9, 2: 9, 3: 9}, 255),
     ],
 )
-def test_remap_tables(text, targets, other):
+def test_parse_remap_returns_targets(text, targets, other):
     assert parse_remap(text) == (targets, other)
 
 
@@ -111,6 +111,6 @@ def test_remap_tables(text, targets, other):
         '*:70000',
     ],
 )
-def test_bad_remap_tables(text):
+def test_parse_remap_rejects_bad_tables(text):
     with pytest.raises(UserError, match='label_remap'):
         parse_remap(text)

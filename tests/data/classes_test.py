@@ -1,4 +1,4 @@
-"""The tables of class names and colours that come with the package."""
+"""The tables of class names and colors that come with the package."""
 
 import json
 import pathlib
@@ -80,7 +80,7 @@ def table(name):
     return json.loads((DIRECTORY / f'{name}.json').read_text(encoding='utf-8'))
 
 
-def test_there_are_no_other_tables():
+def test_tables_are_exactly_the_known_ones():
     assert {path.stem for path in DIRECTORY.iterdir()} == set(COUNTS)
 
 
@@ -90,7 +90,7 @@ def test_ids_count_from_zero(name):
 
 
 @pytest.mark.parametrize('name', COUNTS)
-def test_names_differ_and_are_clean(name):
+def test_names_are_unique_and_stripped(name):
     names = [entry['name'] for entry in table(name)['classes']]
     assert len(set(names)) == len(names)
     assert all(text and text == text.strip() for text in names)
@@ -98,31 +98,31 @@ def test_names_differ_and_are_clean(name):
 
 
 @pytest.mark.parametrize('name', sorted(set(COUNTS) - WITHOUT_COLORS))
-def test_colours_are_well_formed_and_differ(name):
+def test_colors_are_well_formed_and_unique(name):
     colors = [entry['color'] for entry in table(name)['classes']]
     assert all(re.fullmatch('#[0-9a-f]{6}', color) for color in colors)
     assert (len(set(colors)) == len(colors)) == (name not in WITH_REPEATED_COLORS)
 
 
 @pytest.mark.parametrize('name', sorted(WITHOUT_COLORS))
-def test_a_data_set_without_official_colours_has_none(name):
+def test_table_without_official_colors_has_none(name):
     assert not any('color' in entry for entry in table(name)['classes'])
 
 
 @pytest.mark.parametrize('name, number, class_name, color', KNOWN)
-def test_well_known_classes(name, number, class_name, color):
+def test_tables_have_well_known_classes(name, number, class_name, color):
     entry = table(name)['classes'][number]
     assert (entry['name'], entry.get('color')) == (class_name, color)
 
 
-def test_the_benchmark_classes_of_cityscapes_look_as_among_all_of_them():
+def test_cityscapes_tables_share_colors():
     colors = {entry['name']: entry['color'] for entry in table('cityscapes')['classes']}
     assert all(
         colors[entry['name']] == entry['color'] for entry in table('cityscapes_19')['classes']
     )
 
 
-def test_materials_have_groups():
+def test_gaugan_classes_have_groups():
     assert {entry['group'] for entry in table('gaugan')['classes']} == {
         'building',
         'ground',

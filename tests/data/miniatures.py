@@ -1,6 +1,7 @@
-"""Every layout of data in miniature: names and trees of files as in the downloads, a few small pictures of blocks of colour in the place of the photographs.
+"""Every data set in miniature: file names as in the downloads, small images of colored blocks.
 
-`MINIATURES` has a function for each. It writes the files below a directory and returns the flags with which a user trains on them.
+`MINIATURES` has a function for each, which writes the files to a directory and returns the flags
+with which a user trains on them.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from PIL import Image
 from spade_jax.data.files.palette import builtin_classes, rgb
 from spade_jax.data.sources.celebamask import MAPPING, PARTS
 
-# (width, height) in pixels, taken by turns.
+# (width, height) in pixels, used in turn.
 SIZES = ((48, 40), (56, 44), (40, 48), (52, 40))
-_EQUAL_SIZES = ((64, 36),)  # where the pictures of a data set are all of one size
+_EQUAL_SIZES = ((64, 36),)  # For data sets whose images have one size.
 _BLOCKS = 4
 
 
 def coco_stuff(directory: pathlib.Path) -> list[str]:
-    """COCO-Stuff as downloaded: photographs, `stuffthingmaps`, and the annotations of things as JSON."""
+    """COCO-Stuff as downloaded: photos, `stuffthingmaps`, and the annotations as JSON."""
     for split, numbers in {'train2017': (9, 25, 30, 34), 'val2017': (139, 285)}.items():
         images, annotations = [], []
         for place, (number, label) in enumerate(
             _label_maps(numbers, ids=(0, 17, 90, 91, 156, 181, 255))
         ):
             name, (height, width) = f'{number:012d}', label.shape
-            _save(directory / split / f'{name}.jpg', _photograph(label))
+            _save(directory / split / f'{name}.jpg', _photo(label))
             _save(directory / 'stuffthingmaps' / split / f'{name}.png', label)
             images.append(
                 {
@@ -43,9 +44,8 @@ def coco_stuff(directory: pathlib.Path) -> list[str]:
                     'id': number,
                 }
             )
-            annotations += (
-                _annotations(number, width, height) if place else []
-            )  # The first photograph shows no things.
+            if place:  # The first photo shows no things.
+                annotations += _annotations(number, width, height)
         content = {
             'info': {'description': 'COCO 2017 Dataset', 'year': 2017},
             'licenses': [{'url': '', 'id': 1, 'name': 'none'}],
@@ -58,11 +58,11 @@ def coco_stuff(directory: pathlib.Path) -> list[str]:
 
 
 def coco_stuff_folders(directory: pathlib.Path) -> list[str]:
-    """COCO-Stuff in the folders of the published implementation, with the instance maps that its script makes."""
+    """COCO-Stuff in the folders of the published implementation, with its instance maps."""
     for split, numbers in {'train': (9, 25, 30, 34), 'val': (139, 285)}.items():
         for number, label in _label_maps(numbers, ids=(0, 17, 90, 91, 156, 181, 255)):
             name = f'{number:012d}'
-            _save(directory / f'{split}_img' / f'{name}.jpg', _photograph(label))
+            _save(directory / f'{split}_img' / f'{name}.jpg', _photo(label))
             _save(directory / f'{split}_label' / f'{name}.png', label)
             _save(directory / f'{split}_inst' / f'{name}.png', _instances(label).astype(np.uint8))
     return ['--dataset=coco_stuff', f'--data_dir={directory}']
@@ -76,7 +76,7 @@ def ade20k(directory: pathlib.Path) -> list[str]:
     ):
         for number, label in _label_maps(numbers, ids=(0, 1, 3, 5, 17, 150)):
             name = f'ADE_{short}_{number:08d}'
-            _save(directory / 'images' / split / f'{name}.jpg', _photograph(label))
+            _save(directory / 'images' / split / f'{name}.jpg', _photo(label))
             _save(directory / 'annotations' / split / f'{name}.png', label)
     _write(
         directory / 'objectInfo150.txt',
@@ -87,7 +87,7 @@ def ade20k(directory: pathlib.Path) -> list[str]:
 
 
 def cityscapes(directory: pathlib.Path) -> list[str]:
-    """Cityscapes: a directory for each town, four files of annotations for each photograph."""
+    """Cityscapes: a directory for each town, four annotation files for each photo."""
     frames = {
         'train': (
             'aachen_000000_000019',
@@ -103,8 +103,7 @@ def cityscapes(directory: pathlib.Path) -> list[str]:
         ):
             town, (height, width) = name.split('_')[0], label.shape
             _save(
-                directory / 'leftImg8bit' / split / town / f'{name}_leftImg8bit.png',
-                _photograph(label),
+                directory / 'leftImg8bit' / split / town / f'{name}_leftImg8bit.png', _photo(label)
             )
             annotations = directory / 'gtFine' / split / town
             _save(annotations / f'{name}_gtFine_labelIds.png', label)
@@ -114,7 +113,7 @@ def cityscapes(directory: pathlib.Path) -> list[str]:
             )
             _save(
                 annotations / f'{name}_gtFine_color.png',
-                np.dstack([_photograph(label), np.full_like(label, 255)]),
+                np.dstack([_photo(label), np.full_like(label, 255)]),
             )
             polygons = {
                 'imgHeight': height,
@@ -131,16 +130,14 @@ def cityscapes_19(directory: pathlib.Path) -> list[str]:
 
 
 def facades(directory: pathlib.Path) -> list[str]:
-    """CMP Facades: photograph, label map (indices 1 to 12 into a palette) and rectangles side by side."""
+    """CMP Facades: photos, label maps (palette indices 1 to 12) and rectangles in a directory."""
     palette = [(index * 37 % 256, index * 91 % 256, index * 19 % 256) for index in range(13)]
     for part, letter, numbers in (('base', 'b', (1, 2, 3, 4)), ('extended', 'x', (1, 2))):
         for number, label in _label_maps(numbers, ids=range(1, 13)):
             name = directory / part / f'cmp_{letter}{number:04d}'
-            _save(name.with_suffix('.jpg'), _photograph(label))
+            _save(name.with_suffix('.jpg'), _photo(label))
             indices = Image.fromarray(label)
-            indices.putpalette(
-                [value for color in palette for value in color]
-            )  # makes it a palette picture
+            indices.putpalette([value for color in palette for value in color])
             indices.save(name.with_suffix('.png'))
             _write(
                 name.with_suffix('.xml'),
@@ -150,7 +147,7 @@ def facades(directory: pathlib.Path) -> list[str]:
 
 
 def camvid(directory: pathlib.Path) -> list[str]:
-    """CamVid as the tutorial of SegNet has it: ids 0 to 10, 11 for unknown, and lists of paths of another machine."""
+    """CamVid as in the tutorial of SegNet: ids 0 to 10, 11 for unknown, and lists of paths."""
     frames = {
         'train': ('0001TP_006690', '0001TP_006720', '0006R0_f00930', '0016E5_00390'),
         'val': ('0016E5_07959', '0016E5_07961'),
@@ -158,7 +155,7 @@ def camvid(directory: pathlib.Path) -> list[str]:
     }
     for split, names in frames.items():
         for name, label in _label_maps(names, ids=range(12), sizes=_EQUAL_SIZES):
-            _save(directory / split / f'{name}.png', _photograph(label))
+            _save(directory / split / f'{name}.png', _photo(label))
             _save(directory / f'{split}annot' / f'{name}.png', label)
         _write(
             directory / f'{split}.txt',
@@ -171,7 +168,7 @@ def camvid(directory: pathlib.Path) -> list[str]:
 
 
 def camvid_32(directory: pathlib.Path) -> list[str]:
-    """CamVid as its authors published it: colour masks, no splits."""
+    """CamVid as its authors published it: color masks, no splits."""
     classes = {entry.id: rgb(entry.color) for entry in builtin_classes('camvid_32')}
     colors = np.array([classes[number] for number in range(32)], np.uint8)
     names = (
@@ -183,13 +180,13 @@ def camvid_32(directory: pathlib.Path) -> list[str]:
         'Seq05VD_f00000',
     )
     for name, label in _label_maps(names, ids=range(32), sizes=_EQUAL_SIZES):
-        _save(directory / '701_StillsRaw_full' / f'{name}.png', _photograph(label))
+        _save(directory / '701_StillsRaw_full' / f'{name}.png', _photo(label))
         _save(directory / 'LabeledApproved_full' / f'{name}_L.png', colors[label])
     return ['--dataset=camvid_32', f'--data_dir={directory}']
 
 
 def celebamask_hq(directory: pathlib.Path) -> list[str]:
-    """CelebAMask-HQ: masks of half the photographs' size, one file for each part of a face, 2000 faces in a directory."""
+    """CelebAMask-HQ: a mask file for each part of a face, half the size of the photo."""
     originals = {
         0: 5,
         1: 162770,
@@ -240,7 +237,7 @@ def tfds(directory: pathlib.Path) -> list[str]:
         return [
             {
                 'file_name': name,
-                'image': _photograph(label),
+                'image': _photo(label),
                 'segmentation_mask': label[..., None],
                 'species': 0,
             }
@@ -248,26 +245,26 @@ def tfds(directory: pathlib.Path) -> list[str]:
         ]
 
     prepare_tfds(
-        directory, 'block_pictures', features, {'train': examples('abcd'), 'test': examples('ef')}
+        directory, 'block_images', features, {'train': examples('abcd'), 'test': examples('ef')}
     )
     return [
         '--dataset=tfds',
-        '--tfds_name=block_pictures',
+        '--tfds_name=block_images',
         f'--data_dir={directory}',
         '--tfds_validation_split=test',
         '--num_classes=3',
     ]
 
 
-def colour_masks(directory: pathlib.Path) -> list[str]:
-    """Folders of one's own, with colour masks, a palette and a colour for "unknown"."""
+def color_masks(directory: pathlib.Path) -> list[str]:
+    """The user's own folders, with color masks, a palette and a color for "unknown"."""
     colors = np.array([(128, 192, 255), (0, 96, 0), (96, 64, 0), (0, 0, 0)], np.uint8)
     for split, names in {
         'train': ('beach', 'forest/path', 'hill', 'lake'),
         'val': ('meadow', 'river'),
     }.items():
         for name, label in _label_maps(names, ids=range(4)):
-            _save(directory / f'{split}_img' / f'{name}.jpg', _photograph(label))
+            _save(directory / f'{split}_img' / f'{name}.jpg', _photo(label))
             _save(directory / f'{split}_label' / f'{name}.png', colors[label])
     palette = {
         'classes': [
@@ -285,14 +282,14 @@ def colour_masks(directory: pathlib.Path) -> list[str]:
     ]
 
 
-def drawings(directory: pathlib.Path) -> list[str]:
-    """Folders of one's own, with drawings of edges in the place of label maps, gray as PNG and coloured as JPEG."""
+def edge_images(directory: pathlib.Path) -> list[str]:
+    """The user's own folders with images of edges as conditions: gray PNG and RGB JPEG files."""
     for split, names in {'train': ('a', 'b', 'c', 'd'), 'val': ('e', 'f')}.items():
         for place, (name, label) in enumerate(_label_maps(names, ids=range(6))):
             edges = np.where(
                 np.diff(label.astype(int), axis=1, append=label[:, -1:]) != 0, 0, 255
             ).astype(np.uint8)
-            _save(directory / f'{split}_img' / f'{name}.jpg', _photograph(label))
+            _save(directory / f'{split}_img' / f'{name}.jpg', _photo(label))
             if place % 2:
                 _save(directory / f'{split}_label' / f'{name}.jpg', np.dstack([edges] * 3))
             else:
@@ -313,8 +310,8 @@ MINIATURES: Mapping[str, Callable[[pathlib.Path], list[str]]] = {
         camvid_32,
         celebamask_hq,
         tfds,
-        colour_masks,
-        drawings,
+        color_masks,
+        edge_images,
     )
 }
 
@@ -326,13 +323,13 @@ def prepare_tfds(
     examples: Mapping[str, Sequence[Mapping]],
     file_format: str = 'array_record',
 ) -> pathlib.Path:
-    """Lets TFDS prepare a data set below `directory` that afterwards nobody has the code of.
+    """Let TFDS prepare a data set that afterwards exists without its code.
 
     Args:
-      directory: what TFDS calls data_dir.
-      name: of the data set, in lower case.
-      features: a FeaturesDict.
-      examples: by split.
+      directory: The data_dir of TFDS.
+      name: Of the data set, in lower case.
+      features: A FeaturesDict.
+      examples: By split.
       file_format: 'array_record' or 'tfrecord'.
 
     Returns:
@@ -349,7 +346,7 @@ def prepare_tfds(
         def _info(self):
             return tensorflow_datasets.core.DatasetInfo(
                 builder=self,
-                description='Blocks of colour.',
+                description='Colored blocks.',
                 features=features,
                 disable_shuffling=True,
             )
@@ -370,7 +367,7 @@ def prepare_tfds(
 def _label_maps(
     names: Iterable, ids: Iterable[int], sizes: Sequence[tuple[int, int]] = SIZES
 ) -> Iterable[tuple]:
-    """(name, label map [H, W] uint8) for each name: blocks of random ids, all of which come up sooner or later."""
+    """Yield (name, label map [H, W] uint8) of blocks of random ids, all of which occur."""
     ids = np.array(list(ids), np.uint8)
     for place, name in enumerate(names):
         width, height = sizes[place % len(sizes)]
@@ -380,14 +377,14 @@ def _label_maps(
         yield name, blocks[rows][:, columns]
 
 
-def _photograph(label: np.ndarray) -> np.ndarray:
-    """[H, W, 3] uint8: a colour for each id, a little brighter to the right, so that mirroring shows."""
+def _photo(label: np.ndarray) -> np.ndarray:
+    """Return [H, W, 3] uint8: a color for each id, brighter to the right, so that flips show."""
     colors = np.random.default_rng(0).integers(0, 200, (256, 3))
     return (colors[label] + np.linspace(0, 55, label.shape[1])[:, None]).astype(np.uint8)
 
 
 def _instances(label: np.ndarray) -> np.ndarray:
-    """[H, W] int: a number for each block."""
+    """Return [H, W] int: a number for each block."""
     height, width = label.shape
     return (np.arange(height) * _BLOCKS // height * _BLOCKS)[:, None] + np.arange(
         width
@@ -395,7 +392,7 @@ def _instances(label: np.ndarray) -> np.ndarray:
 
 
 def _annotations(image_id: int, width: int, height: int) -> list[dict]:
-    """Three things: one of two pieces, one of one piece, and a crowd, the columns 2 and 3."""
+    """Return three things: one of two pieces, one of one, and a crowd, the columns 2 and 3."""
 
     def annotation(number, segmentation, crowd):
         return {
@@ -421,7 +418,7 @@ def _annotations(image_id: int, width: int, height: int) -> list[dict]:
 
 
 def _white_box(size: int, left: int, top: int) -> np.ndarray:
-    """[size, size, 3] uint8: a white box of a third of the side on black."""
+    """Return [size, size, 3] uint8: a white box of a third of the side on black."""
     mask = np.zeros((size, size, 3), np.uint8)
     mask[top : top + size // 3, left : left + size // 3] = 255
     return mask

@@ -1,4 +1,4 @@
-"""Every layout of data, from the flags that a user gives to a batch."""
+"""Every data set in miniature, from the flags of a user to an example of the training size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from absl import flags
 
 from spade_jax import main as program  # noqa: F401  (defines the flags)
 from spade_jax.config import flags as config_flags
-from spade_jax.data.files.label_reader import label_dtype
-from spade_jax.data.pipeline.input_pipeline import training_batches
+from spade_jax.data.pipeline.paired_transforms import Geometry, transform
 from spade_jax.data.sources.open_source import check_source, open_source
 from tests.data.miniatures import MINIATURES
 
@@ -39,9 +38,9 @@ def config_from(arguments):
 
 
 @pytest.mark.parametrize('name', MINIATURES)
-def test_from_the_flags_to_a_batch(name, tmp_path):
+def test_flags_lead_to_readable_examples(name, tmp_path):
     config = config_from([*MINIATURES[name](tmp_path), *SMALL])
-    sources = {split: open_source(config, split) for split in ('train', 'validation')}
+    sources = {split: open_source(config.data, split) for split in ('train', 'validation')}
     assert (sources['validation'] is None) == (name in WITHOUT_VALIDATION)
     for split, source in sources.items():
         if source is None:
@@ -53,35 +52,35 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
             == len(source.locations)
             >= (4 if split == 'train' else 2)
         )
-        assert check_source(source, config) == {}
+        assert check_source(source, config.data) == {}
         for index in range(len(source)):
             example, maps = source.read(index), source.read_maps(index)
-            assert maps.image is None and np.array_equal(maps.label, example.label)
-            assert example.image.dtype == np.uint8 and example.image.ndim == 3
-    batches = training_batches(sources['train'], config, first_step=0)
-    try:
-        batch = next(batches)
-    finally:
-        batches.close()
-    assert (
-        batch.image.shape == (4, 32, 32, 3)
-        and batch.image.dtype == np.uint8
-        and batch.image.std() > 10
-    )
-    if config.condition == 'rgb':
-        assert batch.label.shape == (4, 32, 32, 3) and batch.label.dtype == np.uint8
-    else:
-        assert batch.label.shape == (4, 32, 32) and batch.label.dtype == label_dtype(config)
+            assert maps.image is None
+            assert np.array_equal(maps.label, example.label)
+            assert example.image.dtype == np.uint8
+            assert example.image.ndim == 3
+
+
+@pytest.mark.parametrize('name', MINIATURES)
+def test_examples_are_brought_to_training_size(name, tmp_path):
+    config = config_from([*MINIATURES[name](tmp_path), *SMALL]).data
+    example = open_source(config, 'train').read(0)
+    image, label, instance = transform(example, Geometry.from_config(config))
+    assert image.shape == (32, 32, 3)
+    assert image.std() > 10
+    if config.uses_labels:
+        assert label.shape == (32, 32)
         known = [*range(config.label_channels), *([255] if config.dontcare else [])]
-        assert np.isin(batch.label, known).all() and len(np.unique(batch.label)) > 1
-    if config.instance_edges:
-        assert (
-            batch.instance.shape == (4, 32, 32)
-            and batch.instance.dtype == np.int32
-            and len(np.unique(batch.instance)) > 1
-        )
+        assert np.isin(label, known).all()
+        assert len(np.unique(label)) > 1
     else:
-        assert batch.instance is None
+        assert label.shape == (32, 32, 3)
+        assert label.dtype == np.uint8
+    if config.instance_edges:
+        assert instance.shape == (32, 32)
+        assert len(np.unique(instance)) > 1
+    else:
+        assert instance is None
 
 
 @pytest.mark.parametrize(
@@ -93,20 +92,20 @@ def test_from_the_flags_to_a_batch(name, tmp_path):
         ('facades', dict(num_classes=12, dontcare=False)),
         ('camvid', dict(num_classes=11, dontcare=True)),
         ('celebamask_hq', dict(num_classes=19, flip=False)),
-        ('colour_masks', dict(num_classes=3, dontcare=True)),
-        ('drawings', dict(condition='rgb', layout_channels=3)),
+        ('color_masks', dict(num_classes=3, dontcare=True)),
+        ('edge_images', dict(condition='rgb', layout_channels=3)),
     ],
 )
-def test_two_flags_tell_what_the_data_set_is(name, expected, tmp_path):
+def test_dataset_flag_sets_options(name, expected, tmp_path):
     config = config_from(
         MINIATURES[name](tmp_path) + ['--crop_size=256', '--load_size=256', '--aspect_ratio=1']
     )
-    assert {field: getattr(config, field) for field in expected} == expected
+    assert {field: getattr(config.data, field) for field in expected} == expected
 
 
-def test_every_id_of_the_small_data_sets_comes_up(tmp_path):
+def test_facades_have_every_id(tmp_path):
     config = config_from([*MINIATURES['facades'](tmp_path), *SMALL])
-    source = open_source(config, 'train')
+    source = open_source(config.data, 'train')
     assert set(
         itertools.chain.from_iterable(
             np.unique(source.read_maps(index).label) for index in range(len(source))

@@ -34,7 +34,7 @@ SMALL = [
 AS_THEY_ARE = (
     'coco_stuff',
     'coco_stuff_folders',
-    'drawings',
+    'edge_images',
 )  # with instance edges, and with condition pictures
 CLASSES = ['--num_classes=182', '--dontcare', '--condition=labels']
 

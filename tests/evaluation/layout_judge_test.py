@@ -28,7 +28,7 @@ def layouts(count, seed, num_classes=3):
 
 
 def colored(labels, seed):
-    """Each class in its own colour, with a little noise."""
+    """Each class in its own color, with a little noise."""
     noise = np.random.default_rng(seed).integers(-20, 21, size=(*labels.shape, 3))
     return (COLORS[labels] + noise).astype(np.uint8)
 
@@ -54,7 +54,7 @@ def naive_windows(values, size):
     ]
 
 
-def test_window_of_three_by_hand():
+def test_window_of_three_matches_hand_calculation():
     values = jnp.array([[0.0, 3.0, 6.0]]).reshape(1, 1, 3, 1)
     np.testing.assert_allclose(window_mean(values, 3).ravel(), [1.5, 3, 4.5])
     np.testing.assert_allclose(
@@ -63,34 +63,32 @@ def test_window_of_three_by_hand():
 
 
 @pytest.mark.parametrize('size', [1, 3, 7])
-def test_windows_against_naive_loops(size):
-    values = (
-        np.random.default_rng(0).uniform(-1, 1, (2, 5, 9, 3)).astype(np.float32)
-    )  # Lower than a window of 7 reaches.
-    windows = [naive_windows(picture, size) for picture in values]
-    mean = [[[window.mean(axis=0) for window in row] for row in picture] for picture in windows]
-    deviation = [[[window.std(axis=0) for window in row] for row in picture] for picture in windows]
+def test_windows_match_naive_loops(size):
+    # The images are lower than the window of 7.
+    values = np.random.default_rng(0).uniform(-1, 1, (2, 5, 9, 3)).astype(np.float32)
+    windows = [naive_windows(image, size) for image in values]
+    mean = [[[window.mean(axis=0) for window in row] for row in image] for image in windows]
+    deviation = [[[window.std(axis=0) for window in row] for row in image] for image in windows]
     np.testing.assert_allclose(window_mean(values, size), mean, atol=1e-6)
-    np.testing.assert_allclose(
-        window_deviation(values, size), deviation, atol=1e-3 if size == 1 else 1e-5
-    )
+    tolerance = 1e-3 if size == 1 else 1e-5
+    np.testing.assert_allclose(window_deviation(values, size), deviation, atol=tolerance)
 
 
-def test_features_of_a_plain_picture():
+def test_features_of_plain_image_are_its_color():
     features = pixel_features(np.full((1, 4, 4, 3), 255, np.uint8), windows=(3,))
     assert features.shape == (1, 4, 4, 9)
-    np.testing.assert_allclose(features[..., :6], 1, rtol=1e-6)  # colour and mean
+    np.testing.assert_allclose(features[..., :6], 1, rtol=1e-6)  # color and mean
     np.testing.assert_allclose(features[..., 6:], 0, atol=1e-3)  # deviation
 
 
-def test_features_do_not_know_the_position():
-    """A picture that repeats itself has the same features at each repetition, away from the border."""
+def test_features_do_not_depend_on_position():
+    """A periodic image has periodic features, away from the border."""
     tile = np.random.default_rng(0).integers(256, size=(1, 8, 8, 3), dtype=np.uint8)
     features = np.asarray(pixel_features(np.tile(tile, (1, 6, 6, 1))))
     np.testing.assert_allclose(features[:, 8:16, 8:16], features[:, 32:40, 24:32], atol=1e-5)
 
 
-def test_finds_classes_by_their_colour(color_judge):
+def test_judge_recognizes_classes_by_color(color_judge):
     labels = layouts(4, seed=2)
     predicted = color_judge.predict(colored(labels, seed=3))
     assert predicted.shape == labels.shape
@@ -98,7 +96,7 @@ def test_finds_classes_by_their_colour(color_judge):
     assert class_accuracies(predicted, labels, 3).min() > 0.97
 
 
-def test_agreement_of_right_and_wrong_pictures(color_judge):
+def test_agreement_tells_right_from_wrong_images(color_judge):
     labels = layouts(4, seed=4)
     real = colored(labels, seed=5)
     right = layout_agreement(color_judge, real, colored(labels, seed=6), labels)
@@ -113,41 +111,37 @@ def test_agreement_of_right_and_wrong_pictures(color_judge):
     assert wrong.mean_class_accuracy_on_generated < 0.02
 
 
-def test_tells_textures_of_one_mean_colour_apart():
-    """Both classes are dark and light pixels in equal numbers: plain blocks of either against a checkerboard of both."""
+def test_judge_recognizes_textures_of_equal_mean_color():
+    """Both classes have as many dark as light pixels: plain blocks or a checkerboard."""
 
     def textured(labels, seed):
         plain = layouts(len(labels), seed, num_classes=2)
         checkerboard = np.broadcast_to(np.indices((SIZE, SIZE)).sum(axis=0) % 2, labels.shape)
-        return np.array([64, 192], np.uint8)[np.where(labels == 0, plain, checkerboard)][
-            ..., None
-        ].repeat(3, axis=-1)
+        gray = np.array([64, 192], np.uint8)[np.where(labels == 0, plain, checkerboard)]
+        return gray[..., None].repeat(3, axis=-1)
 
     labels, held_out = layouts(EXAMPLES, seed=0, num_classes=2), layouts(4, seed=1, num_classes=2)
-    images, pictures = textured(labels, seed=10), textured(held_out, seed=11)
+    images, held_out_images = textured(labels, seed=10), textured(held_out, seed=11)
     by_texture = fit_judge(images, labels, 3, **QUICK)
     by_color = fit_judge(images, labels, 3, windows=(), **QUICK)
-    assert accuracy(by_texture.predict(pictures), held_out) > 0.95
-    assert accuracy(by_color.predict(pictures), held_out) < 0.65
+    assert accuracy(by_texture.predict(held_out_images), held_out) > 0.95
+    assert accuracy(by_color.predict(held_out_images), held_out) < 0.65
 
 
-def test_is_deterministic_and_depends_on_the_seed(color_judge):
+def test_fit_is_deterministic_and_depends_on_seed(color_judge):
     labels = layouts(EXAMPLES, seed=0)
 
     def logit_kernel(judge):
         return np.asarray(judge.variables['params']['logits']['kernel'])
 
-    np.testing.assert_array_equal(
-        logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, **QUICK)),
-        logit_kernel(color_judge),
+    same, other = (
+        fit_judge(colored(labels, seed=1), labels, 3, seed=seed, **QUICK) for seed in (0, 1)
     )
-    assert np.any(
-        logit_kernel(fit_judge(colored(labels, seed=1), labels, 3, seed=1, **QUICK))
-        != logit_kernel(color_judge)
-    )
+    np.testing.assert_array_equal(logit_kernel(same), logit_kernel(color_judge))
+    assert np.any(logit_kernel(other) != logit_kernel(color_judge))
 
 
-def test_accuracies_by_hand():
+def test_accuracies_match_hand_calculation():
     labels = np.array([[[0, 0], [1, 255]]])
     predicted = np.array([[[0, 1], [1, 0]]])
     assert accuracy(predicted, labels) == pytest.approx(2 / 3)
@@ -162,7 +156,7 @@ def test_ignored_pixels_do_not_count(color_judge):
     images = colored(labels, seed=9)
     hidden = labels.copy()
     hidden[:, :, 16:] = 255
-    hidden[0] = 255  # A picture without any class, which leaves EXAMPLES.
+    hidden[0] = 255  # An image without any class, which leaves EXAMPLES.
     misleading = images.copy()
     misleading[hidden == 255] = 0
 
@@ -170,9 +164,8 @@ def test_ignored_pixels_do_not_count(color_judge):
     assert accuracy(fitted.predict(images), labels) > 0.98
     agreement = layout_agreement(color_judge, images, images, hidden)
     assert agreement.ratio == 1
-    assert agreement.accuracy_on_real == accuracy(
-        color_judge.predict(images)[:, :, :16][1:], labels[:, :, :16][1:]
-    )
+    visible = color_judge.predict(images)[1:, :, :16]
+    assert agreement.accuracy_on_real == accuracy(visible, labels[1:, :, :16])
 
 
 def test_control_needs_a_second_example(color_judge):
@@ -181,17 +174,25 @@ def test_control_needs_a_second_example(color_judge):
     assert np.isnan(layout_agreement(color_judge, images, images, labels).accuracy_on_wrong_layout)
 
 
-def test_errors_name_value_and_remedy():
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(num_classes=2), r'label id 2 is not one of the 2 classes 0\.\.1'),
+        (dict(labels=np.full((2, SIZE, SIZE), 255)), 'nothing to fit'),
+        (dict(windows=(3, 4)), 'a window of 4 pixels has no center pixel; use 5'),
+        (dict(images=np.zeros((2, SIZE, SIZE, 3))), 'images are float64; give uint8'),
+    ],
+)
+def test_fit_rejects_bad_argument(change, message):
+    labels = layouts(2, seed=0)
+    arguments = dict(images=colored(labels, seed=1), labels=labels, num_classes=3) | change
+    with pytest.raises(ValueError, match=message):
+        fit_judge(**arguments)
+
+
+def test_agreement_rejects_bad_argument():
     labels = layouts(2, seed=0)
     images = colored(labels, seed=1)
-    with pytest.raises(ValueError, match=r'label id 2 is not one of the 2 classes 0\.\.1'):
-        fit_judge(images, labels, 2)
-    with pytest.raises(ValueError, match='nothing to fit'):
-        fit_judge(images, np.full_like(labels, 255), 3)
-    with pytest.raises(ValueError, match='a window of 4 pixels has no pixel in its centre; use 5'):
-        fit_judge(images, labels, 3, windows=(3, 4))
-    with pytest.raises(ValueError, match='images are float64; give uint8'):
-        fit_judge(images / 255, labels, 3)
     judge = layout_judge.Judge(3, (), {})
     with pytest.raises(ValueError, match=r'fake of shape \(1, 32, 32, 3\) do not fit'):
         layout_agreement(judge, images, images[:1], labels)

@@ -11,45 +11,43 @@ from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
 
 HOLD = """
-import sys, time
-from spade_jax.training.work_directory import exclusive_lock
+import sys
+from spade_jax.files.run_lock import exclusive_lock
 with exclusive_lock(sys.argv[1]):
     print('held', flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
-def test_a_second_run_is_refused_until_the_first_is_gone_however_it_ends(tmp_path):
+def test_killed_process_releases_lock(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, '-c', HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=pathlib.Path(__file__).parents[2],
     )
+    message = f'process {holder.pid} on {socket.gethostname()} writes there'
     try:
         assert holder.stdout.readline() == 'held\n'
-        with pytest.raises(
-            UserError, match=f'process {holder.pid} on {socket.gethostname()} writes there'
-        ):
-            with exclusive_lock(str(tmp_path)):
-                pass
+        with pytest.raises(UserError, match=message), exclusive_lock(str(tmp_path)):
+            pass
     finally:
         os.kill(holder.pid, signal.SIGKILL)
         holder.communicate()
     with exclusive_lock(str(tmp_path)):
         pass
+
+
+def test_lock_excludes_same_process(tmp_path):
+    message = f'process {os.getpid()} on'
     with exclusive_lock(str(tmp_path)):
-        with (
-            pytest.raises(UserError, match=f'process {os.getpid()} on'),
-            exclusive_lock(str(tmp_path)),
-        ):
+        with pytest.raises(UserError, match=message), exclusive_lock(str(tmp_path)):
             pass
 
 
-def test_a_lock_that_cannot_be_opened(tmp_path):
+def test_lock_that_cannot_be_opened_is_rejected(tmp_path):
     (tmp_path / 'train.lock').mkdir()
-    with (
-        pytest.raises(UserError, match='train.lock cannot be opened .*choose another --workdir'),
-        exclusive_lock(str(tmp_path)),
-    ):
+    message = 'train.lock cannot be opened .*choose another --workdir'
+    with pytest.raises(UserError, match=message), exclusive_lock(str(tmp_path)):
         pass

@@ -16,7 +16,7 @@ STATE = {
 
 
 class Hostile:
-    """A pickle that makes a file when it is loaded."""
+    """A pickle that creates a file when it is loaded."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -31,20 +31,20 @@ def needs(format):
 
 
 @pytest.mark.parametrize('format', FORMATS)
-def test_what_is_written_is_read(tmp_path, format):
+def test_read_returns_written_state(tmp_path, format):
     needs(format)
     path = str(tmp_path / f'x.{format}')
     write_state(path, STATE)
     state = read_state(path)
     assert sorted(state) == sorted(STATE)
     for name, array in STATE.items():
-        assert state[name].dtype == array.dtype and state[name].shape == array.shape
+        assert (state[name].dtype, state[name].shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(state[name], array)
     assert os.listdir(tmp_path) == [f'x.{format}']
 
 
 @pytest.mark.parametrize('format', FORMATS)
-def test_a_truncated_or_empty_file_is_refused(tmp_path, format):
+def test_read_rejects_truncated_file(tmp_path, format):
     needs(format)
     path = tmp_path / f'x.{format}'
     write_state(str(path), STATE)
@@ -56,7 +56,7 @@ def test_a_truncated_or_empty_file_is_refused(tmp_path, format):
 
 
 @pytest.mark.parametrize('format', FORMATS)
-def test_a_pickle_that_runs_code_runs_nothing(tmp_path, format):
+def test_read_runs_no_code_of_a_pickle(tmp_path, format):
     needs(format)
     path, made = tmp_path / f'x.{format}', tmp_path / 'made'
     path.write_bytes(pickle.dumps({'weight': Hostile(made)}, protocol=2))
@@ -64,10 +64,10 @@ def test_a_pickle_that_runs_code_runs_nothing(tmp_path, format):
         read_state(str(path))
     assert not made.exists()
     pickle.loads(path.read_bytes())['weight'].close()
-    assert made.exists(), 'the pickle is not hostile, so this test tests nothing'
+    assert made.exists(), 'the pickle is harmless, so this test shows nothing'
 
 
-def test_a_zipped_pth_that_runs_code_runs_nothing(tmp_path):
+def test_read_runs_no_code_of_a_zipped_pth(tmp_path):
     torch = pytest.importorskip('torch')
     path, made = tmp_path / 'x.pth', tmp_path / 'made'
     torch.save({'weight': Hostile(made)}, path)
@@ -77,7 +77,7 @@ def test_a_zipped_pth_that_runs_code_runs_nothing(tmp_path):
     assert not made.exists()
 
 
-def test_an_npz_of_objects_is_refused(tmp_path):
+def test_read_rejects_npz_of_objects(tmp_path):
     made = tmp_path / 'made'
     np.savez(tmp_path / 'x.npz', weight=np.array([Hostile(made)], dtype=object))
     with pytest.raises(UserError, match='plain arrays'):
@@ -85,21 +85,21 @@ def test_an_npz_of_objects_is_refused(tmp_path):
     assert not made.exists()
 
 
-def test_half_precision_is_widened(tmp_path):
+def test_read_widens_half_precision(tmp_path):
     np.savez(tmp_path / 'x.npz', weight=np.array([1.5, 2.25], np.float16))
     state = read_state(str(tmp_path / 'x.npz'))
     assert state['weight'].dtype == np.float32
     np.testing.assert_array_equal(state['weight'], [1.5, 2.25])
 
 
-def test_bfloat16_of_pytorch_is_widened(tmp_path):
+def test_read_widens_bfloat16(tmp_path):
     torch = pytest.importorskip('torch')
     torch.save({'weight': torch.tensor([1.5], dtype=torch.bfloat16)}, tmp_path / 'x.pth')
     assert read_state(str(tmp_path / 'x.pth'))['weight'].dtype == np.float32
 
 
-def test_a_pth_of_several_networks_is_refused(tmp_path):
+def test_read_rejects_pth_of_several_networks(tmp_path):
     torch = pytest.importorskip('torch')
     torch.save({'netG': {'weight': torch.zeros(1)}, 'epoch': 3}, tmp_path / 'x.pth')
-    with pytest.raises(UserError, match='something else than tensors: netG, epoch'):
+    with pytest.raises(UserError, match='something other than tensors: netG, epoch'):
         read_state(str(tmp_path / 'x.pth'))

@@ -2,7 +2,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spade_jax.layers.resampling import resize_bilinear, resize_nearest, upsample_nearest
+from spade_jax.layers.resampling import (
+    average_pool,
+    resize_bilinear,
+    resize_nearest,
+    upsample_nearest,
+)
 
 
 def row(values):
@@ -20,19 +25,30 @@ def row(values):
         (4, 4, [0, 1, 2, 3]),
     ],
 )
-def test_nearest_takes_the_floor(source, size, expected):
+def test_nearest_takes_floor_of_position(source, size, expected):
     np.testing.assert_array_equal(resize_nearest(row(range(source)), 1, size).ravel(), expected)
 
 
 def test_upsampling_repeats_pixels():
-    x = jnp.arange(4.0).reshape(1, 2, 2, 1)
-    np.testing.assert_array_equal(
-        upsample_nearest(x)[0, :, :, 0], [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
-    )
+    y = upsample_nearest(jnp.arange(4.0).reshape(1, 2, 2, 1))
+    expected = [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+    np.testing.assert_array_equal(y[0, :, :, 0], expected)
 
 
-def test_bilinear_between_pixel_centres_without_antialiasing():
-    np.testing.assert_allclose(resize_bilinear(row([0, 1]), 1, 4).ravel(), [0, 0.25, 0.75, 1])
-    np.testing.assert_allclose(
-        resize_bilinear(row(range(8)), 1, 2).ravel(), [1.5, 5.5]
-    )  # two neighbours, not a mean of four
+def test_bilinear_interpolates_between_pixel_centers():
+    y = resize_bilinear(row([0, 1]), 1, 4)
+    np.testing.assert_allclose(y.ravel(), [0, 0.25, 0.75, 1])
+
+
+def test_bilinear_does_not_antialias():
+    y = resize_bilinear(row(range(8)), 1, 2)
+    np.testing.assert_allclose(y.ravel(), [1.5, 5.5])  # two neighbors, not a mean of four
+
+
+def test_average_pool_does_not_count_padding():
+    y = average_pool(jnp.ones((1, 5, 4, 1)))
+    np.testing.assert_allclose(y, np.ones((1, 3, 2, 1)), rtol=1e-6)
+
+
+def test_average_pool_keeps_bfloat16():
+    assert average_pool(jnp.ones((1, 5, 4, 1), jnp.bfloat16)).dtype == jnp.bfloat16

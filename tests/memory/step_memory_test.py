@@ -1,87 +1,102 @@
-import dataclasses
+import functools
 import types
 
 import jax
 import numpy as np
 import pytest
 
-from spade_jax.config import flags as config_flags
+from spade_jax.config import flags
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.memory import step_memory
-from spade_jax.models.spade.model import build_networks
-from spade_jax.models.train_state import abstract_networks, parameter_count
+from spade_jax.models.train_state import abstract_train_state
 from tests import program
-from tests.distributed.replicas_test import SMALL, random_batch
 
-CONFIG = Config.create(**SMALL | {'num_discriminators': 1})
+SMALL = dict(
+    num_classes=3,
+    crop_size=32,
+    load_size=32,
+    generator_width=2,
+    spade_hidden=4,
+    discriminator_width=4,
+    discriminator_depth=3,
+    num_discriminators=1,
+    perceptual_weight=0.0,
+    batch_size=8,
+)
+CONFIG = Config.create(**SMALL)
+WIDE = step_memory.of_width(CONFIG, 64)
 
 
-def test_state_and_batch_to_the_byte():
-    found = step_memory.step_memory(CONFIG, 4)
-    networks = [
-        variables
-        for variables in abstract_networks(CONFIG, build_networks(CONFIG))
-        if variables is not None
-    ]
-    parameters = sum(map(parameter_count, networks))
+@functools.cache
+def memory_of(config, batch_size, num_devices=1):
+    return step_memory.step_memory(config, batch_size, num_devices=num_devices)
+
+
+def size_of(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_state_and_batch_are_exact():
+    found = memory_of(CONFIG, 4)
+    networks = abstract_train_state(CONFIG).networks.values()
+    parameters = sum(size_of(network['params']) for network in networks)
+    statistics = sum(map(size_of, networks)) - parameters
     assert found.parameters == 4 * parameters
-    # Adam: two moments, and a counter for each of the two optimisers.
-    assert found.optimizer == 2 * 4 * parameters + 2 * 4
-    assert (
-        found.statistics
-        == sum(
-            leaf.size * 4
-            for variables in networks
-            for name in variables
-            if name != 'params'
-            for leaf in jax.tree.leaves(variables[name])
-        )
-        + 4
-    )  # the step
+    assert found.optimizer == 2 * 4 * parameters + 2 * 4  # two moments; a counter for each player
+    assert found.statistics == 4 * statistics + 4  # the step
     assert found.batch == 4 * 32 * 32 * (3 + 1)
-    assert found.vgg19 == 0 and found.compiled is None
+
+
+def test_peak_is_the_sum():
+    found = memory_of(CONFIG, 4)
+    assert found.constants == 0
+    assert found.compiled is None
     assert found.peak == sum(found[:6])
 
 
-def test_activations_grow_with_the_batch_and_the_picture_but_the_state_does_not():
-    one, two, four = (step_memory.step_memory(CONFIG, batch_size) for batch_size in (1, 2, 4))
+def test_activations_grow_linearly_with_batch():
+    one, two, four = (memory_of(CONFIG, batch_size) for batch_size in (1, 2, 4))
     assert one[:3] == two[:3] == four[:3]
-    # What one image more takes is always the same.
-    assert four.activations - two.activations == pytest.approx(
-        2 * (two.activations - one.activations), rel=0.1
-    )
-    wide = step_memory.step_memory(step_memory.of_width(CONFIG, 64), 4)
-    assert 3 < wide.activations / four.activations < 4.5 and wide.parameters == four.parameters
+    growth = two.activations - one.activations
+    assert four.activations - two.activations == pytest.approx(2 * growth, rel=0.1)
 
 
-def test_half_precision_keeps_less():
-    plain, half = (
-        step_memory.step_memory(
-            dataclasses.replace(step_memory.of_width(CONFIG, 64), compute_dtype=dtype), 4
-        )
-        for dtype in ('float32', 'bfloat16')
-    )
-    assert half.activations < 0.9 * plain.activations and half.optimizer == plain.optimizer
+def test_activations_grow_with_pixels():
+    narrow, wide = memory_of(CONFIG, 4), memory_of(WIDE, 4)
+    assert 3 < wide.activations / narrow.activations < 4.5
+    assert wide.parameters == narrow.parameters
 
 
-def test_the_perceptual_network_counts():
-    config = CONFIG.replace(perceptual_weight=10.0)
-    found = step_memory.step_memory(config, 1)
-    assert found.vgg19 == 4 * 12_944_960  # all convolutions of torchvision's VGG19 up to relu5_1
-    assert found.activations > step_memory.step_memory(CONFIG, 1).activations
+def test_half_precision_saves_activations():
+    plain = memory_of(WIDE, 4)
+    half = memory_of(WIDE.replace(compute_dtype='bfloat16'), 4)
+    assert half.activations < 0.9 * plain.activations
+    assert half.optimizer == plain.optimizer
+
+
+def test_vgg19_counts_as_constant():
+    found = memory_of(CONFIG.replace(perceptual_weight=10.0), 1)
+    assert found.constants == 4 * 12_944_960  # convolutions of torchvision's VGG19 up to relu5_1
+    assert found.activations > memory_of(CONFIG, 1).activations
 
 
 @pytest.mark.parametrize(
-    'changes', [{}, {'condition': 'labels+edges'}, {'condition': 'rgb'}, {'num_classes': 300}]
+    'options, label_shape, label_dtype, has_instances',
+    [
+        ({}, (8, 32, 32), np.uint8, False),
+        ({'condition': 'labels+edges'}, (8, 32, 32), np.uint8, True),
+        ({'condition': 'rgb'}, (8, 32, 32, 3), np.uint8, False),
+        ({'num_classes': 300}, (8, 32, 32), np.uint16, False),
+    ],
 )
-def test_the_batch_is_that_of_the_pipeline(changes):
-    config = Config.create(**SMALL | changes)
-    batch, real = step_memory.abstract_batch(config), random_batch(config)
-    assert (batch.image.shape, batch.image.dtype) == (real.image.shape, real.image.dtype)
-    assert batch.label.shape == real.label.shape + ((3,) if config.data.condition == 'rgb' else ())
-    assert batch.label.dtype == (np.uint16 if config.data.num_classes == 300 else np.uint8)
-    assert (batch.instance is None) == (config.data.condition != 'labels+edges')
+def test_abstract_batch_has_shapes_of_the_pipeline(
+    options, label_shape, label_dtype, has_instances
+):
+    batch = step_memory.abstract_batch(Config.create(**SMALL | options))
+    assert (batch.image.shape, batch.image.dtype) == ((8, 32, 32, 3), np.uint8)
+    assert (batch.label.shape, batch.label.dtype) == (label_shape, label_dtype)
+    assert (batch.instance is not None) == has_instances
 
 
 @pytest.mark.parametrize(
@@ -93,79 +108,80 @@ def test_the_batch_is_that_of_the_pipeline(changes):
         (50, None, None, ''),
     ],
 )
-def test_the_verdict(peak, compiled, limit, expected):
-    assert (
-        step_memory.verdict(step_memory.StepMemory(0, 0, 0, 0, 0, 0, peak, compiled), limit)
-        == expected
-    )
+def test_verdict(peak, compiled, limit, expected):
+    memory = step_memory.StepMemory(0, 0, 0, 0, 0, 0, peak, compiled)
+    assert step_memory.verdict(memory, limit) == expected
 
 
-def test_what_the_device_has_is_said_where_it_is_known():
-    gpu, cpu = (
-        types.SimpleNamespace(device_kind=kind, platform=platform)
-        for kind, platform in (('NVIDIA H100', 'gpu'), ('cpu', 'cpu'))
-    )
-    assert 'NVIDIA H100: 60.0 GiB are for JAX' in step_memory.explanation(
-        gpu, 60 * 2**30, compiled=True
-    )
-    assert 'the plan of a GPU or TPU is another one' in step_memory.explanation(
-        cpu, None, compiled=True
-    )
-    assert 'cpu tells no memory of its own' in step_memory.explanation(cpu, None, compiled=False)
+@pytest.mark.parametrize(
+    'kind, platform, limit, compiled, expected',
+    [
+        ('NVIDIA H100', 'gpu', 60 * 2**30, True, 'NVIDIA H100: 60.0 GiB are for JAX'),
+        ('NVIDIA H100', 'gpu', None, True, 'the plan of the compiler for gpu.'),
+        ('cpu', 'cpu', None, True, 'that for a GPU or TPU differs'),
+        ('cpu', 'cpu', None, False, 'cpu does not report its memory'),
+    ],
+)
+def test_explanation(kind, platform, limit, compiled, expected):
+    device = types.SimpleNamespace(device_kind=kind, platform=platform)
+    assert expected in step_memory.explanation(device, limit, compiled)
+
+
+def test_report_prints_a_line_for_every_size(capsys, monkeypatch):
+    memory = step_memory.StepMemory(*[2**20] * 7)
+    monkeypatch.setattr(step_memory, 'step_memory', lambda *args, **options: memory)
+    step_memory.report(CONFIG, [32, 64], [1, 2], num_devices=1)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = [row for row in rows if row[0].startswith(('32x', '64x'))]
+    sizes = [['32x32', '1'], ['32x32', '2'], ['64x64', '1'], ['64x64', '2']]
+    assert [row[:2] for row in rows] == sizes
+    for row in rows:
+        assert len(row) == 9
+        assert row[-1] == '1.0'
 
 
 @pytest.mark.parametrize('text', ['0', 'a', '-1', '1.5', ''])
-def test_sizes_that_are_none(text):
-    with pytest.raises(
-        UserError,
-        match='memory_batch_sizes=1,.*is not a positive whole number; write --memory_batch_sizes=1,2,4',
-    ):
-        config_flags.positive_integers('memory_batch_sizes', ['1', text])
+def test_batch_sizes_that_are_not_positive_integers_are_rejected(text):
+    message = 'is not a positive integer; write --memory_batch_sizes=1,2,4'
+    with pytest.raises(UserError, match=message):
+        flags.positive_integers('memory_batch_sizes', ['1', text])
 
 
-def test_the_program_prints_a_line_for_every_size():
-    result = program.run(
-        '--mode=memory',
-        *program.SMALL,
-        '--num_classes=3',
-        '--memory_widths=32,64',
-        '--memory_batch_sizes=1,2',
-    )
-    assert result.returncode == 0, result.stderr
-    rows = [line.split() for line in result.stdout.splitlines() if line.lstrip()[:2].isdigit()]
-    assert [row[:2] for row in rows] == [
-        ['32x32', '1'],
-        ['32x32', '2'],
-        ['64x64', '1'],
-        ['64x64', '2'],
-    ]
-    assert all(len(row) == 9 and float(row[-1]) > 0 for row in rows)
-    assert 'crop_size=50 is not divisible by 32' in program.refusal(
-        '--mode=memory', *program.SMALL, '--memory_widths=50'
-    )
+def test_report_rejects_illegal_width_before_tracing(capsys):
+    with pytest.raises(UserError, match='crop_size=50 is not divisible by 32'):
+        step_memory.report(CONFIG, [32, 50], [1])
+    assert capsys.readouterr().out == ''
 
 
 @pytest.mark.slow
-def test_the_estimate_is_near_what_the_compiler_plans():
-    found = step_memory.step_memory(step_memory.of_width(CONFIG, 64), 4, compiled=True)
+def test_estimate_is_near_the_plan_of_the_compiler():
+    found = step_memory.step_memory(WIDE, 4, compiled=True)
     assert 0.7 < found.peak / found.compiled < 1.4
 
 
-def test_a_dealt_out_optimiser_takes_its_share_of_each_device():
-    one, eight = (step_memory.step_memory(CONFIG, 4, num_devices=n) for n in (1, 8))
-    whole = step_memory.step_memory(CONFIG.replace(shard_optimizer=False), 4, num_devices=8)
-    assert eight.optimizer == -(-one.optimizer // 8) or eight.optimizer == one.optimizer // 8
+def test_sharded_optimizer_takes_its_share_of_each_device():
+    one, eight = (memory_of(CONFIG, 4, num_devices=n) for n in (1, 8))
+    assert one.optimizer / 8 - 1 < eight.optimizer < one.optimizer / 8 + 1
     assert one.peak - eight.peak == one.optimizer - eight.optimizer
-    assert whole == one
 
 
-def test_parts_and_recomputation_save_activations():
-    config = step_memory.of_width(CONFIG, 64)
-    plain = step_memory.step_memory(config, 8).activations
-    assert (
-        step_memory.step_memory(config.replace(batch_size=8, accumulation_steps=4), 8).activations
-        < 0.6 * plain
-    )
-    assert (
-        step_memory.step_memory(config.replace(rematerialize='blocks'), 8).activations < 0.8 * plain
-    )
+def test_replicated_optimizer_is_whole_on_each_device():
+    one = memory_of(CONFIG, 4)
+    replicated = memory_of(CONFIG.replace(shard_optimizer=False), 4, num_devices=8)
+    assert replicated == one
+
+
+@pytest.mark.parametrize(
+    'options, share', [({'accumulation_steps': 4}, 0.6), ({'rematerialize': 'blocks'}, 0.8)]
+)
+def test_microbatches_and_rematerialization_save_activations(options, share):
+    plain = memory_of(WIDE, 8).activations
+    saving = memory_of(WIDE.replace(batch_size=8, **options), 8).activations
+    assert saving < share * plain
+
+
+def test_program_prints_memory():
+    sizes = ('--memory_widths=32', '--memory_batch_sizes=1')
+    result = program.run('--mode=memory', *program.SMALL, '--num_classes=3', *sizes)
+    assert result.returncode == 0, result.stderr
+    assert '32x32      1' in result.stdout

@@ -3,139 +3,149 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spade_jax.config import config
 from spade_jax.models import losses
+from spade_jax.models.losses import GAN_LOSSES, ScaleOutput
 from spade_jax.models.spade.encoder import sample_style
 from spade_jax.models.vgg19 import Vgg19, torchvision_names
 from tests import parity
 
-KINDS = {'hinge': 'hinge', 'ls': 'least_squares', 'original': 'cross_entropy', 'w': 'wasserstein'}
+
+def outputs_of(golden, prefix):
+    """The arrays prefix/<scale>/<layer>."""
+    outputs = []
+    for i, shapes in enumerate(golden.meta['shapes']):
+        layers = [golden[f'{prefix}/{i}/{j}'] for j in range(len(shapes))]
+        outputs.append(ScaleOutput(layers[:-1], layers[-1]))
+    return outputs
 
 
-def nested(golden, prefix):
-    """The arrays prefix/<scale>/<layer> as a list of lists."""
-    shapes = golden.meta['shapes']
-    return [
-        [golden[f'{prefix}/{i}/{j}'] for j in range(len(scale))] for i, scale in enumerate(shapes)
-    ]
+# The reference's names of the losses: target and player.
+LOSSES = {
+    'real/G': losses.generator_loss,
+    'real/D': lambda kind, real: losses.discriminator_loss(kind, real, real)['real'],
+    'fake/D': lambda kind, fake: losses.discriminator_loss(kind, fake, fake)['fake'],
+}
 
 
-def test_adversarial_golden_numbers():
+@pytest.mark.parametrize('name', LOSSES)
+@pytest.mark.parametrize('mode', parity.GAN_LOSSES)
+def test_adversarial_losses_have_golden_numbers(mode, name):
     golden = parity.Golden('loss_gan')
-    fake = nested(golden, 'in/fake')
-    checked = 0
-    for mode, kind in KINDS.items():
-        for target in ('real', 'fake'):
-            for player in ('D', 'G'):
-                name = f'{mode}/{target}/{player}'
+    outputs, kind, key = outputs_of(golden, 'in/fake'), parity.GAN_LOSSES[mode], f'{mode}/{name}'
 
-                def loss(outputs):
-                    return losses.adversarial(
-                        outputs, target == 'real', kind=kind, for_discriminator=player == 'D'
-                    )
-
-                if name in golden.meta['errors']:
-                    with pytest.raises(ValueError):
-                        loss(fake)
-                    continue
-                value, gradients = jax.value_and_grad(loss)(fake)
-                golden.check(np.reshape(value, 1), f'out/list/{name}')
-                golden.check(loss([fake[0]]), f'out/single/{name}')
-                for scale, scale_gradients in enumerate(gradients):
-                    golden.check(scale_gradients[-1], f'grad_in/list/{name}/{scale}')
-                    assert not any(np.any(gradient) for gradient in scale_gradients[:-1])
-                checked += 1
-    assert checked == 15
-
-
-def test_feature_matching_golden_numbers():
-    golden = parity.Golden('loss_gan')
-    fake, real = nested(golden, 'in/fake'), nested(golden, 'in/real')
-    weight = golden.meta['lambda_feat']
-    value, gradients = jax.value_and_grad(
-        lambda fake: weight * losses.feature_matching(fake, real)
-    )(fake)
-    golden.check(np.reshape(value, golden['out/feature_matching'].shape), 'out/feature_matching')
+    value, gradients = jax.value_and_grad(lambda outputs: LOSSES[name](kind, outputs))(outputs)
+    golden.check(np.reshape(value, 1), f'out/list/{key}')
+    golden.check(LOSSES[name](kind, outputs[:1]), f'out/single/{key}')
     for i, scale in enumerate(gradients):
-        for j, gradient in enumerate(scale[:-1]):
+        golden.check(scale.logits, f'grad_in/list/{key}/{i}')
+        assert not any(np.any(gradient) for gradient in scale.features)
+
+
+def test_table_has_the_losses_of_the_config():
+    assert tuple(GAN_LOSSES) == config.GAN_LOSSES
+
+
+def test_feature_matching_has_golden_numbers():
+    golden = parity.Golden('loss_gan')
+    fake, real = outputs_of(golden, 'in/fake'), outputs_of(golden, 'in/real')
+    weight = golden.meta['lambda_feat']
+
+    def loss(fake):
+        return weight * losses.feature_matching(fake, real)
+
+    value, gradients = jax.value_and_grad(loss)(fake)
+    expected = golden['out/feature_matching']
+    golden.check(np.reshape(value, expected.shape), 'out/feature_matching')
+    for i, scale in enumerate(gradients):
+        for j, gradient in enumerate(scale.features):
             golden.check(gradient, f'grad_in/feature_matching/{i}/{j}')
 
 
-def test_kl_golden_numbers():
+def test_feature_matching_gives_real_features_no_gradient():
+    fake, real = ([ScaleOutput([jnp.full((1, 2, 2, 1), x)], jnp.zeros(1))] for x in (1.0, 3.0))
+    value, gradient = jax.value_and_grad(losses.feature_matching, argnums=1)(fake, real)
+    assert value == 2
+    assert not np.any(gradient[0].features[0])
+
+
+def test_kl_divergence_has_golden_numbers():
     golden = parity.Golden('loss_kld')
+    weight = golden.meta['lambda_kld']
     mean, log_variance = golden['in/mu'], golden['in/logvar']
-    batch = mean.shape[0]
-    golden.check(
-        batch * losses.kl_divergence(mean, log_variance), 'out/kld'
-    )  # the reference sums over the batch
+
+    def loss(mean, log_variance):  # the reference sums over the batch
+        return len(mean) * losses.kl_divergence(mean, log_variance)
+
+    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(mean, log_variance)
+    golden.check(value, 'out/kld')
+    golden.check(weight * value, 'out/kld_weighted')
+    for gradient, name in zip(gradients, ('mu', 'logvar'), strict=True):
+        golden.check(gradient, f'grad_in/{name}')
     golden.check(sample_style(mean, log_variance, golden['in/eps']), 'out/z')
-    gradients = jax.grad(lambda m, v: 0.05 * batch * losses.kl_divergence(m, v), argnums=(0, 1))(
-        mean, log_variance
+
+
+def test_kl_divergence_of_prior_is_zero():
+    assert losses.kl_divergence(jnp.zeros((5, 3)), jnp.zeros((5, 3))) == 0
+
+
+@pytest.mark.parametrize('batch', [1, 6])
+def test_kl_divergence_does_not_depend_on_batch_size(batch):
+    np.testing.assert_allclose(
+        losses.kl_divergence(jnp.ones((batch, 4)), jnp.zeros((batch, 4))), 2.0
     )
-    names = [key for key in golden.arrays if key.startswith('grad')]
-    assert names
-    for gradient, part in zip(gradients, ('mu', 'logvar')):
-        (key,) = [name for name in names if name.endswith('/' + part)]
-        unweighted = np.abs(np.asarray(gradient) - golden[key]).max() > golden.tolerance(key)
-        golden.check(gradient / 0.05 if unweighted else gradient, key)
 
 
-def test_perceptual_golden_numbers():
+def test_perceptual_loss_has_golden_numbers():
     golden = parity.Golden('loss_vgg')
     vgg = Vgg19(golden.meta['vgg']['width_divisor'])
-    state = {
-        f'features.{name.split(".")[2]}.{name.split(".")[3]}': array
-        for name, array in golden.state('sd').items()
-    }
-    params = {
-        name: {
-            'kernel': state[f'{torch}.weight'].transpose(2, 3, 1, 0),
-            'bias': state[f'{torch}.bias'],
-        }
-        for name, torch in torchvision_names().items()
-    }
+    state = {name.split('.', 2)[2]: array for name, array in golden.state('sd').items()}
+    params = {}
+    for name, torch_name in torchvision_names().items():
+        index = torch_name.removeprefix('features.')
+        kernel = state[f'{index}.weight'].transpose(2, 3, 1, 0)
+        params[name] = {'kernel': kernel, 'bias': state[f'{index}.bias']}
 
-    def vgg_features(x):
+    def features(x):
         return vgg.apply({'params': params}, x)
 
-    for i, feature in enumerate(vgg_features(golden['in/x'])):
+    for i, feature in enumerate(features(golden['in/x'])):
         golden.check(feature, f'feat/x/{i}')
-    value, gradient = jax.value_and_grad(
-        lambda x: losses.perceptual(vgg_features, x, golden['in/y'])
-    )(golden['in/x'])
+
+    def loss(x):
+        return losses.perceptual(features, x, golden['in/y'])
+
+    value, gradient = jax.value_and_grad(loss)(golden['in/x'])
     golden.check(value, 'out/loss')
     golden.check(gradient, 'grad_in/x')
 
 
-@pytest.mark.parametrize(
-    'logit, target, expected',
-    [(1.0, True, 0.0), (0.0, True, 1.0), (-1.0, True, 2.0), (-1.0, False, 0.0), (1.0, False, 2.0)],
-)
-def test_hinge_by_hand(logit, target, expected):
-    logits = [[jnp.zeros((1, 2, 2, 8)), jnp.full((1, 3, 3, 1), logit)]]
-    assert losses.adversarial(logits, target, kind='hinge', for_discriminator=True) == expected
+@pytest.mark.parametrize('logit, real, fake', [(1.0, 0.0, 2.0), (0.0, 1.0, 1.0), (-1.0, 2.0, 0.0)])
+def test_hinge_by_hand(logit, real, fake):
+    outputs = [ScaleOutput([jnp.zeros((1, 2, 2, 8))], jnp.full((1, 3, 3, 1), logit))]
+    assert losses.discriminator_loss('hinge', outputs, outputs) == {'real': real, 'fake': fake}
+    assert losses.generator_loss('hinge', outputs) == -logit
 
 
-def test_kl_of_the_prior_is_zero_and_does_not_depend_on_the_batch():
-    assert losses.kl_divergence(jnp.zeros((5, 3)), jnp.zeros((5, 3))) == 0
-    one = losses.kl_divergence(jnp.ones((1, 4)), jnp.zeros((1, 4)))
-    np.testing.assert_allclose(
-        [one, losses.kl_divergence(jnp.ones((6, 4)), jnp.zeros((6, 4)))], [2.0, 2.0]
-    )
+def test_losses_are_means_over_scales():
+    outputs = [ScaleOutput([], jnp.full((1, size, size, 1), 1.0 * size)) for size in (1, 3)]
+    assert losses.generator_loss('wasserstein', outputs) == -2
 
 
-def test_imagenet_input_of_the_perceptual_loss():
-    black = losses.imagenet_normalize(-jnp.ones((1, 1, 1, 3)))
-    np.testing.assert_allclose(
-        black.ravel(), [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-5
-    )
+BLACK = [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]
+
+
+@pytest.mark.parametrize('input_range, expected', [('imagenet', BLACK), ('raw', [-1, -1, -1])])
+def test_perceptual_loss_normalizes_for_imagenet(input_range, expected):
     seen = []
-    losses.perceptual(
-        lambda x: seen.append(x) or [x] * 5,
-        -jnp.ones((1, 1, 1, 3)),
-        jnp.ones((1, 1, 1, 3)),
-        input_range='imagenet',
-    )
-    np.testing.assert_allclose(seen[0], black)
+
+    def features(x):
+        seen.append(x)
+        return [x] * 5
+
+    fake, real = -jnp.ones((1, 1, 1, 3)), jnp.ones((1, 1, 1, 3))
+    losses.perceptual(features, fake, real, input_range=input_range)
+    np.testing.assert_allclose(seen[0].ravel(), expected, rtol=1e-5)
 
 
 def test_mean_logits_weights_scales_equally():

@@ -6,7 +6,7 @@ from tests import parity
 
 
 @pytest.mark.parametrize('case', parity.cases('preprocess'))
-def test_golden_numbers(case):
+def test_layout_has_golden_numbers(case):
     golden = parity.Golden(case)
     options = golden.options
     label = golden['in/label_raw_uint8'][..., 0]
@@ -19,7 +19,7 @@ def test_golden_numbers(case):
         np.testing.assert_array_equal(instance_edges(instance), golden['out/edges'][..., 0])
 
 
-def test_both_sides_of_a_border_are_edges():
+def test_edges_are_both_sides_of_a_border():
     instance = np.array([[[1, 1, 2, 2], [1, 1, 1, 1]]])
     np.testing.assert_array_equal(instance_edges(instance)[0], [[0, 1, 1, 1], [0, 0, 1, 1]])
 

@@ -8,7 +8,7 @@ import pytest
 
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
-from spade_jax.files.image_grid import evenly_spaced, write_png
+from spade_jax.files.image_grid import write_png
 from spade_jax.reports import run_report
 from spade_jax.reports.healthy_ranges import healthy_ranges, remarks
 from spade_jax.reports.run_log import RunLog
@@ -18,46 +18,48 @@ from tests import program
 CONFIG = Config.create(num_classes=3, batch_size=4, palette='')
 
 
+def metrics(step):
+    return {
+        'd_fake': 0.05,
+        'd_real': 0.9,
+        'g_gan': float('nan') if step == 4 else 0.4,
+        'images_per_second': 10.0 + step,
+        'new_metric': 1.0,
+    }
+
+
 @pytest.fixture
 def workdir(tmp_path):
-    """A run of forty steps that was resumed at the twentieth."""
+    """A run of forty steps that was resumed at step 20."""
     for first_step in (0, 20):
-        with RunLog(
-            str(tmp_path),
-            first_step,
-            RunMetadata(str(tmp_path), CONFIG, 16, first_step, '2 x <cpu>'),
-        ) as log:
+        metadata = RunMetadata(str(tmp_path), CONFIG, 16, first_step, '2 x <cpu>')
+        with RunLog(str(tmp_path), first_step, metadata) as log:
             for step in range(first_step + 2, first_step + 21, 2):
-                log.scalars(
-                    step,
-                    {
-                        'd_fake': 0.05,
-                        'd_real': 0.9,
-                        'g_gan': float('nan') if step == 4 else 0.4,
-                        'images_per_second': 10.0 + step,
-                        'new_metric': 1.0,
-                    },
-                )
+                log.scalars(step, metrics(step))
             log.grid(first_step + 20, np.full((8, 2000, 3), first_step, np.uint8))
     (tmp_path / 'checkpoints' / '40').mkdir(parents=True)
     (tmp_path / 'checkpoints' / '40' / 'data').write_bytes(b'x' * 1_500_000)
     return tmp_path
 
 
-def text_of(html):
-    """What a person reads: no tags, no pictures, no style."""
+def visible_text(html):
+    """What a person reads: no tags, no images, no style."""
     return ' '.join(re.sub(r'<style>.*?</style>|<[^>]*>', ' ', html, flags=re.DOTALL).split())
 
 
-def test_one_page_with_everything_inside(workdir):
-    page = (workdir / run_report.write(str(workdir))).read_text()
-    text = text_of(page)
-    for part in (
+def written_report(workdir):
+    with open(run_report.write(str(workdir)), encoding='utf-8') as file:
+        return file.read()
+
+
+@pytest.mark.parametrize(
+    'part',
+    [
         '40 steps',
         '160 images seen',
-        '16 pictures in the training set',
+        '16 images in the training set',
         '10.0 epochs',
-        '31 images a second, median',
+        '31 images per second, median',
         'num_classes 3 13',
         'batch_size 4 32',
         '1 to 20',
@@ -68,123 +70,146 @@ def test_one_page_with_everything_inside(workdir):
         '40 1.5',
         'step 20',
         'step 40',
-        'new_metric',
-    ):
-        assert part in text, part
-    assert 'd_fake is 0.05 of late' in text and 'd_real is' not in text
-    assert page.count('<svg') == 4 and page.count('src="data:image/') == 2
-    assert not re.search(
-        r'(src|href)="(?!data:)|url\(|@import|<script|https?://(?!www.w3.org)', page
-    )  # opens without network
+        'new_metric 1',
+        'd_fake is 0.05 of late; 0.2 to 1.1 is healthy',
+    ],
+)
+def test_report_says(workdir, part):
+    assert part in visible_text(written_report(workdir))
+
+
+def test_report_omits_healthy_metrics_and_nan(workdir):
+    text = visible_text(written_report(workdir))
+    assert 'd_real is' not in text
     assert 'nan' not in text.lower().split()
-    assert (
-        len(page)
-        < 100_000 + sum(path.stat().st_size for path in (workdir / 'samples').iterdir()) * 2
-    )
 
 
-def test_the_configuration_shows_what_differs_first(workdir):
-    text = text_of(run_report.page(str(workdir), read_metadata(str(workdir)), []))
-    assert (
-        text.index('num_classes 3 13')
-        < text.index('more, at their defaults')
-        < text.index('learning_rate 0.0002')
-    )
+def test_report_opens_without_network(workdir):
+    page = written_report(workdir)
+    external = r'(src|href)="(?!data:)|url\(|@import|<script|https?://(?!www.w3.org)'
+    assert not re.search(external, page)
+    assert page.count('<svg') == 4
+    assert page.count('src="data:image/') == 2
 
 
-def test_a_run_that_left_little(tmp_path):
-    with pytest.raises(
-        UserError, match='holds no run; give the directory that --mode=train wrote to'
-    ):
+def test_changed_options_come_first(workdir):
+    text = visible_text(run_report.page(str(workdir), read_metadata(str(workdir)), []))
+    changed, rest = text.index('num_classes 3 13'), text.index('more, at their defaults')
+    assert changed < rest < text.index('learning_rate 0.0002')
+
+
+def test_report_compares_with_defaults_of_the_model(workdir):
+    text = visible_text(run_report.page(str(workdir), read_metadata(str(workdir)), []))
+    assert text.index('more, at their defaults') < text.index('model spade')
+
+
+def test_charts_group_metrics_of_any_network():
+    names = [
+        *('critic_weight_norm', 'mapper_weight_norm', 'g_gan', 'g_kl', 'g_latent', 'd_r1'),
+        *('g_gradient_norm', 'd_logits_fake', 'd_logits_real', 'critic_learning_rate', 'new'),
+    ]
+    assert run_report._charts(names) == {
+        'adversarial losses': {'g_gan': 'g_gan'},
+        'losses g_*': {'g_kl': 'g_kl', 'g_latent': 'g_latent'},
+        'losses d_*': {'d_r1': 'd_r1'},
+        'mean logits': {'d_logits_fake': 'd_logits_fake', 'd_logits_real': 'd_logits_real'},
+        'gradient norms': {'g_gradient_norm': 'g'},
+        'weight norms': {'critic_weight_norm': 'critic', 'mapper_weight_norm': 'mapper'},
+        'learning rates': {'critic_learning_rate': 'critic'},
+        'new': {'new': 'new'},
+    }
+
+
+def test_write_rejects_directory_without_run(tmp_path):
+    with pytest.raises(UserError, match='holds no run; give the directory that --mode=train'):
         run_report.write(str(tmp_path))
+
+
+def test_report_of_truncated_log_without_metadata(tmp_path):
     (tmp_path / 'metrics.jsonl').write_text('{"step": 2, "d_real": 0.9}\n{"step": 4, "d_r')
-    text = text_of(open(run_report.write(str(tmp_path))).read())
-    assert '2 steps' in text and 'd_real 0.9' in text and 'Not known' in text
+    text = visible_text(written_report(tmp_path))
+    for part in ('2 steps', 'd_real 0.9', 'Not known'):
+        assert part in text
+
+
+def test_report_names_unreadable_grid(tmp_path):
     RunMetadata(str(tmp_path), CONFIG, 16, 0, 'cpu')
-    (tmp_path / 'metrics.jsonl').unlink()
     (tmp_path / 'samples').mkdir()
-    (tmp_path / 'samples' / 'step_0000002.png').write_bytes(b'half a picture')
-    text = text_of(open(run_report.write(str(tmp_path))).read())
-    assert '0 steps' in text and 'step_0000002.png cannot be read' in text
-
-
-def test_facts_of_a_run_that_begins_anew_forget_the_one_before(workdir):
-    assert [session['first_step'] for session in read_metadata(str(workdir))['sessions']] == [0, 20]
-    facts = RunMetadata(str(workdir), CONFIG, 16, 0, 'cpu')
-    facts.reached(3)
-    assert [
-        (session['first_step'], session['last_step'])
-        for session in read_metadata(str(workdir))['sessions']
-    ] == [(0, 3)]
-    (workdir / 'run.json').write_text('{"con')
-    assert read_metadata(str(workdir)) is None
-
-
-@pytest.mark.parametrize('count', [1, 11, 12, 13, 400])
-def test_at_most_twelve_grids_the_first_and_last_among_them(count):
-    chosen = evenly_spaced(range(count), 12)
-    assert (
-        len(chosen) == min(count, 12) == len(set(chosen))
-        and chosen[0] == 0
-        and chosen[-1] == count - 1
-    )
+    (tmp_path / 'samples' / 'step_0000002.png').write_bytes(b'half an image')
+    text = visible_text(written_report(tmp_path))
+    assert '0 steps' in text
+    assert 'step_0000002.png cannot be read' in text
 
 
 def test_wide_grids_are_scaled_down(tmp_path):
-    write_png(
-        str(tmp_path / 'samples' / 'step_0000001.png'),
-        np.random.default_rng(0).integers(0, 256, (400, 2000, 3)).astype(np.uint8),
-    )
-    assert (
-        len(run_report._samples(str(tmp_path / 'samples'))) < 960 * 192 * 3
-    )  # noise, at 960 pixels
+    noise = np.random.default_rng(0).integers(0, 256, (400, 2000, 3)).astype(np.uint8)
+    write_png(str(tmp_path / 'samples' / 'step_0000001.png'), noise)
+    assert len(run_report._samples(str(tmp_path / 'samples'))) < 960 * 192 * 3
 
 
-def test_durations():
-    assert [run_report.duration(seconds) for seconds in (7, 187.4, 3600 * 2 + 299.9)] == [
-        '0 min 07 s',
-        '3 min 07 s',
-        '2 h 05 min',
-    ]
+@pytest.mark.parametrize(
+    'seconds, text', [(7, '0 min 07 s'), (187.4, '3 min 07 s'), (3600 * 2 + 299.9, '2 h 05 min')]
+)
+def test_duration(seconds, text):
+    assert run_report.duration(seconds) == text
 
 
-def test_remarks_wait_for_enough_records_and_know_the_loss():
-    wins = {'d_real': [0.9] * 30 + [0.01] * 10, 'd_logits_real': [1.5] * 40}
-    assert [remark.split()[0] for remark in remarks(wins, 'hinge')] == ['d_real', 'd_logits_real']
-    assert remarks(wins, 'least_squares') == [] and remarks({'d_real': [0.01] * 4}, 'hinge') == []
-    assert remarks({'share_of_time_waiting_for_data': [0.5] * 9}, 'wasserstein')[0].endswith(
-        'raise --data_workers.'
-    )
+def test_metadata_holds_config_and_sessions(workdir):
+    metadata = json.loads((workdir / 'run.json').read_text())
+    assert Config.from_json(metadata['config']) == CONFIG
+    assert metadata['num_examples'] == 16
+    for session in metadata['sessions']:
+        assert session['seconds'] >= 0
+        assert session['versions']['jax']
 
 
-def test_the_documentation_has_every_range():
-    documented = (program.ROOT / 'docs' / 'losses.md').read_text()
+def test_new_run_discards_earlier_sessions(workdir):
+    def steps():
+        sessions = read_metadata(str(workdir))['sessions']
+        return [(session['first_step'], session['last_step']) for session in sessions]
+
+    assert steps() == [(0, 20), (20, 40)]
+    RunMetadata(str(workdir), CONFIG, 16, 0, 'cpu').reached(3)
+    assert steps() == [(0, 3)]
+
+
+def test_damaged_metadata_is_none(tmp_path):
+    (tmp_path / 'run.json').write_text('{"con')
+    assert read_metadata(str(tmp_path)) is None
+
+
+def test_remarks_name_metrics_outside_their_range():
+    values = {'d_real': [0.9] * 30 + [0.01] * 10, 'd_logits_real': [1.5] * 40}
+    found = remarks(values, 'hinge')
+    assert [remark.split()[0] for remark in found] == ['d_real', 'd_logits_real']
+
+
+def test_remarks_need_enough_records():
+    assert remarks({'d_real': [0.01] * 4}, 'hinge') == []
+
+
+def test_remarks_of_other_losses_are_about_data_alone():
+    values = {'d_real': [0.01] * 40, 'share_of_time_waiting_for_data': [0.5] * 9}
+    (remark,) = remarks(values, 'wasserstein')
+    assert remark.endswith('raise --data_workers.')
+
+
+def test_documentation_has_every_range():
+    pages = (program.ROOT / 'docs').glob('*.md')
+    documented = '\n'.join(page.read_text() for page in pages)
     for name, healthy in healthy_ranges('hinge').items():
-        assert re.search(
-            rf'\| `{name}` \|.*\| {healthy.low:g} to {healthy.high:g} \|', documented
-        ), name
+        row = rf'\| `{name}` \|.*\| {healthy.low:g} to {healthy.high:g} \|'
+        assert re.search(row, documented), name
 
 
-def test_the_report_from_the_command_line_without_jax(workdir):
+def test_program_writes_report(workdir):
     result = program.run('--mode=report', f'--workdir={workdir}')
-    assert result.returncode == 0 and f'Report: {workdir}/report.html' in result.stdout
-    assert 'holds no run' in program.refusal('--mode=report', f'--workdir={workdir}/samples')
-    script = 'import sys, spade_jax.training.run_report; print("jax" in sys.modules)'
-    assert (
-        subprocess.run(
-            [sys.executable, '-c', script],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=program.ROOT,
-        ).stdout.strip()
-        == 'False'
-    )
+    assert result.returncode == 0
+    assert f'Report: {workdir}/report.html' in result.stdout
 
 
-def test_records_of_a_run_hold_its_facts(workdir):
-    facts = json.loads((workdir / 'run.json').read_text())
-    assert Config.from_json(facts['config']) == CONFIG and facts['num_examples'] == 16
-    assert all(
-        session['seconds'] >= 0 and session['versions']['jax'] for session in facts['sessions']
-    )
+def test_report_does_not_import_jax():
+    script = 'import sys, spade_jax.reports.run_report; print("jax" in sys.modules)'
+    command = [sys.executable, '-c', script]
+    options = dict(capture_output=True, text=True, check=True, cwd=program.ROOT)
+    assert subprocess.run(command, **options).stdout.strip() == 'False'

@@ -1,1 +1,1 @@
-"""Reading images and label maps."""
+"""Reading of image files and label maps, palettes, and resizing."""

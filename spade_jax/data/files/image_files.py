@@ -1,110 +1,103 @@
-"""Reading one picture or one map of ids from a file, strictly: whatever is wrong is a UserError that names the file and the remedy."""
-
-from __future__ import annotations
+"""Read images and maps of ids from files, strictly: a bad file is a UserError with its name."""
 
 import contextlib
 import io
 import os
+import pathlib
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from spade_jax.data.files.png_integrity import check_png
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 PHOTO_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'})
 ID_EXTENSIONS = frozenset({'.png', '.bmp', '.tif', '.tiff', '.gif'})
 LOSSY_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.webp'})
 
+# A file: its path, or its content, whose `str()` is then the name that errors use.
+File = str | io.BytesIO
+
 _LOSSY_FORMATS = frozenset({'JPEG', 'MPO', 'WEBP'})
 _COLOR_MODES = frozenset({'RGB', 'RGBA', 'P', 'PA'})
 _ID_MODES = frozenset({'1', 'L', 'P', 'I', 'I;16', 'I;16B'})
 _DEEP_MODES = frozenset({'I', 'F', 'I;16', 'I;16B'})
-# Pillow spreads 2-bit and 4-bit grays over 0..255; divided by the step, they are the ids of the file again.
+# Pillow scales 2-bit and 4-bit grays to 0..255; divided by the step they are the stored ids again.
 _GRAY_STEPS = {'L;2': 85, 'L;4': 17}
 _EXIF_ORIENTATION = 0x0112
-_FIRST_TURNED_ORIENTATION = 5  # From here on, EXIF orientations exchange width and height.
+_FIRST_ROTATED_ORIENTATION = 5  # From here on, EXIF orientations exchange width and height.
 
 
 def read_photo(
-    path: str | io.BytesIO, expected_size: tuple[int, int] | None = None, role: str = 'photograph'
+    path: File, expected_size: tuple[int, int] | None = None, role: str = 'photo'
 ) -> np.ndarray:
-    """A photograph, or any other picture, as [H, W, 3] uint8.
+    """Read a photo (or other image) with 8 bits a channel as [H, W, 3] uint8.
 
     Args:
-      path: a picture of 8 bits a channel, of any colour mode.
-      expected_size: (width, height) of its label map. A photograph that has this size only when it is turned as its EXIF data say, is turned;
-        in every other case EXIF data are ignored, as by the tools that draw label maps on the stored pixels.
-      role: what to call it in a message.
+      path: The file.
+      expected_size: (width, height) of the label map; an EXIF rotation is applied only if it gives
+        the image this size, since annotation tools ignore it.
+      role: What errors call the file.
 
     Raises:
-      UserError: when it cannot be read, has more than 8 bits a channel, or is transparent somewhere.
+      UserError: The file cannot be read, has more than 8 bits a channel or transparent pixels.
     """
-    with _whole(path, role) as image:
+    with _checked(path, role) as image:
         if image.mode in _DEEP_MODES:
-            raise UserError(
-                f'{path}: the {role} has more than 8 bits a channel (mode {image.mode})',
-                'save it with 8 bits',
-            )
-        if _is_turned(image, expected_size):
+            problem = f'{path}: the {role} has more than 8 bits a channel (mode {image.mode})'
+            raise UserError(problem, 'save it with 8 bits')
+        if _is_rotated(image, expected_size):
             image = ImageOps.exif_transpose(image)
-        elif (pixels := _ordinary_jpeg(image)) is not None:
+        elif (pixels := _plain_jpeg(image)) is not None:
             return pixels
         return _opaque_rgb(image, path, role)
 
 
-def photo_size(
-    path: str | io.BytesIO, expected_size: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """Width and height of what `read_photo` would return, from the header alone. Raises UserError when there is no legible header."""
-    with _opened(path, 'photograph') as image:
-        return expected_size if _is_turned(image, expected_size) else image.size
+def photo_size(path: File, expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Return the width and height of `read_photo`'s result; reads the header only."""
+    with _user_errors(path, 'photo'), _open(path) as image:
+        width, height = image.size
+        return (height, width) if _is_rotated(image, expected_size) else (width, height)
 
 
-def read_ids(
-    path: str | io.BytesIO, role: str = 'label map', *, thorough: bool = True
-) -> np.ndarray:
-    """A map of class or instance ids as [H, W] uint8, uint16 (16-bit files) or int32 (32-bit files). The ids of a palette picture are its indices.
+def read_ids(path: File, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
+    """Read a map of class or instance ids; those of an indexed image are its indices.
 
     Args:
-      path: a picture of one channel that was stored without loss.
-      role: what to call it in a message.
-      thorough: False for a file whose pixels were counted before, see `png_integrity`.
+      path: A file with one channel in a lossless format.
+      role: What errors call the map.
+      thorough: False skips the pixel count of PNG files (`check_png`), if it passed before.
+
+    Returns:
+      [H, W] uint8, uint16 (16-bit files) or int32 (32-bit files).
 
     Raises:
-      UserError: when it cannot be read, has colours instead of ids, or was stored with loss.
+      UserError: The file cannot be read, is lossy, or has colors instead of ids.
     """
-    with _whole(path, role, thorough) as image:
-        _refuse_lossy(image, path, role)
+    with _checked(path, role, thorough) as image:
+        _reject_lossy(image, path, role)
         return _ids(image, path, role)
 
 
-def read_ids_or_colors(
-    path: str | io.BytesIO, role: str = 'label map', *, thorough: bool = True
-) -> np.ndarray:
-    """A map as ids, as `read_ids` has them and with its arguments, or where it has colours (also by way of indices) as [H, W, 3] uint8.
-
-    Raises:
-      UserError: when it cannot be read, is transparent somewhere, or was stored with loss.
-    """
-    with _whole(path, role, thorough) as image:
-        _refuse_lossy(image, path, role)
-        if image.mode not in _COLOR_MODES:
-            return _ids(image, path, role)
-        return _opaque_rgb(image, path, role)
+def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
+    """Read a map as ids like `read_ids`, or if it has (indexed) colors, as [H, W, 3] uint8."""
+    with _checked(path, role, thorough) as image:
+        _reject_lossy(image, path, role)
+        return (_opaque_rgb if image.mode in _COLOR_MODES else _ids)(image, path, role)
 
 
-def _ordinary_jpeg(image: Image.Image) -> np.ndarray | None:
-    """The colours [H, W, 3] uint8 of a sound JPEG file with the usual colour space, in half of Pillow's time and to the same bits; None of any other file.
+def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
+    """Decode a JPEG file of the usual color space to Pillow's bits, twice as fast; else None.
 
-    What this decoder objects to is left to Pillow, which takes files with harmless faults and refuses those that are cut off.
+    Files that this decoder rejects are left to Pillow, which reads those with harmless faults.
     """
     if image.format != 'JPEG':
         return None
     import simplejpeg
 
-    content = image.fp.getvalue()
+    content = cast(io.BytesIO, image.fp).getvalue()
     try:
         if simplejpeg.decode_jpeg_header(content)[2] in ('YCbCr', 'Gray'):
             return simplejpeg.decode_jpeg(content, 'RGB')
@@ -113,96 +106,70 @@ def _ordinary_jpeg(image: Image.Image) -> np.ndarray | None:
     return None
 
 
-def _opaque_rgb(image: Image.Image, path: str | io.BytesIO, role: str) -> np.ndarray:
-    """The colours [H, W, 3] uint8 of a picture. What lies under a transparent pixel nobody has seen, so it is no data to learn from."""
+def _opaque_rgb(image: Image.Image, path: File, role: str) -> np.ndarray:
+    """Return the colors [H, W, 3] uint8; reject transparency, whose colors are arbitrary."""
     if not image.has_transparency_data:
         return np.asarray(image if image.mode == 'RGB' else image.convert('RGB'))
     colors = np.asarray(image.convert('RGBA'))
     if (colors[..., 3] != 255).any():
         y, x = np.argwhere(colors[..., 3] != 255)[0]
-        raise UserError(
-            f'{path}: pixel (x={x}, y={y}) of the {role} is transparent',
-            'save it without transparency',
-        )
+        problem = f'{path}: pixel (x={x}, y={y}) of the {role} is transparent'
+        raise UserError(problem, 'save it without transparency')
     return np.ascontiguousarray(colors[..., :3])
 
 
-def _refuse_lossy(image: Image.Image, path: str | io.BytesIO, role: str) -> None:
+def _reject_lossy(image: Image.Image, path: File, role: str) -> None:
     if image.format in _LOSSY_FORMATS:
-        raise UserError(
-            f'{path}: {image.format} is a lossy format, so the ids of the {role} are not exact',
-            'make the map anew as PNG',
-        )
+        problem = f'{path}: {image.format} is a lossy format, so the ids of the {role} are inexact'
+        raise UserError(problem, 'recreate the map as PNG')
 
 
-def _ids(image: Image.Image, path: str | io.BytesIO, role: str) -> np.ndarray:
+def _ids(image: ImageFile.ImageFile, path: File, role: str) -> np.ndarray:
     if image.mode not in _ID_MODES:
-        raise UserError(
-            f'{path}: the {role} is a {image.mode} picture, not one channel of ids',
-            'a colour mask needs a palette, --palette=FILE, that tells the class of each colour; ids belong into an 8-bit or 16-bit gray PNG',
-        )
-    gray_step = _GRAY_STEPS.get(_raw_mode(image))
+        problem = f'{path}: the {role} has the mode {image.mode}, not one channel of ids'
+        raise UserError(problem, 'save ids as gray PNG; a color mask needs --palette=FILE')
+    gray_step = _GRAY_STEPS.get(_raw_mode(image))  # Asked before the pixels are loaded.
     ids = np.asarray(image)
     if ids.dtype == bool:
         return ids.astype(np.uint8)
-    if gray_step:
-        return ids // gray_step
-    return ids.astype(ids.dtype.newbyteorder('='), copy=False)
+    return ids // gray_step if gray_step else ids.astype(ids.dtype.newbyteorder('='), copy=False)
 
 
 @contextlib.contextmanager
-def _opened(path: str | io.BytesIO, role: str) -> Iterator[Image.Image]:
-    """The Pillow image of a file, whose pixels are not read yet."""
-    with _as_user_errors(path, role), Image.open(path) as image:
-        yield image
-
-
-@contextlib.contextmanager
-def _whole(path: str | io.BytesIO, role: str, thorough: bool = True) -> Iterator[Image.Image]:
-    """The Pillow image of a file that was read as a whole and, where its format allows, found whole."""
-    with _as_user_errors(path, role):
-        if isinstance(path, str):
-            with open(path, 'rb') as file:
-                content = file.read()
-        else:
-            content = path.getvalue()
-        with Image.open(io.BytesIO(content)) as image:
+def _checked(path: File, role: str, thorough: bool = True) -> Iterator[ImageFile.ImageFile]:
+    """Open a file that is read completely and, if it is PNG, checked for damage."""
+    with _user_errors(path, role):
+        content = pathlib.Path(path).read_bytes() if isinstance(path, str) else path.getvalue()
+        with _open(io.BytesIO(content)) as image:
             if image.format == 'PNG':
                 check_png(content, rows=thorough)
             yield image
 
 
-@contextlib.contextmanager
-def _as_user_errors(path: str | io.BytesIO, role: str) -> Iterator[None]:
-    """Whatever is raised within becomes a UserError, for Pillow raises a dozen kinds on a damaged file."""
-    if isinstance(path, str) and not os.path.isfile(path):  # also a pipe, which would never end
-        raise UserError(
-            f'{path}: the {role} is {"not a file" if os.path.lexists(path) else "gone"}',
-            'put the file back or remove the example',
-        )
+def _user_errors(path: File, role: str) -> contextlib.AbstractContextManager:
+    """Turn exceptions into UserErrors: Pillow raises a dozen kinds for damaged files."""
+    if isinstance(path, str) and not os.path.isfile(path):  # A pipe would block forever.
+        reason = 'not a file' if os.path.lexists(path) else 'missing'
+        problem = f'{path}: the {role} is {reason}'
+        raise UserError(problem, 'restore the file or remove the example')
+    remedy = 'replace the file or remove the example'
+    return user_errors(f'{path}: the {role} cannot be read', remedy)
+
+
+def _open(path: File) -> ImageFile.ImageFile:
     try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        reason = (
-            'not an image file'
-            if isinstance(error, Image.UnidentifiedImageError)
-            else ' '.join(str(error).split())
-        )
-        raise UserError(
-            f'{path}: the {role} cannot be read ({reason or type(error).__name__})',
-            'replace the file or remove the example',
-        ) from error
+        return Image.open(path)
+    except Image.UnidentifiedImageError:
+        raise ValueError('not an image file') from None
 
 
-def _is_turned(image: Image.Image, expected_size: tuple[int, int] | None) -> bool:
+def _is_rotated(image: Image.Image, expected_size: tuple[int, int] | None) -> bool:
     if expected_size is None or image.size == expected_size or image.size[::-1] != expected_size:
         return False
-    return image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_TURNED_ORIENTATION
+    return image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_ROTATED_ORIENTATION
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """How the pixels lie in the file, for example 'L;4'; to be asked before they are loaded."""
-    arguments = image.tile[0][3] if image.tile else ''
-    return arguments[0] if isinstance(arguments, tuple) and arguments else arguments or ''
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """Return how the file stores a pixel, e.g. 'L;4'."""
+    arguments = image.tile[0][3] if image.tile else None
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)

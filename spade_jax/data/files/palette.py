@@ -1,6 +1,4 @@
-"""Names and colours of the classes: how ids are shown to people, and how colour masks become ids."""
-
-from __future__ import annotations
+"""Names and colors of the classes: render ids as colors, and turn color masks into ids."""
 
 import functools
 import json
@@ -18,21 +16,19 @@ _NO_CLASS, _SEVERAL_CLASSES = -1, -2
 
 
 class Classes(NamedTuple):
-    """names: one for each label channel of the configuration, don't-care included. colors: [label_channels, 3] uint8."""
+    """The names of the label channels, don't-care included, and their colors [N, 3] uint8."""
 
     names: tuple[str, ...]
     colors: np.ndarray
 
 
 def classes_of(config: DataConfig) -> Classes:
-    """Names and colours of the classes of a run: its palette's, else those of its data set, else made up."""
-    names = [f'class {number}' for number in range(config.num_classes)] + [
-        'unknown'
-    ] * config.dontcare
-    colors = np.concatenate(
-        [default_palette(config.num_classes)] + [[UNKNOWN_COLOR]] * config.dontcare
-    )
-    for entry in _table_of(config):
+    """Return the classes of the palette, else of the data set, else with generated names."""
+    names = [f'class {number}' for number in range(config.num_classes)]
+    names += ['unknown'] * config.dontcare
+    unknown = np.array([UNKNOWN_COLOR] * config.dontcare, np.uint8).reshape(-1, 3)
+    colors = np.concatenate([default_palette(config.num_classes), unknown])
+    for entry in _known_classes(config):
         if entry.id < len(names):
             names[entry.id] = entry.name
             if entry.color:
@@ -41,19 +37,16 @@ def classes_of(config: DataConfig) -> Classes:
 
 
 def builtin_classes(name: str) -> list[LabelClass]:
-    """A table of the package, in `data/classes`. Where maps hold ids, two classes may share a colour."""
-    with open(builtin_palette(name), encoding='utf-8') as file:
-        return [
-            LabelClass(entry['id'], entry['name'], entry.get('color'))
-            for entry in json.load(file)['classes']
-        ]
+    """Read a table of `data/classes`, e.g. 'ade20k'. Classes may share a color there."""
+    with open(builtin_palette(name) or name, encoding='utf-8') as file:
+        classes = json.load(file)['classes']
+    return [LabelClass(entry['id'], entry['name'], entry.get('color')) for entry in classes]
 
 
 def default_palette(num_classes: int) -> np.ndarray:
-    """`num_classes` colours [num_classes, 3] uint8 that differ from one another and from black.
+    """Return distinct colors [num_classes, 3] uint8: the scheme of PASCAL VOC, without its black.
 
-    The scheme of PASCAL VOC: the bits of the number are dealt out to red, green and blue from the highest bit down, so that neighbouring ids
-    lie far apart. Number 0 (black) is left out, for it shows "unknown".
+    The bits of the class number go to red, green and blue in turn, to the highest bits first.
     """
     numbers = np.arange(1, num_classes + 1)
     colors = np.zeros((num_classes, 3), np.int64)
@@ -64,71 +57,72 @@ def default_palette(num_classes: int) -> np.ndarray:
 
 
 def colorize(label: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Label maps [..., H, W] as pictures [..., H, W, 3] uint8; an id without a colour (255, "unknown") becomes black."""
+    """Color label maps [..., H, W] -> [..., H, W, 3] uint8; ids without a color become black."""
     table = np.concatenate([colors, [UNKNOWN_COLOR]]).astype(np.uint8)
     ids = np.asarray(label, np.int64)
     return table[np.where((ids >= 0) & (ids < len(colors)), ids, len(colors))]
 
 
-def shown(label: np.ndarray, config: DataConfig) -> np.ndarray:
-    """What the generator draws from, as pictures [..., H, W, 3] uint8: label maps in the colours of their classes, pictures as they are."""
-    return label if config.condition == 'rgb' else colorize(label, classes_of(config).colors)
+def colorize_input(label: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Render the generator's input as [..., H, W, 3] uint8: colored label maps, or RGB as it is."""
+    return colorize(label, classes_of(config).colors) if config.uses_labels else label
 
 
 class ColorMask:
-    """Turns the colours of a palette into ids.
-
-    Args:
-      palette: text of `label_table.read_palette`.
-    """
+    """Turns the colors of a palette (the text of `label_format.read_palette`) into ids."""
 
     def __init__(self, palette: str):
         self.classes = [entry for entry in parse_palette(palette) if entry.color]
         if not self.classes:
-            raise UserError('the palette has no colours', 'add "color": "#rrggbb" to its classes')
-        # [2^24] int32: the id of every colour there is, 64 MB. Looking up is then one indexing, twenty times as fast as a search.
+            raise UserError('the palette has no colors', 'add "color": "#rrggbb" to its classes')
+        # [2^24] int32, 64 MB: the id of every color. One lookup is 20 times as fast as a search.
         self._ids = np.full(1 << 24, _NO_CLASS, np.int32)
         for entry in self.classes:
-            code = _code(np.array(rgb(entry.color)))
+            code = int((entry.color or '')[1:], 16)
             self._ids[code] = entry.id if self._ids[code] == _NO_CLASS else _SEVERAL_CLASSES
-        self._dtype = np.dtype(
-            np.uint8 if max(entry.id for entry in self.classes) <= 255 else np.uint16
-        )
+        largest = max(entry.id for entry in self.classes)
+        self._dtype = np.dtype(np.uint8 if largest <= 255 else np.uint16)
 
     def ids(self, colors: np.ndarray) -> np.ndarray:
-        """The ids [H, W] of a colour mask [H, W, 3] uint8. Raises UserError, with colour and pixel, at a colour of no class, or of several."""
+        """Return the ids [H, W] of a color mask [H, W, 3] uint8.
+
+        Raises a UserError, with color and pixel, if a color has no class or several.
+        """
         ids = self._ids[_code(colors)]
         if ids.min() >= 0:
             return ids.astype(self._dtype)
         shared = ids == _SEVERAL_CLASSES
         if shared.any():
-            y, x = np.argwhere(shared)[0]
-            names = [entry.name for entry in self.classes if entry.color == _hex(colors[y, x])]
-            raise UserError(
-                f'colour {_hex(colors[y, x])} at pixel (x={x}, y={y}) stands for several classes ({", ".join(names)})',
-                'give each class its own',
-            )
+            color, where = _first_pixel(colors, shared)
+            names = ', '.join(entry.name for entry in self.classes if entry.color == color)
+            problem = f'{where} stands for several classes ({names})'
+            raise UserError(problem, 'give each class its own color')
         unknown = ids == _NO_CLASS
-        y, x = np.argwhere(unknown)[0]
-        found = len(np.unique(_code(colors[unknown])))
+        color, where = _first_pixel(colors, unknown)
+        count = len(np.unique(_code(colors[unknown])))
+        channels = np.array([rgb(entry.color or '') for entry in self.classes])
+        nearest = self.classes[int(np.abs(channels - rgb(color)).sum(axis=1).argmin())]
         raise UserError(
-            f'colour {_hex(colors[y, x])} at pixel (x={x}, y={y}) is not in the palette ({found} such colour{"s" if found > 1 else ""}, '
-            f'{unknown.mean():.2%} of the pixels); the nearest is {self._nearest(colors[y, x])}',
+            f'{where} is not in the palette ({count} such color{"s" if count > 1 else ""}, '
+            f'{unknown.mean():.2%} of the pixels); the nearest is {nearest.color} ({nearest.name})',
             'add it to the palette, or save the mask without smoothing, as PNG',
         )
 
-    def _nearest(self, color: np.ndarray) -> str:
-        distances = [np.abs(np.array(rgb(entry.color)) - color).sum() for entry in self.classes]
-        nearest = self.classes[int(np.argmin(distances))]
-        return f'{nearest.color} ({nearest.name})'
-
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """'#rrggbb' -> (r, g, b)."""
-    return tuple(bytes.fromhex(color[1:]))
+    """Convert '#rrggbb' to (r, g, b)."""
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue
 
 
-def _hex(color: np.ndarray) -> str:
+def _first_pixel(colors: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
+    """Return the color of the first pixel of a mask [H, W], and a description of the two."""
+    y, x = np.argwhere(mask)[0]
+    color = _hex(colors[y, x])
+    return color, f'color {color} at pixel (x={x}, y={y})'
+
+
+def _hex(color) -> str:
     return '#{:02x}{:02x}{:02x}'.format(*map(int, color))
 
 
@@ -138,22 +132,20 @@ def _code(colors: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _table_of(config: DataConfig) -> tuple[LabelClass, ...]:
+def _known_classes(config: DataConfig) -> list[LabelClass]:
     if config.palette:
-        return tuple(
-            entry
-            for entry in parse_palette(config.palette)
-            if entry.id != DONTCARE_ID or not config.dontcare
-        )
-    if config.dataset == 'scenes':
-        from spade_jax import landscapes
-
-        return tuple(
-            LabelClass(number, entry.name, _hex(np.array(entry.color)))
-            for number, entry in enumerate(landscapes.CLASSES)
-        )
+        classes = parse_palette(config.palette)
+        return [entry for entry in classes if entry.id != DONTCARE_ID or not config.dontcare]
     entry = CATALOG.get(config.dataset)
-    table = tuple(builtin_classes(entry.classes)) if entry else ()
-    return (
-        table if len(table) in (config.num_classes, config.label_channels) else ()
-    )  # of another numbering where flags renumber the ids
+    if entry is None:
+        return []
+    classes = builtin_classes(entry.classes) if entry.classes else _landscape_classes()
+    # With another number of classes, flags have renumbered the ids.
+    return classes if len(classes) in (config.num_classes, config.label_channels) else []
+
+
+def _landscape_classes() -> list[LabelClass]:
+    from spade_jax import landscapes
+
+    classes = enumerate(landscapes.CLASSES)
+    return [LabelClass(number, entry.name, _hex(entry.color)) for number, entry in classes]

@@ -1,35 +1,25 @@
-"""Whether a PNG file is whole. Pillow compares no checksum of pixel data and leaves rows that are missing black, so a damaged map would be read as another one.
+"""Detect damaged PNG files, of which Pillow decodes missing rows as black and wrong bits as ids.
 
 Format: W3C, Portable Network Graphics, sections 5 (chunks, checksums) and 8.2 (interlacing).
 """
-
-from __future__ import annotations
 
 import struct
 import zlib
 from collections.abc import Iterator
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By color type.
+# Interlacing passes: left, top, and the columns and rows between two pixels.
 _ADAM7 = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-)  # left, top, columns and rows from one pixel to the next
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
 
 
 def check_png(content: bytes, *, rows: bool) -> None:
-    """Checks a file that begins with the signature.
+    """Raise a ValueError if a file (from its signature on) is truncated or has a wrong checksum.
 
-    Args:
-      rows: also that there are as many pixels as the header says, which takes a second decompression.
-
-    Raises:
-      ValueError: what is wrong.
+    With `rows`, missing pixels are an error too, which takes a second decompression.
     """
     header, pixels = b'', []
     for kind, data in _chunks(content):
@@ -38,52 +28,37 @@ def check_png(content: bytes, *, rows: bool) -> None:
         elif kind == b'IDAT' and rows:
             pixels.append(data)
     if rows and len(header) == 13:
-        missing = _pixel_bytes(*struct.unpack('>IIBBBBB', header)) - len(
-            zlib.decompress(b''.join(pixels))
-        )
+        missing = _pixel_bytes(header) - len(zlib.decompress(b''.join(pixels)))
         if missing > 0:
             raise ValueError(f'{missing} bytes of pixels are missing')
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, data) of every chunk up to the end of the picture."""
+    """Yield (kind, data) of every chunk up to the end of the image."""
     position = len(SIGNATURE)
     while position < len(content):
         length, kind = struct.unpack('>I4s', content[position : position + 8].ljust(8, b'\0'))
-        data, checksum = (
-            content[position + 8 : position + 8 + length],
-            content[position + 8 + length : position + 12 + length],
-        )
+        end = position + 8 + length
+        data, checksum = content[position + 8 : end], content[end : end + 4]
         if len(checksum) < 4:
-            raise ValueError('the file is cut off')
+            break
         if zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum, 'big'):
-            raise ValueError(
-                f'the checksum of its part {kind.decode("latin-1")} at byte {position} is wrong'
-            )
+            name = kind.decode('latin-1')
+            raise ValueError(f'the checksum of its part {name} at byte {position} is wrong')
         yield kind, data
         if kind == b'IEND':
             return
-        position += 12 + length
-    raise ValueError('the file is cut off')
+        position = end + 4
+    raise ValueError('the file is truncated')
 
 
-def _pixel_bytes(
-    width: int,
-    height: int,
-    depth: int,
-    color_type: int,
-    compression: int,
-    filtering: int,
-    interlacing: int,
-) -> int:
-    """Bytes of the decompressed pixels: each row has one more, for its filter."""
-    passes = _ADAM7 if interlacing else ((0, 0, 1, 1),)
-    sizes = (
-        (-(-(width - left) // columns), -(-(height - top) // rows))
-        for left, top, columns, rows in passes
-    )
-    return sum(
-        (-(-across * depth * _SAMPLES.get(color_type, 1) // 8) + 1) * down
-        for across, down in sizes
-        if across > 0 and down > 0
-    )
+def _pixel_bytes(header: bytes) -> int:
+    """Return the number of bytes of the decompressed pixels: each row has a byte for its filter."""
+    width, height, depth, color_type, _, _, interlacing = struct.unpack('>IIBBBBB', header)
+    bits = depth * _SAMPLES.get(color_type, 1)
+    total = 0
+    for left, top, column_step, row_step in _ADAM7 if interlacing else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // column_step), -(-(height - top) // row_step)
+        if columns > 0 and rows > 0:
+            total += (-(-columns * bits // 8) + 1) * rows
+    return total

@@ -1,11 +1,9 @@
-"""Scaling as Pillow scales, to the bit, but only of the window that a crop keeps; and several times faster.
+"""Resize as Pillow does, bit for bit, but compute only the window that a crop keeps.
 
-Pillow spends most of its bicubic time on pixels that the crop throws away, and adds up the three channels of one pixel at a time. Here sums run over long
-rows of bytes, which compilers turn into vector instructions. numba compiles the loops when this module is imported and keeps the result on disk: the first
-import on a machine takes some seconds, later ones half a second. So import it where pictures are scaled, not before.
+Pillow resizes pixels that the crop discards, and adds three channels at a time. Here the sums run
+over long rows of bytes, which compile to vector instructions: several times faster. numba compiles
+when this module is imported (seconds at first, half a second from its cache), so import it late.
 """
-
-from __future__ import annotations
 
 import functools
 import math
@@ -14,87 +12,73 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-_WEIGHT_BITS = 22  # Weights are integers, 1.0 = 2**22: with 8 bits of a pixel and two for overshoot they fill 32 bits.
+# Weights are integers, 1.0 = 2**22: with 8 bits of a pixel and 2 for overshoot they fill 32 bits.
+_WEIGHT_BITS = 22
 _HALF = 1 << (_WEIGHT_BITS - 1)
-_SUPPORT = 2.0  # Radius of the bicubic kernel, in pixels of the coarser picture.
-_STRIP = 32  # Rows that are scaled horizontally at a time: a multiple of 8, and so few that their pixels stay in the cache.
-_TABLES = 512  # Tables kept, some 20 KB each: enough for a data set of many sizes.
+_SUPPORT = 2.0  # Radius of the bicubic kernel, in pixels of the coarser image.
+_STRIP = 32  # Rows resized horizontally at a time: a multiple of 8 whose pixels fit the cache.
+_NUM_TABLES = 512  # Cached tables, 20 KB each: enough for a data set of many sizes.
+
+_Size = tuple[int, int]  # Width, height.
+_Window = tuple[int, int, int, int]  # Left, top, width, height.
 
 
 class _Taps(NamedTuple):
-    """How N target pixels of a row (or column) are made of source pixels: each of `count` neighbours from `first` on, with these weights.
+    """The weighted source pixels of each of N target pixels of a row or column."""
 
-    first, count: [N] int32.
-    weights: [N, at least max(count)] int32.
-    """
-
-    first: np.ndarray
-    count: np.ndarray
-    weights: np.ndarray
+    first: np.ndarray  # [N] int32, the first source pixel.
+    count: np.ndarray  # [N] int32, the number of consecutive source pixels.
+    weights: np.ndarray  # [N, at least max(count)] int32.
 
 
-def bicubic(
-    image: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int], flip: bool = False
-) -> np.ndarray:
-    """The window of a photograph that was scaled bicubically (antialiased when it shrinks): Pillow's `resize(size, BICUBIC)`, then a crop.
+def bicubic(image: np.ndarray, size: _Size, window: _Window, flip: bool = False) -> np.ndarray:
+    """Resize like Pillow's `resize(size, BICUBIC)` (antialiased when it shrinks), then crop.
 
     Args:
       image: [H, W, 3] uint8.
-      size: width and height to which the whole picture would be scaled.
-      window: left, top, width and height of the part of the scaled picture that is computed.
-      flip: whether to mirror the window left and right.
+      size: Width and height of the resized image.
+      window: Left, top, width and height of the crop of the resized image.
+      flip: Whether to mirror the crop left to right.
 
     Returns:
       [window height, window width, 3] uint8.
-
-    Raises:
-      ValueError: when the image is no photograph, or the window does not lie inside the scaled picture.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            f'an image of shape {image.shape} and type {image.dtype} cannot be scaled; it must be [H, W, 3] uint8'
-        )
+        found = f'an image of shape {image.shape} and type {image.dtype}'
+        raise ValueError(f'{found} cannot be resized; it must be [H, W, 3] uint8')
     _check_window(size, window)
     left, top, width, height = window
-    source_size = image.shape[1::-1]
-    columns, rows = (
-        _bicubic_taps(source_size[0], size[0], left, width),
-        _bicubic_taps(source_size[1], size[1], top, height),
-    )
-    if flip:
-        columns = _Taps(*(np.ascontiguousarray(part[::-1]) for part in columns))
-    scales_columns, scales_rows = source_size[0] != size[0] or flip, source_size[1] != size[1]
-    if not scales_columns and not scales_rows:
+    source_height, source_width, _ = image.shape
+    resizes_columns, resizes_rows = source_width != size[0] or flip, source_height != size[1]
+    if not resizes_columns and not resizes_rows:
         return np.ascontiguousarray(image[top : top + height, left : left + width])
 
-    pixels = np.ascontiguousarray(image).reshape(source_size[1], source_size[0] * 3)
-    if scales_columns and not (scales_rows and _rows_come_first(source_size, size)):
-        rows, span = _from_zero(rows)
-        pixels = _scaled_columns(pixels, span, columns)
-        if scales_rows:
-            pixels = _scaled_rows(pixels, rows)
+    columns = _taps(source_width, size[0], slice(left, left + width))
+    rows = _taps(source_height, size[1], slice(top, top + height))
+    if flip:
+        columns = _Taps(*(np.ascontiguousarray(part[::-1]) for part in columns))
+    pixels = np.ascontiguousarray(image).reshape(source_height, source_width * 3)
+    # Pixels are rounded to 8 bits between the passes, so their order shows. This is the rule of
+    # Pillow 13; older versions always begin with the columns.
+    fewer_columns, fewer_rows = source_width - size[0], source_height - size[1]
+    if not resizes_columns or fewer_rows > max(0, 2 * fewer_columns):
+        columns, used = _from_zero(columns)
+        used_pixels = np.ascontiguousarray(pixels[:, 3 * used.start : 3 * used.stop])
+        pixels = _resize_rows(used_pixels, rows)
+        if resizes_columns:
+            pixels = _resize_columns(pixels, slice(0, height), columns)
     else:
-        columns, span = _from_zero(columns)
-        pixels = _scaled_rows(np.ascontiguousarray(pixels[:, 3 * span.start : 3 * span.stop]), rows)
-        if scales_columns:
-            pixels = _scaled_columns(pixels, slice(0, height), columns)
+        rows, used = _from_zero(rows)
+        pixels = _resize_columns(pixels, used, columns)
+        if resizes_rows:
+            pixels = _resize_rows(pixels, rows)
     return pixels.reshape(height, width, 3)
 
 
-def nearest(
-    ids: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int], flip: bool = False
-) -> np.ndarray:
-    """The window of a map of ids that was scaled by taking the nearest pixel: Pillow's `resize(size, NEAREST)` of 8-bit and 32-bit maps, then a crop.
+def nearest(ids: np.ndarray, size: _Size, window: _Window, flip: bool = False) -> np.ndarray:
+    """Resize like Pillow's `resize(size, NEAREST)` of 8-bit and 32-bit maps, then crop.
 
-    Args:
-      ids: [H, W] of any type; every type takes the same pixels.
-      size, window, flip: as of `bicubic`.
-
-    Returns:
-      [window height, window width], of the type of `ids`.
-
-    Raises:
-      ValueError: when the window does not lie inside the scaled map.
+    `ids` is [H, W] of any type, and so is the result; the rest is as for `bicubic`.
     """
     _check_window(size, window)
     left, top, width, height = window
@@ -103,60 +87,50 @@ def nearest(
     return ids.take(rows, axis=0).take(columns[::-1] if flip else columns, axis=1)
 
 
-def _check_window(size: tuple[int, int], window: tuple[int, int, int, int]) -> None:
+def _check_window(size: _Size, window: _Window) -> None:
     left, top, width, height = window
     if not (0 <= left < left + width <= size[0] and 0 <= top < top + height <= size[1]):
-        raise ValueError(
-            f'the window {window} (left, top, width, height) does not lie inside the scaled picture of {size[0]}x{size[1]}'
-        )
+        target = f'the resized image of {size[0]}x{size[1]}'
+        raise ValueError(f'the window {window} (left, top, width, height) is not inside {target}')
 
 
-@functools.lru_cache(maxsize=_TABLES)
+@functools.lru_cache(maxsize=_NUM_TABLES)
 def _nearest_pixels(source: int, target: int) -> np.ndarray:
-    """[target] the source pixel of each target pixel. Pillow adds up the step, and so do we: multiplied, it would round otherwise here and there."""
-    step = source / target
-    positions = np.full(target, step)
-    positions[0] = step * 0.5
+    """Return the source pixel of each target pixel; Pillow adds up the steps, so do we."""
+    positions = np.full(target, source / target)
+    positions[0] *= 0.5
     pixels = np.cumsum(positions).astype(np.intp)
     pixels.setflags(write=False)
     return pixels
 
 
-def _bicubic_taps(source: int, target: int, start: int, length: int) -> _Taps:
-    """Those of the target pixels `start` to `start + length`."""
-    return _Taps(*(part[start : start + length] for part in _all_bicubic_taps(source, target)))
+def _taps(source: int, target: int, window: slice) -> _Taps:
+    return _Taps(*(part[window] for part in _all_taps(source, target)))
 
 
-@functools.lru_cache(maxsize=_TABLES)
-def _all_bicubic_taps(source: int, target: int) -> _Taps:
-    """For a row of `source` pixels scaled to `target`; every operation in the order of Pillow's, for the last bit."""
-    if source == target:  # Pillow leaves out this pass; here it may have to mirror.
-        return _readonly_taps(
-            np.arange(target), np.ones(target), np.full((target, 1), 1 << _WEIGHT_BITS)
-        )
-    scale = source / target
-    stretch = max(
-        scale, 1.0
-    )  # The kernel is widened when the picture shrinks: that is the antialiasing.
-    radius = _SUPPORT * stretch
-    centers = (np.arange(target) + 0.5) * scale
-    first = np.maximum((centers - radius + 0.5).astype(np.int32), 0)
-    count = np.minimum((centers + radius + 0.5).astype(np.int32), source) - first
-    tap = np.arange(math.ceil(radius) * 2 + 1)
-    weights = _bicubic_kernel(
-        (tap + first[:, None] - centers[:, None] + 0.5) * (1.0 / stretch)
-    )  # [target, taps]
-    weights[tap >= count[:, None]] = 0
-    weights /= np.cumsum(weights, axis=1)[:, -1:]  # Added up one by one; np.sum would add in pairs.
-    weights *= 1 << _WEIGHT_BITS
-    return _readonly_taps(first, count, np.trunc(weights + np.copysign(0.5, weights)))
-
-
-def _readonly_taps(*parts: np.ndarray) -> _Taps:
-    """As int32, and so that a kept table cannot be spoiled."""
-    taps = _Taps(*(part.astype(np.int32) for part in parts))
+@functools.lru_cache(maxsize=_NUM_TABLES)
+def _all_taps(source: int, target: int) -> _Taps:
+    """Return the bicubic taps of a row; every operation in Pillow's order, for the last bit."""
+    if source == target:  # Pillow skips this pass; here it may have to mirror.
+        first, count = np.arange(target), np.ones(target)
+        weights = np.full((target, 1), 1 << _WEIGHT_BITS)
+    else:
+        scale = source / target
+        stretch = max(scale, 1.0)  # Antialiasing: the kernel is widened when the image shrinks.
+        radius = _SUPPORT * stretch
+        centers = (np.arange(target) + 0.5) * scale
+        first = np.maximum((centers - radius + 0.5).astype(np.int32), 0)
+        count = np.minimum((centers + radius + 0.5).astype(np.int32), source) - first
+        tap = np.arange(math.ceil(radius) * 2 + 1)
+        distances = (tap + first[:, None] - centers[:, None] + 0.5) * (1.0 / stretch)
+        weights = _bicubic_kernel(distances)  # [target, taps]
+        weights[tap >= count[:, None]] = 0
+        weights /= np.cumsum(weights, axis=1)[:, -1:]  # np.sum would add in pairs.
+        weights *= 1 << _WEIGHT_BITS
+        weights = np.trunc(weights + np.copysign(0.5, weights))
+    taps = _Taps(*(part.astype(np.int32) for part in (first, count, weights)))
     for part in taps:
-        part.setflags(write=False)
+        part.setflags(write=False)  # The cache shares them.
     return taps
 
 
@@ -168,76 +142,60 @@ def _bicubic_kernel(distance: np.ndarray) -> np.ndarray:
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-def _rows_come_first(source_size: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether the vertical pass comes before the horizontal one, which shows: pixels are rounded to 8 bits between the two.
-
-    This is the rule of Pillow 13. Older versions begin with the horizontal pass; so their bicubic is another one for many upright pictures.
-    """
-    fewer_columns, fewer_rows = source_size[0] - size[0], source_size[1] - size[1]
-    return fewer_rows > 0 and fewer_rows > 2 * fewer_columns
-
-
 def _from_zero(taps: _Taps) -> tuple[_Taps, slice]:
-    """The range of source pixels that the taps use, and the taps with positions in that range."""
+    """Return the taps relative to the range of source pixels that they use, and that range."""
     used = slice(int(taps.first.min()), int((taps.first + taps.count).max()))
     return taps._replace(first=taps.first - np.int32(used.start)), used
 
 
-def _scaled_columns(pixels: np.ndarray, rows: slice, columns: _Taps) -> np.ndarray:
-    """These rows of pixels [H, 3 W], each scaled to a row of 3 len(columns.first)."""
-    columns, span = _from_zero(columns)
-    scaled = np.empty((rows.stop - rows.start, 3 * len(columns.first)), np.uint8)
-    _scale_columns(pixels, rows.start, span.start, span.stop, *columns, scaled)
-    return scaled
+def _resize_columns(pixels: np.ndarray, rows: slice, columns: _Taps) -> np.ndarray:
+    """Resize these rows of pixels [H, 3 W] to rows of 3 len(columns.first)."""
+    columns, used = _from_zero(columns)
+    resized = np.empty((rows.stop - rows.start, 3 * len(columns.first)), np.uint8)
+    _resize_columns_into(resized, pixels, rows.start, used.start, used.stop, *columns)
+    return resized
 
 
-def _scaled_rows(pixels: np.ndarray, rows: _Taps) -> np.ndarray:
-    """[H, 3 W] to [len(rows.first), 3 W]."""
-    scaled = np.empty((len(rows.first), pixels.shape[1]), np.uint8)
-    _scale_rows(pixels, *rows, scaled)
-    return scaled
+def _resize_rows(pixels: np.ndarray, rows: _Taps) -> np.ndarray:
+    """Resize [H, 3 W] to [len(rows.first), 3 W]."""
+    resized = np.empty((len(rows.first), pixels.shape[1]), np.uint8)
+    _resize_rows_into(resized, pixels, *rows)
+    return resized
 
 
 def _compiled(*argument_types):
-    """Compiles a function when it is defined, to run without Python's lock."""
+    """Compile a function when it is defined, to run without Python's lock."""
 
     def compile_function(function):
         try:
             return numba.njit(argument_types, nogil=True, cache=True)(function)
-        except (
-            RuntimeError,
-            OSError,
-        ):  # Neither beside this file nor in the user's cache directory can numba write; or the disk is full.
+        except (RuntimeError, OSError):  # No cache directory is writable, or the disk is full.
             return numba.njit(argument_types, nogil=True)(function)
 
     return compile_function
 
 
-def _readonly(dtype, dimensions: int):
-    """A contiguous array that the function does not write to."""
-    return numba.types.Array(dtype, dimensions, 'C', readonly=True)
+_RESIZED, _PIXELS = numba.uint8[:, ::1], numba.types.Array(numba.uint8, 2, 'C', readonly=True)
+_VECTOR, _MATRIX = (numba.types.Array(numba.int32, rank, 'C', readonly=True) for rank in (1, 2))
+_TAPS = _VECTOR, _VECTOR, _MATRIX
 
 
-_PIXELS, _SCALED_PIXELS = _readonly(numba.uint8, 2), numba.uint8[:, ::1]
-_TAPS = _readonly(numba.int32, 1), _readonly(numba.int32, 1), _readonly(numba.int32, 2)
+@_compiled(_RESIZED, _PIXELS, *_TAPS)
+def _resize_rows_into(resized, pixels, first, count, weights):
+    """Row y of `resized` [h, N] is the weighted sum of `count[y]` rows of `pixels` [H, N].
 
-
-@_compiled(_PIXELS, *_TAPS, _SCALED_PIXELS)
-def _scale_rows(pixels, first, count, weights, scaled):
-    """Row y of `scaled` [h, N] is the weighted sum of `count[y]` rows of `pixels` [H, N] from `first[y]` on.
-
-    Three rows at a time: so the sums are fetched and stored a third as often, and most taps come out even.
+    It adds three rows at a time, so that the sums are loaded and stored a third as often.
     """
-    length = scaled.shape[1]
+    length = resized.shape[1]
     sums = np.empty(length, np.int32)
-    for y in range(scaled.shape[0]):
+    for y in range(resized.shape[0]):
         for i in range(length):
             sums[i] = _HALF
         row, end, tap = first[y], first[y] + count[y], 0
         while end - row >= 3:
             weight0, weight1, weight2 = weights[y, tap], weights[y, tap + 1], weights[y, tap + 2]
             for i in range(length):
-                sums[i] += (
+                sums[i] += (  # One expression: it compiles to faster code than two.
                     weight0 * pixels[row, i]
                     + weight1 * pixels[row + 1, i]
                     + weight2 * pixels[row + 2, i]
@@ -251,14 +209,14 @@ def _scale_rows(pixels, first, count, weights, scaled):
             row += 1
             tap += 1
         for i in range(length):
-            scaled[y, i] = min(max(sums[i] >> _WEIGHT_BITS, 0), 255)
+            resized[y, i] = min(max(sums[i] >> _WEIGHT_BITS, 0), 255)
 
 
 @numba.njit
 def _transpose_bytes(words):
-    """Transposes, in each 8 rows of words [8 n, K] uint64, the 8 x 8 bytes of each column: byte i of word j changes places with byte j of word i.
+    """Transpose the 8x8 bytes of each column in each 8 rows of words [8 n, K] uint64.
 
-    Like the transposition of a matrix of 2 x 2 blocks: first inside blocks of 2 x 2 bytes, then of such blocks in 4 x 4, then of those in 8 x 8.
+    First the bytes within blocks of 2x2, then such blocks within 4x4, then those within 8x8.
     """
     for begin in range(0, words.shape[0], 8):
         for distance, mask in (
@@ -276,50 +234,42 @@ def _transpose_bytes(words):
                         words[row + distance, i] = lower ^ differing
 
 
-@_compiled(_PIXELS, numba.intp, numba.intp, numba.intp, *_TAPS, _SCALED_PIXELS)
-def _scale_columns(pixels, top, left, right, first, count, weights, scaled):
-    """Scales rows `top` and following of `pixels` [H, 3 W] horizontally, to the rows of `scaled` [h, 3 w].
+@_compiled(_RESIZED, _PIXELS, numba.intp, numba.intp, numba.intp, *_TAPS)
+def _resize_columns_into(resized, pixels, top, left, right, first, count, weights):
+    """Resize the rows from `top` on of `pixels` [H, 3 W] horizontally, to `resized` [h, 3 w].
 
-    A strip of rows is turned so that its columns are rows, scaled like rows, and turned back: three channels of 32 rows are a long row of bytes, where
-    the three channels of one pixel are a short one. `first` counts from pixel `left`; no pixel from `right` on is used.
+    A strip of 32 rows is transposed, resized like rows, and transposed back: three channels of 32
+    rows are a long row of bytes. `first` counts from pixel `left`; none from `right` on is used.
     """
-    length, scaled_length = 3 * (right - left), scaled.shape[1]
-    words, scaled_words = (length + 7) // 8, (scaled_length + 7) // 8
-    strip, scaled_strip = (
+    length, new_length = 3 * (right - left), resized.shape[1]
+    words, new_words = (length + 7) // 8, (new_length + 7) // 8
+    strip, new_strip = (
         np.empty((_STRIP, words), np.uint64),
-        np.empty((_STRIP, scaled_words), np.uint64),
+        np.empty((_STRIP, new_words), np.uint64),
     )
-    turned, scaled_turned = (
-        np.empty((8 * words, _STRIP // 8), np.uint64),
-        np.empty((8 * scaled_words, _STRIP // 8), np.uint64),
-    )
-    strip_bytes, scaled_strip_bytes = (
-        strip.view(np.uint8),
-        scaled_strip.view(np.uint8),
-    )  # [32, 8 words]
-    columns = turned.view(np.uint8)[:length].reshape(
-        right - left, 3 * _STRIP
-    )  # Of a column its red, then its green, then its blue bytes.
-    scaled_columns = scaled_turned.view(np.uint8)[:scaled_length].reshape(
-        scaled_length // 3, 3 * _STRIP
-    )
-    for begin in range(0, scaled.shape[0], _STRIP):
-        height = min(_STRIP, scaled.shape[0] - begin)
+    turned = np.empty((8 * words, _STRIP // 8), np.uint64)
+    new_turned = np.empty((8 * new_words, _STRIP // 8), np.uint64)
+    strip_bytes, new_strip_bytes = strip.view(np.uint8), new_strip.view(np.uint8)  # [32, 8 words]
+    # A column is its red, then its green, then its blue bytes: [columns, 3 * 32].
+    columns = turned.view(np.uint8)[:length].reshape(right - left, 3 * _STRIP)
+    new_columns = new_turned.view(np.uint8)[:new_length].reshape(new_length // 3, 3 * _STRIP)
+    for begin in range(0, resized.shape[0], _STRIP):
+        height = min(_STRIP, resized.shape[0] - begin)
         for y in range(height):
             source = pixels[top + begin + y][3 * left : 3 * right]
-            for i in range(length):
+            for i in range(length):  # Twice as fast as the assignment of a slice.
                 strip_bytes[y, i] = source[i]
         _transpose_bytes(strip)
         for group in range(_STRIP // 8):
             for i in range(words):
                 for j in range(8):
                     turned[8 * i + j, group] = strip[8 * group + j, i]
-        _scale_rows(columns, first, count, weights, scaled_columns)
+        _resize_rows_into(new_columns, columns, first, count, weights)
         for group in range(_STRIP // 8):
             for j in range(8):
-                for i in range(scaled_words):
-                    scaled_strip[8 * group + j, i] = scaled_turned[8 * i + j, group]
-        _transpose_bytes(scaled_strip)
+                for i in range(new_words):
+                    new_strip[8 * group + j, i] = new_turned[8 * i + j, group]
+        _transpose_bytes(new_strip)
         for y in range(height):
-            for i in range(scaled_length):
-                scaled[begin + y, i] = scaled_strip_bytes[y, i]
+            for i in range(new_length):
+                resized[begin + y, i] = new_strip_bytes[y, i]

@@ -1,19 +1,20 @@
-"""Work of several threads, taken in order."""
+"""An ordered parallel map with a bounded number of pending results."""
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
-_T, _R = TypeVar('_T'), TypeVar('_R')
+_T = TypeVar('_T')
+_R = TypeVar('_R')
 
 
 def bounded_map(
     pool: concurrent.futures.Executor, function: Callable[[_T], _R], items: Iterable[_T], ahead: int
-) -> Iterator[_R]:
-    """As `pool.map`, with no more than `ahead` results at a time that nobody has taken yet: so that they do not pile up in memory."""
+) -> Generator[_R]:
+    """Map as `pool.map` does, with at most `ahead` results in memory that are not consumed yet."""
     pending: collections.deque[concurrent.futures.Future[_R]] = collections.deque()
     try:
         for item in items:

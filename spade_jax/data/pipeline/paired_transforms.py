@@ -1,16 +1,16 @@
-"""Bringing a photograph, its label map and its instance map to the training size, always together.
+"""Scale, crop and mirror an image, its label map and its instance map together.
 
-Every operation is a pure function of its arguments; where to crop and whether to mirror is decided by the caller. Resampling is Pillow's: bicubic
-(antialiased when it shrinks) for photographs and conditions in colour, nearest for label and instance maps, bit for bit.
+Every function is pure: the caller decides where to crop and whether to mirror. Resampling equals
+Pillow's to the bit: bicubic (antialiased when it shrinks) for images, nearest for ids.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from spade_jax.config.data_config import CROPPING_MODES, DataConfig
 from spade_jax.errors import UserError
@@ -19,12 +19,14 @@ POWER_OF_TWO_BASE = 32  # The grid of `preprocess_mode=none`.
 
 
 class Example(NamedTuple):
-    """One picture as it lies in the data set.
+    """An image with its label map, as the data set has them.
 
-    image: [H', W', 3] uint8, red green blue; None where only the label map is known. It shows the same as the label map, and mostly at the same size;
-      both are scaled to the size that follows from the label map's.
-    label: [H, W] uint8, uint16 or int32 class ids; or [H, W, 3] uint8, a condition in colour, which is scaled like a photograph.
-    instance: [H, W] uint8, uint16 or int32 instance ids; None where the run does not use them.
+    Attributes:
+      image: [H', W', 3] uint8, RGB; None if only the label map is known. It is scaled to the size
+        that follows from the label map, which may differ from its own.
+      label: [H, W] uint8, uint16 or int32 class ids; or [H, W, 3] uint8, an RGB condition, which
+        is scaled like an image.
+      instance: [H, W] uint8, uint16 or int32 instance ids; None if the run does not use them.
     """
 
     image: np.ndarray | None
@@ -34,58 +36,47 @@ class Example(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """How pictures of any size become pictures of one size.
+    """How images of any size become images of one size.
 
     Attributes:
-      mode: one of `config.PREPROCESS_MODES`.
-      load_size: width (or, for scale_shortside, shorter side) in pixels to which pictures are scaled before the crop.
-      width, height: size of the result in pixels.
-      reference_faults: do as the published implementation where it is wrong, for parity tests: scale_shortside leaves the shorter side as it is
-        and stretches the longer one; resize_and_crop scales to a square whatever the aspect ratio; where the crop reaches beyond the picture
-        there is black and id 0; and 16-bit maps are resampled by a rule of their own (see `resize_ids`).
-      prescaled: pictures come at the size to which this geometry scales, so they are only cropped and mirrored.
+      mode: One of `PREPROCESS_MODES`.
+      load_size: Width (scale_shortside: shorter side) in pixels before the crop.
+      width: Width of the result in pixels.
+      height: Height of the result in pixels.
+      prescaled: True if images went through `scale`; they are only cropped and mirrored.
     """
 
     mode: str
     load_size: int
     width: int
     height: int
-    reference_faults: bool = False
     prescaled: bool = False
 
     @classmethod
-    def from_config(cls, config: DataConfig) -> Geometry:
-        return cls(
-            config.preprocess_mode,
-            config.load_size,
-            config.image_width,
-            config.image_height,
-            config.reference_faults,
-        )
+    def from_config(cls, config: DataConfig, prescaled: bool = False) -> Geometry:
+        """Return the geometry of a configuration."""
+        size = config.image_width, config.image_height
+        return cls(config.preprocess_mode, config.load_size, *size, prescaled)
 
     @property
     def crops(self) -> bool:
+        """True if the mode crops."""
         return self.mode in CROPPING_MODES
-
-    def already_scaled(self) -> Geometry:
-        """This geometry for pictures that went through `scale`."""
-        return dataclasses.replace(self, prescaled=True)
 
 
 def scaled_size(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
-    """Width and height to which a picture of `width` x `height` is scaled before it is cropped."""
+    """Return the width and height to which a `width` x `height` image is scaled before the crop."""
     if geometry.prescaled:
         return width, height
     load_size = geometry.load_size
     match geometry.mode:
         case 'resize_and_crop':
-            return load_size, load_size if geometry.reference_faults else round(
-                load_size * geometry.height / geometry.width
-            )
+            return load_size, round(load_size * geometry.height / geometry.width)
         case 'scale_width' | 'scale_width_and_crop':
             return load_size, int(load_size * height / width)
         case 'scale_shortside' | 'scale_shortside_and_crop':
-            return _scaled_shortside(geometry, width, height)
+            longer = int(load_size * max(width, height) / min(width, height))
+            return (load_size, longer) if width <= height else (longer, load_size)
         case 'fixed':
             return geometry.width, geometry.height
         case 'none':
@@ -95,130 +86,90 @@ def scaled_size(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
     raise ValueError(f'unknown preprocess_mode {geometry.mode}')
 
 
-def crop_room(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
-    """The largest crop position (x, y) that a picture of `width` x `height` allows; (0, 0) for the modes that do not crop.
+def max_crop_offset(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
+    """Return the largest crop offset (x, y) of a `width` x `height` image; (0, 0) without a crop.
 
     Raises:
-      UserError: when the picture cannot be brought to the size of the result: it is smaller than the crop, or of another size without a crop.
+      UserError: The scaled image is smaller than the crop, or has another size than the result
+        in a mode that does not crop.
     """
-    scaled_width, scaled_height = scaled_size(geometry, width, height)
-    room = scaled_width - geometry.width, scaled_height - geometry.height
-    if geometry.reference_faults:
-        return max(0, room[0]), max(0, room[1])
-    if geometry.crops and min(room) < 0 or not geometry.crops and room != (0, 0):
-        raise UserError(_misfit(geometry, (width, height), (scaled_width, scaled_height)))
-    return room
+    scaled = scaled_size(geometry, width, height)
+    offset = scaled[0] - geometry.width, scaled[1] - geometry.height
+    if geometry.crops and min(offset) < 0 or not geometry.crops and offset != (0, 0):
+        raise UserError(_misfit(geometry, (width, height), scaled))
+    return offset
 
 
 def transform(
-    example: Example,
-    geometry: Geometry,
-    crop_position: tuple[int, int] = (0, 0),
-    flip: bool = False,
+    example: Example, geometry: Geometry, crop_offset: tuple[int, int] = (0, 0), flip: bool = False
 ) -> Example:
-    """Scales, crops at `crop_position` (x, y; left and top) and, with `flip`, mirrors left and right.
+    """Scale, crop at `crop_offset` (x, y of the upper left corner) and, with `flip`, mirror.
 
-    Label and instance ids come out as they went in, with their dtype. Only the pixels of the crop are computed.
+    Ids and their dtypes are kept. Only the pixels of the crop are computed.
 
     Raises:
-      UserError: when the picture cannot be brought to the size of the result.
-      ValueError: when the crop does not lie inside the scaled picture.
+      UserError: The image cannot be brought to the size of the result.
+      ValueError: The crop is not inside the scaled image.
     """
     height, width = example.label.shape[:2]
-    size, room = scaled_size(geometry, width, height), crop_room(geometry, width, height)
-    if not geometry.reference_faults and not (
-        0 <= crop_position[0] <= room[0] and 0 <= crop_position[1] <= room[1]
-    ):
-        raise ValueError(f'crop position {crop_position} is outside (0, 0) to {room}')
-    left, top = crop_position
-    inside = left, top, min(geometry.width, size[0] - left), min(geometry.height, size[1] - top)
-
-    def finish(pixels):
-        if pixels is None:
-            return None
-        scaled = _scaled_window(pixels, size, inside, flip, geometry.reference_faults)
-        return _padded(scaled, geometry, flip) if geometry.reference_faults else scaled
-
-    return Example(*map(finish, example))
+    largest = max_crop_offset(geometry, width, height)
+    x, y = crop_offset
+    if not (0 <= x <= largest[0] and 0 <= y <= largest[1]):
+        raise ValueError(f'crop offset {crop_offset} is outside (0, 0) to {largest}')
+    size = scaled_size(geometry, width, height)
+    window = x, y, geometry.width, geometry.height
+    return _map_parts(example, lambda pixels: _scaled_window(pixels, size, window, flip))
 
 
 def scale(example: Example, geometry: Geometry) -> Example:
-    """The first half of `transform`: only scales, to what `transform` with `geometry.already_scaled()` then crops and mirrors."""
+    """Scale without cropping; `transform` with a prescaled geometry does the rest."""
     height, width = example.label.shape[:2]
     size = scaled_size(geometry, width, height)
-
-    def scaled(pixels):
-        return (
-            None
-            if pixels is None
-            else _scaled_window(pixels, size, (0, 0, *size), False, geometry.reference_faults)
-        )
-
-    return Example(*map(scaled, example))
+    return _map_parts(example, lambda pixels: _scaled_window(pixels, size, (0, 0, *size)))
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A photograph [H, W, 3] uint8 scaled to `size` (width, height), bicubic."""
+    """Scale an image [H, W, 3] uint8 to `size` (width, height), bicubic."""
     return _scaled_window(image, size, (0, 0, *size))
 
 
-def resize_ids(
-    ids: np.ndarray, size: tuple[int, int], reference_faults: bool = False
-) -> np.ndarray:
-    """A map of ids [H, W] (uint8, uint16 or int32) scaled to `size` (width, height), nearest: no id appears that was not there.
+def resize_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale ids [H, W] (uint8, uint16 or int32) to `size` (width, height), nearest.
 
-    Pillow rounds the source coordinate in its 16-bit mode otherwise than in its 8-bit and 32-bit modes, so that at some sizes a 16-bit instance
-    map would shift by a pixel against an 8-bit label map. Here every map takes the same pixels, unless `reference_faults` asks for that shift.
+    All dtypes take the same pixels. (Pillow rounds the source coordinate differently for 16-bit
+    images, so that a 16-bit instance map could shift against an 8-bit label map.)
     """
-    return _scaled_window(ids, size, (0, 0, *size), reference_faults=reference_faults)
+    return _scaled_window(ids, size, (0, 0, *size))
+
+
+def _map_parts(example: Example, function: Callable[[np.ndarray], Any]) -> Example:
+    parts: list[Any] = [None if pixels is None else function(pixels) for pixels in example]
+    return Example(*parts)
 
 
 def _scaled_window(
-    pixels: np.ndarray,
-    size: tuple[int, int],
-    window: tuple[int, int, int, int],
-    flip: bool = False,
-    reference_faults: bool = False,
+    pixels: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int], flip: bool = False
 ) -> np.ndarray:
-    """The window (left, top, width, height) of a picture or map of ids that was scaled to `size`, mirrored with `flip`."""
+    """The window (left, top, width, height) of pixels scaled to `size`, mirrored with `flip`."""
     if pixels.shape[1::-1] != size:
-        if pixels.dtype != np.uint16 or not reference_faults:
-            from spade_jax.data.files import resampling
+        from spade_jax.data.files import resampling  # Imports Numba.
 
-            return (resampling.bicubic if pixels.ndim == 3 else resampling.nearest)(
-                pixels, size, window, flip
-            )
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST))
+        resample = resampling.bicubic if pixels.ndim == 3 else resampling.nearest
+        return resample(pixels, size, window, flip)
     left, top, width, height = window
     pixels = pixels[top : top + height, left : left + width]
     return _mirrored(pixels) if flip else np.ascontiguousarray(pixels)
 
 
 def _mirrored(pixels: np.ndarray) -> np.ndarray:
-    """[H, W] or [H, W, 3], left and right exchanged. Channel by channel, since NumPy is slow where a row is made of short pieces."""
+    """Pixels [H, W] or [H, W, 3] mirrored left to right.
+
+    Channels are copied one by one: NumPy is slow for rows that consist of short pieces.
+    """
     mirrored = np.empty_like(pixels, order='C')
     for channel in range(3) if pixels.ndim == 3 else [...]:
         mirrored[:, :, channel] = pixels[:, ::-1, channel]
     return mirrored
-
-
-def _padded(pixels: np.ndarray, geometry: Geometry, flip: bool) -> np.ndarray:
-    """Black and id 0 at the bottom and, before mirroring, on the right, up to the size of the result."""
-    missing_rows, missing_columns = (
-        geometry.height - pixels.shape[0],
-        geometry.width - pixels.shape[1],
-    )
-    columns = (missing_columns, 0) if flip else (0, missing_columns)
-    return np.pad(pixels, [(0, missing_rows), columns] + [(0, 0)] * (pixels.ndim - 2))
-
-
-def _scaled_shortside(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
-    shorter, longer = min(width, height), max(width, height)
-    if shorter == geometry.load_size:
-        return width, height
-    scaled_longer = int(geometry.load_size * longer / shorter)
-    scaled_shorter = shorter if geometry.reference_faults else geometry.load_size
-    return (scaled_shorter, scaled_longer) if width == shorter else (scaled_longer, scaled_shorter)
 
 
 def _to_grid(side: int) -> int:
@@ -226,22 +177,23 @@ def _to_grid(side: int) -> int:
 
 
 def _misfit(geometry: Geometry, size: tuple[int, int], scaled: tuple[int, int]) -> str:
-    source, result, target = (
-        f'{width}x{height}' for width, height in (size, scaled, (geometry.width, geometry.height))
-    )
+    sizes = size, scaled, (geometry.width, geometry.height)
+    source, result, target = (f'{width}x{height}' for width, height in sizes)
+    mode = geometry.mode
     if geometry.prescaled:
         return (
-            f'a prepared picture of {source} does not fit preprocess_mode={geometry.mode} with a result of {target}; '
-            f'prepare the pictures anew with the flags of this run'
+            f'a prepared image of {source} does not fit preprocess_mode={mode} with a result of '
+            f'{target}; prepare the images again with the flags of this run'
         )
     if not geometry.crops:
         return (
-            f'preprocess_mode={geometry.mode} turns this picture of {source} into {result}, but the configuration (crop_size, '
-            f'aspect_ratio) is for {target}; use --preprocess_mode=fixed, which scales every picture to {target}'
+            f'preprocess_mode={mode} scales this image of {source} to {result}, but the '
+            f'configuration (crop_size, aspect_ratio) is for {target}; use '
+            f'--preprocess_mode=fixed, which scales every image to {target}'
         )
-    if geometry.mode == 'crop':
-        return f'a picture of {source} is smaller than the crop of {target}; use a smaller --crop_size or --preprocess_mode=resize_and_crop'
+    is_scaled = '' if mode == 'crop' else f'is scaled to {result}, which '
+    larger = 'smaller --crop_size' if mode == 'crop' else 'larger --load_size'
     return (
-        f'a picture of {source} is scaled to {result}, which is smaller than the crop of {target}; use a larger --load_size or '
-        f'--preprocess_mode=resize_and_crop'
+        f'an image of {source} {is_scaled}is smaller than the crop of {target}; use a {larger} or '
+        '--preprocess_mode=resize_and_crop'
     )

@@ -1,4 +1,4 @@
-"""TensorFlow as an input pipeline: imported when data are read, quiet, and kept off the accelerators."""
+"""Import TensorFlow as an input pipeline: late, quiet and without accelerators."""
 
 from __future__ import annotations
 
@@ -12,28 +12,24 @@ from types import ModuleType
 
 @functools.cache
 def import_tensorflow() -> ModuleType:
-    """The module `tensorflow`, to which every accelerator is hidden: their memory is JAX's.
+    """Import TensorFlow with all accelerators hidden, so that JAX owns their memory.
 
-    The import takes seconds, so it happens where data are read and nowhere else.
+    The import takes seconds, so it happens only where training data are read.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    with _held_back_stderr():
+    with _silent_stderr():
         import tensorflow as tf
 
         for kind in ('GPU', 'TPU'):
-            with contextlib.suppress(
-                RuntimeError
-            ):  # A notebook that has used TensorFlow before has taken its devices already.
+            # A notebook that used TensorFlow before cannot hide its devices any more.
+            with contextlib.suppress(RuntimeError):
                 tf.config.set_visible_devices([], kind)
     return tf
 
 
 @contextlib.contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Keeps what is written to file descriptor 2, and shows it only when the block fails.
-
-    TensorFlow greets with a dozen lines about processors and drivers that no setting turns off, for they come from C++ before its logging is set up.
-    """
+def _silent_stderr() -> Iterator[None]:
+    """Show what C++ writes to standard error, a dozen lines, only if the block fails."""
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as restore:
         terminal = os.dup(2)
         restore.callback(os.close, terminal)

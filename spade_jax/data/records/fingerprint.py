@@ -1,4 +1,4 @@
-"""What tells the examples of a source from others: by it, prepared records know what they were made from."""
+"""The fingerprint of prepared records: the settings and the examples they were prepared from."""
 
 from __future__ import annotations
 
@@ -10,138 +10,136 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spade_jax.config.data_config import DataConfig
+from spade_jax.data.pipeline.paired_transforms import Geometry, scaled_size
 from spade_jax.data.sources.pairing import ExampleFiles, files_below
 from spade_jax.data.sources.source import Source
-from spade_jax.errors import UserError
 
-_DIGEST_LENGTH = 16  # hexadecimal digits
-_SHORT_DIGEST_LENGTH = 6
-_NUM_EXAMINED = 3  # examples whose pixels stand for all of a source without files
-_THREADS = 16  # Network disks take a while to answer.
-_CHUNK = 1000  # examples that a thread asks for at a time
+FORMAT = 2  # Raised with every change of what the records hold.
+
+# The fields of DataConfig that decide what is in the records. No directories: records may be read
+# where the files they were prepared from are not.
+_DECIDING_FIELDS = (
+    *('dataset', 'train_list', 'validation_list', 'scenes_train_examples'),
+    *('tfds_name', 'tfds_train_split', 'tfds_validation_split'),
+    *('tfds_image_feature', 'tfds_label_feature', 'tfds_instance_feature'),
+    *('condition', 'num_classes', 'dontcare', 'palette', 'label_remap'),
+    *('preprocess_mode', 'load_size'),
+)
+_MAX_VALUE_LENGTH = 60  # Characters of a value in a message.
+_THREADS = 16  # Network disks answer slowly.
 
 
-class Identity(NamedTuple):
-    """A source at a moment.
+class Fingerprint(NamedTuple):
+    """The examples of a source.
 
     Attributes:
-      summary: JSON values, for people too: the number of examples, and digests of their names and of their contents.
-      states: for each example a text that changes when it does: its name, with sizes and times of its files.
-      digests: by name of an example in files, of each of its files a short digest of size and time: 'f0a1b2 c3d4e5'.
+      summary: JSON values: the number of examples, and digests of their names and files.
+      states: By name of an example, a short digest of size and time of each of its files:
+        'f0a1b2 c3d4e5'. Empty for a source without files, as TFDS.
     """
 
     summary: dict[str, Any]
-    states: list[str]
-    digests: dict[str, str]
-
-    def of_examples(self, indices: range) -> str:
-        """A digest of some of the examples."""
-        return _digest(self.states[indices.start : indices.stop])
+    states: dict[str, str]
 
 
-def identify(source: Source, config: DataConfig, split: str) -> Identity:
-    """The identity of the source that `config` opens for a split.
+def settings_of(config: DataConfig) -> dict[str, Any]:
+    """Return all settings that decide which pixels are in the records, as JSON values."""
+    geometry = Geometry.from_config(config)
+    width, height = scaled_size(geometry, geometry.width, geometry.height)
+    settings = {name: getattr(config, name) for name in _DECIDING_FIELDS}
+    # The crop size matters only where it decides the scaled size.
+    return {'format': FORMAT, **settings, 'scaled_size': f'{width}x{height}'}
 
-    Examples in files are known by sizes and times, which cost nothing to read; those in records, of TFDS or rendered, by the pixels of a few.
+
+def fingerprint(source: Source, config: DataConfig, split: str) -> Fingerprint:
+    """Return the fingerprint of the source that `config` opens for a split.
+
+    Files are represented by size and time, which are fast to read.
     """
-    summary = {'examples': len(source), 'names': _digest(source.names)}
+    files = [_paths(example) for example in getattr(source, 'files', ())]
     shared = list(_shared_files(config, split))
-    files = _files_of_examples(source)
-    common = _digest(_in_parallel(shared)) if shared else ''
-    own_files = _in_parallel(files)
-    own = [' '.join(states) for states in own_files]
-    num_files = len(shared) + sum(map(len, files))
-    if not num_files:
-        common = _some_pixels(source)
-    states = [f'{name}\0{state}\0{common}' for name, state in zip(source.names, own, strict=True)]
-    kind = f'{num_files} files' if num_files else f'pixels of {min(len(source), _NUM_EXAMINED)}'
-    digests = {
-        name: _digests(file_states)
-        for name, file_states in zip(source.names, own_files)
-        if file_states
+    *states, shared_states = _file_states([*files, shared])
+    num_files = sum(map(len, files)) + len(shared)
+    contents = _digest('\0'.join(state) for state in [*states, shared_states])
+    summary = {
+        'examples': len(source),
+        'names': _digest(source.names),
+        'contents': f'{num_files} files ({contents})',
     }
-    return Identity(summary | {'contents': f'{kind} ({_digest(states)})'}, states, digests)
+    digests = map(_short_digests, states)
+    return Fingerprint(summary, dict(zip(source.names, digests, strict=bool(files))))
 
 
-def first_change(files: Sequence[ExampleFiles], digests: Mapping[str, str]) -> str | None:
-    """What of some examples has changed since their digests were taken, in a few words, with the path of the first file; None where nothing has.
+def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Return the entries in which two dictionaries differ, as `name: saved -> given`."""
+    found = []
+    for name in dict.fromkeys([*saved, *given]):
+        if saved.get(name) != given.get(name):
+            old, new = _shortened(saved.get(name)), _shortened(given.get(name))
+            found.append(f'{name}: {old} -> {"another" if new == old else new}')
+    return found
 
-    Only sizes and times are looked at.
+
+def first_change(files: Sequence[ExampleFiles], states: Mapping[str, str]) -> str | None:
+    """Describe the first difference between files and the saved `Fingerprint.states`.
+
+    Only sizes and times are compared.
+
+    Returns:
+      A few words with the path of the file; None without a change.
     """
-    paths = [[path for path in example[1:] if path] for example in files]
-    for example, example_paths, states in zip(files, paths, _in_parallel(paths)):
-        saved = digests.get(example.name)
+    paths = list(map(_paths, files))
+    for example, example_paths, found in zip(files, paths, _file_states(paths), strict=True):
+        saved = states.get(example.name)
         if saved is None:
             return f'{example.photo} is new'
-        if (now := _digests(states)) != saved:
-            changed = [
-                path
-                for path, one, other in itertools.zip_longest(
-                    example_paths, now.split(), saved.split()
-                )
-                if one != other
-            ]
-            return f'{changed[0] or example.photo} has changed'
-    if gone := digests.keys() - {example.name for example in files}:
+        if (now := _short_digests(found)) != saved:
+            pairs = itertools.zip_longest(example_paths, now.split(), saved.split())
+            changed = next(path for path, new, old in pairs if new != old)
+            return f'{changed or example.photo} has changed'
+    if gone := states.keys() - {example.name for example in files}:
         return f'{min(gone)} is gone'
     return None
 
 
-def _files_of_examples(source: Source) -> list[list[str]]:
-    return (
-        [[path for path in example[1:] if path] for example in source.files]
-        if hasattr(source, 'files')
-        else [[] for _ in source.names]
-    )
-
-
-def _digests(states: Sequence[str]) -> str:
-    return ' '.join(_digest([state])[:_SHORT_DIGEST_LENGTH] for state in states)
+def _paths(example: ExampleFiles) -> list[str]:
+    return [path for path in example[1:] if path]
 
 
 def _shared_files(config: DataConfig, split: str) -> Iterator[str]:
-    """The files that belong to no example in particular."""
+    """The files that belong to no single example."""
     root = os.path.expanduser(config.data_dir)
     instances = getattr(config, f'{split}_instance_dir')
     if config.instance_edges and instances.endswith('.json'):
         yield os.path.join(root, instances)
-    if config.dataset == 'celebamask_hq':  # of which every face has up to 18 masks
+    if config.dataset == 'celebamask_hq':  # Every face has up to 18 masks.
         for name in (config.train_image_dir, config.train_label_dir):
             yield from files_below(os.path.join(root, name))
 
 
-def _in_parallel(files: list) -> list:
-    """The states of paths, or lists of those of lists of paths."""
+def _file_states(examples: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Name, size and time of the files of each example."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        chunks = pool.map(
-            lambda start: [_state(item) for item in files[start : start + _CHUNK]],
-            range(0, len(files), _CHUNK),
-        )
-        return [state for chunk in chunks for state in chunk]
+        return list(pool.map(lambda files: list(map(_file_state, files)), examples))
 
 
-def _state(path: str | list[str]) -> str | list[str]:
-    if isinstance(path, list):
-        return [_state(item) for item in path]
+def _file_state(path: str) -> str:
     try:
         found = os.stat(path)
     except OSError:
-        return f'{os.path.basename(path)} missing'  # Who reads it will say so.
+        return f'{os.path.basename(path)} missing'  # Reading the example reports it.
     return f'{os.path.basename(path)} {found.st_size} {found.st_mtime_ns}'
 
 
-def _some_pixels(source: Source) -> str:
-    digest = hashlib.sha256()
-    for index in sorted({number * len(source) // _NUM_EXAMINED for number in range(_NUM_EXAMINED)}):
-        try:
-            for pixels in filter(lambda part: part is not None, source.read(index)):
-                digest.update(f'{pixels.shape} {pixels.dtype}'.encode() + pixels.tobytes())
-        except UserError as error:
-            digest.update(str(error).encode('utf-8', 'surrogateescape'))
-    return digest.hexdigest()[:_DIGEST_LENGTH]
+def _short_digests(states: Sequence[str]) -> str:
+    return ' '.join(_digest([state])[:6] for state in states)
 
 
 def _digest(texts: Iterable[str]) -> str:
-    return hashlib.sha256('\n'.join(texts).encode('utf-8', 'surrogateescape')).hexdigest()[
-        :_DIGEST_LENGTH
-    ]
+    content = '\n'.join(texts).encode('utf-8', 'surrogateescape')
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _MAX_VALUE_LENGTH else f'{text[:_MAX_VALUE_LENGTH]}...'

@@ -1,1 +1,1 @@
-"""Where examples come from."""
+"""Sources of examples: directories, public data sets, TFDS, and procedural scenes."""

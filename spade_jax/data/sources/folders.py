@@ -1,33 +1,27 @@
 """Paired files in directories."""
 
-from __future__ import annotations
-
 import os
 
-import numpy as np
-
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import photo_size, read_ids, read_photo
+from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
-from spade_jax.data.sources.pairing import Folders, Pairing, pair_files, raise_defects
-from spade_jax.errors import UserError
+from spade_jax.data.sources.pairing import ExampleFiles, Folders, pair_files, raise_defects
+from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
 
 
-class FolderSource:
-    """Paired files in directories, see `pairing`. Ordered by name, or as the listing has them.
+class FolderSource(DatasetSource):
+    """Paired files (see `pairing`), in the order of their names or of the list.
 
-    Label maps without photograph are passed over: data sets have them, for photographs that were withdrawn.
-
-    Raises:
-      UserError: on construction, when a directory, a listed example or a partner is missing.
+    Label maps without a photo are ignored: photos of public data sets have been withdrawn.
     """
 
-    already_scaled = False
+    takes_lists = True
+    pairs_files = True
 
     def __init__(self, config: DataConfig, split: str):
-        self.pairing: Pairing = pair_files(folders_of(config, split))
+        self.pairing = pair_files(folders_of(config, split))
         raise_defects(self.pairing.defects)
         self._annotations = open_annotations(config, split)
         self._labels = LabelReader(config)
@@ -35,34 +29,23 @@ class FolderSource:
         self.names = [files.name for files in self.files]
         self.locations = [files.label for files in self.files]
 
-    def __len__(self) -> int:
-        return len(self.files)
+    @classmethod
+    def has_split(cls, config: DataConfig, split: str) -> bool:
+        if split == 'train':
+            return True
+        if config.validation_list or config.validation_image_dir != DataConfig.validation_image_dir:
+            return bool(config.validation_image_dir)
+        root = os.path.expanduser(config.data_dir)
+        return os.path.isdir(os.path.join(root, config.validation_image_dir))
 
-    def read(self, index: int) -> Example:
-        maps = self._read_maps(index, thorough=False)  # `read_maps` was, before the first step
-        files = self.files[index]
-        image = read_photo(files.photo, expected_size=size_of(maps.label))
-        require_same_size(files.photo, size_of(image), files.label, size_of(maps.label))
-        return maps._replace(image=image)
+    def _files(self, index: int) -> ExampleFiles:
+        return self.files[index]
 
-    def read_maps(self, index: int) -> Example:
-        maps = self._read_maps(index, thorough=True)
-        files = self.files[index]
-        require_same_size(
-            files.photo,
-            photo_size(files.photo, expected_size=size_of(maps.label)),
-            files.label,
-            size_of(maps.label),
-        )
-        return maps
-
-    def _read_maps(self, index: int, *, thorough: bool) -> Example:
-        files = self.files[index]
+    def _maps(self, files: ExampleFiles, thorough: bool) -> Example:
         label = self._labels.read(files.label, thorough=thorough)
         if self._annotations:
-            return Example(
-                None, label, self._annotations.instance_map(os.path.basename(files.photo), label)
-            )
+            name = os.path.basename(files.photo)
+            return Example(None, label, self._annotations.instance_map(name, label))
         if files.instance is None:
             return Example(None, label)
         instance = read_ids(files.instance, 'instance map', thorough=thorough)
@@ -71,44 +54,20 @@ class FolderSource:
 
 
 def folders_of(config: DataConfig, split: str) -> Folders:
-    """Where the files of a split lie; with the instance maps, where the run wants them and does not draw them from annotations."""
-    return Folders.from_config(
-        config, split, instance_files=config.instance_edges and not _annotations_path(config, split)
-    )
+    """Return where the files of a split are; with instance maps if the run reads files of them."""
+    reads_files = config.instance_edges and not _annotations_path(config, split)
+    return Folders.from_config(config, split, instance_files=reads_files)
 
 
 def open_annotations(config: DataConfig, split: str) -> InstanceAnnotations | None:
-    """The annotations that the instance maps of a split are drawn from; None where there are files of them, or the run wants none.
-
-    Raises:
-      UserError: when there are none of the form of COCO in the file.
-    """
+    """Open the COCO annotations of a split; None if the run does not rasterize any."""
     path = _annotations_path(config, split)
     return InstanceAnnotations(path, flag=f'{split}_instance_dir') if path else None
 
 
-def size_of(pixels: np.ndarray) -> tuple[int, int]:
-    """Width and height."""
-    height, width = pixels.shape[:2]
-    return width, height
-
-
-def require_same_size(
-    path: str, size: tuple[int, int], label_path: str, label_size: tuple[int, int]
-) -> None:
-    """Raises UserError when the sizes (width, height) of a file and of its label map differ."""
-    if size != label_size:
-        raise UserError(
-            f'{path} has {size[0]}x{size[1]} pixels, but its label map {label_path} has {label_size[0]}x{label_size[1]}',
-            'make the two from the same picture',
-        )
-
-
 def _annotations_path(config: DataConfig, split: str) -> str:
-    """The JSON file that stands in the place of a directory of instance maps; '' where none does."""
+    """Return the JSON file that replaces the directory of instance maps, or ''."""
     instances = getattr(config, f'{split}_instance_dir')
-    return (
-        os.path.join(os.path.expanduser(config.data_dir), instances)
-        if config.instance_edges and instances.endswith('.json')
-        else ''
-    )
+    if not config.instance_edges or not instances.endswith('.json'):
+        return ''
+    return os.path.join(os.path.expanduser(config.data_dir), instances)

@@ -1,6 +1,4 @@
-"""From a DataConfig to its examples, and the check that every one of them can be used."""
-
-from __future__ import annotations
+"""Open the examples that a DataConfig describes, and check that all of them can be used."""
 
 import concurrent.futures
 import contextlib
@@ -10,21 +8,22 @@ from collections.abc import Iterator
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import check_label_ids
-from spade_jax.data.pipeline.paired_transforms import Geometry, crop_room
+from spade_jax.data.pipeline.paired_transforms import Geometry, max_crop_offset
 from spade_jax.data.records.fingerprint import first_change
-from spade_jax.data.sources.folders import FolderSource, folders_of, size_of
+from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.pairing import pair_files
-from spade_jax.data.sources.source import SPLITS, Source
+from spade_jax.data.sources.source import SPLITS, DatasetSource, Source, size_of
 from spade_jax.errors import UserError
 
 
 def open_source(config: DataConfig, split: str) -> Source | None:
-    """The examples of a split, 'train' or 'validation'; None where there is no validation set and no flag names any.
+    """Open 'train' or 'validation': the records of `config.records_dir`, or the data set itself.
 
-    The scenes are rendered when they are opened for the first time. With `config.records_dir`, the prepared records are opened instead of the files.
+    Returns:
+      None if there is no validation set and no flag names one.
 
     Raises:
-      UserError: when there are no data, or they do not fit together or to the configuration.
+      UserError: There are no data, or they do not match each other or the configuration.
     """
     if split not in SPLITS:
         raise ValueError(f'split={split} is not one of {", ".join(SPLITS)}')
@@ -36,36 +35,31 @@ def open_source(config: DataConfig, split: str) -> Source | None:
 
 
 def open_files(config: DataConfig, split: str) -> Source | None:
-    """As `open_source`, from the data set itself, whatever `config.records_dir` says."""
+    """Open a split of the data set itself, whatever `config.records_dir` is."""
+    source = source_class(config)
+    return source(config, split) if source.has_split(config, split) else None
+
+
+def source_class(config: DataConfig) -> type[DatasetSource]:
+    """Return the class that reads the data set; imports only what this class needs."""
     match config.dataset:
         case 'scenes':
-            from spade_jax.data.sources.scenes import ScenesSource
-
-            return ScenesSource(config, split)
+            from spade_jax.data.sources.scenes import ScenesSource as source
         case 'tfds':
-            from spade_jax.data.sources.tfds_source import TfdsSource
-
-            return (
-                TfdsSource(config, split)
-                if split == 'train' or config.tfds_validation_split
-                else None
-            )
+            from spade_jax.data.sources.tfds_source import TfdsSource as source
         case 'celebamask_hq':
-            from spade_jax.data.sources.celebamask import CelebAMaskSource
-
-            return CelebAMaskSource(config, split)
-    if split == 'validation' and not _names_validation(config):
-        return None
-    return FolderSource(config, split)
+            from spade_jax.data.sources.celebamask import CelebAMaskSource as source
+        case _:
+            from spade_jax.data.sources.folders import FolderSource as source
+    return source
 
 
 def change_since_prepared(config: DataConfig, split: str) -> str | None:
-    """A warning where the files that the records of a split were made from have changed since; None where they have not, or are not there.
+    """Return a warning if files have changed since the records of a split were prepared from them.
 
-    Records may be read where the files are not, and where they are, they are what the user looks at and mends. Sizes and times are compared, which takes a
-    few seconds for a hundred thousand examples.
+    Compares sizes and times, a few seconds for 100,000 files; returns None if the files are gone.
     """
-    if not config.records_dir or config.dataset in ('scenes', 'tfds', 'celebamask_hq'):
+    if not config.records_dir or not source_class(config).pairs_files:
         return None
     from spade_jax.data.records.reader import read_manifest
 
@@ -79,60 +73,48 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
     if not files or (change := first_change(files, manifest.splits[split].states)) is None:
         return None
     return (
-        f'the {split} files have changed since records_dir={config.records_dir} was prepared: {change}; training reads the records as they are; '
-        'to have the change in them, remove the directory and run --mode=prepare_data with the same flags'
+        f'the {split} files have changed since records_dir={config.records_dir} was prepared: '
+        f'{change}; to update it, remove it and run --mode=prepare_data with the same flags'
     )
 
 
 @contextlib.contextmanager
 def pointing_to_the_report(config: DataConfig, *, preparing: bool = False) -> Iterator[None]:
-    """What is wrong with the data is followed by where all of it is listed. Records were checked when they were prepared, and scenes are not the user's.
+    """Add to errors of the user's data that validate_data lists them all.
 
-    Args:
-      preparing: True where records are written, and `config.records_dir` is not what is read.
+    With `preparing`, records are written, so that `config.records_dir` is not read.
     """
     try:
         yield
     except UserError as error:
-        if config.records_dir and not preparing or config.dataset == 'scenes':
+        if config.records_dir and not preparing or source_class(config).already_scaled:
             raise
-        pointer = f'--mode=validate_data with the same flags{", but for --records_dir," if preparing else ""} lists all defects and suggests flags'
-        raise UserError(
-            error.problem, f'{error.remedy}; {pointer}' if error.remedy else pointer
-        ) from error
+        flags = 'the same flags, but for --records_dir,' if preparing else 'the same flags'
+        pointer = f'--mode=validate_data with {flags} lists all defects and suggests flags'
+        remedy = f'{error.remedy}; {pointer}' if error.remedy else pointer
+        raise UserError(error.problem, remedy) from error
 
 
 def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
-    """Reads every label map and instance map once, so that a bad one stops the run now and not in the middle of an epoch.
-
-    Shows a progress bar when it takes longer than two seconds.
+    """Read every label map and instance map once, so that a bad one stops the run at its start.
 
     Returns:
-      With config.on_bad_example 'skip', by location what is wrong with the examples that will be skipped; else nothing.
+      With config.on_bad_example 'skip', the error of each example to skip, by location; else {}.
 
     Raises:
-      UserError: for the first example whose label map cannot be read or has another size than its photograph or an id out of range, or that cannot be
-        brought to the training size; with 'skip', only if there is no other.
+      UserError: For the first bad example (see `check_example`); with 'skip', if all are bad.
     """
-    if source.already_scaled or config.dataset == 'scenes':
-        return {}  # Checked when they were written, for this very configuration.
+    if source.already_scaled:
+        return {}
     from tqdm import tqdm
 
     bad = {}
+    bar = functools.partial(tqdm, desc='checking the label maps', unit='map', delay=2, leave=False)
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        checks = pool.map(functools.partial(_defect_of, source, config), range(len(source)))
+        checks = pool.map(functools.partial(_error_of, source, config), range(len(source)))
         try:
-            for location, error in zip(
-                source.locations,
-                tqdm(
-                    checks,
-                    desc='checking the label maps',
-                    total=len(source),
-                    unit='map',
-                    delay=2,
-                    leave=False,
-                ),
-            ):
+            errors = bar(checks, total=len(source))
+            for location, error in zip(source.locations, errors, strict=True):
                 if error is None:
                     continue
                 bad[location] = error
@@ -144,31 +126,18 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
 
 
 def check_example(source: Source, config: DataConfig, index: int) -> None:
-    """Raises UserError when the maps of an example cannot be used: unreadable, of wrong size, with ids out of range, or too small for the crop."""
+    """Raise a UserError if maps are damaged, differ in size, have unknown ids or are too small."""
     label = source.read_maps(index).label
     check_label_ids(label, config, source.locations[index])
     try:
-        crop_room(Geometry.from_config(config), *size_of(label))
+        max_crop_offset(Geometry.from_config(config), *size_of(label))
     except UserError as error:
         raise error.at(source.locations[index]) from None
 
 
-def _defect_of(source: Source, config: DataConfig, index: int) -> UserError | None:
+def _error_of(source: Source, config: DataConfig, index: int) -> UserError | None:
     try:
         check_example(source, config, index)
     except UserError as error:
         return error
     return None
-
-
-def _names_validation(config: DataConfig) -> bool:
-    """True where there are validation folders, or a flag names some."""
-    if (
-        config.validation_list
-        or config.validation_image_dir
-        != DataConfig.__dataclass_fields__['validation_image_dir'].default
-    ):
-        return bool(config.validation_image_dir)
-    return os.path.isdir(
-        os.path.join(os.path.expanduser(config.data_dir), config.validation_image_dir)
-    )

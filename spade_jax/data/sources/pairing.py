@@ -1,7 +1,7 @@
-"""Which files belong together: photographs, label maps and instance maps in directories, paired by name.
+"""Pair the files of directories by name: photos, label maps and instance maps.
 
-Files belong together when their paths agree, relative to their directories, without extension and suffix. Directories are searched recursively, hidden
-files are left out. Whatever does not work out is a Defect; nothing is dropped silently.
+Files belong together if their relative paths are equal without extension and suffix. Directories
+are searched recursively, without hidden files. Every problem is a Defect; nothing is dropped.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
-from spade_jax.errors import UserError
+from spade_jax.data.files.label_reader import condition_role
+from spade_jax.errors import UserError, user_errors
 
 LISTED_WITH_EXTENSION = 'listed examples have an extension'
 _NAMES_SHOWN = 3
+_SPLIT_OF_PREFIX = {'train': 'train', 'val': 'validation'}  # Of "prefix/stem" in a list.
 
 
 class Role(NamedTuple):
-    """One of the files that make an example: photograph, label map or instance map."""
+    """One of the files of an example ('photo', 'label map', ...) and the flags that describe it."""
 
     name: str
     directory: str
@@ -34,84 +36,58 @@ class Role(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Folders:
-    """Where the files of a split lie.
+    """Where the files of a split are.
 
     Attributes:
-      photo, label, instance: directory, suffix and file types of each role; instance is None where no instance files are paired.
-      listing: path of the text file that lists the examples; '' for every pair.
-      listing_flag: the flag that names it.
-      root: data_dir.
-      splits: directories of the roles by the name that a listed 'split/stem' gives them: "train" and "val".
+      photo, label, instance: The roles; instance is None if no files of instance maps are paired.
+      listing: Path of the text file that lists the examples; '' for every pair.
+      listing_flag: The flag that names it.
+      config: The configuration they are from.
     """
 
     photo: Role
     label: Role
     instance: Role | None
-    listing: str = ''
-    listing_flag: str = ''
-    root: str = ''
-    splits: Mapping[str, tuple[str, str, str]] = dataclasses.field(default_factory=dict)
+    listing: str
+    listing_flag: str
+    config: DataConfig
 
     @classmethod
     def from_config(cls, config: DataConfig, split: str, *, instance_files: bool) -> Folders:
+        """Return the folders of a split, 'train' or 'validation'."""
         root = os.path.expanduser(config.data_dir)
 
-        def directory(split, field):
-            return os.path.normpath(os.path.join(root, getattr(config, f'{split}_{field}_dir')))
+        def role(name: str, field: str, extensions: frozenset[str]) -> Role:
+            flag, suffix_flag = f'{split}_{field}_dir', f'{field}_suffix'
+            directory = os.path.normpath(os.path.join(root, getattr(config, flag)))
+            suffix = getattr(config, suffix_flag)
+            return Role(name, directory, flag, suffix, suffix_flag, extensions)
 
-        def role(name, field, extensions):
-            return Role(
-                name,
-                directory(split, field),
-                f'{split}_{field}_dir',
-                getattr(config, f'{field}_suffix'),
-                f'{field}_suffix',
-                extensions,
-            )
-
-        rgb = config.condition == 'rgb'
-        listing_flag = f'{split}_list'
-        listing = getattr(config, listing_flag)
+        label_extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
+        listing = getattr(config, f'{split}_list')
         return cls(
-            photo=role('photograph', 'image', PHOTO_EXTENSIONS),
-            label=role('condition picture', 'label', PHOTO_EXTENSIONS)
-            if rgb
-            else role('label map', 'label', ID_EXTENSIONS),
+            photo=role('photo', 'image', PHOTO_EXTENSIONS),
+            label=role(condition_role(config), 'label', label_extensions),
             instance=role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None,
             listing=os.path.join(root, listing) if listing else '',
-            listing_flag=listing_flag,
-            root=root,
-            splits={
-                name: tuple(directory(split, field) for field in ('image', 'label', 'instance'))
-                for name, split in (('train', 'train'), ('val', 'validation'))
-            },
+            listing_flag=f'{split}_list',
+            config=config,
         )
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        return (
-            (self.photo, self.label)
-            if self.instance is None
-            else (self.photo, self.label, self.instance)
-        )
+        """The two or three roles, photos first."""
+        roles = self.photo, self.label
+        return roles if self.instance is None else (*roles, self.instance)
 
     def of_split(self, split: str) -> Folders:
-        """The directories that a listed 'split/stem' means: those of training or validation, or for any other split split_img, split_label, split_inst."""
-        others = tuple(
-            os.path.normpath(os.path.join(self.root, f'{split}_{ending}'))
-            for ending in ('img', 'label', 'inst')
-        )
-        photo, label, instance = self.splits.get(split, others)
-        return dataclasses.replace(
-            self,
-            photo=self.photo._replace(directory=photo),
-            label=self.label._replace(directory=label),
-            instance=self.instance and self.instance._replace(directory=instance),
-        )
+        """Return the same roles in the directories of another split."""
+        has_instances = self.instance is not None
+        return Folders.from_config(self.config, split, instance_files=has_instances)
 
 
 class ExampleFiles(NamedTuple):
-    """The paths of one example, under the name that they share."""
+    """The paths of one example, and the name that they share."""
 
     name: str
     photo: str
@@ -120,12 +96,13 @@ class ExampleFiles(NamedTuple):
 
 
 class Defect(NamedTuple):
-    """Something that is wrong with one file.
+    """A problem with one file.
 
-    kind: what several of them have in common: 'photographs have no label map'.
-    path: the file.
-    problem: what to say of this one alone, its path included.
-    remedy: what would mend it.
+    Attributes:
+      kind: What several of them have in common: 'photos have no label map'.
+      path: The file.
+      problem: The message about this file alone, its path included.
+      remedy: How to repair it.
     """
 
     kind: str
@@ -135,11 +112,12 @@ class Defect(NamedTuple):
 
     @classmethod
     def from_error(cls, kind: str, path: str, error: UserError) -> Defect:
+        """Return a UserError as a Defect."""
         return cls(kind, path, error.problem, error.remedy)
 
 
 class Pairing(NamedTuple):
-    """The complete examples in order of name (or as listed), what is wrong, and the label maps that no photograph belongs to."""
+    """The complete examples by name (or as listed), the defects, and label maps without photo."""
 
     files: list[ExampleFiles]
     defects: list[Defect]
@@ -147,85 +125,66 @@ class Pairing(NamedTuple):
 
 
 def pair_files(folders: Folders) -> Pairing:
-    """Finds the examples of a split.
-
-    Raises:
-      UserError: when there is nothing to pair: a directory or the listing is missing, there are no photographs, or the roles cannot be told apart.
-    """
+    """Find the examples of a split; UserError if there are none, or the roles are ambiguous."""
     return _listed_files(folders) if folders.listing else _paired_files(folders)
 
 
 def raise_defects(defects: Sequence[Defect]) -> None:
-    """Raises a UserError over the defects of the first kind, if there are any."""
+    """Raise a UserError for the defects of the first kind, if there are any."""
     if not defects:
         return
     first, *others = [defect for defect in defects if defect.kind == defects[0].kind]
     if not others:
         raise UserError(first.problem, first.remedy)
-    paths = ', '.join(defect.path for defect in (first, *others)[:_NAMES_SHOWN]) + (
-        ', ...' if len(others) >= _NAMES_SHOWN else ''
-    )
-    raise UserError(f'{len(others) + 1} {first.kind} ({paths}): {first.problem}', first.remedy)
+    paths = [defect.path for defect in (first, *others)[:_NAMES_SHOWN]]
+    listed = ', '.join([*paths, '...'] if len(others) >= _NAMES_SHOWN else paths)
+    raise UserError(f'{len(others) + 1} {first.kind} ({listed}): {first.problem}', first.remedy)
 
 
 def files_below(directory: str) -> Iterator[str]:
-    """Paths of all files below a directory, in order, without hidden ones; none where there is no directory. Links are followed.
-
-    Raises:
-      UserError: when a directory cannot be listed, or a link leads back to a directory that it lies in.
-    """
+    """Yield the sorted paths of all files below a directory, but hidden ones; follows links."""
 
     def refuse(error):
-        raise UserError(
-            f'{error.filename}: the directory cannot be read ({error.strerror})',
-            'change its permissions',
-        ) from error
+        problem = f'{error.filename}: the directory cannot be read ({error.strerror})'
+        raise UserError(problem, 'change its permissions') from error
 
     if not os.path.isdir(directory):
         return
     for parent, subdirectories, names in os.walk(directory, followlinks=True, onerror=refuse):
-        real = os.path.realpath(parent)
-        for name in subdirectories:
-            link = os.path.join(parent, name)
-            if os.path.islink(link) and f'{real}{os.sep}'.startswith(
-                os.path.realpath(link) + os.sep
-            ):
-                raise UserError(
-                    f'{link} is a link to a directory that it lies in, so it has no end',
-                    'remove the link',
-                )
+        real = os.path.realpath(parent) + os.sep
+        for link in (os.path.join(parent, name) for name in subdirectories):
+            if os.path.islink(link) and real.startswith(os.path.realpath(link) + os.sep):
+                problem = f'{link} is a link to a directory that contains it'
+                raise UserError(problem, 'remove the link')
         subdirectories[:] = sorted(name for name in subdirectories if not name.startswith('.'))
-        yield from (
-            os.path.join(parent, name) for name in sorted(names) if not name.startswith('.')
-        )
+        for name in sorted(names):
+            if not name.startswith('.'):
+                yield os.path.join(parent, name)
 
 
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
-    """The lines of a text file with their numbers, stripped, without empty ones. Raises UserError when it cannot be read."""
-    try:
-        with open(path, encoding='utf-8') as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'{flag}: {path} cannot be read ({getattr(error, "strerror", None) or error})', remedy
-        ) from error
+    """Return the stripped lines of a text file with their numbers, without empty ones."""
+    with (
+        user_errors(f'{flag}: {path} cannot be read', remedy),
+        open(path, encoding='utf-8') as file,
+    ):
+        lines = file.read().splitlines()
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _paired_files(folders: Folders) -> Pairing:
     for role in folders.roles:
         if not os.path.isdir(role.directory):
-            raise UserError(
-                f'{role.directory_flag}: there is no directory {role.directory}',
-                f'set --data_dir or --{role.directory_flag}',
-            )
+            problem = f'{role.directory_flag}: there is no directory {role.directory}'
+            raise UserError(problem, f'set --data_dir or --{role.directory_flag}')
     found, defects = _files_by_role(folders.roles)
     photos, labels = found[0], found[1]
     if not photos:
-        raise _no_photographs(folders.photo)
+        raise _no_photos(folders.photo)
     complete = []
     for stem in sorted(photos):
-        missing = [role for role, files in zip(folders.roles[1:], found[1:]) if stem not in files]
+        others = zip(folders.roles[1:], found[1:], strict=True)
+        missing = [role for role, files in others if stem not in files]
         defects += [_missing_partner(role, stem, photos[stem]) for role in missing]
         if not missing:
             complete.append(ExampleFiles(stem, *(files[stem] for files in found)))
@@ -236,112 +195,77 @@ def _listed_files(folders: Folders) -> Pairing:
     duplicates: list[Defect] = []
 
     @functools.cache
-    def search(split: str) -> tuple[tuple[Role, ...], list[dict[str, str]]]:
-        roles = (folders.of_split(split) if split else folders).roles
+    def search(prefix: str) -> tuple[tuple[Role, ...], list[dict[str, str]]]:
+        roles = (folders.of_split(_SPLIT_OF_PREFIX[prefix]) if prefix else folders).roles
         found, defects = _files_by_role(roles)
         duplicates.extend(defects)
         return roles, found
 
     examples: dict[str, ExampleFiles] = {}
     defects = []
-    for number, name in numbered_lines(
-        folders.listing, folders.listing_flag, f'set --data_dir or --{folders.listing_flag}'
-    ):
-        line = f'{folders.listing}, line {number}'
+    flag = folders.listing_flag
+    for number, name in numbered_lines(folders.listing, flag, f'set --data_dir or --{flag}'):
+        prefix, _, stem = name.partition('/')
+        if prefix not in _SPLIT_OF_PREFIX or not stem or name in search('')[1][0]:
+            prefix, stem = '', name
+        roles, found = search(prefix)
+        missing = [role for role, files in zip(roles, found, strict=True) if stem not in files]
+        line = f'{folders.listing}, line {number}: {name}'
         if name in examples:
-            defects.append(
-                Defect(
-                    'lines are listed twice',
-                    name,
-                    f'{line}: {name} is listed twice',
-                    'remove one of the lines',
-                )
-            )
-            continue
-        photos_here = search('')[1][0]
-        split, stem = name.split('/', 1) if '/' in name and name not in photos_here else ('', name)
-        roles, found = search(split)
-        missing = [role for role, files in zip(roles, found) if stem not in files]
-        short, extension = os.path.splitext(stem)
-        if (
-            len(missing) == len(roles)
-            and extension.lower() in PHOTO_EXTENSIONS | ID_EXTENSIONS
-            and short in found[0]
-        ):
-            defects.append(
-                Defect(
-                    LISTED_WITH_EXTENSION,
-                    name,
-                    f'{line}: {name} has an extension',
-                    f'write {name.removesuffix(extension)}',
-                )
-            )
-            continue
-        defects += [
-            Defect(
-                f'listed examples have no {role.name}',
-                name,
-                f'{line}: {name} has no {role.name} in {role.directory}',
-                'write "stem" or "split/stem", without extension and suffix',
-            )
-            for role in missing
-        ]
-        if not missing:
+            problem = f'{line} is listed twice'
+            defects.append(Defect('lines are listed twice', name, problem, 'remove one of them'))
+        elif not missing:
             examples[name] = ExampleFiles(name, *(files[stem] for files in found))
+        elif len(missing) == len(roles) and os.path.splitext(stem)[0] in found[0]:
+            remedy = f'write {os.path.splitext(name)[0]}'
+            problem = f'{line} has an extension'
+            defects.append(Defect(LISTED_WITH_EXTENSION, name, problem, remedy))
+        else:
+            remedy = 'write "stem" or "split/stem", without extension and suffix'
+            for role in missing:
+                kind = f'listed examples have no {role.name}'
+                problem = f'{line} has no {role.name} in {role.directory}'
+                defects.append(Defect(kind, name, problem, remedy))
     if not examples and not defects:
-        raise UserError(
-            f'{folders.listing_flag}: {folders.listing} lists no examples',
-            'write one "stem" or "split/stem" a line',
-        )
+        problem = f'{flag}: {folders.listing} lists no examples'
+        raise UserError(problem, 'write one "stem" or "split/stem" a line')
     return Pairing(list(examples.values()), defects + duplicates, [])
 
 
 def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[Defect]]:
-    """The files {stem: path} of each role, and the defects of those that are there twice.
+    """Return the files {stem: path} of each role, and the defects of duplicates.
 
-    Roles may share a directory: a file then belongs to the role with the longest suffix among those whose suffix it carries; between a photograph
-    and a map with equal suffixes, it is the map (x.jpg and x.png together).
+    Roles may share a directory. A file then belongs to the role with the longest suffix that it
+    has; with equal suffixes, to the map (x.jpg and x.png side by side).
     """
     for one, other in itertools.combinations(roles, 2):
-        alike = (one.directory, one.suffix) == (
-            other.directory,
-            other.suffix,
-        ) and other.extensions >= one.extensions
-        if alike:
-            raise UserError(
-                f'{other.directory_flag}: every file in {other.directory} could be {one.name} or {other.name}',
-                f'tell them apart with --{one.suffix_flag} and --{other.suffix_flag}',
-            )
+        same_names = (one.directory, one.suffix) == (other.directory, other.suffix)
+        if same_names and other.extensions >= one.extensions:
+            every_file = f'every file in {other.directory} could be {one.name} or {other.name}'
+            remedy = f'tell them apart with --{one.suffix_flag} and --{other.suffix_flag}'
+            raise UserError(f'{other.directory_flag}: {every_file}', remedy)
     candidates = [dict(_candidates(role)) for role in roles]
     owner: dict[str, Role] = {}
-    for role, stems in zip(
-        roles, candidates
-    ):  # Photographs come first, so that a map takes a file over at equal suffixes.
+    for role, stems in zip(roles, candidates, strict=True):  # Photos first: maps win ties.
         for path in stems:
             if path not in owner or len(role.suffix) >= len(owner[path].suffix):
                 owner[path] = role
     found, defects = [], []
-    for role, stems in zip(roles, candidates):
+    for role, stems in zip(roles, candidates, strict=True):
         paths: dict[str, str] = {}
         for path, stem in stems.items():
-            if owner[path] is not role:
-                continue
-            if stem in paths:
-                defects.append(
-                    Defect(
-                        f'{role.name}s are there twice',
-                        path,
-                        f'{stem} has two files as {role.name}: {paths[stem]} and {path}',
-                        f'remove one, or tell them apart with --{role.suffix_flag}',
-                    )
-                )
-            paths.setdefault(stem, path)
+            if owner[path] is role and stem in paths:
+                problem = f'{stem} has two files as {role.name}: {paths[stem]} and {path}'
+                remedy = f'remove one, or tell them apart with --{role.suffix_flag}'
+                defects.append(Defect(f'{role.name}s are there twice', path, problem, remedy))
+            elif owner[path] is role:
+                paths[stem] = path
         found.append(paths)
     return found, defects
 
 
 def _candidates(role: Role) -> Iterator[tuple[str, str]]:
-    """(path, stem) of every file below the role's directory with its suffix and one of its extensions."""
+    """Yield (path, stem) of every file of the directory with the suffix and an extension."""
     for path in files_below(role.directory):
         base, extension = os.path.splitext(path)
         if extension.lower() in role.extensions and os.path.basename(base).endswith(role.suffix):
@@ -349,34 +273,26 @@ def _candidates(role: Role) -> Iterator[tuple[str, str]]:
             yield path, relative[: len(relative) - len(role.suffix)].replace(os.sep, '/')
 
 
-def _no_photographs(role: Role) -> UserError:
-    extensions = ' '.join(sorted(role.extensions))
+def _no_photos(role: Role) -> UserError:
+    flag, remedy = role.directory_flag, f'set --{role.directory_flag}'
+    ending = ''
     if role.suffix:
-        return UserError(
-            f'{role.directory_flag}: no photographs ({extensions}) whose names end in {role.suffix} in {role.directory}',
-            f'set --{role.directory_flag} or --{role.suffix_flag}',
-        )
-    return UserError(
-        f'{role.directory_flag}: no photographs ({extensions}) in {role.directory}',
-        f'set --{role.directory_flag}',
-    )
+        ending, remedy = f' whose names end in {role.suffix}', f'{remedy} or --{role.suffix_flag}'
+    extensions = ' '.join(sorted(role.extensions))
+    return UserError(f'{flag}: no photos ({extensions}){ending} in {role.directory}', remedy)
 
 
 def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
-    """The defect of a photograph that lacks the map of `role`."""
-    kind = f'photographs have no {role.name}'
+    """Return the defect of a photo without the map of `role`."""
     base = os.path.join(role.directory, stem + role.suffix)
     for extension in LOSSY_EXTENSIONS - role.extensions:
-        if os.path.exists(base + extension) and base + extension != photo:
-            return Defect(
-                f'{role.name}s are lossy',
-                base + extension,
-                f'{base + extension}: {extension[1:].upper()} is a lossy format, so the ids of the {role.name} are not exact',
-                'make the map anew as PNG',
-            )
-    return Defect(
-        kind,
-        photo,
-        f'{photo} has no {role.name}: there is no {base}.png',
-        f'set --{role.directory_flag} or --{role.suffix_flag}, or list the complete examples with --{role.directory_flag.split("_")[0]}_list',
-    )
+        path = base + extension
+        if os.path.exists(path) and path != photo:
+            lossy = f'{extension[1:].upper()} is a lossy format'
+            problem = f'{path}: {lossy}, so the ids of the {role.name} are inexact'
+            return Defect(f'{role.name}s are lossy', path, problem, 'recreate the map as PNG')
+    list_flag = role.directory_flag.split('_')[0] + '_list'
+    flags = f'set --{role.directory_flag} or --{role.suffix_flag}'
+    remedy = f'{flags}, or list the complete examples with --{list_flag}'
+    problem = f'{photo} has no {role.name}: there is no {base}.png'
+    return Defect(f'photos have no {role.name}', photo, problem, remedy)

@@ -1,12 +1,12 @@
-"""The procedural landscapes as a TFDS data set: rendered once, without network, and read by random access ever after."""
-
-from __future__ import annotations
+"""The procedural landscapes as a TFDS data set: rendered once, then read by random access."""
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -15,15 +15,16 @@ from tqdm import tqdm
 
 from spade_jax import landscapes
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
-from spade_jax.data.sources.scene_records import SceneRecord, scene_records
+from spade_jax.data.sources.scenes import SceneRecord, render_records
 
-# Training seeds count from 0. The two never meet, and the validation scenes stay the same whatever the number of training scenes.
+# Training seeds count from 0, so that the splits are disjoint, and the validation scenes do not
+# depend on the number of training scenes.
 FIRST_VALIDATION_SEED = 2**31
 
 
 @dataclasses.dataclass(eq=False)
 class ScenesConfig(tfds.core.BuilderConfig):
-    """Size in pixels and number of the scenes. The name follows from them, so that every variant has a directory of its own."""
+    """Size in pixels and number of the scenes; name and directory follow from them."""
 
     name: str = ''
     height: int = 256
@@ -32,111 +33,70 @@ class ScenesConfig(tfds.core.BuilderConfig):
     validation_examples: int = 64
 
     def __post_init__(self):
-        self.name = (
-            self.name
-            or f'{self.width}x{self.height}_n{self.train_examples}_v{self.validation_examples}'
-        )
+        counts = f'n{self.train_examples}_v{self.validation_examples}'
+        self.name = self.name or f'{self.width}x{self.height}_{counts}'
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """Landscapes with their label maps and instance maps.
+    """Landscapes with label maps (indices into `landscapes.CLASSES`) and instance maps."""
 
-    Features:
-      image: [H, W, 3] uint8, as PNG.
-      label: [H, W, 1] uint8, as PNG: indices into `landscapes.CLASSES`.
-      instance: [H, W] uint16, 0 where nothing can be counted.
-    """
-
-    VERSION = tfds.core.Version(
-        '1.0.0'
-    )  # To be raised with every change of what the renderer draws: prepared records are found by it.
+    # Raise it with every change of the rendered images: prepared records are found by it.
+    VERSION = tfds.core.Version('1.0.0')
     RELEASE_NOTES = {'1.0.0': 'First version.'}
     BUILDER_CONFIGS = [ScenesConfig()]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.builder_config.height, self.builder_config.width
-        features = tfds.features.FeaturesDict(
-            {
-                'image': tfds.features.Image(
-                    shape=(*size, 3), dtype=np.uint8, encoding_format='png'
-                ),
-                'label': tfds.features.Image(
-                    shape=(*size, 1), dtype=np.uint8, encoding_format='png'
-                ),
-                'instance': tfds.features.Tensor(shape=size, dtype=np.uint16, encoding='zlib'),
-            }
-        )
+        config: Any = self.builder_config
+        size = config.height, config.width
+        png = functools.partial(tfds.features.Image, dtype=np.uint8, encoding_format='png')
+        features = {
+            'image': png(shape=(*size, 3)),
+            'label': png(shape=(*size, 1)),
+            'instance': tfds.features.Tensor(shape=size, dtype=np.uint16, encoding='zlib'),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description=f'Procedural landscapes of {len(landscapes.CLASSES)} classes.',
-            features=features,
+            features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        del dl_manager  # Nothing is downloaded.
-        config = self.builder_config
-        return {
-            'train': self._generate_examples('train', 0, config.train_examples),
-            'validation': self._generate_examples(
-                'validation', FIRST_VALIDATION_SEED, config.validation_examples
-            ),
+        config: Any = self.builder_config
+        first = FIRST_VALIDATION_SEED
+        seeds = {
+            'train': range(config.train_examples),
+            'validation': range(first, first + config.validation_examples),
         }
+        return {split: self._generate_examples(split, seeds[split]) for split in seeds}
 
-    def _generate_examples(
-        self, split: str, first_seed: int, count: int
-    ) -> Iterator[tuple[int, dict]]:
-        records = scene_records(
-            range(first_seed, first_seed + count),
-            self.builder_config.height,
-            self.builder_config.width,
-        )
-        for key, record in enumerate(
-            tqdm(records, desc=f'rendering the {split} scenes', total=count, unit='scene')
-        ):
-            yield (
-                key,
-                {
-                    'image': io.BytesIO(record.image),
-                    'label': io.BytesIO(record.label),
-                    'instance': record.instance,
-                },
-            )
+    def _generate_examples(self, split: str, seeds: range) -> Iterator[tuple[int, dict]]:
+        config: Any = self.builder_config
+        records = render_records(seeds, config.height, config.width)
+        bar = tqdm(records, desc=f'rendering the {split} scenes', total=len(seeds), unit='scene')
+        for key, record in enumerate(bar):
+            files = {name: io.BytesIO(record[name]) for name in ('image', 'label')}
+            yield key, record | files
 
 
-class SceneRecords:
-    """The prepared scenes of a split ('train' or 'validation'), by number; rendered first where they are not found.
+def prepared_scenes(config: ScenesConfig, split: str, data_dir: str = '') -> Sequence[SceneRecord]:
+    """Return the scenes of a split; render them first if they are not found in `data_dir`.
 
-    An interrupted preparation leaves nothing behind that would be taken for a complete one.
-
-    Args:
-      config: size and number of the scenes.
-      split: 'train' or 'validation'.
-      data_dir: where TFDS keeps its files; '' for ~/tensorflow_datasets.
+    TFDS never takes an interrupted preparation for a complete one, and has a default directory.
     """
-
-    def __init__(self, config: ScenesConfig, split: str, data_dir: str = ''):
-        import_tensorflow()
-        with _quiet_tfds():
-            builder = Scenes(
-                config=config,
-                data_dir=os.path.expanduser(data_dir) or None,
-                file_format='array_record',
-            )
-            builder.download_and_prepare()
-            undecoded = {'image': tfds.decode.SkipDecoding(), 'label': tfds.decode.SkipDecoding()}
-            self._records = builder.as_data_source(split, decoders=undecoded)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> SceneRecord:
-        return SceneRecord(**self._records[index])
+    import_tensorflow()
+    directory = os.path.expanduser(data_dir) or None
+    with _quiet_tfds():
+        make_builder: Any = Scenes  # The type stubs of TFDS lack its arguments.
+        builder = make_builder(config=config, data_dir=directory, file_format='array_record')
+        builder.download_and_prepare()
+        undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
+        return builder.as_data_source(split, decoders=undecoded)
 
 
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
-    """Without the announcements of a download, of a custom configuration and of a shuffling that does not take place."""
+    """Silence the announcements of a download, of a custom configuration and of shuffling."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()

@@ -1,21 +1,26 @@
-"""What every source of examples offers."""
-
-from __future__ import annotations
+"""The protocol of all sources of examples, and the base class of those that read a data set."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+
+from spade_jax.config.data_config import DataConfig
+from spade_jax.data.files.image_files import photo_size, read_photo
 from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.errors import UserError
 
 SPLITS = ('train', 'validation')
 
 
 class Source(Protocol):
-    """Examples by number, one decoded and checked at a time; it knows nothing of order, crops or batches. Reading is safe from several threads.
+    """Examples by index, read one at a time, from several threads; no order, crops or batches.
 
-    names: what output files call each example, in order.
-    locations: what messages call it: the path of its label map.
-    already_scaled: True where the pictures have been brought to the size from which they are cropped.
+    Attributes:
+      names: What output files call each example.
+      locations: What errors call it: the path of its label map.
+      already_scaled: True if the examples were checked, and scaled to the size from which they are
+        cropped, when they were written.
     """
 
     names: Sequence[str]
@@ -25,7 +30,76 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Example:
-        """The example; its maps have the size of its photograph, or at least its shape. Raises UserError, with the file's name, where that cannot be had."""
+        """Read an example, or raise a UserError with the file's name."""
+        ...
 
     def read_maps(self, index: int) -> Example:
-        """The example without its photograph, whose pixels are not decoded; only its size is compared. Raises UserError as `read` does."""
+        """Read an example without its photo, of which only the size is compared."""
+        ...
+
+
+class DatasetSource:
+    """Base class of the sources that read a data set itself, not prepared records of it.
+
+    Attributes:
+      takes_lists: True if `train_list` and `validation_list` select its examples.
+      pairs_files: True if its examples are pairs of files in directories.
+    """
+
+    already_scaled = False
+    takes_lists = False
+    pairs_files = False
+    names: Sequence[str]
+    locations: Sequence[str]
+
+    def __init__(self, config: DataConfig, split: str):
+        raise NotImplementedError
+
+    @classmethod
+    def has_split(cls, config: DataConfig, split: str) -> bool:
+        """Return False if the data set has no such split and no flag asks for it."""
+        return True
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> Example:
+        files = self._files(index)
+        maps = self._maps(files, thorough=False)  # `read_maps` has checked the files before.
+        image = read_photo(files.photo, expected_size=size_of(maps.label))
+        self._check_size(files, size_of(image), maps.label)
+        return maps._replace(image=image)
+
+    def read_maps(self, index: int) -> Example:
+        files = self._files(index)
+        maps = self._maps(files, thorough=True)
+        size = photo_size(files.photo, expected_size=size_of(maps.label))
+        self._check_size(files, size, maps.label)
+        return maps
+
+    def _files(self, index: int) -> Any:
+        """Return an object with `photo` (a file) and `label`, whose `str()` errors use."""
+        raise NotImplementedError
+
+    def _maps(self, files: Any, thorough: bool) -> Example:
+        """Read label map and instance map; `thorough` is that of `image_files.read_ids`."""
+        raise NotImplementedError
+
+    def _check_size(self, files: Any, size: tuple[int, int], label: np.ndarray) -> None:
+        require_same_size(str(files.photo), size, str(files.label), size_of(label))
+
+
+def size_of(pixels: np.ndarray) -> tuple[int, int]:
+    """Return (width, height)."""
+    height, width = pixels.shape[:2]
+    return width, height
+
+
+def require_same_size(
+    path: str, size: tuple[int, int], label_path: str, label_size: tuple[int, int]
+) -> None:
+    """Raise a UserError if the size (width, height) of a file is not that of its label map."""
+    if size != label_size:
+        label = f'its label map {label_path} has {label_size[0]}x{label_size[1]}'
+        problem = f'{path} has {size[0]}x{size[1]} pixels, but {label}'
+        raise UserError(problem, 'make the two from the same photo')

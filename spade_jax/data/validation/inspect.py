@@ -28,7 +28,7 @@ from spade_jax.data.files.image_files import (
 )
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.bounded_map import bounded_map
-from spade_jax.data.pipeline.paired_transforms import Example, Geometry, crop_room
+from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.folders import folders_of, open_annotations, require_same_size, size_of
 from spade_jax.data.sources.open_source import change_since_prepared, open_files, open_source
@@ -230,8 +230,7 @@ def _examine_source(source: Source, config: DataConfig, report: SplitReport) -> 
     report.names = list(source.names)
     report.photographs = report.label_maps = len(source)
     report.read = source.read
-    geometry = Geometry.from_config(config)
-    geometry = geometry.already_scaled() if source.already_scaled else geometry
+    geometry = Geometry.from_config(config, prescaled=source.already_scaled)
 
     def examine_example(index):
         examined = Examined(source.names[index], location=source.locations[index])
@@ -523,7 +522,7 @@ def _look_at_map(
     """Size and ids of a label map, or the size of a condition picture."""
     examined.size = size_of(label)
     try:
-        crop_room(geometry, *examined.size)
+        max_crop_offset(geometry, *examined.size)
     except UserError as error:
         examined.defects.append(Defect.from_error(MISFITS, path, error.at(path)))
     if config.condition == 'rgb':

@@ -24,7 +24,7 @@ from spade_jax.config.data_config import CROPPING_MODES, DONTCARE_ID, DataConfig
 from spade_jax.config.flags import format_flags
 from spade_jax.config.label_format import LARGEST_ID, LabelClass, parse_palette, read_palette
 from spade_jax.data.files.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
-from spade_jax.data.pipeline.paired_transforms import Geometry, crop_room
+from spade_jax.data.pipeline.paired_transforms import Geometry, max_crop_offset
 from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.pairing import LISTED_WITH_EXTENSION, files_below, pair_files
 from spade_jax.data.validation import inspect
@@ -791,7 +791,7 @@ def _least_load_size(config: DataConfig, sizes: Sequence[tuple[int, int]]) -> in
 
 def _fits(config: DataConfig, size: tuple[int, int]) -> bool:
     try:
-        crop_room(Geometry.from_config(config), *size)
+        max_crop_offset(Geometry.from_config(config), *size)
     except UserError:
         return False
     return True

@@ -29,13 +29,7 @@ MIN_BLOCK_ROWS = 8
 def im2col_convolution(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
     """Cross-correlate as one matrix product; two to five times as fast for large kernels.
 
-    Args:
-      x: [B, H, W, I].
-      kernel: [K, K, I, O].
-      padding: zeros on each side.
-
-    Returns:
-      [B, H', W', O] with H' = H + 2 padding - K + 1.
+    x [B, H, W, I], kernel [K, K, I, O] -> [B, H', W', O] with H' = H + 2 padding - K + 1.
     """
     size, _, channels, features = kernel.shape
     height, width = _output_size(x, size, padding)
@@ -88,16 +82,9 @@ def blocked_convolution(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Ar
 def blocked_weight_gradient(
     x: jax.Array, cotangent: jax.Array, size: int, padding: int
 ) -> jax.Array:
-    """The kernel's gradient, summed in float32.
+    """Gradient of the kernel, summed in float32.
 
-    Args:
-      x: [B, H, W, I].
-      cotangent: [B, H', W', O], of the result.
-      size: side K of the kernel.
-      padding: zeros on each side.
-
-    Returns:
-      [K, K, I, O].
+    x [B, H, W, I], cotangent of the result [B, H', W', O], size K -> [K, K, I, O].
     """
     batch, height, width, features = cotangent.shape
     channels = x.shape[-1]

@@ -10,11 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from spade_jax.layers.cpu.blocked_convolution import (
-    blocked_convolution,
-    blocked_weight_gradient,
-    im2col_convolution,
-)
+from spade_jax.layers.cpu import blocked_convolution as blocked
 
 FEW_PIXELS = 512  # of the whole batch
 MANY_PIXELS = 64 * 64
@@ -22,13 +18,7 @@ LARGE_KERNEL = 2**21  # weights: 3x3 from 512 to 512 channels
 
 
 class ConvAlgorithm(NamedTuple):
-    """A way to compute a convolution of fixed stride and padding.
-
-    Attributes:
-      result: (x, kernel) -> y.
-      input_gradient: (x, kernel, cotangent of y) -> gradient of x.
-      weight_gradient: (x, kernel, cotangent of y) -> gradient of the kernel.
-    """
+    """Functions of (x, kernel), and for the gradients of (x, kernel, cotangent)."""
 
     result: Callable[..., jax.Array]
     input_gradient: Callable[..., jax.Array]
@@ -49,7 +39,7 @@ def from_autodiff(conv: Callable[[jax.Array, jax.Array], jax.Array]) -> ConvAlgo
 
 def im2col_conv(padding: int) -> ConvAlgorithm:
     """One matrix product with the patches of all pixels; stride 1."""
-    return from_autodiff(functools.partial(im2col_convolution, padding=padding))
+    return from_autodiff(functools.partial(blocked.im2col_convolution, padding=padding))
 
 
 def blocked_conv(padding: int) -> ConvAlgorithm:
@@ -57,12 +47,12 @@ def blocked_conv(padding: int) -> ConvAlgorithm:
 
     def input_gradient(x, kernel, cotangent):  # a convolution with the rotated kernel
         rotated = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-        return blocked_convolution(cotangent, rotated, kernel.shape[0] - 1 - padding)
+        return blocked.blocked_convolution(cotangent, rotated, kernel.shape[0] - 1 - padding)
 
     def weight_gradient(x, kernel, cotangent):
-        return blocked_weight_gradient(x, cotangent, kernel.shape[0], padding)
+        return blocked.blocked_weight_gradient(x, cotangent, kernel.shape[0], padding)
 
-    result = functools.partial(blocked_convolution, padding=padding)
+    result = functools.partial(blocked.blocked_convolution, padding=padding)
     return ConvAlgorithm(result, input_gradient, weight_gradient)
 
 
@@ -84,35 +74,29 @@ def fastest_on_cpu(
     if any_batch:
         return xla
     low = x.dtype == jnp.bfloat16
-    blocked = blocked_conv(padding)
-    block_weights = low or pixels > MANY_PIXELS or size % 2 == 0
+    blocks = blocked_conv(padding)
+    result = low and channels >= 128 and features >= 64
+    input_gradient = low and features >= 128 and channels >= 64
+    weight_gradient = low or pixels > MANY_PIXELS or size % 2 == 0
     return ConvAlgorithm(
-        blocked.result if low and channels >= 128 and features >= 64 else xla.result,
-        blocked.input_gradient
-        if low and features >= 128 and channels >= 64
-        else xla.input_gradient,
-        blocked.weight_gradient if block_weights else xla.weight_gradient,
+        (blocks if result else xla).result,
+        (blocks if input_gradient else xla).input_gradient,
+        (blocks if weight_gradient else xla).weight_gradient,
     )
 
 
 def faster_on_cpu(conv: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Return `conv` with other algorithms for its result and gradients on a CPU.
+    """Return conv(x, kernel, strides, padding) with `fastest_on_cpu` on a CPU.
 
-    Args:
-      conv: function of (x, kernel, strides, padding), the cross-correlation of x [B, H, W, I] with
-        kernel [K, K, I, O].
-
-    Returns:
-      The same function, equal up to rounding. The choice is made when a program is lowered, so a
-      program for several platforms has a branch for each.
+    Result and gradients are equal up to rounding. The platform is known when a program is lowered;
+    a program for several platforms has a branch for each.
     """
 
     def on_platform(part: str, strides: int, padding: int, x, kernel, *cotangent):
         xla = from_autodiff(lambda x, kernel: conv(x, kernel, strides, padding))
         cpu = fastest_on_cpu(xla, x, kernel, strides, padding)
-        return lax.platform_dependent(
-            x, kernel, *cotangent, cpu=getattr(cpu, part), default=getattr(xla, part)
-        )
+        forms = {'cpu': getattr(cpu, part), 'default': getattr(xla, part)}
+        return lax.platform_dependent(x, kernel, *cotangent, **forms)
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
     @functools.wraps(conv)
@@ -123,9 +107,8 @@ def faster_on_cpu(conv: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return convolve(x, kernel, strides, padding), (x, kernel)
 
     def backward(strides, padding, residuals, cotangent):
-        input_gradient = on_platform('input_gradient', strides, padding, *residuals, cotangent)
-        weight_gradient = on_platform('weight_gradient', strides, padding, *residuals, cotangent)
-        return input_gradient, weight_gradient
+        parts = 'input_gradient', 'weight_gradient'
+        return tuple(on_platform(p, strides, padding, *residuals, cotangent) for p in parts)
 
     convolve.defvjp(forward, backward)
-    return convolve
+    return convolve  # pyright: ignore[reportReturnType]

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from spade_jax.layers.convolution import Convolution, concat_kernels
-from spade_jax.layers.cpu.patch_dedup import PatchIndex, conv_relu_conv, index_patches, should_dedup
+from spade_jax.layers.cpu import patch_dedup
 
 CACHE = 'modulation_cache'  # the collection
+Layout = jax.Array | patch_dedup.PatchIndex
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,33 +30,26 @@ class FastModulation:
 
     dedup: bool = False
 
-    def prepare(self, layout: jax.Array, kernel_size: int) -> jax.Array | PatchIndex:
+    def prepare(self, layout: jax.Array, kernel_size: int) -> Layout:
         """Index the patches of a layout [B, H, W, S], if they are to be deduplicated."""
-        if self.dedup and should_dedup(layout, kernel_size):
-            return index_patches(layout)
+        if self.dedup and patch_dedup.should_dedup(layout, kernel_size):
+            return patch_dedup.index_patches(layout)
         return layout
 
-    def __call__(
-        self,
-        layer: nn.Module,
-        layout: jax.Array | PatchIndex,
-        shared: Convolution,
-        gamma: Convolution,
-        beta: Convolution,
-    ) -> tuple[jax.Array, jax.Array]:
+    @jax.named_scope('modulation')
+    def __call__(self, layer: nn.Module, layout: Layout, *convs: Convolution) -> list[jax.Array]:
+        shared, gamma, beta = convs
+
         def gamma_and_beta() -> jax.Array:
             first = shared.weights(layout.shape[-1])
-            second = (conv.weights(shared.features) for conv in (gamma, beta))
-            return conv_relu_conv(layout, first, concat_kernels(*second))  # [B, H, W, 2C]
+            second = concat_kernels(*(conv.weights(shared.features) for conv in (gamma, beta)))
+            return patch_dedup.conv_relu_conv(layout, first, second)
 
-        with jax.named_scope('modulation'):
-            both = _cached(layer, gamma_and_beta)
-            gamma_map, beta_map = jnp.split(both, 2, axis=-1)  # [B, H, W, C] each
-            return gamma_map, beta_map
+        return jnp.split(_cached(layer, gamma_and_beta), 2, axis=-1)  # [B, H, W, C] each
 
 
 def _cached(layer: nn.Module, compute: Callable[[], jax.Array]) -> jax.Array:
-    name = 'gamma_and_beta'
+    name = 'gamma_and_beta'  # [B, H, W, 2C]
     cached = layer.has_variable(CACHE, name) or layer.is_mutable_collection(CACHE)
     if layer.is_initializing() or not cached:
         return compute()

@@ -13,16 +13,25 @@ from jax.experimental.layout import Layout, with_layout_constraint
 MIN_ROWS_TO_TRANSPOSE = 256
 
 
+def dot_float32(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Multiply a [M, K] by b [K, N] with a float32 result.
+
+    For that type of result, XLA passes bfloat16 to the library instead of converting it first.
+    """
+    return lax.dot_general(a, b, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def transposed(a: jax.Array) -> jax.Array:
+    """a.T in memory: bfloat16 products with a transposed view are two to three times slower."""
+    return with_layout_constraint(a.T, Layout(major_to_minor=(0, 1)))
+
+
 @jax.custom_vjp
 def matrix_product(a: jax.Array, b: jax.Array) -> jax.Array:
     """Multiply a [M, K] by b [K, N] in their type, summed in float32; fast gradients on a CPU."""
     return lax.platform_dependent(
         a, b, cpu=lambda a, b: dot_float32(a, b).astype(a.dtype), default=jnp.matmul
     )
-
-
-def _forward(a, b):
-    return matrix_product(a, b), (a, b)
 
 
 def _backward(residuals, cotangent):
@@ -32,27 +41,14 @@ def _backward(residuals, cotangent):
     def on_cpu(a, b, cotangent):
         a_gradient = lax.dot_general(
             cotangent, b, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
-        ).astype(a.dtype)
+        )
         if a.dtype == jnp.float32 or a.shape[0] < MIN_ROWS_TO_TRANSPOSE:
             b_gradient = a.astype(jnp.float32).T @ cotangent.astype(jnp.float32)
         else:
             b_gradient = dot_float32(transposed(a), cotangent)
-        return a_gradient, b_gradient.astype(b.dtype)
+        return a_gradient.astype(a.dtype), b_gradient.astype(b.dtype)
 
     return lax.platform_dependent(*residuals, cotangent, cpu=on_cpu, default=default)
 
 
-matrix_product.defvjp(_forward, _backward)
-
-
-def dot_float32(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Multiply a [M, K] by b [K, N] with a float32 result.
-
-    With that type of result, XLA passes bfloat16 to the library instead of converting it first.
-    """
-    return lax.dot_general(a, b, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-
-
-def transposed(a: jax.Array) -> jax.Array:
-    """a.T in memory: bfloat16 products with a transposed view are two to three times slower."""
-    return with_layout_constraint(a.T, Layout(major_to_minor=(0, 1)))
+matrix_product.defvjp(lambda a, b: (matrix_product(a, b), (a, b)), _backward)

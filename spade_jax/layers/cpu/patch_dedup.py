@@ -13,10 +13,10 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax import lax
 
 from spade_jax.layers.activations import relu
@@ -30,12 +30,12 @@ MAX_CODES = 1290  # the largest number whose cube is an int32
 
 
 class UniqueRows(NamedTuple):
-    """What `np.unique` returns, with arrays of a fixed size.
+    """What `np.unique` returns, as int32 arrays of a fixed size.
 
     Attributes:
-      inverse: [N] int32, the id of each row.
-      index: [N] int32, a row of each id; the entries from `count` on are undefined.
-      count: scalar int32, the number of ids.
+      inverse: [N], the id of each row.
+      index: [N], a row of each id; the entries from `count` on are undefined.
+      count: scalar, the number of ids.
     """
 
     inverse: jax.Array
@@ -43,16 +43,16 @@ class UniqueRows(NamedTuple):
     count: jax.Array
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class PatchIndex:
     """A layout with ids for its patches.
 
     Attributes:
       layout: [B, H, W, S].
-      inner: the 3x3 patches around the pixels of the layout with a margin of 1, [B, H+2, W+2].
-      outer: the 5x5 patches around the pixels of the layout.
-      branch: scalar int32, an index into `_branches`: that of the smallest capacity that holds all
-        distinct patches, or the dense convolution if none does.
+      inner: 3x3 patches around the pixels and a margin of 1, [B, H + 2, W + 2].
+      outer: 5x5 patches around the pixels.
+      branch: scalar index into `_branches`: the smallest capacity that holds all distinct patches,
+        or the dense convolution if none does.
     """
 
     layout: jax.Array
@@ -97,11 +97,9 @@ def index_patches(layout: jax.Array) -> PatchIndex:
 
 
 def pixel_codes(layout: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Number the distinct pixels of a layout [B, H, W, S].
+    """Codes [B, H, W] in 1 ... 2S, equal exactly for equal pixels of a layout [B, H, W, S].
 
-    Returns:
-      codes [B, H, W] in 1 ... 2S, equal exactly for equal pixels; and a scalar: whether the layout
-      is one-hot but for its last channel, without which the codes are meaningless.
+    And a scalar: whether the layout is one-hot but for its last channel, as the codes assume.
     """
     channels = layout.shape[-1]
     numbers = np.arange(1, channels + 1)
@@ -117,15 +115,12 @@ def pixel_codes(layout: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def unique_ids(*keys: jax.Array) -> UniqueRows:
-    """Give the rows of some columns of integers ids: equal exactly for rows equal in all columns.
-
-    Args:
-      *keys: integer arrays of one shape; their entries in row-major order are the columns.
-    """
-    keys = tuple(key.reshape(-1) for key in keys)
+    """Ids of rows of integers, equal exactly for equal rows; each key is a column, flattened."""
     size = keys[0].size
-    *keys, rows = lax.sort([*keys, jnp.arange(size, dtype=jnp.int32)], num_keys=len(keys))
-    differs = functools.reduce(jnp.logical_or, (key[1:] != key[:-1] for key in keys))
+    columns = [key.reshape(-1) for key in keys]
+    columns.append(jnp.arange(size, dtype=jnp.int32))
+    *ordered, rows = lax.sort(columns, num_keys=len(keys))
+    differs = functools.reduce(jnp.logical_or, (key[1:] != key[:-1] for key in ordered))
     is_first = jnp.concatenate([jnp.ones(1, bool), differs])
     ids = jnp.cumsum(is_first, dtype=jnp.int32) - 1
     zeros = jnp.zeros(size, jnp.int32)
@@ -137,13 +132,8 @@ def unique_ids(*keys: jax.Array) -> UniqueRows:
 def conv_relu_conv(layout: jax.Array | PatchIndex, first: Weights, second: Weights) -> jax.Array:
     """Convolve, apply ReLU, convolve; with zeros around both inputs.
 
-    Args:
-      layout: [B, H, W, S]; as a PatchIndex, it is data, to which no gradient flows.
-      first: kernel [K, K, S, hidden] and bias; K = 3 for a PatchIndex.
-      second: kernel [K, K, hidden, O] and bias.
-
-    Returns:
-      [B, H, W, O].
+    Layout [B, H, W, S], kernels [K, K, S, hidden] and [K, K, hidden, O] -> [B, H, W, O]. No
+    gradient flows to a PatchIndex, which needs K = 3.
     """
     if isinstance(layout, PatchIndex):
         return _on_unique_patches(layout, first, second)
@@ -157,8 +147,7 @@ def _dense(layout: jax.Array, first: Weights, second: Weights) -> jax.Array:
 
 def _convolve(x: jax.Array, weights: Weights) -> jax.Array:
     kernel, bias = weights
-    y = convolve(x.astype(kernel.dtype), kernel, 1, (kernel.shape[0] - 1) // 2)
-    return add_bias(y, bias)
+    return add_bias(convolve(x.astype(kernel.dtype), kernel, 1, len(kernel) // 2), bias)
 
 
 @jax.custom_vjp
@@ -176,10 +165,9 @@ def _backward(residuals, cotangent):
     patches, *weights = residuals
 
     def gradients(branch):
-        def compute(patches, weights, cotangent):
-            return jax.vjp(functools.partial(branch, patches), *weights)[1](cotangent)
-
-        return compute
+        return lambda patches, weights, cotangent: jax.vjp(
+            functools.partial(branch, patches), *weights
+        )[1](cotangent)
 
     branches = [gradients(branch) for branch in _branches()]
     return None, *lax.switch(patches.branch, branches, patches, weights, cotangent)

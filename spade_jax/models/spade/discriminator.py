@@ -66,19 +66,9 @@ class PatchDiscriminator(nn.Module):
 def convolve_jointly(
     layout: jax.Array, image: jax.Array, weights: Weights, strides: int, padding: int
 ) -> jax.Array:
-    """Convolve layout and image as if concatenated along the channels.
+    """Convolve layout [B, H, W, S] and image [N B, H, W, C] as if concatenated along the channels.
 
-    Images of the same layout share its part of the sum, which is most of the work.
-
-    Args:
-      layout: [B, H, W, S].
-      image: [N B, H, W, C], N images of each layout, in the order of `jnp.tile`.
-      weights: kernel [K, K, S + C, O] and bias.
-      strides: of the convolution.
-      padding: of the convolution.
-
-    Returns:
-      [N B, H', W', O].
+    Images of a layout share its part of the sum, which is most of the work: [N B, H', W', O].
     """
     layout_kernel, image_kernel = jnp.split(weights.kernel, [layout.shape[-1]], axis=2)
     y_layout = add_bias(convolve(layout, layout_kernel, strides, padding), weights.bias)
@@ -90,13 +80,7 @@ class MultiscaleDiscriminator(nn.Module):
     """Identical patch discriminators, each at half the resolution of the previous one.
 
     Attributes:
-      num_scales: number of patch discriminators.
-      width: see `PatchDiscriminator`, as for the following.
-      depth: convolutions before the logits.
-      norm: of the hidden layers.
-      spectral_norm: normalize the kernels of the hidden layers.
-      axis_name: the replica axis.
-      dtype: compute type.
+      num_scales: number of patch discriminators; the other attributes are theirs.
     """
 
     num_scales: int = 2
@@ -122,10 +106,9 @@ class MultiscaleDiscriminator(nn.Module):
         Raises:
           ValueError: the layouts do not have the same number of images each.
         """
-        if len(image) % len(layout):
-            raise ValueError(
-                f'{len(image)} images cannot be shared equally by {len(layout)} layouts'
-            )
+        images, layouts = len(image), len(layout)
+        if images % layouts:
+            raise ValueError(f'{images} images cannot be shared equally by {layouts} layouts')
         discriminator = functools.partial(
             PatchDiscriminator,
             width=self.width,

@@ -42,11 +42,7 @@ class StyleEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Encode images [B, H, W, 3] in [-1, 1].
-
-        Returns:
-          mean and log_variance, [B, style_dim] float32 each.
-        """
+        """[B, H, W, 3] in [-1, 1] -> mean and log-variance, [B, style_dim] float32 each."""
         x = resize_bilinear(image, self.input_size, self.input_size).astype(self.dtype)
         for i, multiplier in enumerate(MULTIPLIERS[: self.depth]):
             x = Convolution(
@@ -66,8 +62,5 @@ class StyleEncoder(nn.Module):
 
 
 def sample_style(mean: jax.Array, log_variance: jax.Array, noise: jax.Array) -> jax.Array:
-    """Reparameterize: mean + noise * exp(log_variance / 2) (Kingma and Welling 2014).
-
-    All arrays are [B, style_dim].
-    """
+    """Sample mean + noise * exp(log_variance / 2), all [B, D] (Kingma and Welling 2014)."""
     return mean + noise * jnp.exp(0.5 * log_variance)

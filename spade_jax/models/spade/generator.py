@@ -16,7 +16,7 @@ from spade_jax.layers.convolution import Convolution
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
 from spade_jax.layers.spatially_adaptive_norm import Modulation, SpatiallyAdaptiveNorm
 
-BLOCK_NAMES = ('head', 'middle_0', 'middle_1')  # then up_0, up_1, ...
+FIRST_BLOCKS = ('head', 'middle_0', 'middle_1')  # then up_0, up_1, ...
 PUBLISHED_BLOCKS = 7
 
 
@@ -41,15 +41,9 @@ class SpadeResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
-        """Apply the block.
+        """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, features].
 
-        Args:
-          x: [B, H, W, C]; with `upsample` [B, H/2, W/2, C].
-          layout: as of `SpatiallyAdaptiveNorm`.
-          train: as of `SpatiallyAdaptiveNorm`.
-
-        Returns:
-          [B, H, W, features].
+        The arguments are those of `SpatiallyAdaptiveNorm`.
         """
 
         def norm(name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
@@ -83,13 +77,10 @@ class SpadeGenerator(nn.Module):
       num_upsamplings: number of blocks that upsample, see `upsampling_blocks`.
       style_dim: length of the style latent; None: the grid is a convolution of the layout.
       grid_size: height and width of the coarse grid; None: those that the layout implies.
-      norm: see `SpatiallyAdaptiveNorm`.
-      spade_hidden: see `SpatiallyAdaptiveNorm`.
-      spade_kernel_size: see `SpatiallyAdaptiveNorm`.
+      norm, spade_hidden, spade_kernel_size, modulation: see `SpatiallyAdaptiveNorm`.
       spectral_norm: normalize the convolutions of the residual blocks.
       rematerialize: what the backward pass recomputes to save memory: 'none', 'modulation' (the
         SPADE layers) or 'blocks' (whole residual blocks).
-      modulation: see `SpatiallyAdaptiveNorm`.
       axis_name: the replica axis.
       dtype: compute type.
     """
@@ -136,18 +127,17 @@ class SpadeGenerator(nn.Module):
             return self.modulation.prepare(resized, self.spade_kernel_size)
 
         x = self._coarse_grid(layout, style)  # [B, h, w, C]
-        names = *BLOCK_NAMES, *(f'up_{i}' for i in range(len(self.multipliers)))
         upsampling = upsampling_blocks(len(self.multipliers), self.num_upsamplings)
-        for i, (name, multiplier) in enumerate(zip(names, self.multipliers, strict=False)):
-            upsample = i in upsampling
-            height, width = (size * (2 if upsample else 1) for size in x.shape[1:3])
-            block = self._block(int(multiplier * self.width), upsample, name)
-            remat = self.rematerialize == 'blocks'
-            x = remat_if(remat, block, x, layout_at(height, width), train=train)
+        for i, multiplier in enumerate(self.multipliers):
+            factor = 2 if i in upsampling else 1
+            _, height, width, _ = x.shape
+            m = layout_at(factor * height, factor * width)  # [B, H, W, S]
+            block = self._block(i, int(multiplier * self.width), upsample=factor == 2)
+            x = remat_if(self.rematerialize == 'blocks', block, x, m, train=train)
         x = Convolution(3, dtype=self.dtype, name='to_rgb')(leaky_relu(x))
         return jnp.tanh(x.astype(jnp.float32))  # [B, H, W, 3]
 
-    def _block(self, features: int, upsample: bool, name: str) -> SpadeResidualBlock:
+    def _block(self, index: int, features: int, upsample: bool) -> SpadeResidualBlock:
         norm = functools.partial(
             SpatiallyAdaptiveNorm,
             norm=self.norm,
@@ -163,7 +153,7 @@ class SpadeGenerator(nn.Module):
             norm=norm,
             conv=functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype),
             rematerialize_norms=self.rematerialize == 'modulation',
-            name=name,
+            name=block_name(index),
         )
 
     def _coarse_grid(self, layout: jax.Array, style: jax.Array | None) -> jax.Array:
@@ -178,11 +168,10 @@ class SpadeGenerator(nn.Module):
             return Convolution(features, dtype=self.dtype, name='first')(resized)
         units = height * width * features
         stored = self.variables.get('params', {}).get('first')
-        if stored is not None and stored['kernel'].shape[-1] != units:
+        if stored is not None and len(stored['bias']) != units:
             raise ValueError(
-                f"the generator's first layer has {stored['kernel'].shape[-1]} units, but a grid of "
-                f'{height}x{width} (height x width) with {features} channels needs {units}; use '
-                'layouts of the training size'
+                f'the first layer has {len(stored["bias"])} units, but a grid of {height}x{width} '
+                f'(height x width) needs {units}; use layouts of the training size'
             )
         x = nn.Dense(units, dtype=self.dtype, name='first')(style)
         return x.reshape(-1, height, width, features)
@@ -204,11 +193,17 @@ class SpadeGenerator(nn.Module):
         return grid
 
 
+def block_name(index: int) -> str:
+    """The name of a block in the published models: 0 -> 'head', ... 3 -> 'up_0', ..."""
+    first = len(FIRST_BLOCKS)
+    return FIRST_BLOCKS[index] if index < first else f'up_{index - first}'
+
+
 def upsampling_blocks(num_blocks: int, num_upsamplings: int) -> set[int]:
     """The indices of the blocks that upsample: the last ones.
 
-    One exception: with five upsamplings, the seven blocks of the published generator upsample in
-    the first of the two middle blocks, not in the second.
+    One exception: the published generator of seven blocks and five upsamplings has one in the first
+    of the two middle blocks instead of the second.
     """
     if num_upsamplings > num_blocks:
         raise ValueError(f'{num_upsamplings} upsamplings need as many blocks, not {num_blocks}')
@@ -220,10 +215,7 @@ def upsampling_blocks(num_blocks: int, num_upsamplings: int) -> set[int]:
 
 
 def remat_if(enabled: bool, module: nn.Module, *inputs: Any, train: bool) -> Any:
-    """Apply a module; if `enabled`, keep only its inputs for the backward pass.
-
-    The variables are the same in both cases.
-    """
+    """Apply a module; if `enabled`, keep only its inputs for the backward pass."""
 
     def apply(module, *inputs):
         return module(*inputs, train=train)

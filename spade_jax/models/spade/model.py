@@ -19,7 +19,7 @@ from spade_jax.models.semantic_layout import semantic_layout
 from spade_jax.models.spade.discriminator import MultiscaleDiscriminator
 from spade_jax.models.spade.encoder import StyleEncoder, sample_style
 from spade_jax.models.spade.generator import SpadeGenerator
-from spade_jax.models.spade.options import UPSAMPLINGS, SpadeOptions
+from spade_jax.models.spade.options import SpadeOptions
 from spade_jax.models.vgg19 import Vgg19, load_vgg19
 from spade_jax.random_streams import Stream
 
@@ -82,7 +82,7 @@ class Spade:
         return SpadeGenerator(
             width=options.generator_width,
             multipliers=options.width_multipliers,
-            num_upsamplings=UPSAMPLINGS[options.upsampling],
+            num_upsamplings=options.num_upsamplings,
             style_dim=options.latent_dim,
             norm=options.generator_norm,
             spade_hidden=options.spade_hidden,
@@ -158,7 +158,7 @@ class Spade:
     ) -> tuple[jax.Array, Variables]:
         """See `Model.sample`."""
 
-        def apply(generator, variables, condition, latent):
+        def apply(generator, variables, condition, latent) -> Any:
             return generator.apply(variables, condition, latent, train=train, mutable=list(mutable))
 
         arguments = (variables['generator'], condition, latent)
@@ -199,7 +199,7 @@ class Spade:
             feature_matching = losses.feature_matching(fake_outputs, real_outputs)
             terms['feature_matching'] = weights.feature_matching_weight * feature_matching
         if weights.perceptual_weight:
-            vgg19 = functools.partial(self.perceptual_network.apply, variables['vgg19'])
+            vgg19: Any = functools.partial(self.perceptual_network.apply, variables['vgg19'])
             perceptual = losses.perceptual(vgg19, fake, real, input_range=weights.perceptual_input)
             terms['perceptual'] = weights.perceptual_weight * perceptual
         if kl is not None:

@@ -32,6 +32,11 @@ class SpadeOptions(ModelOptions):
         'block).',
         choices=tuple(UPSAMPLINGS),
     )
+    generator_multipliers: str = option(
+        '',
+        'Channels of the residual blocks in multiples of generator_width, e.g. "8,4,2,1"; all '
+        'blocks but the first upsample. Default: the published blocks, see --upsampling.',
+    )
     generator_norm: str = option(
         'sync_batch',
         'Parameter-free normalization inside SPADE. sync_batch takes the statistics over all '
@@ -120,10 +125,16 @@ class SpadeOptions(ModelOptions):
                 f'spade_kernel_size={size} is even, so its output would not be centered',
                 f'use {size - 1} or {size + 1}' if size > 1 else 'use 1',
             )
-        if self.upsampling == 'most' and self.generator_width < 2:
+        if min(self.width_multipliers) * self.generator_width < 1:
             raise UserError(
-                'generator_width=1 with upsampling=most leaves no channel for the last block',
+                f'generator_width={self.generator_width} leaves no channel for the narrowest block',
                 'use 2 or more',
+            )
+        if self.generator_multipliers and self.upsampling != 'normal':
+            raise UserError(
+                f'generator_multipliers with upsampling={self.upsampling}: the blocks determine '
+                'the upsamplings',
+                'leave --upsampling out',
             )
 
     def check(self, config: Config) -> None:
@@ -167,17 +178,33 @@ class SpadeOptions(ModelOptions):
     @property
     def size_multiple(self) -> int:
         """The factor between the coarsest grid and the image."""
-        return 2 ** UPSAMPLINGS[self.upsampling]
+        return 2**self.num_upsamplings
 
     @property
     def size_reason(self) -> str:
         """'5 upsamplings'."""
-        return f'{UPSAMPLINGS[self.upsampling]} upsamplings'
+        return f'{self.num_upsamplings} upsamplings'
+
+    @property
+    def num_upsamplings(self) -> int:
+        """How often the generator doubles its resolution."""
+        if self.generator_multipliers:
+            return len(self.width_multipliers) - 1
+        return UPSAMPLINGS[self.upsampling]
 
     @property
     def width_multipliers(self) -> tuple[float, ...]:
         """Channels of the residual blocks, in multiples of `generator_width`."""
-        return (16, 16, 16, 8, 4, 2, 1) + ((0.5,) if self.upsampling == 'most' else ())
+        if not self.generator_multipliers:
+            return (16, 16, 16, 8, 4, 2, 1) + ((0.5,) if self.upsampling == 'most' else ())
+        texts = self.generator_multipliers.split(',')
+        if not all(text.strip().isdigit() and int(text) for text in texts):
+            raise UserError(
+                f'generator_multipliers={self.generator_multipliers} is not a list of positive '
+                'integers',
+                'write for example --generator_multipliers=8,4,2,1',
+            )
+        return tuple(map(int, texts))
 
     @property
     def latent_dim(self) -> int | None:

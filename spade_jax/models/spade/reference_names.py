@@ -159,10 +159,8 @@ def to_state(
     """
     names = {meaning: name for name, meaning in reversed(PARAMETERS)}
     params = variables['params']
-    shapes = {
-        path: np.shape(leaf)  # pyright: ignore[reportArgumentType]
-        for path, leaf in traverse_util.flatten_dict(params, sep='/').items()
-    }
+    leaves: Mapping[str, Any] = traverse_util.flatten_dict(params, sep='/')
+    shapes = {path: np.shape(leaf) for path, leaf in leaves.items()}
     state = {}
     for (collection, *path), array in traverse_util.flatten_dict(variables).items():
         array, leaf = np.asarray(array), path.pop()

@@ -1,4 +1,4 @@
-"""Files of label maps as ids: grays, indices, colours; renumbered."""
+"""Label maps as ids: grays, indices and colors, renumbered."""
 
 import json
 
@@ -19,7 +19,7 @@ COLORS = np.array([(128, 192, 255), (0, 0, 1), (9, 9, 9)], np.uint8)
 def palette(tmp_path):
     classes = [
         {'name': name, 'color': color.tolist()}
-        for name, color in zip(('sky', 'sea', 'rock'), COLORS)
+        for name, color in zip(('sky', 'sea', 'rock'), COLORS, strict=True)
     ]
     (tmp_path / 'palette.json').write_text(json.dumps(classes))
     return read_palette(str(tmp_path / 'palette.json'))
@@ -41,7 +41,7 @@ def reader(**settings):
 
 
 @pytest.mark.parametrize(
-    'picture',
+    'image',
     [
         COLORS[IDS],
         np.dstack([COLORS[IDS], np.full((2, 2), 255, np.uint8)]),
@@ -49,25 +49,26 @@ def reader(**settings):
         IDS,
         indexed(2 - IDS, COLORS[::-1]),
     ],
-    ids=['RGB', 'RGBA', 'indexed', 'gray', 'indexed otherwise'],
+    ids=['RGB', 'RGBA', 'indexed', 'gray', 'indexed differently'],
 )
-def test_colours_become_ids(tmp_path, palette, picture):
+def test_read_turns_colors_into_ids(tmp_path, palette, image):
     np.testing.assert_array_equal(
-        reader(palette=palette).read(save(tmp_path / 'x.png', picture)), IDS
+        reader(palette=palette).read(save(tmp_path / 'x.png', image)), IDS
     )
 
 
-def test_a_colour_of_no_class(tmp_path, palette):
+def test_read_rejects_unknown_color(tmp_path, palette):
     colors = COLORS[IDS].copy()
     colors[1, 0] = (120, 192, 255)
-    with pytest.raises(
-        UserError,
-        match=r'x.png: colour #78c0ff at pixel \(x=0, y=1\) is not in the palette .*25.00%.*; the nearest is #80c0ff \(sky\); add it',
-    ):
+    problem = (
+        r'x.png: color #78c0ff at pixel \(x=0, y=1\) is not in the palette \(1 such color, 25.00%'
+    )
+    nearest = r'the nearest is #80c0ff \(sky\); add it'
+    with pytest.raises(UserError, match=f'{problem}.*; {nearest}'):
         reader(palette=palette).read(save(tmp_path / 'x.png', colors))
 
 
-def test_a_colour_of_two_classes(tmp_path):
+def test_read_rejects_color_of_two_classes(tmp_path):
     (tmp_path / 'palette.json').write_text(
         json.dumps([{'name': name, 'color': '#000001'} for name in ('sky', 'sea')])
     )
@@ -80,22 +81,20 @@ def test_a_colour_of_two_classes(tmp_path):
         )
 
 
-def test_a_transparent_pixel_has_no_class(tmp_path, palette):
+def test_read_rejects_transparent_pixel(tmp_path, palette):
     with pytest.raises(UserError, match=r'pixel \(x=0, y=0\) of the label map is transparent'):
         reader(palette=palette).read(
             save(tmp_path / 'x.png', np.dstack([COLORS[IDS], np.zeros((2, 2), np.uint8)]))
         )
 
 
-def test_grays_that_could_be_colours_as_well(tmp_path):
+def test_read_rejects_grays_that_are_ids_and_colors(tmp_path):
     (tmp_path / 'palette.json').write_text(
         json.dumps([{'name': 'sea', 'color': '#0000ff'}, {'name': 'void', 'color': '#000000'}])
     )
     palette = read_palette(str(tmp_path / 'palette.json'))
-    with pytest.raises(
-        UserError,
-        match='a gray picture of the values 0, which are ids as well as colours of the palette; save it as RGB',
-    ):
+    problem = 'x.png: a gray image with the values 0, which are ids as well as palette colors; save'
+    with pytest.raises(UserError, match=problem):
         reader(palette=palette).read(save(tmp_path / 'x.png', np.zeros((2, 2), np.uint8)))
     np.testing.assert_array_equal(reader(palette=palette).read(save(tmp_path / 'y.png', IDS)), IDS)
 
@@ -109,26 +108,26 @@ def test_grays_that_could_be_colours_as_well(tmp_path):
         ('2:7,*:255', [[255, 255], [7, 255]]),
     ],
 )
-def test_ids_are_renumbered(tmp_path, remap, expected):
+def test_read_renumbers_ids(tmp_path, remap, expected):
     np.testing.assert_array_equal(
         reader(label_remap=remap, num_classes=8, dontcare=True).read(save(tmp_path / 'x.png', IDS)),
         expected,
     )
 
 
-def test_ids_of_sixteen_bits_are_renumbered(tmp_path):
+def test_read_renumbers_sixteen_bit_ids(tmp_path):
     path = save(tmp_path / 'x.png', IDS.astype(np.uint16) * 1000)
     np.testing.assert_array_equal(reader(label_remap='0:0,1000:1,2000:2').read(path), IDS)
 
 
-def test_colours_are_renumbered_too(tmp_path, palette):
+def test_read_renumbers_ids_of_colors(tmp_path, palette):
     np.testing.assert_array_equal(
         reader(palette=palette, label_remap='2:0').read(save(tmp_path / 'x.png', COLORS[IDS])),
         [[0, 1], [0, 1]],
     )
 
 
-def test_condition_pictures_stay_as_they_are(tmp_path):
+def test_read_returns_condition_images_unchanged(tmp_path):
     np.testing.assert_array_equal(
         reader(condition='rgb').read(save(tmp_path / 'x.png', COLORS[IDS])), COLORS[IDS]
     )

@@ -1,4 +1,4 @@
-"""Checksums and missing pixels of PNG files, which Pillow passes over."""
+"""Wrong checksums and missing pixels of PNG files, which Pillow ignores."""
 
 import io
 import struct
@@ -38,16 +38,16 @@ def png(width, height, pixels, interlaced=False):
         (bool, (5, 9)),
     ],
 )
-def test_whole_files_pass(mode, shape):
+def test_check_png_accepts_intact_files(mode, shape):
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 2, shape).astype(mode)).save(file, 'PNG')
     check_png(file.getvalue(), rows=True)
-    check_png(file.getvalue() + b'what stands behind the end is not looked at', rows=True)
+    check_png(file.getvalue() + b'content after the end is ignored', rows=True)
 
 
-# Interlaced, 5x3 pixels are sent as rows of 1, 1, 1, 3, 2, 2 and 5 pixels, each with one more byte.
+# Interlaced, 5x3 pixels are rows of 1, 1, 1, 3, 2, 2 and 5 pixels, each with one more byte.
 @pytest.mark.parametrize('width, height, interlaced, size', [(5, 3, False, 18), (5, 3, True, 22)])
-def test_pixels_are_counted(width, height, interlaced, size):
+def test_check_png_counts_pixels(width, height, interlaced, size):
     check_png(png(width, height, bytes(size), interlaced), rows=True)
     short = png(width, height, bytes(size - 1), interlaced)
     with pytest.raises(ValueError, match='1 bytes of pixels are missing'):
@@ -56,7 +56,7 @@ def test_pixels_are_counted(width, height, interlaced, size):
 
 
 @pytest.mark.parametrize('position', range(8, 60))
-def test_every_flipped_byte_is_noticed(position):
+def test_check_png_detects_every_flipped_byte(position):
     content = png(5, 3, bytes(range(18)))
     with pytest.raises((ValueError, zlib.error)):
         check_png(
@@ -65,8 +65,8 @@ def test_every_flipped_byte_is_noticed(position):
         )
 
 
-def test_a_cut_file_is_noticed():
+def test_check_png_detects_truncation():
     content = png(5, 3, bytes(18))
     for length in range(8, len(content)):
-        with pytest.raises(ValueError, match='cut off'):
+        with pytest.raises(ValueError, match='truncated'):
             check_png(content[:length], rows=False)

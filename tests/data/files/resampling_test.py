@@ -1,4 +1,4 @@
-"""Scaling of a window: by hand, and to the bit against Pillow itself."""
+"""Resizing of a window: by hand, and bit for bit against Pillow."""
 
 import os
 import subprocess
@@ -12,17 +12,16 @@ from PIL import Image
 from spade_jax.data.files.resampling import bicubic, nearest
 
 CASES = 400
-SCALES_AS_WE_DO = (
-    int(PIL.__version__.split('.')[0]) >= 13
-)  # Before, the order of the two passes of some bicubic scalings was another.
+# Older versions order the two passes of some bicubic resizings differently.
+RESIZES_LIKE_US = int(PIL.__version__.split('.')[0]) >= 13
 
 
 def _whole(size):
     return (0, 0, *size)
 
 
-def _random_scaling(rng, case):
-    """Sizes (width, height) of a picture and its scaled picture, a window of the latter, and whether to mirror; every tenth case is a corner."""
+def _random_resizing(rng, case):
+    """Return source and target size (width, height), a window and a flip; with corner cases."""
     source, target = rng.integers(1, 500, 2).tolist(), rng.integers(1, 500, 2).tolist()
     match case % 10:
         case 0:
@@ -39,7 +38,8 @@ def _random_scaling(rng, case):
             target = source
     width, height = (int(rng.integers(1, side + 1)) for side in target)
     left, top = (
-        int(rng.integers(0, side - part + 1)) for side, part in zip(target, (width, height))
+        int(rng.integers(0, side - part + 1))
+        for side, part in zip(target, (width, height), strict=True)
     )
     return tuple(source), tuple(target), (left, top, width, height), bool(rng.integers(2))
 
@@ -52,10 +52,12 @@ def _pillow(pixels, size, window, flip, resample):
     return window[:, ::-1] if flip else window
 
 
-def test_bicubic_by_hand():
-    """0 and 255 from two pixels to four: the kernel at distances 0.25, 0.75 and 1.25 is 0.8671875, 0.2265625 and -0.0703125.
+def test_bicubic_equals_hand_computation():
+    """Resizes 0 and 255 from two pixels to four.
 
-    The first pixel is 255 * -0.0703 / (0.8672 - 0.0703) = -22.5, cut off; the second is 255 * 0.2266 / (0.8672 + 0.2266) = 52.8.
+    The kernel at the distances 0.25, 0.75 and 1.25 is 0.8671875, 0.2265625 and -0.0703125. The
+    first pixel is 255 * -0.0703 / (0.8672 - 0.0703) = -22.5, clipped; the second is
+    255 * 0.2266 / (0.8672 + 0.2266) = 52.8.
     """
     row = np.repeat(np.array([[0, 255]], np.uint8)[..., None], 3, -1)
     expected = [0, 53, 202, 255]
@@ -72,32 +74,32 @@ def test_bicubic_by_hand():
         )
 
 
-def test_nearest_by_hand():
+def test_nearest_equals_hand_computation():
     ids = np.array([[10, 20, 30, 40]], np.uint8)
     np.testing.assert_array_equal(
         nearest(ids, (2, 1), _whole((2, 1))), [[20, 40]]
-    )  # Centres 1.0 and 3.0 begin pixels 1 and 3.
+    )  # Centers 1.0 and 3.0 are the first of pixels 1 and 3.
     np.testing.assert_array_equal(nearest(ids, (8, 1), (1, 0, 4, 1)), [[10, 20, 20, 30]])
     np.testing.assert_array_equal(nearest(ids, (8, 2), (1, 1, 4, 1), flip=True), [[30, 20, 20, 10]])
 
 
 @pytest.mark.parametrize('source', [(1, 1), (5, 7), (300, 200)])
 @pytest.mark.parametrize('target', [(1, 1), (33, 64), (250, 3)])
-def test_a_picture_of_one_colour_keeps_it(source, target):
-    colour = np.array([0, 100, 255], np.uint8)
-    picture = np.broadcast_to(colour, (*source[::-1], 3))
+def test_bicubic_keeps_uniform_color(source, target):
+    color = np.array([0, 100, 255], np.uint8)
+    image = np.broadcast_to(color, (*source[::-1], 3))
     np.testing.assert_array_equal(
-        bicubic(picture, target, _whole(target)), np.broadcast_to(colour, (*target[::-1], 3))
+        bicubic(image, target, _whole(target)), np.broadcast_to(color, (*target[::-1], 3))
     )
 
 
 @pytest.mark.skipif(
-    not SCALES_AS_WE_DO, reason='Pillow before 13 scales some pictures in another order'
+    not RESIZES_LIKE_US, reason='Pillow before 13 resizes some images in another order'
 )
-def test_bicubic_equals_pillow_to_the_bit():
+def test_bicubic_equals_pillow_bit_for_bit():
     rng = np.random.default_rng(0)
     for case in range(CASES):
-        source, target, window, flip = _random_scaling(rng, case)
+        source, target, window, flip = _random_resizing(rng, case)
         image = rng.integers(0, 256, (*source[::-1], 3), np.uint8)
         if rng.integers(2):
             image = np.where(image < 128, np.uint8(0), np.uint8(255))  # The largest overshoot.
@@ -109,7 +111,7 @@ def test_bicubic_equals_pillow_to_the_bit():
 
 
 @pytest.mark.skipif(
-    not SCALES_AS_WE_DO, reason='Pillow before 13 scales some pictures in another order'
+    not RESIZES_LIKE_US, reason='Pillow before 13 resizes some images in another order'
 )
 @pytest.mark.parametrize(
     'source, target',
@@ -123,8 +125,8 @@ def test_bicubic_equals_pillow_to_the_bit():
         ((1500, 2), (7, 300)),
     ],
 )
-def test_bicubic_equals_pillow_at_sizes_of_data_sets(source, target):
-    """Among them upright photographs of 427x640, which Pillow scales vertically first, and of 480x640, which it does not."""
+def test_bicubic_equals_pillow_at_data_set_sizes(source, target):
+    """Includes 427x640, where Pillow begins with the rows, and 480x640, where it does not."""
     image = np.random.default_rng(1).integers(0, 256, (*source[::-1], 3), np.uint8)
     np.testing.assert_array_equal(
         bicubic(image, target, _whole(target)),
@@ -132,10 +134,10 @@ def test_bicubic_equals_pillow_at_sizes_of_data_sets(source, target):
     )
 
 
-def test_nearest_equals_pillow_whatever_the_type():
+def test_nearest_equals_pillow_for_every_type():
     rng = np.random.default_rng(2)
     for case in range(CASES):
-        source, target, window, flip = _random_scaling(rng, case)
+        source, target, window, flip = _random_resizing(rng, case)
         ids = rng.integers(0, 256, source[::-1])
         for dtype in (np.uint8, np.int32):
             expected = _pillow(ids.astype(dtype), target, window, flip, Image.Resampling.NEAREST)
@@ -146,16 +148,18 @@ def test_nearest_equals_pillow_whatever_the_type():
             )
         for dtype in (np.uint8, np.uint16, np.int32):
             scaled = nearest(ids.astype(dtype), target, window, flip)
-            assert scaled.dtype == dtype and scaled.flags.c_contiguous
+            assert scaled.dtype == dtype
+            assert scaled.flags.c_contiguous
             np.testing.assert_array_equal(scaled, expected)
 
 
-def test_the_layout_of_the_picture_in_memory_does_not_matter():
+def test_bicubic_accepts_every_memory_layout():
     image = np.random.default_rng(3).integers(0, 256, (90, 70, 3), np.uint8)
     readonly = image.copy()
     readonly.setflags(write=False)
     expected = bicubic(image, (50, 40), (3, 4, 30, 20))
-    assert expected.flags.c_contiguous and expected.flags.writeable
+    assert expected.flags.c_contiguous
+    assert expected.flags.writeable
     for same in (
         readonly,
         np.asfortranarray(image),
@@ -166,12 +170,12 @@ def test_the_layout_of_the_picture_in_memory_does_not_matter():
 
 
 @pytest.mark.parametrize('window', [(0, 0, 9, 4), (-1, 0, 4, 4), (0, 5, 4, 4), (0, 0, 0, 4)])
-def test_a_window_outside_the_scaled_picture_is_refused(window):
+def test_resizing_rejects_window_outside_image(window):
     for scale, pixels in (
         (bicubic, np.zeros((6, 6, 3), np.uint8)),
         (nearest, np.zeros((6, 6), np.uint8)),
     ):
-        with pytest.raises(ValueError, match=r'does not lie inside the scaled picture of 8x8'):
+        with pytest.raises(ValueError, match='is not inside the resized image of 8x8'):
             scale(pixels, (8, 8), window)
 
 
@@ -179,13 +183,13 @@ def test_a_window_outside_the_scaled_picture_is_refused(window):
     'image',
     [np.zeros((6, 6, 4), np.uint8), np.zeros((6, 6), np.uint8), np.zeros((6, 6, 3), np.float32)],
 )
-def test_what_is_no_photograph_is_refused(image):
+def test_bicubic_rejects_other_arrays(image):
     with pytest.raises(ValueError, match=r'must be \[H, W, 3\] uint8'):
         bicubic(image, (8, 8), (0, 0, 8, 8))
 
 
-@pytest.mark.parametrize('module', ['spade_jax.main', 'spade_jax.data.paired_transforms'])
-def test_the_compiler_is_imported_only_where_pictures_are_scaled(module):
+@pytest.mark.parametrize('module', ['spade_jax.main', 'spade_jax.data.pipeline.paired_transforms'])
+def test_numba_is_imported_only_for_resizing(module):
     script = f'import sys, {module}; print("numba" in sys.modules, "llvmlite" in sys.modules)'
     assert subprocess.run(
         [sys.executable, '-c', script], capture_output=True, text=True, check=True
@@ -194,18 +198,18 @@ def test_the_compiler_is_imported_only_where_pictures_are_scaled(module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'hindrance',
+    'obstacle',
     ['caching.tempfile.TemporaryFile = refuse', 'caching.IndexDataCacheFile._save_data = refuse'],
 )
-def test_scaling_works_where_the_compiled_code_cannot_be_kept(hindrance, tmp_path):
-    """No directory is writable; or one is, but its disk is full."""
+def test_resizing_works_without_numba_cache(obstacle, tmp_path):
+    """Either no directory is writable, or the disk is full."""
     script = '\n'.join(
         [
             'import numpy as np',
             'from numba.core import caching',
             'def refuse(*args, **options): raise OSError("no room")',
-            hindrance,
-            'from spade_jax.data.resampling import bicubic',
+            obstacle,
+            'from spade_jax.data.files.resampling import bicubic',
             'print(bicubic(np.full((4, 6, 3), 7, np.uint8), (3, 2), (0, 0, 3, 2)).sum())',
         ]
     )

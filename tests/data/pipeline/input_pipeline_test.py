@@ -1,38 +1,46 @@
-"""The order of the examples, its independence of everything but seed and step, and what a batch holds."""
+"""What a batch holds, that the step alone decides it, and how errors and threads end."""
 
 import itertools
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 
+import jax
 import numpy as np
 import pytest
 
 from spade_jax.batch import Batch
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import label_dtype
+from spade_jax.data.pipeline.example_order import BatchSchedule, example_index
 from spade_jax.data.pipeline.input_pipeline import (
     Skipped,
-    example_index,
+    abstract_batch,
+    locations_of_step,
     read_for_training,
-    steps_in_epochs,
     training_batches,
+    training_dataset,
     validation_examples,
 )
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.errors import UserError
 
 SIDE = 36
+SEED = 3
 
 
 class NumberedSource:
-    """Pictures whose red is their number, whose green is their column and whose blue is their row; the label map is the left half."""
+    """Images whose red is their number, green their column and blue their row.
+
+    The label map is 1 in the left half.
+    """
 
     already_scaled = False
 
     def __init__(self, count, broken=(), label_dtype=np.uint8):
-        self.names = self.locations = [f'picture {number}' for number in range(count)]
+        self.names = self.locations = [f'image {number}' for number in range(count)]
         self.broken = broken
         self.label_dtype = label_dtype
         self.reads = []
@@ -43,167 +51,137 @@ class NumberedSource:
     def read(self, index):
         self.reads.append(index)
         if index in self.broken:
-            raise UserError(f'{self.names[index]}: the photograph cannot be read')
+            raise UserError(f'{self.names[index]}: the photo cannot be read', 'replace it')
         y, x = np.indices((SIDE, SIDE), np.uint8)
-        return Example(
-            np.stack([np.full_like(x, index), x, y], -1),
-            (x < SIDE // 2).astype(self.label_dtype),
-            index * 1000 + x.astype(np.int32),
-        )
+        image = np.stack([np.full_like(x, index), x, y], -1)
+        label = (x < SIDE // 2).astype(self.label_dtype)
+        return Example(image, label, index * 1000 + x.astype(np.int32))
 
     def read_maps(self, index):
         return self.read(index)._replace(image=None)
 
 
-def _config(**changes):
-    return DataConfig(
-        **{
-            **dict(
-                dataset='folders',
-                num_classes=2,
-                batch_size=4,
-                load_size=SIDE,
-                crop_size=32,
-                seed=3,
-                data_workers=3,
-            ),
-            **changes,
-        }
-    )
+class RgbSource(NumberedSource):
+    """The condition is the inverted image."""
+
+    def read(self, index):
+        example = super().read(index)
+        return example._replace(label=255 - example.image)
 
 
-def _take(source, config, count, first_step=0, **processes):
-    batches = training_batches(source, config, first_step=first_step, **processes)
+def make_config(**changes):
+    sizes = dict(num_classes=2, load_size=SIDE, crop_size=32, data_workers=3)
+    return DataConfig(**(dict(dataset='folders') | sizes | changes))
+
+
+def take(source, config, count, first_step=0, skipped=None, **schedule):
+    schedule = BatchSchedule(4, SEED, **schedule)
+    batches = training_batches(source, config, schedule, first_step=first_step, skipped=skipped)
     try:
         return list(itertools.islice(batches, count))
     finally:
         batches.close()
 
 
-def _numbers(batches):
+def numbers(batches):
     """The numbers of the examples, in order."""
     return np.concatenate([batch.image[:, 0, 0, 0] for batch in batches])
 
 
-def _assert_same(actual, expected):
+def assert_same(actual, expected):
     assert len(actual) == len(expected)
-    for one, other in zip(actual, expected):
-        for part, other_part in zip(one, other):
+    for one, other in zip(actual, expected, strict=True):
+        for part, other_part in zip(one, other, strict=True):
             np.testing.assert_array_equal(part, other_part)
 
 
-def test_every_epoch_shows_every_example_once_in_an_order_of_its_own():
-    numbers = _numbers(_take(NumberedSource(10), _config(), 15)).reshape(
-        6, 10
-    )  # 15 batches of 4 are 6 epochs of 10: batches straddle epochs.
-    for epoch in numbers:
-        assert sorted(epoch) == list(range(10))
-    assert len({tuple(epoch) for epoch in numbers}) == 6
+def test_batches_follow_the_order_of_the_examples():
+    """15 batches of 4 are 6 epochs of 10: some batches straddle two epochs."""
+    expected = [example_index(SEED, position, 10) for position in range(60)]
+    assert numbers(take(NumberedSource(10), make_config(), 15)).tolist() == expected
 
 
-def test_fewer_examples_than_a_batch():
-    assert sorted(_numbers(_take(NumberedSource(2), _config(), 1))) == [0, 0, 1, 1]
+def test_batch_repeats_examples_of_a_smaller_source():
+    assert sorted(numbers(take(NumberedSource(2), make_config(), 1))) == [0, 0, 1, 1]
 
 
-def test_the_seed_decides_the_order():
-    orders = [[example_index(seed, position, 50) for position in range(50)] for seed in (0, 0, 1)]
-    assert orders[0] == orders[1] != orders[2]
-
-
-def test_the_order_is_the_same_for_all_time():
-    """A run of today is to be resumed with the libraries of tomorrow: these numbers may never change."""
-    assert [example_index(0, position, 8) for position in range(16)] == [
-        3,
-        2,
-        1,
-        6,
-        0,
-        7,
-        4,
-        5,
-        7,
-        6,
-        4,
-        5,
-        3,
-        1,
-        0,
-        2,
-    ]
-
-
-def test_positions_beyond_32_bits():
-    assert 0 <= example_index(0, 5 * 10**12 + 1, 7) < 7
-    (batch,) = _take(NumberedSource(3), _config(), 1, first_step=10**12)
+def test_batches_exist_at_positions_beyond_32_bits():
+    (batch,) = take(NumberedSource(3), make_config(), 1, first_step=10**12)
     assert batch.image.shape == (4, 32, 32, 3)
 
 
 @pytest.mark.parametrize('first_step', [1, 2, 7])
-def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(first_step):
-    whole = _take(NumberedSource(10), _config(), 9)
-    _assert_same(
-        _take(NumberedSource(10), _config(), 9 - first_step, first_step=first_step),
-        whole[first_step:],
-    )
+def test_resumed_run_continues_with_the_same_batches(first_step):
+    whole = take(NumberedSource(10), make_config(), 9)
+    resumed = take(NumberedSource(10), make_config(), 9 - first_step, first_step=first_step)
+    assert_same(resumed, whole[first_step:])
 
 
-def test_twenty_resumes_at_random_steps_give_the_same_stream():
-    whole = _take(NumberedSource(10), _config(condition='labels+edges'), 40)
+def test_twenty_resumes_give_the_same_batches():
+    config = make_config(condition='labels+edges')
+    whole = take(NumberedSource(10), config, 40)
     random = np.random.default_rng(0)
     stops = sorted(random.choice(np.arange(1, 40), 20, replace=False).tolist())
     resumed = []
     for first, last in itertools.pairwise([0, *stops, 40]):
-        workers = int(random.integers(1, 6))
-        resumed += _take(
-            NumberedSource(10),
-            _config(condition='labels+edges', data_workers=workers),
-            last - first,
-            first_step=first,
-        )
-    _assert_same(resumed, whole)
+        config = make_config(condition='labels+edges', data_workers=int(random.integers(1, 6)))
+        resumed += take(NumberedSource(10), config, last - first, first_step=first)
+    assert_same(resumed, whole)
 
 
-def test_resuming_reads_nothing_of_what_is_skipped():
+def test_resuming_does_not_read_skipped_steps():
     source = NumberedSource(10)
-    _take(source, _config(), 1, first_step=10**6)
+    take(source, make_config(), 1, first_step=10**6)
     assert len(source.reads) < 40
 
 
 @pytest.mark.parametrize('process_count', [2, 4])
-def test_the_shares_of_the_processes_are_the_batches_of_one(process_count):
-    whole = _take(NumberedSource(10), _config(), 5)
+def test_shares_of_processes_join_to_the_batches_of_one(process_count):
+    whole = take(NumberedSource(10), make_config(), 5)
     shares = [
-        _take(NumberedSource(10), _config(), 5, process_index=index, process_count=process_count)
-        for index in range(process_count)
+        take(NumberedSource(10), make_config(), 5, process_index=i, process_count=process_count)
+        for i in range(process_count)
     ]
     joined = [
-        Batch(*(np.concatenate(parts) if parts[0] is not None else None for parts in zip(*step)))
-        for step in zip(*shares)
+        Batch(
+            *(
+                None if parts[0] is None else np.concatenate(parts)
+                for parts in zip(*step, strict=True)
+            )
+        )
+        for step in zip(*shares, strict=True)
     ]
-    _assert_same(joined, whole)
+    assert_same(joined, whole)
 
 
-def test_the_number_of_workers_does_not_matter():
-    _assert_same(
-        _take(NumberedSource(10), _config(data_workers=1), 5),
-        _take(NumberedSource(10), _config(data_workers=8), 5),
-    )
+def test_number_of_workers_does_not_matter():
+    one, eight = (take(NumberedSource(10), make_config(data_workers=n), 5) for n in (1, 8))
+    assert_same(one, eight)
 
 
-def test_a_batch_that_does_not_divide_is_refused_at_once():
-    with pytest.raises(
-        UserError, match='batch_size=4 does not divide among 3 processes; use a multiple of 3'
-    ):
-        training_batches(NumberedSource(10), _config(), first_step=0, process_count=3)
+CONDITIONS = [
+    (dict(), NumberedSource),
+    (dict(condition='labels+edges'), NumberedSource),
+    (dict(condition='rgb'), RgbSource),
+    (dict(aspect_ratio=2.0, num_classes=300), NumberedSource),
+]
 
 
-def test_shapes_and_types():
-    (plain,) = _take(NumberedSource(10), _config(), 1)
-    assert plain.image.shape == (4, 32, 32, 3) and plain.image.dtype == np.uint8
-    assert plain.label.shape == (4, 32, 32) and plain.label.dtype == np.uint8
-    assert plain.instance is None
-    (with_edges,) = _take(NumberedSource(10), _config(condition='labels+edges'), 1)
-    assert with_edges.instance.shape == (4, 32, 32) and with_edges.instance.dtype == np.int32
+@pytest.mark.parametrize('settings, source', CONDITIONS)
+def test_abstract_batch_describes_batches(settings, source):
+    config = make_config(**settings)
+    (batch,) = take(source(10), config, 1)
+    expected = jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, part.dtype), batch)
+    assert abstract_batch(config, 4) == expected
+
+
+@pytest.mark.parametrize('settings, source', CONDITIONS)
+def test_dataset_has_static_shapes(settings, source):
+    config = make_config(**settings)
+    parts = [part for part in abstract_batch(config, 4) if part is not None]
+    dataset = training_dataset(config, 4, 0, source(10).read)
+    found = [(tuple(spec.shape), spec.dtype.as_numpy_dtype) for spec in dataset.element_spec]
+    assert found == [(part.shape, part.dtype.type) for part in parts]
 
 
 @pytest.mark.parametrize(
@@ -214,168 +192,181 @@ def test_shapes_and_types():
         (dict(num_classes=257), np.uint16),
     ],
 )
-def test_label_types(settings, dtype):
-    config = _config(**settings)
+def test_label_dtype_holds_all_ids(settings, dtype):
+    config = make_config(**settings)
+    (batch,) = take(NumberedSource(3, label_dtype=np.int32), config, 1)
     assert label_dtype(config) == dtype
-    assert _take(NumberedSource(3, label_dtype=np.int32), config, 1)[0].label.dtype == dtype
+    assert batch.label.dtype == dtype
 
 
-def test_image_label_and_instance_are_cropped_and_mirrored_together():
-    for batch in _take(NumberedSource(200), _config(condition='labels+edges'), 10):
+def test_all_parts_are_cropped_and_mirrored_together():
+    for batch in take(NumberedSource(200), make_config(condition='labels+edges'), 10):
         number, column = batch.image[..., 0].astype(int), batch.image[..., 1].astype(int)
         np.testing.assert_array_equal(batch.label, column < SIDE // 2)
         np.testing.assert_array_equal(batch.instance, number * 1000 + column)
 
 
-def test_crops_and_flips_cover_what_there_is():
-    examples = [
-        read_for_training(NumberedSource(100), _config(), position) for position in range(300)
-    ]
-    left = {int(example.image[0, :, 1].min()) for example in examples}
-    top = {int(example.image[0, 0, 2]) for example in examples}
-    assert left == top == {0, 1, 2, 3, 4}  # 36 - 32, both ends included.
-    mirrored = np.mean([example.image[0, 0, 1] > example.image[0, -1, 1] for example in examples])
-    assert 0.4 < mirrored < 0.6
+def test_crops_and_flips_cover_their_range():
+    source, config = NumberedSource(100), make_config()
+    images = [read_for_training(source, config, SEED, position).image for position in range(300)]
+    assert {int(image[0, :, 1].min()) for image in images} == {0, 1, 2, 3, 4}  # 36 - 32.
+    assert {int(image[0, 0, 2]) for image in images} == {0, 1, 2, 3, 4}
+    assert 0.4 < np.mean([image[0, 0, 1] > image[0, -1, 1] for image in images]) < 0.6
 
 
-def test_without_flip_nothing_is_mirrored():
-    batches = _take(NumberedSource(100), _config(flip=False), 10)
-    assert all((batch.image[:, :, 0, 1] < batch.image[:, :, -1, 1]).all() for batch in batches)
+def test_flip_can_be_disabled():
+    for batch in take(NumberedSource(100), make_config(flip=False), 10):
+        assert (batch.image[:, :, 0, 1] < batch.image[:, :, -1, 1]).all()
 
 
-def test_another_epoch_crops_otherwise():
-    source, config = NumberedSource(1), _config()
-    corners = {
-        tuple(read_for_training(source, config, position).image[0, 0, 1:]) for position in range(20)
-    }
-    assert len(corners) > 5
+def test_epochs_differ_in_crops():
+    source, config = NumberedSource(1), make_config()
+    images = [read_for_training(source, config, SEED, position).image for position in range(20)]
+    assert len({tuple(image[0, 0, 1:]) for image in images}) > 5
 
 
-def test_validation_examples_are_fixed_spread_and_centred():
-    batch = validation_examples(NumberedSource(10), _config(condition='labels+edges'), 4)
-    np.testing.assert_array_equal(batch.image[:, 0, 0], [(number, 2, 2) for number in (0, 2, 5, 7)])
-    assert batch.label.shape == batch.instance.shape == (4, 32, 32)
+def test_rgb_conditions_are_batched_as_labels():
+    (batch,) = take(RgbSource(10), make_config(condition='rgb'), 1)
+    np.testing.assert_array_equal(batch.label, 255 - batch.image)
 
 
-def test_fewer_validation_examples_than_wanted():
-    batch = validation_examples(NumberedSource(3), _config(), 8)
+def test_validation_examples_are_spread_and_centered():
+    batch = validation_examples(NumberedSource(10), make_config(condition='labels+edges'), 4)
+    corners = [(number, 2, 2) for number in (0, 2, 5, 7)]
+    np.testing.assert_array_equal(batch.image[:, 0, 0], corners)
+    assert batch.label.shape == (4, 32, 32)
+    assert batch.instance.shape == (4, 32, 32)
+
+
+def test_small_source_gives_all_its_validation_examples():
+    batch = validation_examples(NumberedSource(3), make_config(), 8)
     np.testing.assert_array_equal(batch.image[:, 0, 0, 0], [0, 1, 2])
     assert batch.instance is None
 
 
-def test_an_error_comes_out_as_it_was_raised_and_not_before_its_batch():
-    config = _config()
-    broken = example_index(config.seed, 9, 10)  # In the third batch.
-    batches = training_batches(NumberedSource(10, broken={broken}), config, first_step=0)
-    next(batches), next(batches)
+def test_user_error_reaches_the_caller_at_its_batch():
+    broken = example_index(SEED, 9, 10)  # In the third batch.
+    source = NumberedSource(10, broken={broken})
+    batches = training_batches(source, make_config(), BatchSchedule(4, SEED))
+    assert len([next(batches), next(batches)]) == 2
     with pytest.raises(UserError) as error:
         next(batches)
-    assert str(error.value) == f'picture {broken}: the photograph cannot be read'
+    assert str(error.value) == f'image {broken}: the photo cannot be read; replace it'
+    assert error.value.remedy == 'replace it'
 
 
-def test_bad_examples_give_way_to_the_next_of_their_epoch_and_are_counted():
-    sound, skipped = _take(NumberedSource(10), _config(), 10), Skipped()
-    batches = _take(
-        NumberedSource(10, broken=(3, 7)), _config(on_bad_example='skip'), 10, skipped=skipped
-    )
-    before, after = _numbers(sound).reshape(4, 10), _numbers(batches).reshape(4, 10)
-    for epoch_before, epoch_after in zip(before, after):
-        for place in range(10):
-            candidates = [
-                number for number in np.roll(epoch_before, -place) if number not in (3, 7)
-            ]
-            assert epoch_after[place] == candidates[0]
-    assert skipped.count >= 8 and set(skipped.reasons) == {'picture 3', 'picture 7'}
-    _assert_same(
-        _take(NumberedSource(10, broken=(3, 7)), _config(on_bad_example='skip'), 3, first_step=7),
-        batches[7:],
-    )
+def test_first_of_several_errors_in_order_is_raised():
+    """The workers meet the second bad example first, while the first one waits for it."""
+    first, second = (example_index(SEED, position, 10) for position in (4, 5))
+    met = threading.Event()
+
+    class Racing(NumberedSource):
+        def read(self, index):
+            if index == second:
+                met.set()
+            if index == first:
+                met.wait(5)
+            return super().read(index)
+
+    with pytest.raises(UserError, match=f'^image {first}: '):
+        take(Racing(10, broken={first, second}), make_config(), 3)
+    assert met.is_set()
 
 
-def test_each_skipped_example_is_named_once(capsys):
-    skipped, source, config = (
-        Skipped(),
-        NumberedSource(10, broken=(3, 7)),
-        _config(on_bad_example='skip'),
-    )
+def test_fault_of_the_program_keeps_its_type():
+    class Faulty(NumberedSource):
+        def read(self, index):
+            raise KeyError('fault')
+
+    with pytest.raises(KeyError, match='fault'):
+        take(Faulty(10), make_config(), 1)
+
+
+def test_bad_example_is_replaced_by_the_next_of_its_epoch():
+    bad, config = (3, 7), make_config(on_bad_example='skip')
+    sound = numbers(take(NumberedSource(10), config, 10)).reshape(4, 10)
+    batches = take(NumberedSource(10, broken=bad), config, 10)
+    for before, after in zip(sound, numbers(batches).reshape(4, 10), strict=True):
+        rolled = [np.roll(before, -place) for place in range(10)]
+        expected = [next(number for number in row if number not in bad) for row in rolled]
+        assert after.tolist() == expected
+    resumed = take(NumberedSource(10, broken=bad), config, 3, first_step=7)
+    assert_same(resumed, batches[7:])
+
+
+def test_skipped_examples_are_counted():
+    skipped = Skipped()
+    config = make_config(on_bad_example='skip')
+    take(NumberedSource(10, broken=(3, 7)), config, 10, skipped=skipped)
+    assert skipped.count >= 8
+    assert set(skipped.reasons) == {'image 3', 'image 7'}
+
+
+def test_skipped_example_is_printed_once(capsys):
+    skipped, source = Skipped(), NumberedSource(10, broken=(3, 7))
+    config = make_config(on_bad_example='skip')
     validation_examples(source, config, 10, skipped)
     assert skipped.count == 0
-    _take(source, config, 10, skipped=skipped)
-    assert skipped.count >= 8
-    assert sorted(capsys.readouterr().err.splitlines()) == [
-        f'skipped: picture {number}: the photograph cannot be read' for number in (3, 7)
-    ]
+    take(source, config, 10, skipped=skipped)
+    printed = [line for line in capsys.readouterr().err.splitlines() if 'skipped: ' in line]
+    assert sorted(printed) == [f'skipped: image {n}: the photo cannot be read' for n in (3, 7)]
 
 
-def test_nothing_but_bad_examples_is_an_error():
-    with pytest.raises(
-        UserError,
-        match='no usable example after 3 that were skipped, the last because: picture .: the photograph cannot be read',
-    ):
-        _take(NumberedSource(3, broken=(0, 1, 2)), _config(on_bad_example='skip'), 1)
+def test_source_of_bad_examples_alone_is_an_error():
+    message = 'no usable example among 3 in a row; the last one: image .: the photo cannot be read'
+    with pytest.raises(UserError, match=message):
+        take(NumberedSource(3, broken=(0, 1, 2)), make_config(on_bad_example='skip'), 1)
 
 
-def test_bad_validation_examples_are_skipped_too():
+def test_bad_validation_example_is_skipped_or_raised():
     source = NumberedSource(4, broken=(2,))
-    assert validation_examples(source, _config(on_bad_example='skip'), 4).image[
-        :, 0, 0, 0
-    ].tolist() == [0, 1, 3, 3]
-    with pytest.raises(UserError):
-        validation_examples(source, _config(), 4)
+    batch = validation_examples(source, make_config(on_bad_example='skip'), 4)
+    assert batch.image[:, 0, 0, 0].tolist() == [0, 1, 3, 3]
+    with pytest.raises(UserError, match='image 2'):
+        validation_examples(source, make_config(), 4)
 
 
-def test_condition_pictures_travel_in_the_place_of_label_maps():
-    class Drawings(NumberedSource):
-        def read(self, index):
-            example = super().read(index)
-            return example._replace(label=255 - example.image)
-
-    (batch,) = _take(Drawings(10), _config(condition='rgb'), 1)
-    assert (
-        batch.label.shape == (4, 32, 32, 3)
-        and batch.label.dtype == np.uint8
-        and batch.instance is None
-    )
-    np.testing.assert_array_equal(batch.label, 255 - batch.image)
+def test_id_out_of_range_names_its_example():
+    with pytest.raises(UserError, match=r'image \d+: label id 1 at pixel'):
+        take(NumberedSource(10), make_config(num_classes=1), 1)
 
 
-def test_an_id_out_of_range_names_its_picture():
-    with pytest.raises(UserError, match=r'picture \d+: label id 1 at pixel'):
-        _take(NumberedSource(10), _config(num_classes=1), 1)
+def test_example_smaller_than_the_crop_is_named():
+    config = make_config(crop_size=64, preprocess_mode='crop')
+    with pytest.raises(UserError, match='image .*smaller than the crop of 64x64'):
+        take(NumberedSource(10), config, 1)
+    with pytest.raises(UserError, match='image 0: .*smaller than the crop of 64x64'):
+        validation_examples(NumberedSource(10), config, 1)
 
 
-def test_a_picture_that_does_not_come_out_right_is_named():
-    with pytest.raises(UserError, match='picture .*smaller than the crop of 64x64'):
-        _take(NumberedSource(10), _config(crop_size=64, preprocess_mode='crop'), 1)
-    with pytest.raises(UserError, match='picture 0: .*smaller than the crop of 64x64'):
-        validation_examples(NumberedSource(10), _config(crop_size=64, preprocess_mode='crop'), 1)
+def test_locations_of_step_names_the_examples_of_a_batch():
+    (_, second) = take(NumberedSource(10), make_config(), 2)
+    locations = locations_of_step(NumberedSource(10), BatchSchedule(4, SEED), 2)
+    assert locations == [f'image {number}' for number in numbers([second])]
 
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='counts threads as Linux does')
-def test_closed_iterators_leave_no_threads_behind():
-    _take(NumberedSource(10), _config(), 2)
+def test_closed_iterators_leave_no_threads():
+    take(NumberedSource(10), make_config(), 2)
     before = len(os.listdir('/proc/self/task'))
     for _ in range(5):
-        _take(NumberedSource(10), _config(data_workers=8), 2)
+        take(NumberedSource(10), make_config(data_workers=8), 2)
     assert len(os.listdir('/proc/self/task')) <= before + 8
 
 
-def test_a_program_that_ends_with_an_open_iterator_does_not_hang():
+@pytest.mark.parametrize('where', ['', 'while True: next(batches)'])
+def test_program_with_open_iterator_ends(where):
+    """In the middle of an epoch, or while a thread waits for a batch."""
     program = (
-        'from tests.data import input_pipeline_test as test\n'
-        'batches = test.training_batches(test.NumberedSource(50), test._config(), first_step=0)\n'
+        'import threading\n'
+        'from tests.data.pipeline import input_pipeline_test as test\n'
+        'schedule = test.BatchSchedule(4, 0)\n'
+        'source = test.NumberedSource(50)\n'
+        'batches = test.training_batches(source, test.make_config(), schedule)\n'
         'next(batches)\n'
+        f'code = {where!r}\n'
+        'threading.Thread(target=exec, args=(code, globals()), daemon=True).start()\n'
         'raise SystemExit(3)\n'
     )
-    assert (
-        subprocess.run(
-            [sys.executable, '-c', program], cwd=pathlib.Path(__file__).parents[3], timeout=60
-        ).returncode
-        == 3
-    )
-
-
-def test_steps_in_epochs():
-    assert steps_in_epochs(2, batch_size=4, num_examples=10) == 5
-    assert steps_in_epochs(1, batch_size=4, num_examples=10) == 3
-    assert steps_in_epochs(0, batch_size=4, num_examples=10) == 0
+    root = pathlib.Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, '-c', program], cwd=root, timeout=60).returncode == 3

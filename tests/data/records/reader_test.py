@@ -1,4 +1,4 @@
-"""Training from prepared records is training from the files, to the bit; and what is wrong with records is said."""
+"""Training from prepared records equals training from the files, and defects are reported."""
 
 import concurrent.futures
 import itertools
@@ -9,104 +9,42 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from spade_jax.config.config import Config
-from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.input_pipeline import (
+    BatchSchedule,
     Skipped,
     read_for_training,
     training_batches,
     validation_examples,
 )
-from spade_jax.data.records import reader
-from spade_jax.data.records import writer as builder
-from spade_jax.data.records.reader import MANIFEST, PROGRESS, open_records
+from spade_jax.data.records import fingerprint
+from spade_jax.data.records.manifest import INCOMPLETE, MANIFEST
+from spade_jax.data.records.reader import open_records
+from spade_jax.data.records.writer import prepare
 from spade_jax.data.sources.open_source import (
     change_since_prepared,
     check_source,
     open_files,
     open_source,
 )
-from spade_jax.errors import UserError
 from tests.data.miniatures import MINIATURES
 from tests.data.miniatures_test import SMALL, config_from
-
-SIZES = [(48, 40), (40, 52), (44, 44), (37, 61), (64, 36)]  # (width, height)
-SQUARES = [(40, 40), (36, 36), (50, 50)]
-
-
-def write_examples(
-    root,
-    sizes=SIZES,
-    *,
-    splits=('train', 'val'),
-    num_classes=4,
-    label_dtype=np.uint8,
-    instances='png',
-    rgb=False,
-) -> pathlib.Path:
-    """Paired noise of these sizes."""
-    random = np.random.default_rng(1)
-    for split, (number, (width, height)) in itertools.product(splits, enumerate(sizes)):
-        paths = [root / f'{split}_{role}' for role in ('img', 'label', 'inst')]
-        for path in paths:
-            path.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(
-            paths[0] / f'{number}.png'
-        )
-        label = (
-            random.integers(0, 256, (height, width, 3), np.uint8)
-            if rgb
-            else random.integers(0, num_classes, (height, width)).astype(label_dtype)
-        )
-        Image.fromarray(label).save(paths[1] / f'{number}.png')
-        ids = random.integers(0, 60000, (height, width))
-        ids = ids.astype(np.uint16) if instances == 'png' else ids.astype(np.int32) * 1000
-        Image.fromarray(ids).save(paths[2] / f'{number}.{instances}')
-    return root
-
-
-def config_of(root, **changes) -> Config:
-    return DataConfig(
-        **{
-            **dict(
-                dataset='folders',
-                data_dir=str(root),
-                records_dir=str(root / 'records'),
-                num_classes=4,
-                load_size=36,
-                crop_size=32,
-                batch_size=4,
-                data_workers=2,
-            ),
-            **changes,
-        }
-    )
+from tests.data.records.noise_examples import (
+    SIZES,
+    SQUARES,
+    assert_same,
+    config_of,
+    message,
+    write_examples,
+)
 
 
 @pytest.fixture
 def prepared(tmp_path):
-    """A configuration and its records."""
+    """The configuration of prepared records."""
     config = config_of(write_examples(tmp_path))
-    builder.prepare(config)
+    prepare(config)
     return config
-
-
-def assert_same(one, other):
-    assert len(one) == len(other)
-    for part, other_part in zip(one, other, strict=True):
-        assert (part is None) == (other_part is None)
-        if part is not None:
-            assert part.dtype == other_part.dtype
-            np.testing.assert_array_equal(part, other_part)
-
-
-def message(call, *arguments, **keywords) -> str:
-    with pytest.raises(UserError) as error:
-        call(*arguments, **keywords)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def shard_path(config, split='train') -> pathlib.Path:
@@ -127,49 +65,32 @@ def shard_path(config, split='train') -> pathlib.Path:
         (dict(preprocess_mode='scale_width', load_size=32), SQUARES),
         (dict(preprocess_mode='scale_shortside', load_size=32), SQUARES),
         (dict(preprocess_mode='none'), SQUARES[:2]),
-        (dict(reference_faults=True, condition='labels+edges', aspect_ratio=0.5), SIZES),
-        (
-            dict(
-                reference_faults=True,
-                condition='labels+edges',
-                preprocess_mode='scale_shortside_and_crop',
-            ),
-            [(20, 30), (48, 25), (40, 40)],
-        ),
-        (
-            dict(reference_faults=True, preprocess_mode='crop', condition='rgb'),
-            [(20, 30), (48, 25), (40, 40)],
-        ),
     ],
 )
-def test_examples_are_those_of_the_files(tmp_path, settings, sizes):
-    config = config_of(
-        write_examples(tmp_path, sizes, rgb=settings.get('condition') == 'rgb'), **settings
-    )
-    builder.prepare(config)
+def test_examples_equal_those_of_the_files(tmp_path, settings, sizes):
+    rgb = settings.get('condition') == 'rgb'
+    config = config_of(write_examples(tmp_path, sizes, rgb=rgb), **settings)
+    prepare(config)
     for split in ('train', 'validation'):
-        files, prepared = open_files(config, split), open_source(config, split)
-        assert prepared.already_scaled and not files.already_scaled
-        assert (
-            list(prepared.names) == list(files.names)
-            and list(prepared.locations) == list(files.locations)
-            and len(prepared) == len(files)
-        )
+        files, records = open_files(config, split), open_source(config, split)
+        assert not files.already_scaled
+        assert records.already_scaled
+        assert list(records.names) == list(files.names)
+        assert list(records.locations) == list(files.locations)
         for position in range(20):
-            assert_same(
-                read_for_training(prepared, config, position),
-                read_for_training(files, config, position),
-            )
-        assert_same(validation_examples(prepared, config, 3), validation_examples(files, config, 3))
-        assert check_source(prepared, config) == {}
+            expected = read_for_training(files, config, 0, position)
+            assert_same(read_for_training(records, config, 0, position), expected)
+        expected = validation_examples(files, config, 3)
+        assert_same(validation_examples(records, config, 3), expected)
+        assert check_source(records, config) == {}
 
 
-def test_batches_are_those_of_the_files(tmp_path):
+def test_batches_equal_those_of_the_files(tmp_path):
     config = config_of(write_examples(tmp_path), condition='labels+edges')
-    builder.prepare(config)
+    prepare(config)
     results = []
     for source in (open_files(config, 'train'), open_source(config, 'train')):
-        batches = training_batches(source, config, first_step=3)
+        batches = training_batches(source, config, BatchSchedule(4, seed=0), first_step=3)
         results.append(list(itertools.islice(batches, 4)))
         batches.close()
     for one, other in zip(*results, strict=True):
@@ -177,132 +98,121 @@ def test_batches_are_those_of_the_files(tmp_path):
 
 
 @pytest.mark.parametrize('name', MINIATURES)
-def test_every_data_set(tmp_path, name):
+def test_every_data_set_is_read_where_its_files_are_not(tmp_path, name):
     flags = [*MINIATURES[name](tmp_path / 'data'), *SMALL, f'--records_dir={tmp_path}/records']
-    config = config_from(flags)
-    builder.prepare(config)
+    config = config_from(flags).data
+    prepare(config)
     expected = {}
     for split in ('train', 'validation'):
-        files, prepared = open_files(config, split), open_records(config, split)
-        assert (files is None) == (prepared is None)
+        files, records = open_files(config, split), open_records(config, split)
+        assert (files is None) == (records is None)
         if files is not None:
-            assert list(prepared.names) == list(files.names) and list(prepared.locations) == list(
-                files.locations
-            )
-            expected[split] = [read_for_training(files, config, position) for position in range(6)]
-    builder.prepare(config)  # finds that they are the same
-    # Elsewhere, where the files are not and their layout cannot be seen, the same flags read the same examples.
+            assert list(records.names) == list(files.names)
+            assert list(records.locations) == list(files.locations)
+            expected[split] = [read_for_training(files, config, 0, n) for n in range(6)]
+    prepare(config)  # Finds the same examples.
     palettes = list((tmp_path / 'data').glob('palette.json'))
     os.rename(tmp_path / 'data', tmp_path / 'gone')
-    for path in palettes:
+    for path in palettes:  # Flags name this file.
         path.parent.mkdir()
         (tmp_path / 'gone' / path.name).rename(path)
-    config = config_from(flags)
+    config = config_from(flags).data
     for split, examples in expected.items():
         source = open_source(config, split)
         for position, example in enumerate(examples):
-            assert_same(read_for_training(source, config, position), example)
+            assert_same(read_for_training(source, config, 0, position), example)
 
 
-def test_types_and_maps(tmp_path):
+def test_read_returns_scaled_arrays(tmp_path):
     config = config_of(write_examples(tmp_path), condition='labels+edges')
-    builder.prepare(config)
-    source = open_records(config, 'train')
-    example = source.read(2)
+    prepare(config)
+    example = open_records(config, 'train').read(2)
     assert [part.dtype for part in example] == [np.uint8, np.uint8, np.uint16]
     assert [part.shape for part in example] == [(36, 36, 3), (36, 36), (36, 36)]
-    assert_same(source.read_maps(2), example._replace(image=None))
+    maps = open_records(config, 'train').read_maps(2)
+    assert_same(maps, example._replace(image=None))
 
 
-def test_ids_of_16_bits(tmp_path):
-    config = config_of(
-        write_examples(tmp_path, num_classes=300, label_dtype=np.uint16), num_classes=300
-    )
-    builder.prepare(config)
-    files, prepared = open_files(config, 'train'), open_records(config, 'train')
-    assert (
-        prepared.read(0).label.dtype == np.uint16
-        and max(prepared.read(index).label.max() for index in range(5)) > 255
-    )
-    assert_same(read_for_training(prepared, config, 0), read_for_training(files, config, 0))
+def test_label_ids_of_16_bits_are_kept(tmp_path):
+    root = write_examples(tmp_path, num_classes=300, label_dtype=np.uint16)
+    config = config_of(root, num_classes=300)
+    prepare(config)
+    files, records = open_files(config, 'train'), open_records(config, 'train')
+    assert max(records.read(index).label.max() for index in range(5)) > 255
+    expected = read_for_training(files, config, 0, 0)
+    assert_same(read_for_training(records, config, 0, 0), expected)
 
 
-def test_instance_ids_of_32_bits(tmp_path, capsys):
-    config = config_of(write_examples(tmp_path, instances='tif'), condition='labels+edges')
-    builder.prepare(config)
-    assert 'does not fit 16 bits' in capsys.readouterr().out
-    files, prepared = open_files(config, 'train'), open_records(config, 'train')
-    assert prepared.read(0).instance.max() > 2**16
+def test_wide_instance_ids_keep_their_borders(tmp_path):
+    config = config_of(write_examples(tmp_path, wide_instances=True), condition='labels+edges')
+    prepare(config)
+    files, records = open_files(config, 'train'), open_records(config, 'train')
+    assert files.read(0).instance.max() > 2**16
     for position in range(5):
-        assert_same(
-            read_for_training(prepared, config, position),
-            read_for_training(files, config, position),
-        )
+        wide = read_for_training(files, config, 0, position)
+        narrow = read_for_training(records, config, 0, position)
+        assert_same(narrow._replace(instance=None), wide._replace(instance=None))
+        for axis in (0, 1):
+            borders = [np.diff(ids, axis=axis) != 0 for ids in (wide.instance, narrow.instance)]
+            np.testing.assert_array_equal(*borders)
 
 
-def test_without_validation_set(tmp_path):
+def test_records_without_validation_set_have_none(tmp_path):
     config = config_of(write_examples(tmp_path, splits=['train']))
-    builder.prepare(config)
-    assert open_source(config, 'validation') is None and len(open_source(config, 'train')) == 5
+    prepare(config)
+    assert open_source(config, 'validation') is None
+    assert len(open_source(config, 'train')) == 5
 
 
-def test_records_are_read_where_the_files_are_not(prepared):
-    elsewhere = pathlib.Path(prepared.data_dir) / 'elsewhere'
+def test_records_do_not_depend_on_directories(prepared, tmp_path):
+    elsewhere = tmp_path / 'elsewhere'
+    expected = open_source(prepared, 'train').read(1)
     os.rename(prepared.records_dir, elsewhere)
-    config = config_of(
-        pathlib.Path('/no/such/directory'),
-        records_dir=str(elsewhere),
-        train_image_dir='other',
-        image_suffix='_x',
-    )
-    assert_same(open_source(config, 'train').read(1), open_records(config, 'train').read(1))
+    missing = pathlib.Path('/no/such/directory')
+    changes = dict(train_image_dir='other', image_suffix='_x')
+    config = config_of(missing, records_dir=str(elsewhere), **changes)
+    assert_same(open_source(config, 'train').read(1), expected)
 
 
-def test_other_crops_of_the_same_scale(prepared):
-    config = config_of(
-        pathlib.Path(prepared.data_dir),
-        upsampling='normal',
-        crop_size=32,
-        flip=False,
-        seed=7,
-        batch_size=2,
-    )
-    assert len(open_records(config, 'train')) == 5
+def test_records_serve_other_crops_of_the_same_scale(prepared, tmp_path):
+    config = config_of(tmp_path, crop_size=24, flip=False)
+    example = read_for_training(open_records(config, 'train'), config, 0, 0)
+    assert example.image.shape == (24, 24, 3)
 
 
-def test_a_crop_that_the_records_are_too_small_for(tmp_path):
-    config = config_of(
-        write_examples(tmp_path), preprocess_mode='scale_shortside_and_crop', load_size=48
-    )
-    builder.prepare(config)
-    manifest = json.loads((tmp_path / 'records' / MANIFEST).read_text())
+def test_open_rejects_crop_larger_than_the_records(tmp_path):
+    settings = dict(preprocess_mode='scale_shortside_and_crop', load_size=48)
+    config = config_of(write_examples(tmp_path), **settings)
+    prepare(config)
+    path = tmp_path / 'records' / MANIFEST
+    manifest = json.loads(path.read_text())
     manifest['splits']['train']['smallest'] = [48, 31]
-    (tmp_path / 'records' / MANIFEST).write_text(json.dumps(manifest))
-    assert 'a prepared picture of 48x31 does not fit' in message(open_records, config, 'train')
+    path.write_text(json.dumps(manifest))
+    assert 'a prepared image of 48x31 does not fit' in message(open_records, config, 'train')
 
 
-def test_reading_from_many_threads(prepared):
+def test_reading_is_safe_from_many_threads(prepared):
     source = open_records(prepared, 'train')
     expected = [source.read(index) for index in range(5)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for index, example in enumerate(
-            pool.map(lambda number: source.read(number % 5), range(400))
-        ):
+        examples = pool.map(lambda number: source.read(number % 5), range(400))
+        for index, example in enumerate(examples):
             assert_same(example, expected[index % 5])
 
 
-def test_nothing_prepared(tmp_path):
+def test_open_rejects_directory_without_records(tmp_path):
     assert message(open_records, config_of(tmp_path), 'train') == (
-        f'records_dir={tmp_path}/records has no prepared records; write them with --mode=prepare_data and the flags of this run, or leave --records_dir out'
+        f'records_dir={tmp_path}/records has no prepared records; write them with '
+        '--mode=prepare_data and the flags of this run, or leave --records_dir out'
     )
 
 
-def test_an_unfinished_preparation(prepared):
-    (pathlib.Path(prepared.records_dir) / MANIFEST).unlink()
-    (pathlib.Path(prepared.records_dir) / PROGRESS).mkdir()
-    assert (
-        'is not complete: its preparation was interrupted or is still going on; run --mode=prepare_data again'
-        in message(open_records, prepared, 'train')
+def test_open_rejects_unfinished_preparation(prepared, tmp_path):
+    records = tmp_path / 'records'
+    (records / MANIFEST).rename(records / INCOMPLETE)
+    assert message(open_records, prepared, 'train') == (
+        f'records_dir={tmp_path}/records is not complete: its preparation was interrupted or is '
+        'still running; run --mode=prepare_data again, which continues where it stopped'
     )
 
 
@@ -324,144 +234,116 @@ def test_an_unfinished_preparation(prepared):
         (dict(train_list='some.txt'), 'train_list:  -> some.txt'),
     ],
 )
-def test_other_settings_are_listed(prepared, changes, difference):
-    config = config_of(pathlib.Path(prepared.data_dir), **changes)
-    assert message(open_source, config, 'train') == (
-        f'records_dir={prepared.records_dir} was prepared with other settings ({difference}); give the same flags, or prepare another --records_dir with '
-        '--mode=prepare_data'
+def test_open_lists_settings_that_differ(prepared, tmp_path, changes, difference):
+    assert message(open_source, config_of(tmp_path, **changes), 'train') == (
+        f'records_dir={prepared.records_dir} was prepared with other settings ({difference}); use '
+        'the same flags, or prepare another --records_dir with --mode=prepare_data'
     )
 
 
-def test_long_values_are_not_listed_in_full():
-    one, other = (
-        '[[0,"sky","#000000"],'
-        + f'[1,"a very long name that nobody would want to read","#00000{number}"]]'
-        for number in (0, 1)
-    )
-    assert re.fullmatch(
-        r'palette: .{60}\.\.\. -> another',
-        reader.differences({'palette': one}, {'palette': other})[0],
-    )
+def test_differences_shorten_long_values():
+    saved, given = ({'palette': 70 * 'x' + end} for end in 'ab')
+    (text,) = fingerprint.differences(saved, given)
+    assert text == f'palette: {60 * "x"}... -> another'
 
 
-def test_another_format(prepared, monkeypatch):
-    monkeypatch.setattr(reader, 'FORMAT', 2)
-    assert 'format: 1 -> 2' in message(open_records, prepared, 'train')
+def test_open_rejects_another_format(prepared, monkeypatch):
+    monkeypatch.setattr(fingerprint, 'FORMAT', 3)
+    assert '(format: 2 -> 3)' in message(open_records, prepared, 'train')
 
 
 @pytest.mark.parametrize(
     'content',
-    [
-        '',
-        '{"settings": ',
-        '[]',
-        '{}',
-        '{"settings": {}, "sources": {}, "instance_dtype": "uint16", "splits": {"train": 3}}',
-    ],
+    ['', '{"settings": ', '[]', '{}', '{"settings": {}, "sources": {}, "splits": {"train": 3}}'],
 )
-def test_a_damaged_manifest(prepared, content):
+def test_open_rejects_damaged_manifest(prepared, content):
     path = pathlib.Path(prepared.records_dir) / MANIFEST
     path.write_text(content)
     assert str(path) in message(open_records, prepared, 'train')
 
 
-def test_a_missing_shard(prepared):
+def test_open_rejects_missing_shard(prepared):
     path = shard_path(prepared, 'validation')
     path.unlink()
-    assert message(open_records, prepared, 'validation').startswith(
-        f'{path} cannot be read (No such file or directory); copy the records anew'
-    )
+    expected = f'{path} cannot be read (No such file or directory); copy the records again'
+    assert message(open_records, prepared, 'validation').startswith(expected)
 
 
-def test_a_truncated_shard(prepared):
+def test_open_rejects_truncated_shard(prepared):
     path = shard_path(prepared)
     size = path.stat().st_size
-    with open(path, 'r+b') as file:
-        file.truncate(size // 2)
-    assert message(open_records, prepared, 'train').startswith(
-        f'{path} has {size // 2} bytes instead of {size}; copy the records anew'
-    )
+    os.truncate(path, size // 2)
+    expected = f'{path} has {size // 2} bytes instead of {size}; copy the records again'
+    assert message(open_records, prepared, 'train').startswith(expected)
 
 
 def _flip_a_bit(path, index):
-    """Damages the photograph of the record of a file that is the `index`-th."""
+    """Damage the image of the `index`-th record of a file."""
     content = bytearray(path.read_bytes())
     position = [match.end() for match in re.finditer(rb'image/value', bytes(content))][index] + 100
     content[position] ^= 1
     path.write_bytes(content)
 
 
-def test_a_flipped_bit_is_found_where_it_is(prepared):
+def test_read_names_damaged_record(prepared):
     path = shard_path(prepared)
     _flip_a_bit(path, 3)
     source = open_records(prepared, 'train')
-    assert message(source.read, 3).startswith(
-        f'{path}: the record of {prepared.data_dir}/train_label/3.png is damaged (Corrupted'
-    )
-    source.read(2), source.read(4)
+    location = f'{prepared.data_dir}/train_label/3.png'
+    expected = f'{path}: the record of {location} is damaged (Corrupted'
+    assert message(source.read, 3).startswith(expected)
+    assert source.read(2).image.shape == source.read(4).image.shape
 
 
-def test_a_damaged_record_may_be_skipped(prepared):
+def test_damaged_record_can_be_skipped(prepared, tmp_path):
     _flip_a_bit(shard_path(prepared), 3)
-    config = config_of(pathlib.Path(prepared.data_dir), on_bad_example='skip')
+    config = config_of(tmp_path, on_bad_example='skip')
     source, skipped = open_source(config, 'train'), Skipped()
     for position in range(5):
-        read_for_training(source, config, position, skipped)
-    assert skipped.count == 1 and list(skipped.reasons) == [source.locations[3]]
+        read_for_training(source, config, 0, position, skipped)
+    assert skipped.count == 1
+    assert list(skipped.reasons) == [source.locations[3]]
 
 
-def test_files_that_changed_since_are_named(prepared):
-    """Records are read as they are; but who looks at the files is told that they are others."""
-    root = pathlib.Path(prepared.data_dir)
-    assert change_since_prepared(prepared, 'train') is None
-    label = root / 'train_label' / '2.png'
-    os.utime(label, ns=(1, 1))
-    change = change_since_prepared(prepared, 'train')
-    assert (
-        f'was prepared: {label} has changed; ' in change
-        and f'records_dir={prepared.records_dir}' in change
-        and '--mode=prepare_data' in change
-    )
-    assert change_since_prepared(prepared, 'validation') is None
-    (root / 'val_img' / '7.png').write_bytes((root / 'val_img' / '1.png').read_bytes())
-    (root / 'val_label' / '7.png').write_bytes((root / 'val_label' / '1.png').read_bytes())
-    assert f'{root}/val_img/7.png is new' in change_since_prepared(prepared, 'validation')
-    for role in ('img', 'label'):
-        (root / f'val_{role}' / '7.png').unlink()
-        (root / f'val_{role}' / '4.png').unlink()
-    assert ': 4 is gone; ' in change_since_prepared(prepared, 'validation')
-
-
-def test_files_that_are_not_there_have_not_changed(prepared, tmp_path):
-    assert (
-        change_since_prepared(
-            config_of(tmp_path / 'elsewhere', records_dir=prepared.records_dir), 'train'
-        )
-        is None
-    )
-    manifest = pathlib.Path(prepared.records_dir) / MANIFEST
-    content = json.loads(manifest.read_text())
-    for split in content['splits'].values():
-        del split['states']  # as older records are
-    manifest.write_text(json.dumps(content))
-    os.utime(tmp_path / 'train_label' / '2.png', ns=(1, 1))
-    assert (
-        change_since_prepared(prepared, 'train') is None
-        and open_records(prepared, 'train') is not None
-    )
-
-
-def test_validation_pictures_that_the_records_do_not_have(tmp_path):
-    config = config_of(write_examples(tmp_path, splits=('train',)))
-    builder.prepare(config)
-    assert open_records(config, 'validation') is None
-    asked = config_of(tmp_path, validation_image_dir='more')
-    assert message(open_records, asked, 'validation').startswith(
-        f'validation_image_dir=more, but records_dir={config.records_dir} was prepared without validation'
-    )
-
-
-def test_a_shard_of_something_else(prepared):
+def test_read_rejects_shard_of_something_else(prepared):
     path = shard_path(prepared)
     path.write_bytes(os.urandom(path.stat().st_size))
     assert f'{path}: the record of' in message(open_records(prepared, 'train').read, 0)
+
+
+def test_change_since_prepared_names_touched_file(prepared, tmp_path):
+    assert change_since_prepared(prepared, 'train') is None
+    label = tmp_path / 'train_label' / '2.png'
+    os.utime(label, ns=(1, 1))
+    change = change_since_prepared(prepared, 'train')
+    assert f'{label} has changed' in change
+    assert f'records_dir={prepared.records_dir}' in change
+    assert change_since_prepared(prepared, 'validation') is None
+
+
+def test_change_since_prepared_names_new_and_removed_files(prepared, tmp_path):
+    for role in ('img', 'label'):
+        folder = tmp_path / f'val_{role}'
+        (folder / '7.png').write_bytes((folder / '1.png').read_bytes())
+    assert f'{tmp_path}/val_img/7.png is new' in change_since_prepared(prepared, 'validation')
+    for role in ('img', 'label'):
+        (tmp_path / f'val_{role}' / '7.png').unlink()
+        (tmp_path / f'val_{role}' / '4.png').unlink()
+    assert '4 is gone' in change_since_prepared(prepared, 'validation')
+
+
+def test_change_since_prepared_ignores_missing_files(prepared, tmp_path):
+    config = config_of(tmp_path / 'elsewhere', records_dir=prepared.records_dir)
+    assert change_since_prepared(config, 'train') is None
+
+
+def test_open_rejects_validation_flags_without_validation_records(tmp_path):
+    config = config_of(write_examples(tmp_path, splits=('train',)))
+    prepare(config)
+    assert open_records(config, 'validation') is None
+    expected = (
+        f'validation_image_dir=more, but records_dir={config.records_dir} was prepared without '
+        'validation images'
+    )
+    config = config_of(tmp_path, validation_image_dir='more')
+    assert message(open_records, config, 'validation').startswith(expected)

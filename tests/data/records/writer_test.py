@@ -1,6 +1,6 @@
-"""Preparing records: whole or not at all, once, and readable by TFDS alone."""
+"""Preparing records: atomically, once, and readable by TFDS alone."""
 
-import fcntl
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,22 +9,22 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.paired_transforms import Geometry, scale
-from spade_jax.data.records import writer as builder
-from spade_jax.data.records.reader import MANIFEST, PROGRESS, open_records
+from spade_jax.data.records import writer
+from spade_jax.data.records.manifest import MANIFEST
+from spade_jax.data.records.reader import open_records
 from spade_jax.data.records.writer import prepare
 from spade_jax.data.sources import scenes as scenes_source
 from spade_jax.data.sources.open_source import open_files
 from spade_jax.errors import UserError
-from tests.data.records.reader_test import assert_same, config_of, message, write_examples
+from spade_jax.files.run_lock import exclusive_lock
+from tests.data.records.noise_examples import assert_same, config_of, message, write_examples
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -37,28 +37,27 @@ def root(tmp_path):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    """Of four examples each."""
-    monkeypatch.setattr(builder, '_SHARD_SIZE', 4.2 * (36 * 36 * 3 + 800))
+    """Shards of four examples."""
+    monkeypatch.setattr(writer, 'EXAMPLES_PER_SHARD', 4)
 
 
-def _shards(config, split='*') -> dict[str, int]:
+def shards(config, split='*') -> dict[str, int]:
     """Modification times of the shards, by name."""
-    return {
-        path.name: path.stat().st_mtime_ns
-        for path in sorted(pathlib.Path(config.records_dir).glob(f'*-{split}.array_record-*'))
-    }
+    paths = sorted(pathlib.Path(config.records_dir).glob(f'*-{split}.array_record-*-of-?????'))
+    return {path.name: path.stat().st_mtime_ns for path in paths}
 
 
-def _assert_same_records(config, other):
+def assert_same_records(config, other):
     for split in ('train', 'validation'):
         one, two = open_records(config, split), open_records(other, split)
-        assert one.names == two.names and one.locations == two.locations
+        assert one.names == two.names
+        assert one.locations == two.locations
         for index in range(len(one)):
             assert_same(one.read(index), two.read(index))
 
 
-def _damage(root, *numbers, split='train'):
-    """Gives label maps an id that is out of range."""
+def damage(root, *numbers, split='train'):
+    """Give label maps an id that is out of range."""
     for number in numbers:
         path = root / f'{split}_label' / f'{number}.png'
         label = np.asarray(Image.open(path)).copy()
@@ -66,27 +65,34 @@ def _damage(root, *numbers, split='train'):
         Image.fromarray(label).save(path)
 
 
-def _interrupted(config, monkeypatch, after):
-    """Prepares until so many examples were encoded, besides those for the estimate of the size."""
+def interrupt(config, monkeypatch, after):
+    """Prepare until `after` examples were encoded."""
 
     class Preemption(Exception):
         pass
 
-    record = builder._Preparation._record
+    read = writer._checked_example
     calls = []
 
-    def stopping(self, split, index):
-        calls.append(index)
-        if len(calls) > after + 2 * builder._NUM_SAMPLED:
+    def stopping(*arguments):
+        calls.append(arguments)
+        if len(calls) > after:
             raise Preemption
-        return record(self, split, index)
+        return read(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(Preemption):
-        patch.setattr(builder._Preparation, '_record', stopping)
+        patch.setattr(writer, '_checked_example', stopping)
         prepare(config)
 
 
-def test_tfds_opens_the_records_without_our_code(root, small_shards):
+def tfds_names(config):
+    import tensorflow_datasets as tfds
+
+    source = tfds.builder_from_directory(config.records_dir).as_data_source('train')
+    return [example['name'].decode() for example in source]
+
+
+def test_tfds_reads_records_without_this_package(root, small_shards):
     config = config_of(root, condition='labels+edges')
     prepare(config)
     script = (
@@ -96,11 +102,9 @@ def test_tfds_opens_the_records_without_our_code(root, small_shards):
         'assert not any(name.startswith("spade_jax") for name in sys.modules)\n'
         'sys.stdout.buffer.write(pickle.dumps(examples))'
     )
-    found = pickle.loads(
-        subprocess.run(
-            [sys.executable, '-c', script], check=True, capture_output=True, cwd='/'
-        ).stdout
-    )
+    command = [sys.executable, '-c', script]
+    found = subprocess.run(command, check=True, capture_output=True, cwd='/').stdout
+    found = pickle.loads(found)
     assert set(found) == {'train', 'validation'}
     for split, examples in found.items():
         source = open_files(config, split)
@@ -112,374 +116,281 @@ def test_tfds_opens_the_records_without_our_code(root, small_shards):
             np.testing.assert_array_equal(example['instance'], expected.instance)
 
 
-def test_what_is_written_and_said(root, small_shards, capsys):
+def test_prepare_writes_shards_and_metadata(root, small_shards, capsys):
     config = config_of(root)
     prepare(config)
-    out = capsys.readouterr().out
-    assert (
-        f'12 train examples, 12 validation examples: about 0.1 MB in {config.records_dir}\n' in out
-    )
-    assert out.endswith(
-        f'prepared 12 train examples, 12 validation examples in {config.records_dir}\n'
-    )
-    assert len(_shards(config)) == 6
-    assert {name for name in os.listdir(config.records_dir) if 'array_record' not in name} == {
+    expected = f'prepared 12 train examples, 12 validation examples in {config.records_dir}\n'
+    assert capsys.readouterr().out == expected
+    assert len(shards(config)) == 6
+    assert set(os.listdir(config.records_dir)) - set(shards(config)) == {
         MANIFEST,
         'dataset_info.json',
         'features.json',
-        '.lock',
+        writer.LOCK,
     }
 
 
-def test_preparing_again_does_nothing(root, capsys, monkeypatch):
+def test_prepare_does_nothing_the_second_time(root, capsys, monkeypatch):
     config = config_of(root)
     prepare(config)
-    before = _shards(config)
+    before = shards(config)
     capsys.readouterr()
-    monkeypatch.setattr(builder, 'check_example', None)
+    monkeypatch.setattr(writer, 'check_example', None)
     prepare(config)
-    assert (
-        capsys.readouterr().out
-        == f'{config.records_dir} is already prepared: 12 train examples, 12 validation examples\n'
-    )
-    assert _shards(config) == before
+    counts = '12 train examples, 12 validation examples'
+    assert capsys.readouterr().out == f'{config.records_dir} is already prepared: {counts}\n'
+    assert shards(config) == before
 
 
-def test_other_settings_are_refused_before_anything_is_read(root):
+def test_prepare_rejects_other_settings_before_reading(root):
     prepare(config_of(root))
-    config = config_of(
-        root,
-        load_size=40,
-        num_classes=5,
-        data_dir='/no/such/directory',
-        records_dir=str(root / 'records'),
-    )
+    missing = dict(data_dir='/no/such/directory', records_dir=str(root / 'records'))
+    config = config_of(root, load_size=40, num_classes=5, **missing)
     assert message(prepare, config) == (
-        f'records_dir={config.records_dir} has records that were prepared otherwise (num_classes: 4 -> 5; '
-        'load_size: 36 -> 40; scaled_size: 36x36 -> 40x40); choose another --records_dir, or remove it'
+        f'records_dir={config.records_dir} has records of other settings or examples '
+        '(num_classes: 4 -> 5; load_size: 36 -> 40; scaled_size: 36x36 -> 40x40); '
+        'choose another --records_dir, or remove it'
     )
+
+
+def _touch_image(root):
+    os.utime(root / 'train_img' / '3.png', (1e9, 1e9))
+
+
+def _replace_label_map(root):
+    Image.fromarray(np.zeros((44, 40), np.uint8)).save(root / 'val_label' / '3.png')
+
+
+def _remove_image(root):
+    (root / 'train_img' / '11.png').unlink()
+
+
+def _remove_validation_set(root):
+    (root / 'val_img').rename(root / 'elsewhere')
 
 
 @pytest.mark.parametrize(
     'change, difference',
     [
-        (
-            lambda root: os.utime(root / 'train_img' / '3.png', (1e9, 1e9)),
-            'train contents: 24 files (',
-        ),
-        (
-            lambda root: Image.fromarray(np.zeros((44, 40), np.uint8)).save(
-                root / 'val_label' / '3.png'
-            ),
-            'validation contents: 24 files (',
-        ),
-        (
-            lambda root: (root / 'train_img' / '11.png').unlink(),
-            'train examples: 12 -> 11; train names: ',
-        ),
-        (
-            lambda root: (root / 'val_img').rename(root / 'elsewhere'),
-            'validation examples: 12 -> None',
-        ),
+        (_touch_image, 'train contents: 24 files ('),
+        (_replace_label_map, 'validation contents: 24 files ('),
+        (_remove_image, 'train examples: 12 -> 11; train names: '),
+        (_remove_validation_set, 'validation examples: 12 -> None'),
     ],
 )
-def test_other_examples_are_refused(root, change, difference):
+def test_prepare_rejects_other_examples(root, change, difference):
     config = config_of(root)
     prepare(config)
     change(root)
     text = message(prepare, config)
-    assert f'has records that were prepared otherwise ({difference}' in text and text.endswith(
-        'choose another --records_dir, or remove it'
-    )
+    assert f'has records of other settings or examples ({difference}' in text
 
 
-def test_an_interrupted_preparation_goes_on(root, small_shards, monkeypatch, capsys):
+def test_interrupted_preparation_continues(root, small_shards, monkeypatch, capsys):
     whole = config_of(root, records_dir=str(root / 'whole'))
     prepare(whole)
     config = config_of(root)
-    _interrupted(config, monkeypatch, after=11)
-    kept = _shards(config)
-    assert 1 <= len(kept) <= 3
+    interrupt(config, monkeypatch, after=11)
+    kept = shards(config)
+    assert 1 <= len(kept) <= 2
     assert 'is not complete' in message(open_records, config, 'train')
     assert not os.path.exists(os.path.join(config.records_dir, 'dataset_info.json'))
     capsys.readouterr()
     prepare(config)
-    assert 'are not written yet' in capsys.readouterr().out
-    assert kept.items() <= _shards(config).items()
-    _assert_same_records(config, whole)
+    expected = f'continuing an interrupted preparation: {4 * len(kept)} train examples'
+    assert expected in capsys.readouterr().out
+    assert kept.items() <= shards(config).items()
+    assert_same_records(config, whole)
 
 
-def test_a_killed_preparation_goes_on(root, small_shards):
+def test_killed_preparation_continues(root, small_shards):
     whole = config_of(root, records_dir=str(root / 'whole'))
     prepare(whole)
     config = config_of(root)
     script = (
-        'import time\n'
-        'from spade_jax.config import Config\n'
-        'from spade_jax.data.builders import records\n'
-        'check = records.check_example\n'
-        'records.check_example = lambda *arguments: (time.sleep(0.2), check(*arguments))\n'
-        f'records._SHARD_SIZE = {builder._SHARD_SIZE}\n'
-        f'records.prepare(Config.from_json({config.to_json()!r}))\n'
+        'import sys\n'
+        'from spade_jax.config.data_config import DataConfig\n'
+        'from spade_jax.data.records import writer\n'
+        'write, written = writer._write_shard, []\n'
+        'def write_two(*arguments):\n'
+        '    if len(written) == 2:\n'
+        '        print("two shards", flush=True)\n'
+        '        sys.stdin.read()\n'
+        '    written.append(write(*arguments))\n'
+        'writer._write_shard, writer.EXAMPLES_PER_SHARD = write_two, 4\n'
+        f'writer.prepare(DataConfig(**{dataclasses.asdict(config)!r}))\n'
     )
-    process = subprocess.Popen(
-        [sys.executable, '-c', script],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.time() + 60
-    while len(_shards(config)) < 2 and time.time() < deadline:
-        time.sleep(0.01)
-    assert 'is being prepared by another process; wait for it' in message(prepare, config)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    kept = _shards(config)
-    assert 2 <= len(kept) < 6
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, '-c', script], cwd=ROOT, **pipes)
+    assert process.stdout.readline() == b'two shards\n'
+    assert f'process {process.pid} on ' in message(prepare, config)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    kept = shards(config)
+    assert len(kept) == 2
     prepare(config)
-    assert kept.items() <= _shards(config).items()
-    _assert_same_records(config, whole)
-    assert len(open_records(config, 'train')) == 12
+    assert kept.items() <= shards(config).items()
+    assert_same_records(config, whole)
 
 
-def test_the_remains_of_other_settings_are_thrown_away(root, small_shards, monkeypatch, capsys):
-    _interrupted(config_of(root, load_size=40), monkeypatch, after=11)
+@pytest.mark.parametrize('changed', ['settings', 'file'])
+def test_interrupted_preparation_of_others_starts_again(
+    root, small_shards, monkeypatch, capsys, changed
+):
     config = config_of(root)
+    other = config if changed == 'file' else config_of(root, load_size=40)
+    interrupt(other, monkeypatch, after=11)
+    if changed == 'file':
+        _replace_label_map(root)
     prepare(config)
-    assert (
-        'starting anew: the interrupted preparation was of other settings or examples'
-        in capsys.readouterr().out
-    )
-    assert (
-        open_records(config, 'train').read(0).image.shape == (36, 36, 3)
-        and len(_shards(config)) == 6
-    )
+    assert 'starting again: the interrupted preparation was of other' in capsys.readouterr().out
+    assert open_records(config, 'train').read(0).image.shape == (36, 36, 3)
+    assert len(shards(config)) == 6
 
 
-@pytest.mark.parametrize('files', ['plan.json', '*.json'])
-def test_remains_that_are_damaged_are_not_trusted(root, small_shards, monkeypatch, files):
+def test_bad_example_stops_preparation(root, small_shards):
+    damage(root, 7)
     config = config_of(root)
-    _interrupted(config, monkeypatch, after=11)
-    for path in (pathlib.Path(config.records_dir) / PROGRESS).glob(files):
-        path.write_text('{"half')
-    prepare(config)
-    assert len(open_records(config, 'train')) == len(open_records(config, 'validation')) == 12
-
-
-def test_a_bad_example_stops_the_preparation(root, small_shards, monkeypatch):
-    monkeypatch.setattr(builder, '_NUM_SAMPLED', 1)
-    _damage(root, 7)
-    config = config_of(root)
-    assert message(prepare, config) == (
-        f'{root}/train_label/7.png: label id 9 at pixel (x=7, y=5) is not one of the 4 classes 0..3; use --num_classes=10 or more; '
-        '--mode=validate_data with the same flags, but for --records_dir, lists all defects and suggests flags'
-    )
+    text = message(prepare, config)
+    assert text.startswith(f'{root}/train_label/7.png: label id 9 at pixel (x=7, y=5)')
+    assert '--mode=validate_data' in text
     assert 'is not complete' in message(open_records, config, 'train')
 
 
-def test_mended_examples_cost_only_their_shard(root, small_shards, monkeypatch):
-    monkeypatch.setattr(
-        builder, '_NUM_SAMPLED', 1
-    )  # or the bad one is found before anything is written
-    _damage(root, 7)
-    config = config_of(root)
-    assert 'train_label/7.png: label id 9' in message(prepare, config)
-    kept = _shards(config)
-    assert len(kept) == 2
-    _write_black(root / 'train_label' / '7.png', root / 'train_label' / '0.png')
-    prepare(config)
-    unchanged = kept.items() & _shards(config).items()
-    assert [name[-14:] for name, _ in unchanged] == ['00001-of-00003'] and len(_shards(config)) == 6
-    source = open_records(config, 'train')
-    assert [source.names[index] for index in range(12) if not source.read(index).label.any()] == [
-        '0',
-        '7',
-    ]
-
-
-def _write_black(*paths):
-    for path in paths:
-        Image.fromarray(np.zeros((44, 40), np.uint8)).save(path)
-
-
-def test_bad_examples_are_left_out(root, small_shards, capfd):
-    _damage(root, 10, 2)
-    (root / 'train_img' / '3.png').write_bytes(b'no picture')
+def test_bad_examples_are_left_out_if_allowed(root, small_shards, capfd):
+    damage(root, 10, 2)
+    (root / 'train_img' / '3.png').write_bytes(b'no image')
     config = config_of(root, on_bad_example='skip')
     prepare(config)
     out = ''.join(capfd.readouterr())
-    assert (
-        f'left out: {root}/train_label/10.png: label id 9' in out
-        and f'left out: {root}/train_img/3.png: ' in out
-    )
+    assert f'left out: {root}/train_label/10.png: label id 9' in out
+    assert f'left out: {root}/train_img/3.png: ' in out
     assert 'prepared 9 train examples (3 left out), 12 validation examples' in out
     source, files = open_records(config, 'train'), open_files(config, 'train')
     assert source.names == [name for name in files.names if name not in ('10', '2', '3')]
     for index, name in enumerate(source.names):
-        assert_same(
-            source.read(index),
-            scale(files.read(files.names.index(name)), Geometry.from_config(config)),
-        )
-    import tensorflow_datasets as tfds
-
-    assert [
-        example['name'].decode()
-        for example in tfds.builder_from_directory(config.records_dir).as_data_source('train')
-    ] == source.names
+        expected = scale(files.read(files.names.index(name)), Geometry.from_config(config))
+        assert_same(source.read(index), expected)
+    assert tfds_names(config) == source.names
     skipped = json.loads((root / 'records' / MANIFEST).read_text())['splits']['train']['skipped']
-    assert [location for location, _ in skipped] == [
-        f'{root}/train_label/{number}.png' for number in (10, 2, 3)
-    ]
+    locations = [f'{root}/train_label/{number}.png' for number in (10, 2, 3)]
+    assert [location for location, _ in skipped] == locations
 
 
-def test_a_shard_without_usable_examples(root, small_shards):
-    _damage(root, 0, 1, 10, 11)  # the first four in order of name
+def test_shard_without_usable_examples_is_empty(root, small_shards):
+    damage(root, 0, 1, 10, 11)  # The first four in order of name.
     config = config_of(root, on_bad_example='skip')
     prepare(config)
-    import tensorflow_datasets as tfds
-
-    assert (
-        open_records(config, 'train').names == list('23456789')
-        and len(_shards(config, 'train')) == 3
-    )
-    assert [
-        example['name'].decode()
-        for example in tfds.builder_from_directory(config.records_dir).as_data_source('train')
-    ] == list('23456789')
-    assert_same(
-        open_records(config, 'train').read(4),
-        scale(open_files(config, 'train').read(8), Geometry.from_config(config)),
-    )
+    assert open_records(config, 'train').names == list('23456789')
+    assert len(shards(config, 'train')) == 3
+    assert tfds_names(config) == list('23456789')
+    expected = scale(open_files(config, 'train').read(8), Geometry.from_config(config))
+    assert_same(open_records(config, 'train').read(4), expected)
 
 
-def test_examples_that_were_left_out_are_missed_when_that_is_no_longer_allowed(
-    root, small_shards, monkeypatch
-):
-    _damage(root, 1)
-    _interrupted(config_of(root, on_bad_example='skip'), monkeypatch, after=11)
-    config = config_of(root)
-    assert f'{root}/train_label/1.png: label id 9' in message(prepare, config)
+def test_left_out_example_is_an_error_when_no_longer_allowed(root, small_shards, monkeypatch):
+    damage(root, 1)
+    interrupt(config_of(root, on_bad_example='skip'), monkeypatch, after=11)
+    assert f'{root}/train_label/1.png: label id 9' in message(prepare, config_of(root))
 
 
-def test_no_usable_example(root, small_shards):
-    _damage(root, *range(12), split='val')
+def test_split_without_usable_example_is_an_error(root, small_shards):
+    damage(root, *range(12), split='val')
     text = message(prepare, config_of(root, on_bad_example='skip'))
-    assert text.startswith(
-        f'the validation split has no usable example: {root}/val_label/0.png: label id 9'
-    )
+    expected = f'the validation split has no usable example: {root}/val_label/0.png: label id 9'
+    assert text.startswith(expected)
 
 
-def test_many_bad_examples_in_a_row_are_no_accident(root, monkeypatch):
-    monkeypatch.setattr(builder, '_MOST_DEFECTS', 3)
-    _damage(root, 1, 10, 11, 2)
-    assert message(prepare, config_of(root, on_bad_example='skip')).startswith(
-        f'3 examples in a row cannot be used, the last because: {root}/train_label/2.png'
-    )
+def test_many_bad_examples_in_a_row_are_an_error(root, monkeypatch):
+    monkeypatch.setattr(writer, 'MAX_SKIPPED_IN_A_ROW', 3)
+    damage(root, 1, 10, 11, 2)
+    text = message(prepare, config_of(root, on_bad_example='skip'))
+    expected = f'3 examples in a row cannot be used; the last one: {root}/train_label/2.png'
+    assert text.startswith(expected)
 
 
-def test_pictures_that_do_not_come_out_right(root):
-    assert 'a picture of 40x44 is smaller than the crop of 64x64' in message(
-        prepare, config_of(root, preprocess_mode='crop', crop_size=64)
-    )
+def test_prepare_rejects_images_smaller_than_the_crop(root):
+    config = config_of(root, preprocess_mode='crop', crop_size=64)
+    assert 'an image of 40x44 is smaller than the crop of 64x64' in message(prepare, config)
 
 
-def test_where_the_records_go_is_missing(root):
-    assert (
-        message(prepare, config_of(root, records_dir=''))
-        == '--records_dir is missing: where the records go'
-    )
+def test_prepare_needs_records_dir(root):
+    text = message(prepare, config_of(root, records_dir=''))
+    assert text == '--records_dir is missing; choose a directory for the records'
 
 
-def test_two_at_once_are_refused(root):
+def test_prepare_rejects_directory_in_use(root):
     config = config_of(root)
     os.makedirs(config.records_dir)
-    with open(os.path.join(config.records_dir, '.lock'), 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert message(prepare, config) == (
-            f'records_dir={config.records_dir} is being prepared by another process; wait for it, or choose another --records_dir'
-        )
+    with exclusive_lock(config.records_dir, 'records_dir', writer.LOCK):
+        text = message(prepare, config)
+    assert text.startswith(f'records_dir={config.records_dir} is in use: process {os.getpid()}')
+    assert text.endswith('or choose another --records_dir')
     prepare(config)
 
 
-def test_a_disk_that_cannot_lock(root, monkeypatch):
-    def refuse(file, operation):
-        raise OSError(38, 'Function not implemented')
-
-    monkeypatch.setattr(fcntl, 'flock', refuse)
-    assert (
-        'is on a disk that cannot lock files (Function not implemented); prepare the records on another disk'
-        in message(prepare, config_of(root))
-    )
-
-
-def test_a_directory_of_something_else(root):
+def test_prepare_rejects_directory_of_other_files(root):
     assert message(prepare, config_of(root, records_dir=str(root))) == (
-        f'records_dir={root} is not empty (train_img) and has no prepared records; choose a directory of its own'
+        f'records_dir={root} is not empty (train_img) and has no prepared records; '
+        'choose an empty directory'
     )
 
 
-def test_a_directory_that_cannot_be_made(root):
-    assert (
-        '/file/records cannot be written (Not a directory); choose another --records_dir'
-        in message(prepare, config_of(root, records_dir=str(_file(root) / 'records')))
-    )
-
-
-def _file(root):
+def test_prepare_rejects_directory_that_cannot_be_made(root):
     (root / 'file').write_text('')
-    return root / 'file'
+    text = message(prepare, config_of(root, records_dir=str(root / 'file' / 'records')))
+    assert text.endswith('cannot be written (Not a directory); choose another --records_dir')
 
 
-def test_too_little_room(root, monkeypatch):
-    monkeypatch.setattr(
-        builder.shutil, 'disk_usage', lambda path: type('Usage', (), dict(free=30000))
-    )
-    text = message(prepare, config_of(root))
-    assert (
-        'has room for 0.0 MB, but the records need about 0.1 MB; choose a --records_dir on another disk'
-        in text
-    )
-
-
-def test_a_disk_that_is_full(root):
+def test_full_disk_is_reported_and_preparation_continues(root):
     config = config_of(root)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))  # As if so much were left.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))  # Larger files cannot be written.
     try:
         text = message(prepare, config)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert text == (
-        f'records_dir={config.records_dir} cannot be written (write() failed: File too large); make room or choose another directory; '
-        '--mode=prepare_data goes on where it stopped'
+        f'records_dir={config.records_dir} cannot be written (write() failed: File too large); '
+        'free space or choose another directory; --mode=prepare_data continues where it stopped'
     )
     prepare(config)
     assert len(open_records(config, 'train')) == 12
 
 
-def test_a_shard_that_went_missing_afterwards_is_noticed(root):
+def test_prepare_notices_shard_that_went_missing(root):
     config = config_of(root)
     prepare(config)
     next(pathlib.Path(config.records_dir).glob('*-train*')).unlink()
-    assert (
-        'cannot be read (No such file or directory); copy the records anew, or remove the directory'
-        in message(prepare, config)
-    )
+    assert 'cannot be read (No such file or directory); copy' in message(prepare, config)
 
 
-def test_file_names_of_any_bytes(tmp_path):
+def test_file_names_may_be_any_bytes(tmp_path):
     write_examples(tmp_path, [(40, 44)] * 2, splits=['train'])
     for role in ('img', 'label', 'inst'):
-        os.rename(
-            tmp_path / f'train_{role}' / '1.png',
-            os.fsencode(tmp_path / f'train_{role}') + b'/\xff\xe4.png',
-        )
+        folder = tmp_path / f'train_{role}'
+        os.rename(folder / '1.png', os.fsencode(folder) + b'/\xff\xe4.png')
     config = config_of(tmp_path)
     prepare(config)
     assert open_records(config, 'train').names == open_files(config, 'train').names
 
 
-def test_scenes(tmp_path, monkeypatch):
+def test_instance_ids_are_renumbered_only_if_wide():
+    narrow = np.array([[3, 65535]], np.int32)
+    assert writer._in_16_bits(narrow, '').tolist() == [[3, 65535]]
+    wide = np.array([[7, 70000], [-1, 7]], np.int32)
+    assert writer._in_16_bits(wide, '').tolist() == [[1, 2], [0, 1]]
+    assert writer._in_16_bits(wide, '').dtype == np.uint16
+
+
+def test_more_instances_than_16_bits_hold_are_an_error():
+    ids = np.arange(65537, dtype=np.int32).reshape(1, -1)
+    with pytest.raises(UserError, match='a.png: 65537 instances, more than the 65536 that fit'):
+        writer._in_16_bits(ids, 'a.png')
+
+
+def test_scenes_are_prepared(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes_source, 'SCENES_VALIDATION_EXAMPLES', 2)
     config = DataConfig(
         data_dir=str(tmp_path / 'tfds'),
@@ -492,9 +403,10 @@ def test_scenes(tmp_path, monkeypatch):
     )
     prepare(config)
     for split in ('train', 'validation'):
-        files, prepared = open_files(config, split), open_records(config, split)
-        assert list(prepared.names) == list(files.names)
-        assert_same(prepared.read(1), files.read(1))
+        files, records = open_files(config, split), open_records(config, split)
+        assert list(records.names) == list(files.names)
+        np.testing.assert_array_equal(records.read(1).image, files.read(1).image)
+        np.testing.assert_array_equal(records.read(1).instance, files.read(1).instance)
     prepare(config)
     with pytest.raises(UserError, match='scenes_train_examples: 3 -> 4'):
-        prepare(Config.from_json(config.to_json() | {'scenes_train_examples': 4}))
+        prepare(dataclasses.replace(config, scenes_train_examples=4))

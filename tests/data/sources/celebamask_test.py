@@ -1,4 +1,4 @@
-"""CelebAMask-HQ: parts merged into label maps, the splits, and what can be missing."""
+"""CelebAMask-HQ: parts merged into label maps, the splits, and missing files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.sources.celebamask import MAPPING, CelebAMaskSource
 from spade_jax.errors import UserError
 
-# Face: number of the original picture. 162771 is the first to validate with, 182638 the first to test with.
+# Original image of each face: 162771 is the first of validation, 182638 the first of test.
 ORIGINALS = {0: 5, 1: 162770, 2: 162771, 1999: 182637, 2000: 0, 2001: 182638}
 
 
@@ -68,51 +68,49 @@ def _refusal(call, *arguments):
     return str(error.value)
 
 
-def test_the_splits_are_those_of_celeba(root):
+def test_splits_follow_celeba_partition(root):
     train, validation = (
         CelebAMaskSource(_config(root), split) for split in ('train', 'validation')
     )
-    assert (
-        train.names == ['0', '1', '2000'] and validation.names == ['2', '1999'] and len(train) == 3
-    )
+    assert train.names == ['0', '1', '2000']
+    assert validation.names == ['2', '1999']
+    assert len(train) == 3
     assert train.locations[2] == f'{root}/CelebAMask-HQ-mask-anno/1/02000_*.png'
 
 
-def test_a_mapping_without_a_line_of_titles(root):
+def test_mapping_may_lack_header(root):
     path = root / MAPPING
     path.write_text('\n'.join(path.read_text().splitlines()[1:]))
     assert CelebAMaskSource(_config(root), 'train').names == ['0', '1', '2000']
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'L', '1', 'P'])
-def test_later_parts_cover_earlier_ones(root, mode):
+def test_read_paints_later_parts_over_earlier_ones(root, mode):
     _mask(root, 0, 'cloth', [7], mode=mode)
     _mask(root, 0, 'hair', [0, 1], mode=mode)
     _mask(root, 0, 'nose', [1, 2], mode=mode)
     example = CelebAMaskSource(_config(root), 'train').read(0)
     np.testing.assert_array_equal(example.label, np.tile([13, 13, 2, 1, 1, 1, 0, 18], (8, 1)))
-    assert example.label.dtype == np.uint8 and example.instance is None
+    assert example.label.dtype == np.uint8
+    assert example.instance is None
 
 
-def test_photographs_keep_their_size(root):
+def test_read_keeps_photo_size(root):
     source = CelebAMaskSource(_config(root), 'train')
     example = source.read(1)
-    assert (
-        example.image.shape == (16, 16, 3)
-        and example.label.shape == (8, 8)
-        and abs(int(example.image[0, 0, 0]) - 30) < 3
-    )
-    assert source.read_maps(1).image is None and np.array_equal(
-        source.read_maps(1).label, example.label
-    )
+    assert example.image.shape == (16, 16, 3)
+    assert example.label.shape == (8, 8)
+    assert abs(int(example.image[0, 0, 0]) - 30) < 3
+    assert source.read_maps(1).image is None
+    assert np.array_equal(source.read_maps(1).label, example.label)
 
 
-def test_ids_are_renumbered(root):
+def test_read_maps_renumbers_ids(root):
     label = CelebAMaskSource(_config(root, label_remap='1:4'), 'train').read_maps(0).label
     assert set(np.unique(label)) == {0, 4}
 
 
-def test_a_listing_takes_the_place_of_the_mapping(root):
+def test_list_replaces_mapping(root):
     (root / MAPPING).unlink()
     (root / 'list.txt').write_text('2001\n\n1\n')
     assert CelebAMaskSource(_config(root, validation_list='list.txt'), 'validation').names == [
@@ -133,19 +131,20 @@ def test_a_listing_takes_the_place_of_the_mapping(root):
         ('7\n', 'there is no {root}/CelebA-HQ-img/7.jpg'),
     ],
 )
-def test_bad_listings(root, lines, problem):
+def test_source_rejects_bad_list(root, lines, problem):
     (root / 'list.txt').write_text(lines)
     assert problem.format(root=root) in _refusal(
         CelebAMaskSource, _config(root, train_list='list.txt'), 'train'
     )
 
 
-def test_no_mapping(root):
+def test_source_rejects_missing_mapping(root):
     (root / MAPPING).unlink()
     message = _refusal(CelebAMaskSource, _config(root), 'validation')
     assert message == (
-        f'data_dir: {root}/{MAPPING} cannot be read (No such file or directory); it comes with the data set and tells the splits apart; '
-        'without it, list the numbers of the faces with --validation_list, one a line'
+        f'data_dir: {root}/{MAPPING} cannot be read (No such file or directory); it '
+        'comes with the data set and defines the splits; without it, '
+        'list the numbers of the faces with --validation_list, one a line'
     )
     assert '--train_list, one a line' in _refusal(CelebAMaskSource, _config(root), 'train')
 
@@ -155,35 +154,36 @@ def test_no_mapping(root):
     [
         (
             '0 5 000006.jpg\n1\n',
-            f'{MAPPING}, line 2: "1" is not of the form "idx orig_idx orig_file"',
+            f'{MAPPING}, line 2: "1" has not the form "idx orig_idx orig_file"',
         ),
         ('0 five 000006.jpg\n', f'{MAPPING}, line 1: "five" is not a number'),
         ('0 182638 182639.jpg\n', f'{MAPPING} has no faces of the train split'),
     ],
 )
-def test_bad_mappings(root, text, problem):
+def test_source_rejects_bad_mapping(root, text, problem):
     (root / MAPPING).write_text(text)
     assert problem in _refusal(CelebAMaskSource, _config(root), 'train')
 
 
-def test_a_missing_directory(root):
+def test_source_rejects_missing_directory(root):
     message = _refusal(CelebAMaskSource, _config(root, train_label_dir='masks'), 'train')
-    assert (
-        message
-        == f'train_label_dir: there is no directory {root}/masks; set --data_dir to the unpacked CelebAMask-HQ, or --train_label_dir'
+    assert message == (
+        f'train_label_dir: there is no directory {root}/masks; set --data_dir to the unpacked '
+        'CelebAMask-HQ, or --train_label_dir'
     )
 
 
-def test_missing_photographs_and_masks(root):
+def test_source_rejects_missing_photos(root):
     for path in (root / 'CelebA-HQ-img').glob('?.jpg'):
         path.unlink()
     message = _refusal(CelebAMaskSource, _config(root), 'train')
     assert message.startswith(
-        f'2 faces have no photograph ({root}/CelebA-HQ-img/0.jpg, {root}/CelebA-HQ-img/1.jpg): there is no {root}/CelebA-HQ-img/0.jpg; '
+        f'2 faces have no photo ({root}/CelebA-HQ-img/0.jpg, {root}/CelebA-HQ-img/1.jpg): '
+        f'there is no {root}/CelebA-HQ-img/0.jpg; '
     )
 
 
-def test_a_face_without_masks(root):
+def test_source_rejects_face_without_masks(root):
     (root / 'CelebAMask-HQ-mask-anno/1/02000_skin.png').rename(
         root / 'CelebAMask-HQ-mask-anno/0/02000_skin.png'
     )  # in the wrong directory
@@ -192,7 +192,7 @@ def test_a_face_without_masks(root):
     )
 
 
-def test_masks_of_different_sizes(root):
+def test_read_rejects_masks_of_different_sizes(root):
     path = _mask(root, 0, 'hair', [0], size=(4, 4))
     message = _refusal(CelebAMaskSource(_config(root), 'train').read, 0)
     assert message.startswith(
@@ -201,18 +201,16 @@ def test_masks_of_different_sizes(root):
 
 
 @pytest.mark.parametrize('reader', ['read', 'read_maps'])
-def test_a_photograph_of_another_shape(root, reader):
+def test_readers_reject_photo_of_other_aspect_ratio(root, reader):
     _photo(root, 0, size=(16, 12))
     message = _refusal(getattr(CelebAMaskSource(_config(root), 'train'), reader), 0)
-    assert (
-        message.startswith(
-            f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, which is another shape than that of its masks'
-        )
-        and '8x8' in message
+    assert message.startswith(
+        f'{root}/CelebA-HQ-img/0.jpg has 16x12 pixels, another shape than its masks'
     )
+    assert '8x8' in message
 
 
-def test_a_damaged_mask(root):
+def test_read_maps_rejects_damaged_mask(root):
     path = root / 'CelebAMask-HQ-mask-anno/0/00000_skin.png'
     path.write_bytes(path.read_bytes()[:40])
     assert _refusal(CelebAMaskSource(_config(root), 'train').read_maps, 0).startswith(
@@ -221,9 +219,9 @@ def test_a_damaged_mask(root):
 
 
 @pytest.mark.parametrize('condition', ['labels+edges', 'rgb'])
-def test_it_has_label_maps_only(root, condition):
+def test_source_rejects_other_conditions(root, condition):
     message = _refusal(CelebAMaskSource, _config(root, condition=condition), 'train')
-    assert (
-        message
-        == f'condition={condition}, but dataset=celebamask_hq has label maps and no instance maps; use --condition=labels'
+    assert message == (
+        f'condition={condition}, but dataset=celebamask_hq has label maps and no instance maps; '
+        'use --condition=labels'
     )

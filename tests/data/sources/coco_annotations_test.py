@@ -1,4 +1,4 @@
-"""Instance maps drawn from COCO annotations, on pictures that a person can check."""
+"""Instance maps rasterized from COCO annotations, on images that a person can check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from spade_jax.errors import UserError
 
 
 def _write(tmp_path, annotations, size=(8, 6), names=('a.jpg',)):
-    """A file with one photograph or several of (width, height) `size`, which have the ids 70, 71, ...; annotations: (image id, segmentation)."""
+    """Write a file with images of `size` (width, height), whose ids are 70, 71, ...
+
+    Args:
+      tmp_path: The directory.
+      annotations: (image id, segmentation) of each.
+      size: Of all images.
+      names: File names of the images.
+    """
     images = [
         {'id': 70 + number, 'file_name': name, 'width': size[0], 'height': size[1], 'license': 1}
         for number, name in enumerate(names)
@@ -61,7 +68,7 @@ LABEL = _label('11110000', '11110000', '11110000', '11110000', '22222222', '2222
 BOX = [2.5, 1.5, 5.5, 1.5, 5.5, 3.5, 2.5, 3.5]  # touches the columns 2 to 5 and the rows 1 to 3
 
 
-def test_a_thing_is_painted_over_the_regions_of_stuff(tmp_path):
+def test_instance_map_paints_thing_over_stuff(tmp_path):
     result = _open(tmp_path, [(70, [BOX])]).instance_map('a.jpg', LABEL)
     assert result.dtype == np.int32
     expected = LABEL.astype(np.int32)
@@ -69,20 +76,20 @@ def test_a_thing_is_painted_over_the_regions_of_stuff(tmp_path):
     np.testing.assert_array_equal(result, expected)
 
 
-def test_later_things_cover_earlier_ones_and_pieces_share_a_number(tmp_path):
+def test_instance_map_paints_things_in_file_order(tmp_path):
     pieces = [[0, 0, 1.9, 0, 1.9, 0.9, 0, 0.9], [6, 5, 7, 5, 7, 5.5, 6, 5.5]]
     result = _open(
         tmp_path, [(70, [BOX]), (70, pieces), (70, [[5, 1, 5.5, 1, 5.5, 1.5, 5, 1.5]])]
     ).instance_map('a.jpg', LABEL)
-    assert (
-        (result[0, :2] == 1001).all()
-        and (result[5, 6:] == 1001).all()
-        and (result == 1001).sum() == 4
-    )
-    assert result[1, 5] == 1002 and (result == 1002).sum() == 1 and (result == 1000).sum() == 11
+    assert (result[0, :2] == 1001).all()
+    assert (result[5, 6:] == 1001).all()
+    assert (result == 1001).sum() == 4
+    assert result[1, 5] == 1002
+    assert (result == 1002).sum() == 1
+    assert (result == 1000).sum() == 11
 
 
-def test_each_photograph_has_its_own_things_in_the_order_of_the_file(tmp_path):
+def test_instance_map_uses_things_of_its_image(tmp_path):
     whole = [[0, 0, 8, 0, 8, 6, 0, 6]]
     annotations = _open(
         tmp_path, [(71, [BOX]), (70, whole), (71, whole)], names=('a.jpg', 'b.jpg', 'c.jpg')
@@ -90,41 +97,39 @@ def test_each_photograph_has_its_own_things_in_the_order_of_the_file(tmp_path):
     assert (annotations.instance_map('a.jpg', LABEL) == 1000).all()
     assert (
         annotations.instance_map('b.jpg', LABEL) == 1001
-    ).all()  # the box lies under the second thing
+    ).all()  # The second thing covers the box.
 
 
-def test_a_photograph_without_things_has_its_regions_of_stuff(tmp_path):
+def test_instance_map_without_things_is_label_map(tmp_path):
     result = _open(tmp_path, [(70, [BOX])], names=('a.jpg', 'b.jpg')).instance_map('b.jpg', LABEL)
     np.testing.assert_array_equal(result, LABEL)
     assert result.dtype == np.int32
 
 
-def test_crowds_are_run_lengths_column_by_column(tmp_path):
-    # Two pixels outside, three inside (rows 2 to 4 of column 0), 7 outside (to the end of column 1), 6 inside (column 2), the rest outside.
+def test_instance_map_decodes_run_lengths_by_column(tmp_path):
+    # 2 pixels outside, 3 inside (rows 2 to 4 of column 0), 7 outside (to the end of column 1),
+    # 6 inside (column 2), the rest outside.
     crowd = {'counts': [2, 3, 7, 6, 30], 'size': [6, 8]}
     result = _open(tmp_path, [(70, [BOX]), (70, crowd)]).instance_map(
         'a.jpg', np.zeros((6, 8), np.uint8)
     )
-    assert (
-        (result[2:5, 0] == 1001).all()
-        and (result[:, 2] == 1001).all()
-        and (result == 1001).sum() == 9
-    )
+    assert (result[2:5, 0] == 1001).all()
+    assert (result[:, 2] == 1001).all()
+    assert (result == 1001).sum() == 9
     assert (result[1:4, 3:6] == 1000).all()
 
 
 @pytest.mark.parametrize(
     'counts, text',
     [
-        (
-            [2, 3, 7, 6, 30],
-            '2373g0',
-        ),  # 6 - 3 = 3; 30 - 7 = 23 has its bit 4 set, so that a second character says that it is positive: '0' + (23 | 32) is 'g'
+        # 6 - 3 = 3; 30 - 7 = 23 has bit 4, the sign, so a second character follows: '0' + (23 | 32)
+        # is 'g'.
+        ([2, 3, 7, 6, 30], '2373g0'),
         ([0, 48], '0`1'),  # 48 = 16 + 1 * 32
         ([40, 1, 1, 1, 5], 'X11104'),  # 40 = 8 + 1 * 32; 1 - 1 = 0; 5 - 1 = 4
     ],
 )
-def test_compressed_run_lengths(tmp_path, counts, text):
+def test_instance_map_decodes_compressed_run_lengths(tmp_path, counts, text):
     label = np.zeros((6, 8), np.uint8)
     plain = _open(tmp_path, [(70, {'counts': counts, 'size': [6, 8]})]).instance_map('a.jpg', label)
     np.testing.assert_array_equal(
@@ -133,7 +138,7 @@ def test_compressed_run_lengths(tmp_path, counts, text):
     )
 
 
-def test_negative_differences_of_compressed_run_lengths(tmp_path):
+def test_instance_map_decodes_negative_differences(tmp_path):
     # 1; 20 = 'd0'; 2; 5 - 20 = -15, of which 5 bits are 17 = 'A'; 20 - 2 = 18 = 'b0'.
     result = _open(tmp_path, [(70, {'counts': '1d02Ab0', 'size': [6, 8]})]).instance_map(
         'a.jpg', np.zeros((6, 8), np.uint8)
@@ -142,19 +147,19 @@ def test_negative_differences_of_compressed_run_lengths(tmp_path):
     np.testing.assert_array_equal(np.flatnonzero(column_by_column), [*range(1, 21), *range(23, 28)])
 
 
-def test_things_are_numbered_above_all_label_ids(tmp_path):
+def test_instance_ids_start_above_label_ids(tmp_path):
     result = _open(tmp_path, [(70, [BOX])]).instance_map('a.jpg', np.full((6, 8), 40000, np.uint16))
     assert set(np.unique(result)) == {40000, 40001}
 
 
-def test_outlines_beyond_the_picture_are_cut_off(tmp_path):
+def test_instance_map_clips_outlines(tmp_path):
     result = _open(tmp_path, [(70, [[-5, -5, 20, -5, 20, 20, -5, 20]])]).instance_map(
         'a.jpg', LABEL
     )
     assert (result == 1000).all()
 
 
-def test_from_several_threads(tmp_path):
+def test_instance_map_is_thread_safe(tmp_path):
     names = [f'{number}.jpg' for number in range(40)]
     annotations = _open(
         tmp_path,
@@ -167,22 +172,20 @@ def test_from_several_threads(tmp_path):
             np.testing.assert_array_equal(result, expected)
 
 
-def test_a_photograph_that_is_not_listed(tmp_path):
+def test_instance_map_rejects_unlisted_image(tmp_path):
     message = _refusal(_open(tmp_path, []).instance_map, 'b.jpg', LABEL)
     assert message == (
-        f'train_instance_dir: {tmp_path}/instances.json does not list the photograph b.jpg; '
-        'set --train_instance_dir to the annotations of these photographs'
+        f'train_instance_dir: {tmp_path}/instances.json does not list the image b.jpg; '
+        'set --train_instance_dir to the annotations of these images'
     )
 
 
-def test_a_photograph_of_another_size(tmp_path):
+def test_instance_map_rejects_other_image_size(tmp_path):
     message = _refusal(_open(tmp_path, [], size=(6, 8)).instance_map, 'a.jpg', LABEL)
-    assert (
-        'has outlines of a.jpg at 6x8 pixels, but its label map has 8x6; use photographs' in message
-    )
+    assert 'has outlines of a.jpg at 6x8 pixels, but its label map has 8x6; use images' in message
 
 
-def test_run_lengths_of_another_size(tmp_path):
+def test_instance_map_rejects_run_lengths_of_other_size(tmp_path):
     message = _refusal(
         _open(tmp_path, [(70, {'counts': [0, 48], 'size': [8, 6]})]).instance_map, 'a.jpg', LABEL
     )
@@ -202,21 +205,20 @@ def test_run_lengths_of_another_size(tmp_path):
         ({'size': [6, 8]}, 'it has no "counts"'),
     ],
 )
-def test_annotations_that_are_not_as_in_coco(tmp_path, segmentation, problem):
+def test_annotations_reject_other_segmentations(tmp_path, segmentation, problem):
     message = _refusal(_open, tmp_path, [(70, [BOX]), (70, segmentation)])
-    start = f'train_instance_dir: {tmp_path}/instances.json: the annotation with id 1 is not as COCO instances are '
-    assert (
-        message.startswith(start)
-        and problem in message
-        and 'annotations_trainval2017.zip' in message
-    )
+    file = f'{tmp_path}/instances.json'
+    start = f'train_instance_dir: {file}: the annotation with id 1 has not the format of COCO '
+    assert message.startswith(start)
+    assert problem in message
+    assert 'annotations_trainval2017.zip' in message
 
 
-def test_a_missing_file(tmp_path):
+def test_annotations_reject_missing_file(tmp_path):
     message = _refusal(InstanceAnnotations, str(tmp_path / 'none.json'), 'validation_instance_dir')
     assert re.fullmatch(
-        r'validation_instance_dir: .*/none.json cannot be read \(No such file or directory\); set --data_dir or --validation_instance_dir, '
-        r'or use --condition=labels; .*cocodataset.org.*',
+        r'validation_instance_dir: .*/none.json cannot be read \(No such file or directory\); set '
+        r'--data_dir or --validation_instance_dir, or use --condition=labels; .*cocodataset.org.*',
         message,
     )
 
@@ -224,36 +226,34 @@ def test_a_missing_file(tmp_path):
 @pytest.mark.parametrize(
     'content, problem',
     [
-        (b'{"images": [', 'is not JSON'),
-        (b'\xff\xd8\xff', 'is not JSON'),
-        (b'[1, 2]', 'is no file of COCO instances'),
-        (b'{"images": [], "annotations": []}', 'is no file of COCO instances'),
+        (b'{"images": [', 'cannot be read ('),
+        (b'\xff\xd8\xff', 'cannot be read ('),
+        (b'[1, 2]', 'is no COCO file'),
+        (b'{"images": [], "annotations": []}', 'is no COCO file'),
         (
             b'{"images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}]}',
-            'is no file of COCO instances',
+            'is no COCO file',
         ),
         (
             b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}',
-            'the photograph with id 1 is not as COCO instances are (it has no "width")',
+            'the image with id 1 has not the format of COCO (it has no "width")',
         ),
         (
             b'{"images": [], "annotations": [{"id": 3, "image_id": 1, "caption": "A dog."}]}',
-            'the annotation with id 3 is not as COCO instances are (it has no "segmentation")',
+            'the annotation with id 3 has not the format of COCO (it has no "segmentation")',
         ),
     ],
 )
-def test_other_files(tmp_path, content, problem):
+def test_annotations_reject_other_files(tmp_path, content, problem):
     path = tmp_path / 'captions.json'
     path.write_bytes(content)
     message = _refusal(InstanceAnnotations, str(path), 'train_instance_dir')
-    assert (
-        message.startswith(f'train_instance_dir: {path}')
-        and problem in message
-        and 'annotations_trainval2017.zip' in message
-    )
+    assert message.startswith(f'train_instance_dir: {path}')
+    assert problem in message
+    assert 'annotations_trainval2017.zip' in message
 
 
-def test_a_photograph_that_is_listed_twice(tmp_path):
-    assert 'lists the photograph a.jpg twice' in _refusal(
+def test_annotations_reject_duplicate_image(tmp_path):
+    assert 'lists the image a.jpg twice' in _refusal(
         _open, tmp_path, [], (8, 6), ('a.jpg', 'a.jpg')
     )

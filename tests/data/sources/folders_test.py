@@ -1,4 +1,4 @@
-"""Pairing of files, and the message of everything that can be wrong with a folder of data."""
+"""Pairing of files, and an error for everything that can be wrong with a folder of data."""
 
 import re
 
@@ -11,7 +11,7 @@ from spade_jax.data.files import label_reader
 from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_reader import check_label_ids
 from spade_jax.data.sources import folders as folder_source
-from spade_jax.data.sources.open_source import check_source, open_source
+from spade_jax.data.sources.open_source import check_source, open_source, source_class
 from spade_jax.data.sources.scenes import scenes_size
 from spade_jax.errors import UserError
 from tests.program import write_folders
@@ -63,40 +63,56 @@ def _message(call, *arguments):
     return str(error.value)
 
 
-def test_pairs_by_relative_path_in_order_of_name(root):
+def test_source_pairs_by_relative_path_in_name_order(root):
     source = open_source(_config(root), 'train')
-    assert source.names == ['a', 'b', 'sub/c'] and len(source) == 3
+    assert source.names == ['a', 'b', 'sub/c']
+    assert len(source) == 3
     example = source.read(2)
-    assert (
-        example.image.shape == (36, 40, 3)
-        and example.image.dtype == np.uint8
-        and abs(int(example.image[0, 0, 0]) - 100) < 3
-    )
-    assert (
-        example.label.shape == (36, 40)
-        and (example.label == 2).all()
-        and (source.read_maps(2).label == 2).all()
-    )
+    assert example.image.shape == (36, 40, 3)
+    assert example.image.dtype == np.uint8
+    assert abs(int(example.image[0, 0, 0]) - 100) < 3
+    assert example.label.shape == (36, 40)
+    assert (example.label == 2).all()
+    assert (source.read_maps(2).label == 2).all()
     assert example.instance is None
 
 
-def test_instances_are_read_when_they_are_wanted(root):
+def test_source_reads_instances_for_edges(root):
     example = open_source(_config(root, condition='labels+edges'), 'train').read(0)
-    assert example.instance.dtype == np.uint16 and (example.instance == 1001).all()
+    assert example.instance.dtype == np.uint16
+    assert (example.instance == 1001).all()
 
 
-def test_no_validation_directories(root):
+@pytest.mark.parametrize(
+    'dataset, takes_lists, pairs_files, already_scaled',
+    [
+        ('folders', True, True, False),
+        ('cityscapes', True, True, False),
+        ('celebamask_hq', True, False, False),
+        ('tfds', False, False, False),
+        ('scenes', False, False, True),
+    ],
+)
+def test_source_class_describes_data_set(dataset, takes_lists, pairs_files, already_scaled):
+    source = source_class(DataConfig(dataset=dataset))
+    assert source.takes_lists == takes_lists
+    assert source.pairs_files == pairs_files
+    assert source.already_scaled == already_scaled
+
+
+def test_open_source_returns_none_without_validation_directories(root):
     assert open_source(_config(root), 'validation') is None
 
 
-def test_one_validation_directory_without_the_other(root):
+def test_open_source_rejects_half_a_validation_set(root):
     _photo(root / 'val_img' / 'x.jpg')
     assert _message(open_source, _config(root), 'validation') == (
-        f'validation_label_dir: there is no directory {root}/val_label; set --data_dir or --validation_label_dir'
+        f'validation_label_dir: there is no directory {root}/val_label; set --data_dir or '
+        '--validation_label_dir'
     )
 
 
-def test_suffixes_as_in_cityscapes(tmp_path):
+def test_source_pairs_cityscapes_suffixes(tmp_path):
     _photo(tmp_path / 'leftImg8bit/train/aachen/aachen_1_leftImg8bit.png')
     for ending in ('labelIds', 'instanceIds', 'color', 'labelTrainIds'):
         _ids(tmp_path / f'gtFine/train/aachen/aachen_1_gtFine_{ending}.png', value=3)
@@ -112,9 +128,8 @@ def test_suffixes_as_in_cityscapes(tmp_path):
     )
     (files,) = open_source(config, 'train').files
     assert files.name == 'aachen/aachen_1'
-    assert files.label.endswith('aachen_1_gtFine_labelIds.png') and files.instance.endswith(
-        'aachen_1_gtFine_instanceIds.png'
-    )
+    assert files.label.endswith('aachen_1_gtFine_labelIds.png')
+    assert files.instance.endswith('aachen_1_gtFine_instanceIds.png')
 
 
 @pytest.mark.parametrize(
@@ -126,31 +141,34 @@ def test_suffixes_as_in_cityscapes(tmp_path):
         ('x.JPG', 'x.PNG', {}),
     ],
 )
-def test_photographs_and_label_maps_in_one_directory(tmp_path, photo, label, suffixes):
+def test_source_pairs_files_of_one_directory(tmp_path, photo, label, suffixes):
     _photo(tmp_path / 'base' / photo)
     _ids(tmp_path / 'base' / label, value=3)
     (tmp_path / 'base' / 'x.xml').write_text('<annotation/>')
     (files,) = open_source(
         _config(tmp_path, train_image_dir='base', train_label_dir='./base', **suffixes), 'train'
     ).files
-    assert files.name == 'x' and files.photo.endswith(photo) and files.label.endswith(label)
+    assert files.name == 'x'
+    assert files.photo.endswith(photo)
+    assert files.label.endswith(label)
 
 
-def test_label_maps_without_photograph_and_hidden_files_are_passed_over(root):
+def test_source_ignores_lone_label_maps_and_hidden_files(root):
     _ids(root / 'train_label' / 'more.png')
     (root / 'train_img' / '._a.jpg').write_bytes(b'')
     assert open_source(_config(root), 'train').names == ['a', 'b', 'sub/c']
 
 
-def test_a_listing_of_stems_keeps_its_order(root):
+def test_list_of_stems_sets_order(root):
     (root / 'list.txt').write_text('sub/c\n\na\n')
     assert open_source(_config(root, train_list='list.txt'), 'train').names == ['sub/c', 'a']
 
 
-def test_a_listing_of_other_splits(root):
+def test_list_selects_examples_of_other_split(root):
     (root / 'list.txt').write_text('train/b\ntrain/sub/c\n')
     source = open_source(_config(root, validation_list='list.txt'), 'validation')
-    assert source.names == ['train/b', 'train/sub/c'] and (source.read_maps(1).label == 2).all()
+    assert source.names == ['train/b', 'train/sub/c']
+    assert (source.read_maps(1).label == 2).all()
 
 
 @pytest.mark.parametrize(
@@ -158,79 +176,79 @@ def test_a_listing_of_other_splits(root):
     [
         (
             'a\nzebra\n',
-            r'list.txt, line 2: zebra has no photograph in .*train_img; write "stem" or "split/stem", without extension',
+            'list.txt, line 2: zebra has no photo in .*train_img; write "stem" or "split/stem", '
+            'without extension',
         ),
-        ('val/a\n', r'list.txt, line 1: val/a has no photograph in .*val_img'),
+        ('val/a\n', r'list.txt, line 1: val/a has no photo in .*val_img'),
         ('a\na\n', 'list.txt, line 2: a is listed twice'),
         (
             'a.jpg\nb.png\n',
-            r'^2 listed examples have an extension \(a.jpg, b.png\): .*list.txt, line 1: a.jpg has an extension; write a$',
+            r'^2 listed examples have an extension \(a.jpg, b.png\): .*list.txt, line 1: a.jpg has '
+            'an extension; write a$',
         ),
         ('\n', 'lists no examples'),
     ],
 )
-def test_bad_listings(root, lines, problem):
+def test_source_rejects_bad_list(root, lines, problem):
     (root / 'list.txt').write_text(lines)
     assert re.search(problem, _message(open_source, _config(root, train_list='list.txt'), 'train'))
 
 
-def test_a_listing_that_is_not_there(root):
+def test_source_rejects_missing_list(root):
     message = _message(open_source, _config(root, train_list='missing.txt'), 'train')
     assert re.search(r'train_list: .*missing.txt cannot be read \(No such file', message)
 
 
-def test_a_missing_directory(tmp_path):
+def test_source_rejects_missing_directory(tmp_path):
     assert _message(open_source, _config(tmp_path), 'train') == (
-        f'train_image_dir: there is no directory {tmp_path}/train_img; set --data_dir or --train_image_dir'
+        f'train_image_dir: there is no directory {tmp_path}/train_img; set --data_dir or '
+        '--train_image_dir'
     )
 
 
-def test_a_directory_without_photographs(root):
-    assert 'no photographs (.bmp' in _message(
+def test_source_rejects_directory_without_photos(root):
+    assert 'no photos (.bmp' in _message(
         open_source,
         _config(root, train_image_dir='train_label', train_label_dir='train_label'),
         'train',
     )
     message = _message(open_source, _config(root, image_suffix='_rgb'), 'train')
-    assert 'whose names end in _rgb' in message and message.endswith(
-        'set --train_image_dir or --image_suffix'
-    )
+    assert 'whose names end in _rgb' in message
+    assert message.endswith('set --train_image_dir or --image_suffix')
 
 
-def test_photographs_without_label_map(root):
+def test_source_rejects_photos_without_label_map(root):
     for number in range(5):
         _photo(root / 'train_img' / f'z{number}.jpg')
     message = _message(open_source, _config(root), 'train')
     assert message.startswith(
-        f'5 photographs have no label map ({root}/train_img/z0.jpg, {root}/train_img/z1.jpg, {root}/train_img/z2.jpg, ...): '
+        f'5 photos have no label map ({root}/train_img/z0.jpg, {root}/train_img/z1.jpg, '
+        f'{root}/train_img/z2.jpg, ...): '
     )
-    assert (
-        f'there is no {root}/train_label/z0.png' in message
-        and 'set --train_label_dir or --label_suffix' in message
-    )
+    assert f'there is no {root}/train_label/z0.png' in message
+    assert 'set --train_label_dir or --label_suffix' in message
 
 
-def test_a_photograph_without_instance_map(root):
+def test_source_rejects_photo_without_instance_map(root):
     (root / 'train_inst' / 'a.png').unlink()
     message = _message(open_source, _config(root, condition='labels+edges'), 'train')
-    assert (
-        message.startswith(f'{root}/train_img/a.jpg has no instance map')
-        and '--train_instance_dir' in message
-    )
+    assert message.startswith(f'{root}/train_img/a.jpg has no instance map')
+    assert '--train_instance_dir' in message
 
 
-def test_label_and_instance_maps_that_cannot_be_told_apart(root):
+def test_source_rejects_ambiguous_roles(root):
     message = _message(
         open_source,
         _config(root, condition='labels+edges', train_instance_dir='train_label'),
         'train',
     )
     assert message.endswith(
-        'could be label map or instance map; tell them apart with --label_suffix and --instance_suffix'
+        'could be label map or instance map; tell them apart with --label_suffix and '
+        '--instance_suffix'
     )
 
 
-def test_label_maps_as_jpeg(root):
+def test_source_rejects_jpeg_label_maps(root):
     (root / 'train_label' / 'a.png').unlink()
     _ids(root / 'train_label' / 'a.jpg')
     assert f'{root}/train_label/a.jpg: JPG is a lossy format' in _message(
@@ -238,51 +256,52 @@ def test_label_maps_as_jpeg(root):
     )
 
 
-def test_two_files_for_one_role(root):
+def test_source_rejects_two_files_of_one_role(root):
     _photo(root / 'train_img' / 'a.webp')
-    assert 'a has two files as photograph' in _message(open_source, _config(root), 'train')
+    assert 'a has two files as photo' in _message(open_source, _config(root), 'train')
 
 
 @pytest.mark.parametrize('reader', ['read', 'read_maps'])
-def test_photograph_and_label_map_of_different_sizes(root, reader):
+def test_readers_reject_label_map_of_other_size(root, reader):
     _ids(root / 'train_label' / 'b.png', size=(20, 18))
     message = _message(getattr(open_source(_config(root), 'train'), reader), 1)
     assert message.startswith(
-        f'{root}/train_img/b.jpg has 40x36 pixels, but its label map {root}/train_label/b.png has 20x18'
+        f'{root}/train_img/b.jpg has 40x36 pixels, but its label map {root}/train_label/b.png '
+        'has 20x18'
     )
 
 
-def test_instance_and_label_map_of_different_sizes(root):
+def test_read_rejects_instance_map_of_other_size(root):
     _ids(root / 'train_inst' / 'b.png', size=(20, 18))
     assert 'train_inst/b.png has 20x18 pixels' in _message(
         open_source(_config(root, condition='labels+edges'), 'train').read, 1
     )
 
 
-def test_the_check_passes_good_data(root):
+def test_check_source_accepts_good_data(root):
     config = _config(root)
     check_source(open_source(config, 'train'), config)
 
 
-def test_the_check_reports_the_first_bad_example(root):
+def test_check_source_raises_for_first_bad_example(root):
     for name in ('b', 'sub/c'):
         label = np.zeros((36, 40), np.uint8)
         label[5, 7] = 9
         _save(root / 'train_label' / f'{name}.png', label)
     config = _config(root)
     assert _message(check_source, open_source(config, 'train'), config) == (
-        f'{root}/train_label/b.png: label id 9 at pixel (x=7, y=5) is not one of the 4 classes 0..3; use --num_classes=10 or more'
+        f'{root}/train_label/b.png: label id 9 at pixel (x=7, y=5) is not one of the 4 classes '
+        '0..3; use --num_classes=10 or more'
     )
 
 
-def test_the_check_finds_pictures_that_do_not_come_out_right(root):
+def test_check_source_rejects_images_smaller_than_crop(root):
     _photo(root / 'train_img' / 'a.jpg', size=(30, 36))
     _ids(root / 'train_label' / 'a.png', size=(30, 36))
     config = _config(root, preprocess_mode='crop')
-    assert (
-        f'{root}/train_label/a.png: a picture of 30x36 is smaller than the crop of 32x32'
-        in _message(check_source, open_source(config, 'train'), config)
-    )
+    message = _message(check_source, open_source(config, 'train'), config)
+    assert message.startswith(f'{root}/train_label/a.png: ')
+    assert 'of 30x36 is smaller than the crop of 32x32' in message
 
 
 @pytest.mark.parametrize(
@@ -291,33 +310,37 @@ def test_the_check_finds_pictures_that_do_not_come_out_right(root):
         (
             [3, 255],
             {},
-            'label id 255 at pixel (x=1, y=0) is not one of the 4 classes 0..3; use --dontcare if 255 stands for "unknown"',
+            'label id 255 at pixel (x=1, y=0) is not one of the 4 classes 0..3; use --dontcare if '
+            '255 stands for "unknown"',
         ),
         ([7, 255], {}, 'use --num_classes=8 or more, and use --dontcare'),
         (
             [5, 255],
             dict(dontcare=True),
-            'label id 5 at pixel (x=0, y=0) is not one of the 4 classes 0..3; use --num_classes=6 or more',
+            'label id 5 at pixel (x=0, y=0) is not one of the 4 classes 0..3; use --num_classes=6 '
+            'or more',
         ),
         (
             [-1, 0],
             {},
-            'label id -1 at pixel (x=0, y=0) is not one of the 4 classes 0..3; number the classes from 0',
+            'label id -1 at pixel (x=0, y=0) is not one of the 4 classes 0..3; number the classes '
+            'from 0',
         ),
     ],
 )
-def test_ids_out_of_range(values, settings, remedy):
+def test_check_label_ids_rejects_unknown_ids(values, settings, remedy):
     message = _message(
         check_label_ids, np.array([values], np.int32), _config('', **settings), 'x.png'
     )
-    assert message.startswith('x.png: ') and remedy in message
+    assert message.startswith('x.png: ')
+    assert remedy in message
 
 
 @pytest.mark.parametrize(
     'values, settings',
     [([0, 3], {}), ([0, 3, 4, 255], dict(dontcare=True)), ([255, 299], dict(num_classes=300))],
 )
-def test_ids_in_range(values, settings):
+def test_check_label_ids_accepts_known_ids(values, settings):
     check_label_ids(np.array([values], np.uint16), _config('', **settings), 'x.png')
 
 
@@ -333,17 +356,17 @@ def test_ids_in_range(values, settings):
         ),
     ],
 )
-def test_scenes_are_rendered_at_the_size_that_scaling_leaves_alone(settings, size):
+def test_scenes_size_is_the_scaled_size(settings, size):
     assert scenes_size(DataConfig(**settings)) == size
 
 
-def test_scenes_of_a_size_that_nothing_brings_to_the_training_size():
+def test_scenes_size_rejects_preprocessing_without_crop():
     assert 'use --preprocess_mode=fixed' in _message(
         scenes_size, DataConfig(preprocess_mode='scale_width')
     )
 
 
-def test_an_example_decodes_each_of_its_maps_once(tmp_path, monkeypatch):
+def test_readers_decode_each_map_once(tmp_path, monkeypatch):
     folders = write_folders(tmp_path)
     source = open_source(
         DataConfig(

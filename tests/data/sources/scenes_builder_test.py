@@ -1,4 +1,4 @@
-"""The scenes as a prepared data set: complete, in order, found again."""
+"""The scenes as a prepared data set: complete, in order, rendered once."""
 
 import io
 
@@ -8,10 +8,9 @@ import pytest
 from spade_jax import landscapes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import read_ids, read_photo
-from spade_jax.data.sources import scene_records, scenes_builder
-from spade_jax.data.sources import scenes as scenes_source
+from spade_jax.data.sources import scenes, scenes_builder
 from spade_jax.data.sources.open_source import check_source, open_source
-from spade_jax.data.sources.scene_records import scene_record
+from spade_jax.data.sources.scenes import render_record
 from spade_jax.errors import UserError
 
 SIZE = 32
@@ -24,54 +23,55 @@ CONFIG = scenes_builder.ScenesConfig(
 def prepared(tmp_path_factory):
     directory = str(tmp_path_factory.mktemp('tfds'))
     return directory, {
-        split: scenes_builder.SceneRecords(CONFIG, split, directory)
+        split: scenes_builder.prepared_scenes(CONFIG, split, directory)
         for split in ('train', 'validation')
     }
 
 
 def _assert_is_scene(record, seed):
     scene = landscapes.render_scene(seed, SIZE, SIZE)
-    np.testing.assert_array_equal(read_photo(io.BytesIO(record.image)), scene.image)
-    np.testing.assert_array_equal(read_ids(io.BytesIO(record.label)), scene.label)
-    np.testing.assert_array_equal(record.instance, scene.instance)
+    np.testing.assert_array_equal(read_photo(io.BytesIO(record['image'])), scene.image)
+    np.testing.assert_array_equal(read_ids(io.BytesIO(record['label'])), scene.label)
+    np.testing.assert_array_equal(record['instance'], scene.instance)
 
 
-def test_every_scene_is_there_in_the_order_of_its_seed(prepared):
+def test_records_are_complete_in_seed_order(prepared):
     _, records = prepared
-    assert len(records['train']) == 3 and len(records['validation']) == 2
+    assert len(records['train']) == 3
+    assert len(records['validation']) == 2
     for index in range(3):
         _assert_is_scene(records['train'][index], index)
     for index in range(2):
         _assert_is_scene(records['validation'][index], scenes_builder.FIRST_VALIDATION_SEED + index)
 
 
-def test_prepared_scenes_are_found_again_without_rendering(prepared, monkeypatch):
+def test_prepared_records_are_not_rendered_again(prepared, monkeypatch):
     directory, records = prepared
-    monkeypatch.setattr(scenes_builder, 'scene_records', None)
-    again = scenes_builder.SceneRecords(CONFIG, 'train', directory)
-    assert again[1].image == records['train'][1].image
+    monkeypatch.setattr(scenes_builder, 'render_records', None)
+    again = scenes_builder.prepared_scenes(CONFIG, 'train', directory)
+    assert again[1]['image'] == records['train'][1]['image']
 
 
-def test_an_interrupted_preparation_is_started_again(tmp_path, monkeypatch):
+def test_interrupted_preparation_restarts(tmp_path, monkeypatch):
     def interrupted(seeds, height, width):
-        yield scene_record(seeds[0], height, width)
+        yield render_record(seeds[0], height, width)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(scenes_builder, 'scene_records', interrupted)
-        scenes_builder.SceneRecords(CONFIG, 'train', str(tmp_path))
-    assert len(scenes_builder.SceneRecords(CONFIG, 'train', str(tmp_path))) == 3
+        patch.setattr(scenes_builder, 'render_records', interrupted)
+        scenes_builder.prepared_scenes(CONFIG, 'train', str(tmp_path))
+    assert len(scenes_builder.prepared_scenes(CONFIG, 'train', str(tmp_path))) == 3
 
 
-def test_processes_render_the_same_scenes_in_the_same_order(monkeypatch):
-    monkeypatch.setattr(scene_records, '_usable_cores', lambda: 2)
+def test_render_records_in_processes_keeps_order(monkeypatch):
+    monkeypatch.setattr(scenes, 'usable_cores', lambda: 2)
     seeds = range(5, 21)
-    for seed, record in zip(seeds, scene_records.scene_records(seeds, SIZE, SIZE), strict=True):
+    for seed, record in zip(seeds, scenes.render_records(seeds, SIZE, SIZE), strict=True):
         _assert_is_scene(record, seed)
 
 
-def test_scenes_as_a_source(tmp_path, monkeypatch):
-    monkeypatch.setattr(scenes_source, 'SCENES_VALIDATION_EXAMPLES', 1)
+def test_source_returns_rendered_scenes(tmp_path, monkeypatch):
+    monkeypatch.setattr(scenes, 'SCENES_VALIDATION_EXAMPLES', 1)
     config = DataConfig(
         data_dir=str(tmp_path),
         scenes_train_examples=2,
@@ -101,6 +101,6 @@ def test_scenes_as_a_source(tmp_path, monkeypatch):
         (dict(dontcare=True), 'leave --dontcare out'),
     ],
 )
-def test_a_configuration_with_other_classes_is_refused(settings, problem):
+def test_source_rejects_other_classes(settings, problem):
     with pytest.raises(UserError, match=problem):
         open_source(DataConfig(**settings), 'train')

@@ -1,9 +1,9 @@
-"""Data sets of TFDS: which features are taken, random access in each file format, and what can go wrong."""
+"""Data sets of TFDS: the choice of features, random access, and errors."""
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
+import dataclasses
 import io
 import json
 
@@ -14,12 +14,12 @@ from PIL import Image
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.open_source import open_source
-from spade_jax.data.sources.tfds_source import TfdsSource, _TfRecords
+from spade_jax.data.sources.tfds_source import TfdsSource
 from spade_jax.errors import UserError
 from tests.data.miniatures import prepare_tfds
 
 import_tensorflow()
-import tensorflow_datasets as tfds  # noqa: E402  (after TensorFlow has been kept off the accelerators)
+import tensorflow_datasets as tfds  # noqa: E402  (after TensorFlow is kept off the accelerators)
 
 HEIGHT, WIDTH = 6, 8
 PHOTO = tfds.features.Image(shape=(None, None, 3))
@@ -64,20 +64,17 @@ def _config(directory, **changes):
     )
 
 
-def _changed(config, **changes):
-    return DataConfig(**{**config.to_json(), **changes})
-
-
 def _refusal(call, *arguments):
     with pytest.raises(UserError) as error:
         call(*arguments)
-    assert '\n' not in str(error.value) and len(str(error.value)) < 900
+    assert '\n' not in str(error.value)
+    assert len(str(error.value)) < 900
     return str(error.value)
 
 
-@pytest.fixture(scope='module', params=['array_record', 'tfrecord'])
-def prepared(request, tmp_path_factory):
-    """Eleven pictures to train with and two to test with; picture i has the gray i and the label 100 + i."""
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    """Prepare 11 training images and 2 of a test split; image i is gray i with label 100 + i."""
     directory = tmp_path_factory.mktemp('tfds')
     features = {
         'file_name': tfds.features.Text(),
@@ -101,50 +98,45 @@ def prepared(request, tmp_path_factory):
         'blocks',
         tfds.features.FeaturesDict(features),
         {'train': examples[:11], 'test': examples[11:]},
-        file_format=request.param,
     )
     return directory, path
 
 
-def test_photographs_and_label_maps(prepared):
+def test_source_reads_photos_and_label_maps(prepared):
     source = TfdsSource(_config(prepared[0]), 'train')
-    assert (
-        len(source) == 11
-        and source.locations[3] == 'blocks train 3'
-        and source.names[3] == 'blocks_train_00003'
-    )
+    assert len(source) == 11
+    assert source.locations[3] == 'blocks train 3'
+    assert source.names[3] == 'blocks_train_00003'
     for index in range(11):
         example = source.read(index)
-        assert (
-            example.image.shape == (HEIGHT, WIDTH, 3)
-            and example.image.dtype == np.uint8
-            and (example.image == index).all()
-        )
-        assert (
-            example.label.shape == (HEIGHT, WIDTH)
-            and example.label.dtype == np.uint8
-            and (example.label == 100 + index).all()
-        )
+        assert example.image.shape == (HEIGHT, WIDTH, 3)
+        assert example.image.dtype == np.uint8
+        assert (example.image == index).all()
+        assert example.label.shape == (HEIGHT, WIDTH)
+        assert example.label.dtype == np.uint8
+        assert (example.label == 100 + index).all()
         assert example.instance is None
         maps = source.read_maps(index)
-        assert maps.image is None and (maps.label == 100 + index).all()
+        assert maps.image is None
+        assert (maps.label == 100 + index).all()
 
 
 @pytest.mark.parametrize('name', ['', 'blocks', 'blocks:1.0.0'])
-def test_the_directory_of_a_prepared_data_set(prepared, name):
+def test_source_opens_prepared_directory(prepared, name):
     source = TfdsSource(_config(prepared[1], tfds_name=name), 'train')
-    assert len(source) == 11 and (source.read(10).label == 110).all()
+    assert len(source) == 11
+    assert (source.read(10).label == 110).all()
 
 
-def test_the_directory_of_another_data_set(prepared):
+def test_source_rejects_directory_of_other_data_set(prepared):
     message = _refusal(TfdsSource, _config(prepared[1], tfds_name='blocks_of_wood'), 'train')
-    assert (
-        message
-        == f'tfds_name=blocks_of_wood, but data_dir={prepared[1]} is the data set blocks; leave one of them out'
+    assert message == (
+        f'tfds_name=blocks_of_wood, but data_dir={prepared[1]} is the data set blocks; leave one '
+        'of them out'
     )
 
 
-def test_slices_of_splits(prepared):
+def test_source_reads_slices_of_splits(prepared):
     source = TfdsSource(
         _config(
             prepared[0], tfds_train_split='train[3:5]+test', tfds_validation_split='train[-2:]'
@@ -158,92 +150,62 @@ def test_slices_of_splits(prepared):
         112,
     ]
     source = open_source(_config(prepared[0], tfds_validation_split='train[-2:]'), 'validation')
-    assert [int(source.read_maps(index).label[0, 0]) for index in range(len(source))] == [
-        109,
-        110,
-    ] and source.locations[1] == 'blocks train[-2:] 1'
+    assert [int(source.read_maps(index).label[0, 0]) for index in range(len(source))] == [109, 110]
+    assert source.locations[1] == 'blocks train[-2:] 1'
 
 
-def test_no_validation_split(prepared):
+def test_open_source_returns_none_without_validation_split(prepared):
     assert open_source(_config(prepared[0]), 'validation') is None
 
 
 @pytest.mark.parametrize('split', ['validation', 'train[', ''])
-def test_a_split_that_is_not_there(prepared, split):
+def test_source_rejects_unknown_split(prepared, split):
     message = _refusal(TfdsSource, _config(prepared[0], tfds_train_split=split), 'train')
-    assert (
-        message
-        == f'tfds_train_split={split} is not a split of blocks, which has train, test; set --tfds_train_split, for example to "train[:90%]"'
+    assert message == (
+        f'tfds_train_split={split} is not a split of blocks, which has train, test; set '
+        '--tfds_train_split, for example to "train[:90%]"'
     )
 
 
-def test_a_split_without_examples(prepared):
+def test_source_rejects_empty_split(prepared):
     assert 'tfds_train_split=train[:0] of blocks has no examples' in _refusal(
         TfdsSource, _config(prepared[0], tfds_train_split='train[:0]'), 'train'
     )
 
 
-def test_from_several_threads(prepared):
+def test_read_is_thread_safe(prepared):
     source = TfdsSource(_config(prepared[0]), 'train')
+    indices = list(range(11)) * 20
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for index, example in zip(
-            list(range(11)) * 20, pool.map(source.read, list(range(11)) * 20)
-        ):
-            assert (example.image == index).all() and (example.label == 100 + index).all()
+        for index, example in zip(indices, pool.map(source.read, indices), strict=True):
+            assert (example.image == index).all()
+            assert (example.label == 100 + index).all()
 
 
-def test_ids_are_renumbered(prepared):
+def test_read_maps_renumbers_ids(prepared):
     assert (
         TfdsSource(_config(prepared[0], label_remap='100-110:0-10'), 'train').read_maps(7).label
         == 7
     ).all()
 
 
-def test_records_of_several_tfrecord_files(tmp_path):
-    tf = import_tensorflow()
-    instruction = collections.namedtuple('Instruction', 'filename skip take')
-    for name, texts in (('a', [b'zero', b'', b'two', b'three']), ('b', [b'x' * 5000, b'five'])):
-        with tf.io.TFRecordWriter(str(tmp_path / name)) as writer:
-            for text in texts:
-                writer.write(text)
-    records = _TfRecords(
-        [instruction(str(tmp_path / 'a'), 1, 2), instruction(str(tmp_path / 'b'), 0, 2)]
-    )
-    assert [records[index] for index in range(len(records))] == [b'', b'two', b'x' * 5000, b'five']
-    (tmp_path / 'b').write_bytes((tmp_path / 'b').read_bytes()[:-1])
-    assert _refusal(_TfRecords, [instruction(str(tmp_path / 'b'), 0, 2)]) == (
-        f'{tmp_path}/b: record 1 of 2 goes beyond the end of the file; prepare the data set anew'
-    )
-    assert 'c cannot be read (No such file' in _refusal(
-        _TfRecords, [instruction(str(tmp_path / 'c'), 0, 1)]
-    )
+def test_read_rejects_damaged_record(prepared, monkeypatch):
+    source = TfdsSource(_config(prepared[0]), 'train')
+    monkeypatch.setattr(source, '_records', [b'\xff' * 28])
+    message = _refusal(source.read, 0)
+    assert message.startswith('blocks train 0: the record cannot be read (')
+    assert message.endswith('; prepare the data set again')
 
 
-def test_a_damaged_record(tmp_path):
-    config = _prepare(
-        tmp_path,
-        {'photo': PHOTO, 'classes': MASK},
-        {'photo': _photo(1), 'classes': _mask(1)},
-        file_format='tfrecord',
-    )
-    (path,) = tmp_path.glob('blocks/1.0.0/*tfrecord*')
-    content = bytearray(path.read_bytes())
-    content[12:40] = b'\xff' * 28
-    path.write_bytes(content)
-    assert _refusal(TfdsSource(config, 'train').read, 0).startswith(
-        'blocks train 0: the record cannot be read ('
-    )
-
-
-def test_a_file_format_without_random_access(tmp_path):
-    config = _prepare(
-        tmp_path, {'photo': PHOTO, 'classes': MASK}, {'photo': _photo(1), 'classes': _mask(1)}
-    )
-    info = tmp_path / 'blocks/1.0.0/dataset_info.json'
-    info.write_text(json.dumps({**json.loads(info.read_text()), 'fileFormat': 'riegeli'}))
+def test_source_rejects_format_without_random_access(tmp_path):
+    example = {'photo': _photo(1), 'classes': _mask(1)}
+    features = {'photo': PHOTO, 'classes': MASK}
+    config = _prepare(tmp_path, features, example, file_format='tfrecord')
     message = _refusal(TfdsSource, config, 'train')
+    assert message.startswith(f'{tmp_path}/blocks/1.0.0 has no random access (')
     assert message.endswith(
-        f'convert it: tfds convert_format --dataset_version_dir={tmp_path}/blocks/1.0.0 --out_file_format=array_record'
+        f'convert it: tfds convert_format --dataset_version_dir={tmp_path}/blocks/1.0.0 '
+        '--out_file_format=array_record'
     )
 
 
@@ -259,7 +221,7 @@ def test_a_file_format_without_random_access(tmp_path):
     ],
 )
 @pytest.mark.parametrize('encoding', ['none', 'zlib'])
-def test_label_maps_as_numbers(tmp_path, values, dtype, encoding):
+def test_read_accepts_tensors_as_label_maps(tmp_path, values, dtype, encoding):
     values = values.astype(dtype)
     features = {
         'photo': PHOTO,
@@ -276,7 +238,7 @@ def test_label_maps_as_numbers(tmp_path, values, dtype, encoding):
     np.testing.assert_array_equal(label, values.reshape(6, 8))
 
 
-def test_numbers_of_any_size_of_picture(tmp_path):
+def test_read_accepts_tensors_of_any_size(tmp_path):
     features = {
         'photo': PHOTO,
         'classes': tfds.features.Tensor(shape=(None, None), dtype=np.int32, encoding='zlib'),
@@ -286,14 +248,12 @@ def test_numbers_of_any_size_of_picture(tmp_path):
         for place, size in enumerate(((8, 6), (4, 10)))
     ]
     source = TfdsSource(_prepare(tmp_path, features, *examples), 'train')
-    assert (
-        source.read(0).label.shape == (6, 8)
-        and source.read(1).label.shape == (10, 4)
-        and (source.read(1).label == 1).all()
-    )
+    assert source.read(0).label.shape == (6, 8)
+    assert source.read(1).label.shape == (10, 4)
+    assert (source.read(1).label == 1).all()
 
 
-def test_numbers_beyond_32_bits(tmp_path):
+def test_read_maps_rejects_ids_beyond_32_bits(tmp_path):
     features = {
         'photo': PHOTO,
         'classes': tfds.features.Tensor(shape=(HEIGHT, WIDTH), dtype=np.int64),
@@ -309,7 +269,7 @@ def test_numbers_beyond_32_bits(tmp_path):
 
 @pytest.fixture(scope='module')
 def many_features(tmp_path_factory):
-    """Two photographs, two maps, nested ones, and others that nobody takes for either."""
+    """Prepare two photos, two maps, nested ones, and features that are neither."""
     features = {
         'left': PHOTO,
         'right': PHOTO,
@@ -318,7 +278,7 @@ def many_features(tmp_path_factory):
         ),
         'objects': tfds.features.Tensor(shape=(HEIGHT, WIDTH), dtype=np.uint16),
         'depth': tfds.features.Image(shape=(None, None, 1), dtype=np.float32),
-        'colors': tfds.features.Image(shape=(None, None, 3), doc='A colour mask.'),
+        'colors': tfds.features.Image(shape=(None, None, 3), doc='A color mask.'),
         'title': tfds.features.Text(),
     }
     colors = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)[
@@ -337,7 +297,7 @@ def many_features(tmp_path_factory):
 
 
 def test_flags_choose_features(many_features):
-    config = _changed(
+    config = dataclasses.replace(
         many_features,
         tfds_image_feature='right',
         tfds_label_feature='maps/classes',
@@ -345,14 +305,19 @@ def test_flags_choose_features(many_features):
         condition='labels+edges',
     )
     example = TfdsSource(config, 'train').read(0)
-    assert (example.image == 2).all() and (example.label == 7).all()
-    assert (example.instance == 60001).all() and example.instance.dtype == np.uint16
-    assert TfdsSource(_changed(config, condition='labels'), 'train').read(0).instance is None
+    assert (example.image == 2).all()
+    assert (example.label == 7).all()
+    assert (example.instance == 60001).all()
+    assert example.instance.dtype == np.uint16
+    assert (
+        TfdsSource(dataclasses.replace(config, condition='labels'), 'train').read(0).instance
+        is None
+    )
 
 
-def test_a_feature_that_a_flag_takes_is_no_candidate_for_another(many_features):
+def test_chosen_feature_is_no_candidate_for_other_role(many_features):
     example = TfdsSource(
-        _changed(
+        dataclasses.replace(
             many_features,
             tfds_image_feature='left',
             tfds_instance_feature='objects',
@@ -363,24 +328,23 @@ def test_a_feature_that_a_flag_takes_is_no_candidate_for_another(many_features):
     assert (example.label == 7).all()
 
 
-def test_pictures_as_conditions(many_features):
-    config = _changed(
+def test_read_returns_rgb_conditions(many_features):
+    config = dataclasses.replace(
         many_features, condition='rgb', tfds_image_feature='left', tfds_label_feature='right'
     )
     example = TfdsSource(config, 'train').read(0)
-    assert (
-        (example.image == 1).all()
-        and example.label.shape == (HEIGHT, WIDTH, 3)
-        and (example.label == 2).all()
-    )
-    assert _refusal(TfdsSource, _changed(config, tfds_label_feature=''), 'train') == (
-        '2 features of blocks could be the condition pictures: colors, right; choose one with --tfds_label_feature'
+    assert (example.image == 1).all()
+    assert example.label.shape == (HEIGHT, WIDTH, 3)
+    assert (example.label == 2).all()
+    assert _refusal(TfdsSource, dataclasses.replace(config, tfds_label_feature=''), 'train') == (
+        '2 features of blocks could be the condition images: colors, right; choose one with '
+        '--tfds_label_feature'
     )
 
 
-def test_colour_masks_by_a_palette(many_features):
+def test_read_looks_up_colors_in_palette(many_features):
     palette = json.dumps([[0, 'red', '#ff0000'], [1, 'blue', '#0000ff']])
-    config = _changed(
+    config = dataclasses.replace(
         many_features,
         tfds_image_feature='left',
         tfds_label_feature='colors',
@@ -391,17 +355,20 @@ def test_colour_masks_by_a_palette(many_features):
         TfdsSource(config, 'train').read(0).label, np.arange(48).reshape(6, 8) % 2
     )
     message = _refusal(
-        TfdsSource(_changed(config, palette=palette.replace('ff0000', 'ff0001')), 'train').read, 0
+        TfdsSource(
+            dataclasses.replace(config, palette=palette.replace('ff0000', 'ff0001')), 'train'
+        ).read,
+        0,
     )
     assert message.startswith(
-        'blocks train 0 (colors): colour #ff0000 at pixel (x=0, y=0) is not in the palette'
+        'blocks train 0 (colors): color #ff0000 at pixel (x=0, y=0) is not in the palette'
     )
 
 
 @pytest.mark.parametrize(
     'changes, problem',
     [
-        (dict(), '3 features of blocks could be the photographs: colors, left, right; '),
+        (dict(), '3 features of blocks could be the images: colors, left, right; '),
         (
             dict(tfds_image_feature='left'),
             '2 features of blocks could be the label maps: maps/classes, objects; ',
@@ -416,7 +383,7 @@ def test_colour_masks_by_a_palette(many_features):
         ),
         (
             dict(tfds_image_feature='title'),
-            'tfds_image_feature=title has no photographs; the features of blocks are ',
+            'tfds_image_feature=title has no images; the features of blocks are ',
         ),
         (
             dict(tfds_image_feature='left', tfds_label_feature='depth'),
@@ -433,28 +400,33 @@ def test_colour_masks_by_a_palette(many_features):
         ),
         (
             dict(tfds_image_feature='left', tfds_label_feature='objects', condition='rgb'),
-            'tfds_label_feature=objects has no condition pictures',
+            'tfds_label_feature=objects has no condition images',
         ),
     ],
 )
-def test_features_that_cannot_be_told(many_features, changes, problem):
-    message = _refusal(TfdsSource, _changed(many_features, **changes), 'train')
-    assert message.startswith(problem) and '--tfds_' in message.rpartition('; ')[2]
+def test_source_rejects_ambiguous_features(many_features, changes, problem):
+    message = _refusal(TfdsSource, dataclasses.replace(many_features, **changes), 'train')
+    assert message.startswith(problem)
+    assert '--tfds_' in message.rpartition('; ')[2]
     if 'features of blocks are' in problem:
-        assert (
-            'maps/classes (LabeledImage [?, ?, 1] uint8)' in message
-            and 'objects (Tensor [6, 8] uint16)' in message
-        )
+        assert 'maps/classes (LabeledImage [?, ?, 1] uint8)' in message
+        assert 'objects (Tensor [6, 8] uint16)' in message
 
 
-def test_no_label_maps(tmp_path):
+def test_source_lists_sequences_among_features(prepared):
+    message = _refusal(TfdsSource, _config(prepared[0], tfds_image_feature='middle'), 'train')
+    assert 'animal (ClassLabel [] int64), boxes (Sequence), classes (Image' in message
+
+
+def test_source_rejects_data_set_without_label_maps(tmp_path):
     config = _prepare(
         tmp_path,
         {'photo': PHOTO, 'kind': tfds.features.ClassLabel(num_classes=2)},
         {'photo': _photo(1), 'kind': 0},
     )
     assert _refusal(TfdsSource, config, 'train') == (
-        'no feature of blocks looks like label maps; it has kind (ClassLabel [] int64), photo (Image [?, ?, 3] uint8); choose one with --tfds_label_feature'
+        'no feature of blocks could be the label maps; it has kind (ClassLabel [] int64), photo '
+        '(Image [?, ?, 3] uint8); choose one with --tfds_label_feature'
     )
 
 
@@ -469,7 +441,7 @@ def test_no_label_maps(tmp_path):
         (
             _encoded(_photo(1), 'PNG'),
             _encoded(_photo(1), 'PNG'),
-            'blocks train 0 (classes): the label map is a RGB picture, not one channel of ids',
+            'blocks train 0 (classes): the label map has the mode RGB, not one channel of ids',
         ),
         (
             _encoded(np.zeros((HEIGHT, WIDTH, 4), np.uint8), 'PNG'),
@@ -479,16 +451,17 @@ def test_no_label_maps(tmp_path):
         (
             b'nothing',
             _encoded(_mask(1)[..., 0], 'PNG'),
-            'blocks train 0 (photo): the photograph cannot be read (not an image file)',
+            'blocks train 0 (photo): the photo cannot be read (not an image file)',
         ),
         (
             _encoded(_photo(1, (4, 4)), 'PNG'),
             _encoded(_mask(1)[..., 0], 'PNG'),
-            'blocks train 0 (photo) has 4x4 pixels, but its label map blocks train 0 (classes) has 8x6',
+            'blocks train 0 (photo) has 4x4 pixels, but its label map blocks train 0 (classes) has '
+            '8x6',
         ),
     ],
 )
-def test_pictures_are_read_as_strictly_as_files(tmp_path, photo, classes, problem):
+def test_read_rejects_bad_images(tmp_path, photo, classes, problem):
     config = _prepare(
         tmp_path,
         {'photo': PHOTO, 'classes': MASK},
@@ -498,7 +471,7 @@ def test_pictures_are_read_as_strictly_as_files(tmp_path, photo, classes, proble
 
 
 class SpadeJaxBlocks(tfds.core.GeneratorBasedBuilder):
-    """A data set whose code TFDS knows, and which it has to prepare."""
+    """A data set with code, which TFDS has to prepare."""
 
     VERSION = tfds.core.Version('1.0.0')
     MANUAL_DOWNLOAD_INSTRUCTIONS = None
@@ -519,7 +492,7 @@ class SpadeJaxBlocks(tfds.core.GeneratorBasedBuilder):
             yield i, {'photo': _photo(i), 'classes': _mask(100 + i)}
 
 
-def test_a_data_set_is_prepared_where_it_is_not_yet(tmp_path):
+def test_source_prepares_data_set_once(tmp_path):
     config = _config(tmp_path, tfds_name='spade_jax_blocks:1.0.0')
     for _ in range(2):
         source = TfdsSource(config, 'train')
@@ -540,49 +513,49 @@ def test_a_data_set_is_prepared_where_it_is_not_yet(tmp_path):
         KeyError('x' * 2000),
     ],
 )
-def test_a_data_set_that_cannot_be_prepared(tmp_path, monkeypatch, failure):
+def test_source_reports_failed_preparation(tmp_path, monkeypatch, failure):
     monkeypatch.setattr(SpadeJaxBlocks, 'failure', failure)
     message = _refusal(TfdsSource, _config(tmp_path, tfds_name='spade_jax_blocks'), 'train')
     assert message.startswith(
-        f'tfds_name=spade_jax_blocks cannot be downloaded and prepared in {tmp_path}/spade_jax_blocks/1.0.0 ('
+        'tfds_name=spade_jax_blocks cannot be downloaded and prepared in '
+        f'{tmp_path}/spade_jax_blocks/1.0.0 ('
     )
-    assert ' '.join(str(failure).split())[:200] in message and message.endswith(
-        '); do what it says, or set --data_dir to where the data set is prepared'
+    assert ' '.join(str(failure).split())[:200] in message
+    assert message.endswith(
+        '); follow this message, or set --data_dir to where the data set is prepared'
     )
 
 
 @pytest.mark.parametrize(
     'name, problem',
     [
-        ('no_such_blocks', 'is not a data set that TFDS knows, and is not prepared in'),
+        ('no_such_blocks', 'is unknown to TFDS and is not prepared in'),
         ('spade_jax_blocks:9.9.9', 'cannot be opened ('),
         ('spade_jax_blocks/large', 'cannot be opened ('),
         ('no such name!', 'cannot be opened ('),
     ],
 )
-def test_names_that_are_not_there(tmp_path, name, problem):
+def test_source_rejects_unknown_names(tmp_path, name, problem):
     message = _refusal(TfdsSource, _config(tmp_path, tfds_name=name), 'train')
-    assert (
-        message.startswith(f'tfds_name={name} {problem}')
-        and 'https://www.tensorflow.org/datasets/catalog' in message
-    )
+    assert message.startswith(f'tfds_name={name} {problem}')
+    assert 'https://www.tensorflow.org/datasets/catalog' in message
 
 
-def test_neither_name_nor_directory(tmp_path):
+def test_source_rejects_missing_name(tmp_path):
     message = _refusal(TfdsSource, _config(tmp_path, tfds_name=''), 'train')
     assert message.startswith(
-        f'tfds_name is not set, and data_dir={tmp_path} is not the directory of a prepared data set, with a dataset_info.json; '
+        f'tfds_name is not set, and data_dir={tmp_path} has no dataset_info.json; '
     )
 
 
-def test_a_damaged_directory(tmp_path):
+def test_source_rejects_damaged_directory(tmp_path):
     (tmp_path / 'dataset_info.json').write_text('{')
     assert _refusal(TfdsSource, _config(tmp_path, tfds_name=''), 'train').startswith(
         f'data_dir={tmp_path} cannot be opened ('
     )
 
 
-def test_tensorflow_has_no_accelerators(prepared):
+def test_source_hides_accelerators_from_tensorflow(prepared):
     TfdsSource(_config(prepared[0]), 'train')
     assert {device.device_type for device in import_tensorflow().config.get_visible_devices()} == {
         'CPU'
