@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from spade_jax.config.config import SECTIONS, Config, conflicts, option_fields, 
 from spade_jax.config.data_config import DONTCARE_ID
 from spade_jax.config.label_format import parse_palette, read_palette
 from spade_jax.config.model_options import MODELS, options_class
+from spade_jax.config.option import format_flags
 from spade_jax.errors import UserError
 
 # Data sets whose classes only the user knows.
@@ -170,16 +170,6 @@ def flags_to_resume(config: Config) -> list[str]:
     }
     model = {} if config.model.name == 'spade' else {'model': config.model.name}
     return format_flags(model | needed)
-
-
-def format_flags(options: Mapping[str, Any]) -> list[str]:
-    """['--num_classes=151', '--nodontcare', ...], quoted for a shell."""
-    return [
-        f'--{"" if value else "no"}{name}'
-        if isinstance(value, bool)
-        else shlex.quote(f'--{name}={value}')
-        for name, value in options.items()
-    ]
 
 
 def positive_integers(flag: str, texts: list[str]) -> list[int]:

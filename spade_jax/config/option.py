@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import re
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from spade_jax.errors import UserError
@@ -50,6 +52,16 @@ def nearest_multiples(size: int, multiple: int) -> str:
     """'224 or 256' for 250 and 32: what an error message offers instead of an illegal size."""
     lower = size // multiple * multiple
     return ' or '.join(str(legal) for legal in (lower, lower + multiple) if legal > 0)
+
+
+def format_flags(options: Mapping[str, Any]) -> list[str]:
+    """['--num_classes=151', '--nodontcare', ...], quoted for a shell."""
+    return [
+        f'--{"" if value else "no"}{name}'
+        if isinstance(value, bool)
+        else shlex.quote(f'--{name}={value}')
+        for name, value in options.items()
+    ]
 
 
 def parse_step_range(flag: str, text: str) -> tuple[int, int]:

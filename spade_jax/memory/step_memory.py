@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from spade_jax.batch import Batch
 from spade_jax.config.config import Config
-from spade_jax.data.files.label_reader import label_dtype
+from spade_jax.data.pipeline.input_pipeline import abstract_batch
 from spade_jax.memory.peak_memory import live_bytes, tree_bytes
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_train_state
@@ -101,7 +99,11 @@ def abstract_step(config: Config) -> tuple[Callable, tuple]:
         num_examples=config.optimizer.batch_size,
         noise=seeded_noise(config.run.seed),
     )
-    arguments = abstract_train_state(config), abstract_batch(config), model.abstract_constants()
+    arguments = (
+        abstract_train_state(config),
+        abstract_batch(config.data, config.optimizer.batch_size),
+        model.abstract_constants(),
+    )
     return step, arguments
 
 
@@ -110,17 +112,6 @@ def planned_bytes(compiled: jax.stages.Compiled) -> int:
     plan: Any = compiled.memory_analysis()
     arguments, results = plan.argument_size_in_bytes, plan.output_size_in_bytes
     return arguments + results - plan.alias_size_in_bytes + plan.temp_size_in_bytes
-
-
-def abstract_batch(config: Config) -> Batch:
-    """Shapes of the batches of the input pipeline."""
-    data = config.data
-    pixels = config.optimizer.batch_size, data.image_height, data.image_width
-    image = jax.ShapeDtypeStruct((*pixels, 3), np.uint8)
-    label = jax.ShapeDtypeStruct(pixels, label_dtype(data)) if data.uses_labels else image
-    instance = jax.ShapeDtypeStruct(pixels, np.int32) if data.instance_edges else None
-    arrays: Any = image, label, instance
-    return Batch(*arrays)
 
 
 def of_width(config: Config, width: int) -> Config:

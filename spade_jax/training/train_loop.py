@@ -20,9 +20,10 @@ from spade_jax.batch import Batch
 from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
 from spade_jax.config.config import Config, option_fields, shared_option_fields
 from spade_jax.data.files.palette import colorize_input
+from spade_jax.data.pipeline.example_order import BatchSchedule, steps_in_epochs
 from spade_jax.data.pipeline.input_pipeline import (
+    abstract_batch,
     locations_of_step,
-    steps_in_epochs,
     training_batches,
 )
 from spade_jax.data.sources.open_source import pointing_to_the_report
@@ -66,6 +67,7 @@ class Session(NamedTuple):
       model: Built for the mapped step.
       constants: Variables that do not train.
       data: Training and preview examples.
+      schedule: The examples of each step.
       checkpointer: Of the work directory, in the first process.
       preemption: Signals.
     """
@@ -75,6 +77,7 @@ class Session(NamedTuple):
     model: Model
     constants: dict[str, Variables]
     data: TrainingData
+    schedule: BatchSchedule
     checkpointer: Checkpointer | NullCheckpointer
     preemption: Preemption
 
@@ -107,7 +110,9 @@ def train(config: Config, workdir: str) -> None:
         if initial.step >= last_step:
             print(f'{workdir} has done all {last_step} steps already.')
             return
-        session = Session(config, workdir, model, constants, data, checkpointer, preemption)
+        session = Session(
+            config, workdir, model, constants, data, _schedule(config), checkpointer, preemption
+        )
         print(_summary(session, initial.state, last_step), flush=True)
         samples = _run_steps(session, initial.state, last_step)
         print(
@@ -131,7 +136,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
         progress = stack.enter_context(_progress_bar(first_step, last_step))
         step_at = _pmapped_steps(session, state_sharding.pmap_axes(state, params, shard=shard))
         state = state_sharding.to_devices(state, params, shard=shard)
-        step_at(first_step).compile_ahead(state, _zero_batch(config))  # While data is read.
+        step_at(first_step).compile_ahead(state, _zero_batch(session))  # While data is read.
         for step in range(first_step + 1, last_step + 1):
             with stopwatch.waiting(), pointing_to_the_report(config.data):
                 batch = _put(next(batches), config)
@@ -207,7 +212,7 @@ def _log(
     config, data = session.config, session.data
     records = jax.device_get(pending)
     values = mean_metrics(records) | weight_norms(replicas.unreplicate(state))
-    locations = functools.partial(locations_of_step, data.source, config)
+    locations = functools.partial(locations_of_step, data.source, session.schedule)
     check_finite(step, records, values, session.checkpointer.latest_step(), locations)
     values |= stopwatch.rates(config.optimizer.batch_size)
     if config.data.on_bad_example == 'skip':
@@ -252,24 +257,28 @@ def _put(batch: Batch, config: Config) -> Batch:
     return replicas.put_batch(replicas.shard_batch(batch, jax.local_device_count(), number))
 
 
-def _zero_batch(config: Config) -> Batch:
+def _zero_batch(session: Session) -> Batch:
     """A batch of the shapes that the input pipeline yields to this process."""
-    from spade_jax.memory.step_memory import abstract_batch
-
-    shapes = abstract_batch(config)
+    shapes = abstract_batch(session.config.data, session.schedule.local_batch_size)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return _put(zeros, config)
+    return _put(zeros, session.config)
+
+
+def _schedule(config: Config) -> BatchSchedule:
+    optimizer = config.optimizer
+    return BatchSchedule(
+        optimizer.batch_size,
+        config.run.seed,
+        optimizer.accumulation_steps,
+        jax.process_index(),
+        jax.process_count(),
+    )
 
 
 def _batches(session: Session, first_step: int) -> Generator[Batch]:
-    return training_batches(
-        session.data.source,
-        session.config,
-        first_step=first_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        skipped=session.data.skipped,
-    )
+    data = session.data
+    config, schedule = session.config.data, session.schedule
+    return training_batches(data.source, config, schedule, first_step, data.skipped)
 
 
 def _open_log(session: Session, first_step: int) -> RunLog | NoLog:

@@ -53,9 +53,8 @@ def _open(config: Config) -> TrainingData:
                 skipped.name(location, error)
     if validation is None:
         print('There is no validation set; the sample grids show training examples.')
-    preview = validation_examples(
-        validation or source, config, config.run.num_grid_samples, skipped
-    )
+    number = config.run.num_grid_samples
+    preview = validation_examples(validation or source, config.data, number, skipped)
     return TrainingData(source, preview, skipped)
 
 

@@ -1,93 +1,55 @@
-"""Every layout of data walks through the program: validate, prepare, one step of training, sample.
-
-All with as many classes, whatever the data set has, so that few train steps have to be compiled; with the data sets' own settings, `miniatures_test` goes as
-far as to a batch.
+"""Every data set through the program: validate, prepare, read a batch; three kinds of layouts:
+train a step and sample.
 """
 
 import itertools
 
-import jax
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-from spade_jax import main as program
+from spade_jax.config.flags import config_from_flags
+from spade_jax.data.pipeline.input_pipeline import split_examples
 from tests.data.miniatures import MINIATURES
+from tests.fixtures.cli import parsed_flags, succeed_inline
+from tests.program import SMALL
 
-SMALL = [
-    '--crop_size=32',
-    '--load_size=36',
-    '--aspect_ratio=1',
-    '--generator_width=2',
-    '--spade_hidden=4',
-    '--discriminator_width=4',
-    '--discriminator_depth=2',
-    '--num_discriminators=1',
-    '--perceptual_weight=0',
-    '--batch_size=4',
-    '--num_grid_samples=2',
-    '--data_workers=2',
-    '--max_steps=1',
-    '--init_gain=1',
-]
-AS_THEY_ARE = (
-    'coco_stuff',
-    'coco_stuff_folders',
-    'edge_images',
-)  # with instance edges, and with condition pictures
-CLASSES = ['--num_classes=182', '--dontcare', '--condition=labels']
+SIZES = ['--aspect_ratio=1', '--data_workers=2']
+# One data set for each kind of layout: labels, labels+edges, rgb.
+KINDS = ('camvid', 'coco_stuff', 'edge_images')
 
 
-def run(*arguments):
-    """The program with these flags, in this process. Raises SystemExit where it would end with an error."""
-    values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
-    try:
-        program.main(flags.FLAGS(['program', *map(str, arguments)]))
-    finally:
-        for name, value in values.items():
-            flags.FLAGS[name].value = value
-            flags.FLAGS[name].present = 0
-        flags.FLAGS.unparse_flags()
+def data_flags(name, tmp_path):
+    return [*MINIATURES[name](tmp_path / 'data'), *SIZES, *SMALL]
 
 
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
-    monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
-    monkeypatch.setattr(jax, 'device_count', lambda: 1)
+@pytest.mark.parametrize('name', MINIATURES)
+def test_data_set_is_validated_prepared_and_read(name, tmp_path):
+    data = data_flags(name, tmp_path)
+    succeed_inline('--mode=validate_data', f'--output_dir={tmp_path}/report', *data)
+    assert (tmp_path / 'report' / 'contact_sheet.png').exists()
+    data.append(f'--records_dir={tmp_path}/records')
+    succeed_inline('--mode=prepare_data', *data)
+    with parsed_flags(*data) as values:
+        config = config_from_flags(values).data
+    batch = split_examples(config, 'train', 4)
+    assert batch.image.shape == (4, 32, 32, 3)
+    assert batch.label.shape == (4, 32, 32, 3)[: 3 if config.uses_labels else 4]
+    assert len(np.unique(batch.label)) > 1
+    assert (batch.instance is not None) == config.instance_edges
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', MINIATURES)
-def test_validate_prepare_train_sample(name, tmp_path, capsys):
-    data = [
-        *MINIATURES[name](tmp_path / 'data'),
-        *SMALL,
-        *(CLASSES if name not in AS_THEY_ARE else []),
-    ]
-    run('--mode=validate_data', f'--output_dir={tmp_path}/report', *data)
-    assert (tmp_path / 'report' / 'contact_sheet.png').exists()
-    run('--mode=prepare_data', f'--records_dir={tmp_path}/records', *data)
-    run(f'--workdir={tmp_path}/run', f'--records_dir={tmp_path}/records', *data)
-    capsys.readouterr()
-    if name == 'camvid_32':  # which has no validation set
-        run(
-            '--mode=sample',
-            f'--workdir={tmp_path}/run',
-            f'--output_dir={tmp_path}/pictures',
-            '--nogallery',
-            f'--label_dir={tmp_path}/data/LabeledApproved_full',
-        )
-    else:
-        run(
-            '--mode=sample',
-            f'--workdir={tmp_path}/run',
-            f'--output_dir={tmp_path}/pictures',
-            '--nogallery',
-        )
-    pictures = sorted((tmp_path / 'pictures').rglob('*.png'))
-    assert len(pictures) >= 2 and f'{len(pictures)} pictures' in capsys.readouterr().out
-    drawn = [np.asarray(Image.open(path)) for path in pictures]
-    assert all(picture.shape == (32, 32, 3) for picture in drawn)
-    assert all(np.any(one != other) for one, other in itertools.pairwise(drawn))
+@pytest.mark.parametrize('name', KINDS)
+def test_kind_of_layout_is_trained_and_sampled(name, tmp_path):
+    workdir, images = tmp_path / 'run', tmp_path / 'images'
+    succeed_inline(f'--workdir={workdir}', '--max_steps=1', *data_flags(name, tmp_path))
+    sample = ('--mode=sample', f'--workdir={workdir}', f'--output_dir={images}', '--nogallery')
+    printed = succeed_inline(*sample)
+    paths = sorted(images.rglob('*.png'))
+    assert len(paths) >= 2
+    assert f'{len(paths)} images' in printed
+    samples = [np.asarray(Image.open(path)) for path in paths]
+    assert {sample.shape for sample in samples} == {(32, 32, 3)}
+    for one, other in itertools.pairwise(samples):
+        assert np.any(one != other)

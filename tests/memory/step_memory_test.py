@@ -2,7 +2,6 @@ import functools
 import types
 
 import jax
-import numpy as np
 import pytest
 
 from spade_jax.config import flags
@@ -79,24 +78,6 @@ def test_vgg19_counts_as_constant():
     found = memory_of(CONFIG.replace(perceptual_weight=10.0), 1)
     assert found.constants == 4 * 12_944_960  # convolutions of torchvision's VGG19 up to relu5_1
     assert found.activations > memory_of(CONFIG, 1).activations
-
-
-@pytest.mark.parametrize(
-    'options, label_shape, label_dtype, has_instances',
-    [
-        ({}, (8, 32, 32), np.uint8, False),
-        ({'condition': 'labels+edges'}, (8, 32, 32), np.uint8, True),
-        ({'condition': 'rgb'}, (8, 32, 32, 3), np.uint8, False),
-        ({'num_classes': 300}, (8, 32, 32), np.uint16, False),
-    ],
-)
-def test_abstract_batch_has_shapes_of_the_pipeline(
-    options, label_shape, label_dtype, has_instances
-):
-    batch = step_memory.abstract_batch(Config.create(**SMALL | options))
-    assert (batch.image.shape, batch.image.dtype) == ((8, 32, 32, 3), np.uint8)
-    assert (batch.label.shape, batch.label.dtype) == (label_shape, label_dtype)
-    assert (batch.instance is not None) == has_instances
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""--mode=validate_data: all that is wrong with a data set, at once, and the flags that would mend it."""
+"""Data validation: find all defects of a data set and suggest flags."""

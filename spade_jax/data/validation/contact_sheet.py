@@ -1,278 +1,136 @@
-"""One picture of a data set: some examples of each split, and what the colours stand for."""
+"""Render a contact sheet: examples of each split and what the colors of their labels mean."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import contextlib
+import os
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from spade_jax.data.files.palette import UNKNOWN_COLOR, colorize
+from spade_jax.config.data_config import DONTCARE_ID, DataConfig
+from spade_jax.data.files.palette import UNKNOWN_COLOR, Classes, classes_of, colorize
 from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.data.validation.inspect import SplitReport
+from spade_jax.files.image_grid import evenly_spaced, image_grid, write_png
 
-_MARGIN, _GAP, _GROUP_GAP = 32, 4, 24  # pixels
-_WIDTH = 1520
-_LARGEST_KEPT = 1024
-_CAPTION, _HEADING, _LINE = 32, 44, 28
-_LEGEND_COLUMNS = 6
-_SWATCH = (26, 18)
-_PAGE, _FRAME, _INK, _PALE_INK = (255, 255, 255), (236, 238, 240), (28, 32, 36), (110, 116, 122)
-_EDGE = (255, 255, 255)
-_OUTLINE = (120, 126, 132)
 NO_CLASS_COLOR = (255, 0, 255)
+_EXAMPLES = 12  # of each split
+_WIDTH, _MARGIN = 1520, 32  # pixels
+_TILE_WIDTH, _CAPTION, _LINE = 236, 24, 28  # pixels
+_LEGEND_COLUMNS = 6
+_FRAME, _OUTLINE = (236, 238, 240), (120, 126, 132)
+_NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 
-class Section(NamedTuple):
-    """A split. title: its heading. examples: (caption, function that reads it), so that only one example is in memory at a time."""
-
-    title: str
-    examples: Sequence[tuple[str, Callable[[], Example]]]
-
-
-class LegendEntry(NamedTuple):
-    """A colour and what it stands for. note: what is printed paler behind it."""
-
-    color: tuple[int, int, int]
-    text: str
-    note: str = ''
-
-
-def contact_sheet(
-    title: str,
-    sections: Sequence[Section],
-    legend: Sequence[LegendEntry],
-    colors: np.ndarray | None,
-    unknown: frozenset[int],
-) -> Image.Image:
-    """Photographs beside their label maps, with a legend below.
+def write_contact_sheet(path: str, config: DataConfig, splits: Sequence[SplitReport]) -> bool:
+    """Write the sheet as PNG.
 
     Args:
-      title: above all.
-      sections: one for each split.
-      legend: the classes that occur.
-      colors: [N, 3] uint8, of the ids 0 to N - 1; None where the examples have pictures in the place of label maps.
-      unknown: ids that are black; any other without a colour is shown in NO_CLASS_COLOR.
+      path: The file; an earlier one is removed if there is nothing to show.
+      config: What the data were read with.
+      splits: The findings on the splits, from which examples are read again.
+
+    Returns:
+      True if there are readable examples.
     """
-    rows = [
-        _heading(title, size=24),
-        *(part for section in sections for part in _section(section, colors, unknown)),
-    ]
-    if legend:
-        rows += [_heading('Classes, with their share of the pixels'), *_legend(legend)]
-    sheet = Image.new('RGB', (_WIDTH, sum(row.height for row in rows) + 2 * _MARGIN), _PAGE)
+    shown = [split for split in splits if split.readable]
+    if not shown:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+        return False
+    classes = classes_of(config) if config.uses_labels else None
+    rows = [_text(f'{config.dataset}   {config.data_dir}', 24)]
+    for split in shown:
+        rows += [_text(f'{split.split}: {len(split.names)} examples', 18), _grid(split, classes)]
+    if classes:
+        rows += [_text('Classes, with their share of the pixels', 18), _legend(splits, classes)]
+    height = sum(row.shape[0] for row in rows) + 2 * _MARGIN
+    sheet = np.full((height, _WIDTH, 3), 255, np.uint8)
     top = _MARGIN
     for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
+        sheet[top : top + row.shape[0], _MARGIN : _MARGIN + row.shape[1]] = row
+        top += row.shape[0]
+    write_png(path, sheet)
+    return True
 
 
-def _section(
-    section: Section, colors: np.ndarray | None, unknown: frozenset[int]
-) -> list[Image.Image]:
-    """A heading and rows of groups of tiles, each group with its name below."""
-    groups = [(caption, _shrunk(read())) for caption, read in section.examples]
-    if not groups:
-        return [_heading(section.title)]
-    tiles = 3 if any(example.instance is not None for _, example in groups) else 2
-    per_row = 3 if tiles == 2 else 2
-    width = (
-        (_WIDTH - 2 * _MARGIN - (per_row - 1) * _GROUP_GAP) // per_row - (tiles - 1) * _GAP
-    ) // tiles
-    height = round(
-        width
-        / float(
-            np.clip(
-                np.median(
-                    [example.image.shape[1] / example.image.shape[0] for _, example in groups]
-                ),
-                0.6,
-                2.5,
-            )
-        )
-    )
-    rows = [_heading(section.title)]
-    for start in range(0, len(groups), per_row):
-        row = Image.new('RGB', (_WIDTH, height + _CAPTION), _PAGE)
-        draw = ImageDraw.Draw(row)
-        for place, (caption, example) in enumerate(groups[start : start + per_row]):
-            left = _MARGIN + place * (tiles * (width + _GAP) - _GAP + _GROUP_GAP)
-            for number, tile in enumerate(_tiles(example, colors, unknown, (width, height))):
-                row.paste(tile, (left + number * (width + _GAP), 0))
-            draw.text(
-                (left, height + 3),
-                _shortened(draw, caption, _font(13), tiles * width),
-                _PALE_INK,
-                _font(13),
-            )
-        rows.append(row)
-    return rows
+def _grid(split: SplitReport, classes: Classes | None) -> np.ndarray:
+    """Photo, label map and, if there are instances, their edges, for some examples."""
+    assert split.read is not None
+    ratio = np.median([width / height for width, height in split.sizes.elements()])
+    size = _TILE_WIDTH, round(_TILE_WIDTH / float(np.clip(ratio, 0.6, 2.5)))
+    groups = []
+    for index in evenly_spaced(split.readable, _EXAMPLES):
+        tiles = _tiles(split.read(index), classes, size)
+        caption = _text(split.names[index], 13, _TILE_WIDTH, _CAPTION)
+        captions = [caption, *[np.full_like(caption, 255)] * (len(tiles) - 1)]
+        groups.append([np.vstack(pair) for pair in zip(tiles, captions, strict=True)])
+    columns = [np.stack(column) for column in zip(*groups, strict=True)]
+    return image_grid(columns, per_row=6 // len(columns))
 
 
-def _shrunk(example: Example) -> Example:
-    """The example, no larger than it will be looked at; so that a dozen of large ones can be in memory."""
-
-    def shrink(pixels, resample):
-        scale = _LARGEST_KEPT / max(pixels.shape[:2])
-        if scale >= 1:
-            return pixels
-        size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
-        return np.asarray(Image.fromarray(pixels).resize(size, resample))
-
-    def shrink_map(ids):
-        return shrink(ids.astype(np.int32), Image.Resampling.NEAREST)
-
-    label = (
-        shrink(example.label, Image.Resampling.BICUBIC)
-        if example.label.ndim == 3
-        else shrink_map(example.label)
-    )
-    return Example(
-        shrink(example.image, Image.Resampling.BICUBIC),
-        label,
-        None if example.instance is None else shrink_map(example.instance),
-    )
-
-
-def _tiles(
-    example: Example, colors: np.ndarray | None, unknown: frozenset[int], tile: tuple[int, int]
-) -> Iterator[Image.Image]:
-    """Photograph, label map and, with instances, the label map with their borders; each as large as `tile` (width, height) holds it."""
-    yield _framed(_fitted(example.image, tile, Image.Resampling.BICUBIC), tile)
-    if colors is None:
-        yield _framed(_fitted(example.label, tile, Image.Resampling.BICUBIC), tile)
-        return
-    label = _fitted(example.label, tile, Image.Resampling.NEAREST)
-    shown = colorize(label, colors)
-    shown[~(np.isin(label, list(unknown)) | (label >= 0) & (label < len(colors)))] = NO_CLASS_COLOR
-    yield _framed(shown, tile)
+def _tiles(example: Example, classes: Classes | None, size: tuple[int, int]) -> list[np.ndarray]:
+    photo = _framed(np.asarray(example.image), size)
+    if classes is None:
+        return [photo, _framed(example.label, size)]
+    label = _fit(example.label, size)
+    colors = colorize(label, classes.colors)
+    known = (label >= 0) & (label < len(classes.colors)) | (label == DONTCARE_ID)
+    colors[~known] = NO_CLASS_COLOR
+    tiles = [photo, _framed(colors, size)]
     if example.instance is not None:
-        instance = _fitted(example.instance, tile, Image.Resampling.NEAREST)
-        yield _framed(
-            _with_edges(shown, instance) if instance.shape == label.shape else shown, tile
-        )
+        instance = _fit(example.instance, size)
+        edges = np.zeros(instance.shape, bool)
+        edges[:, :-1] |= instance[:, :-1] != instance[:, 1:]
+        edges[:-1] |= instance[:-1] != instance[1:]
+        tiles.append(_framed(np.where(edges[..., None], np.uint8(255), colors), size))
+    return tiles
 
 
-def _fitted(pixels: np.ndarray, tile: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
-    picture = Image.fromarray(pixels)
-    scale = min(tile[0] / picture.width, tile[1] / picture.height)
-    return np.asarray(
-        picture.resize(
-            (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), resample
-        )
-    )
+def _fit(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map [H, W] scaled to fit into a tile."""
+    return np.asarray(ImageOps.contain(Image.fromarray(ids.astype(np.int32)), size, _NEAREST))
 
 
-def _framed(pixels: np.ndarray, tile: tuple[int, int]) -> Image.Image:
-    """[H, W, 3] uint8 in the middle of a pale ground of the size of a tile, with a line around it: a picture may be as white as the page."""
-    framed = Image.new('RGB', tile, _FRAME)
-    left, top = (tile[0] - pixels.shape[1]) // 2, (tile[1] - pixels.shape[0]) // 2
-    framed.paste(Image.fromarray(pixels), (left, top))
-    ImageDraw.Draw(framed).rectangle(
-        (left, top, left + pixels.shape[1] - 1, top + pixels.shape[0] - 1), outline=_OUTLINE
-    )
-    return framed
+def _framed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[H, W, 3] uint8, scaled to fit into a tile, with an outline: an image may be white."""
+    image = ImageOps.contain(Image.fromarray(pixels), size, _BICUBIC)
+    outline = (0, 0, image.width - 1, image.height - 1)
+    ImageDraw.Draw(image).rectangle(outline, outline=_OUTLINE)
+    return np.asarray(ImageOps.pad(image, size, color=_FRAME))
 
 
-def _with_edges(shown: np.ndarray, instance: np.ndarray) -> np.ndarray:
-    """The picture [H, W, 3] with a line wherever the instance changes."""
-    edges = np.zeros(instance.shape, bool)
-    edges[:, :-1] |= instance[:, :-1] != instance[:, 1:]
-    edges[:-1] |= instance[:-1] != instance[1:]
-    return np.where(edges[..., None], np.uint8(_EDGE), shown)
+def _text(
+    text: str, font_size: int, width: int = _WIDTH - 2 * _MARGIN, height: int = 44
+) -> np.ndarray:
+    """One line of text on white, cut if it is too long."""
+    image = Image.new('RGB', (width, height), 'white')
+    font = ImageFont.load_default(font_size)
+    draw = ImageDraw.Draw(image)
+    while draw.textlength(text, font) > width and len(text) > 1:
+        text = f'{text[:-4]}...' if text.endswith('...') else f'{text[:-1]}...'
+    draw.text((0, (height - font_size) // 2 - 2), text, 'black', font)
+    return np.asarray(image)
 
 
-def _heading(text: str, size: int = 18) -> Image.Image:
-    row = Image.new('RGB', (_WIDTH, _HEADING), _PAGE)
-    draw = ImageDraw.Draw(row)
-    draw.text(
-        (_MARGIN, 10), _shortened(draw, text, _font(size), _WIDTH - 2 * _MARGIN), _INK, _font(size)
-    )
-    return row
-
-
-def _legend(entries: Sequence[LegendEntry]) -> list[Image.Image]:
-    """Rows of swatches with their names, to be read column by column."""
-    columns = min(_LEGEND_COLUMNS, len(entries))
-    count = -(-len(entries) // columns)
-    width = (_WIDTH - 2 * _MARGIN) // _LEGEND_COLUMNS
-    font = _font(15)
-    rows = []
-    for number in range(count):
-        row = Image.new('RGB', (_WIDTH, _LINE), _PAGE)
-        draw = ImageDraw.Draw(row)
-        for column, entry in enumerate(entries[number::count]):
-            left = _MARGIN + column * width
-            draw.rectangle(
-                (left, 4, left + _SWATCH[0], 4 + _SWATCH[1]), fill=entry.color, outline=_PALE_INK
-            )
-            note_width = draw.textlength(entry.note, _font(13)) + 8 if entry.note else 0
-            text = _shortened(draw, entry.text, font, width - _SWATCH[0] - 8 - note_width - 16)
-            draw.text((left + _SWATCH[0] + 8, 4), text, _INK, font)
-            draw.text(
-                (left + _SWATCH[0] + 16 + draw.textlength(text, font), 6),
-                entry.note,
-                _PALE_INK,
-                _font(13),
-            )
-        rows.append(row)
-    return rows
-
-
-def _shortened(
-    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float
-) -> str:
-    """The text, cut at its end where it is wider than `width` pixels."""
-    if draw.textlength(text, font) <= width:
-        return text
-    while text and draw.textlength(f'{text}...', font) > width:
-        text = text[:-1]
-    return f'{text}...'
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
-
-
-def legend_of(
-    shares: Sequence[tuple[int, float]],
-    names: Sequence[str],
-    colors: np.ndarray,
-    unknown: frozenset[int],
-) -> list[LegendEntry]:
-    """The legend of the ids that occur.
-
-    Args:
-      shares: (id, share of the pixels).
-      names, colors: of the ids from 0 on.
-      unknown: ids that are black.
-    """
+def _legend(splits: Sequence[SplitReport], classes: Classes) -> np.ndarray:
+    """The classes that occur, with their colors, in columns."""
+    pixels = sum((split.pixels for split in splits), start=type(splits[0].pixels)())
     entries = []
-    for number, share in shares:
-        note = _percent(share)
-        if number in unknown:
-            entries.append(LegendEntry(UNKNOWN_COLOR, f'{number} unknown', note))
-        elif 0 <= number < len(names):
-            entries.append(
-                LegendEntry(tuple(map(int, colors[number])), f'{number} {names[number]}', note)
-            )
-    foreign = [
-        (number, share)
-        for number, share in shares
-        if number not in unknown and not 0 <= number < len(names)
-    ]
-    if foreign:
-        numbers = ', '.join(str(number) for number, _ in foreign[:4]) + (
-            ', ...' if len(foreign) > 4 else ''
-        )
-        entries.append(
-            LegendEntry(
-                NO_CLASS_COLOR, f'no class: {numbers}', _percent(sum(share for _, share in foreign))
-            )
-        )
-    return entries
-
-
-def _percent(share: float) -> str:
-    return f'{share:.1%}' if share >= 0.0005 else '<0.1%'
+    for number in sorted(pixels):
+        color, name = NO_CLASS_COLOR, '(no class)'
+        if 0 <= number < len(classes.names):
+            color, name = tuple(map(int, classes.colors[number])), classes.names[number]
+        elif number == DONTCARE_ID:
+            color, name = UNKNOWN_COLOR, 'unknown'
+        entries.append((color, f'{number} {name}  {pixels[number] / pixels.total():.1%}'))
+    rows = -(-len(entries) // _LEGEND_COLUMNS)
+    width = (_WIDTH - 2 * _MARGIN) // _LEGEND_COLUMNS
+    legend = np.full((max(rows, 1) * _LINE, width * _LEGEND_COLUMNS, 3), 255, np.uint8)
+    for place, (color, text) in enumerate(entries):
+        top, left = place % rows * _LINE, place // rows * width
+        legend[top + 4 : top + 22, left : left + 26] = color
+        legend[top : top + _LINE, left + 34 : left + width] = _text(text, 14, width - 34, _LINE)
+    return legend

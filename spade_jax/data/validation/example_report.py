@@ -1,0 +1,197 @@
+"""Inspect one example: collect everything that is wrong with its files, without stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from spade_jax.config.data_config import DONTCARE_ID, DataConfig
+from spade_jax.data.files.image_files import read_ids, read_ids_or_colors, read_photo
+from spade_jax.data.files.label_reader import LabelReader
+from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
+from spade_jax.data.sources.coco_annotations import InstanceAnnotations
+from spade_jax.data.sources.pairing import Defect, ExampleFiles
+from spade_jax.data.sources.source import require_same_size, size_of
+from spade_jax.errors import UserError
+
+# Kinds of findings, in addition to those of `pairing`: the headings of a report.
+OUT_OF_RANGE = 'label maps have ids that are not classes'
+WRONG_SIZE = 'images cannot be brought to the training size'
+COLORED = 'label maps have colors instead of ids'
+BEYOND_PALETTE = 'label maps have colors that are not in the palette'
+UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
+
+MOST_COLORS = 255  # Of all color masks: more are no palette.
+_MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
+_IDS_NAMED = 5
+_T = TypeVar('_T')
+
+
+@dataclass
+class ExampleReport:
+    """The findings on one example. Its pixels are not kept.
+
+    Attributes:
+      name: Name of the example.
+      location: Path that messages name.
+      defects: Findings that training would stop at.
+      warnings: Findings that training accepts.
+      size: (width, height) of the label map.
+      pixels: Number of pixels by id.
+      unknown_ids: The ids that are not classes.
+      colors: Number of pixels by color (0xrrggbb) of a label map whose colors are not known.
+      is_mistaken: True if the label map has too many colors or grays: it is probably a photo or
+        anti-aliased.
+      digest: Hash of the pixels of the photo.
+      is_readable: True if the example can be shown.
+    """
+
+    name: str
+    location: str
+    defects: list[Defect] = field(default_factory=list)
+    warnings: list[Defect] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    pixels: dict[int, int] = field(default_factory=dict)
+    unknown_ids: tuple[int, ...] = ()
+    colors: dict[int, int] = field(default_factory=dict)
+    is_mistaken: bool = False
+    digest: bytes | None = None
+    is_readable: bool = False
+
+    def attempt(self, kind: str, path: str, function: Callable[[], _T]) -> _T | None:
+        """Return function(), or None if it raises a UserError, which becomes a defect."""
+        try:
+            return function()
+        except UserError as error:
+            self.defects.append(Defect.from_error(kind, path, error))
+        return None
+
+    def add_photo(self, photo: np.ndarray) -> None:
+        """Hash a photo [H, W, 3] uint8."""
+        self.digest = hashlib.sha256(b'%d %d' % size_of(photo) + photo.tobytes()).digest()
+
+    def add_label(self, label: np.ndarray, path: str, config: DataConfig, geometry: Geometry):
+        """Check the size and the ids of a label map [H, W]; of an RGB condition, the size."""
+        self.size = size_of(label)
+        try:
+            max_crop_offset(geometry, *self.size)
+        except UserError as error:
+            self.defects.append(Defect.from_error(WRONG_SIZE, path, error.at(path)))
+        if not config.uses_labels:
+            return
+        self.pixels = _histogram(label)
+        self.unknown_ids = tuple(value for value in self.pixels if not is_class(value, config))
+        self.is_mistaken = label.dtype == np.uint8 and len(self.pixels) > _MOST_VALUES
+        if self.unknown_ids:
+            ids = self._describe_unknown_ids(label)
+            problem = f'{path}: {ids}; the classes are 0..{config.num_classes - 1}'
+            remedy = 'renumber them with --label_remap, or set the flags suggested below'
+            self.defects.append(Defect(OUT_OF_RANGE, path, problem, remedy))
+        if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
+            problem = f'{path} has only the id {DONTCARE_ID}'
+            warning = Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out')
+            self.warnings.append(warning)
+
+    def _describe_unknown_ids(self, label: np.ndarray) -> str:
+        texts = []
+        for value in self.unknown_ids[:_IDS_NAMED]:
+            y, x = np.unravel_index(int(np.argmax(label == value)), label.shape)
+            texts.append(f'id {value} in {self.pixels[value]} pixels, first at (x={x}, y={y})')
+        more = len(self.unknown_ids) - _IDS_NAMED
+        return '; '.join(texts + [f'{more} more ids'] * (more > 0))
+
+
+class FileInspector:
+    """Inspects the files of an example one by one, so that no defect hides another."""
+
+    def __init__(self, config: DataConfig, annotations: InstanceAnnotations | None):
+        self._config = config
+        self._geometry = Geometry.from_config(config)
+        self._labels = LabelReader(config)
+        self._annotations = annotations
+
+    def read(self, files: ExampleFiles) -> Example:
+        """Read an example to show it; its files may differ in size. Raises UserError."""
+        label = self._labels.read(files.label)
+        photo = read_photo(files.photo, expected_size=size_of(label))
+        return Example(photo, label, self._read_instances(files, label))
+
+    def inspect(self, files: ExampleFiles) -> ExampleReport:
+        """Collect the defects of all files of an example."""
+        report = ExampleReport(files.name, files.photo)
+        path = files.label
+        label = self._read_label(path, report)
+        size = None if label is None else size_of(label)
+        photo = report.attempt(
+            'photos cannot be read', files.photo, lambda: read_photo(files.photo, size)
+        )
+        if photo is not None:
+            report.add_photo(photo)
+        if label is None:
+            return report
+        report.add_label(label, path, self._config, self._geometry)
+
+        def compare_sizes(role: str, other: str, pixels: np.ndarray) -> None:
+            kind = f'{role}s and {self._labels.role}s have different sizes'
+            sizes = other, size_of(pixels), path, size_of(label)
+            report.attempt(kind, other, lambda: require_same_size(*sizes))
+
+        if photo is not None:
+            compare_sizes('photo', files.photo, photo)
+        before = len(report.defects)
+        if self._annotations or files.instance:
+            location = files.instance or files.photo
+            instance = report.attempt(
+                'instance maps cannot be read', location, lambda: self._read_instances(files, label)
+            )
+            if instance is not None:
+                compare_sizes('instance map', location, instance)
+        report.is_readable = photo is not None and len(report.defects) == before
+        return report
+
+    def _read_instances(self, files: ExampleFiles, label: np.ndarray) -> np.ndarray | None:
+        if self._annotations:
+            return self._annotations.instance_map(os.path.basename(files.photo), label)
+        return read_ids(files.instance, 'instance map') if files.instance else None
+
+    def _read_label(self, path: str, report: ExampleReport) -> np.ndarray | None:
+        kind = f'{self._labels.role}s cannot be read'
+        label = report.attempt(kind, path, lambda: self._labels.read(path))
+        if label is None and self._config.uses_labels:
+            with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
+                pixels = read_ids_or_colors(path)
+                if pixels.ndim == 3:
+                    report.colors = _count_colors(pixels)
+                    report.is_mistaken = len(report.colors) > _MOST_VALUES
+                    kind = BEYOND_PALETTE if self._config.palette else COLORED
+                    report.defects[-1] = report.defects[-1]._replace(kind=kind)
+        return label
+
+
+def is_class(value: int, config: DataConfig) -> bool:
+    """True for an id that the configuration knows; 255 is one of them with don't-care."""
+    return 0 <= value < config.label_channels or (config.dontcare and value == DONTCARE_ID)
+
+
+def _histogram(label: np.ndarray) -> dict[int, int]:
+    if label.dtype.itemsize > 2:
+        values, counts = np.unique(label, return_counts=True)
+    else:  # Several times as fast.
+        counts = np.bincount(label.ravel())
+        values = np.flatnonzero(counts)
+        counts = counts[values]
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _count_colors(pixels: np.ndarray) -> dict[int, int]:
+    """Pixels by color 0xrrggbb of [H, W, 3] uint8, for the most frequent colors."""
+    red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
+    codes, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
+    order = np.argsort(-counts, kind='stable')[: MOST_COLORS + 1]
+    return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))
