@@ -46,6 +46,7 @@ PYTORCH_SETTINGS = (
 )
 # What the networks of `pytorch_networks.py` are.
 PYTORCH_OPTIONS = dict(
+    generator_multipliers='',
     generator_norm='sync_batch',
     discriminator_norm='instance',
     generator_spectral_norm=True,
@@ -231,14 +232,15 @@ def input_variants(config: Config) -> list[Variant]:
     """The landscapes at the image size of the networks, with all cores."""
     from spade_jax import landscapes
 
-    copied = ('condition', 'crop_size', 'load_size', 'aspect_ratio', 'upsampling', 'batch_size')
+    size = ('crop_size', 'load_size', 'aspect_ratio', 'upsampling', 'generator_multipliers')
+    copied = (*size, 'condition', 'batch_size', 'preprocess_mode', 'flip')
     values = config.options()
     scenes = Config.create(
         dataset='scenes',
         num_classes=len(landscapes.CLASSES),
         scenes_train_examples=max(32, config.optimizer.batch_size),
         data_workers=os.cpu_count() or 1,
-        **{name: values[name] for name in (*copied, 'preprocess_mode', 'flip')},
+        **{name: values[name] for name in copied},
     )
     name = 'input pipeline'
     return [Variant('input', 'jax', name, scenes, turn_seconds=_TURN_SECONDS.value)]

@@ -57,18 +57,19 @@ def spade_options(config: Config) -> SpadeOptions:
 
 def generator_convs(config: Config) -> list[ConvShape]:
     """The convolutions of the SPADE generator without style latent."""
+    # This module imports JAX; command lines are checked without it.
+    from spade_jax.models.spade.generator import block_name, upsampling_blocks
+
     model, layout_channels = spade_options(config), config.data.layout_channels
     height, width = model.grid_size(config.data)
     features = [int(multiplier * model.generator_width) for multiplier in model.width_multipliers]
-    # All blocks double the grid, but the first, and the third in the variant of 5 upsamplings.
-    names = ['head', 'middle_0', 'middle_1', *(f'up_{i}' for i in range(len(features) - 3))]
-    same_grid = {'head', 'middle_1'} if model.upsampling == 'normal' else {'head'}
-    convs = [ConvShape('first', height, width, 3, layout_channels, features[0], input_is_data=True)]
+    upsampling = upsampling_blocks(len(features), model.num_upsamplings)
     in_channels = features[0]
-    for name, out_channels in zip(names, features, strict=True):
-        if name not in same_grid:
+    convs = [ConvShape('first', height, width, 3, layout_channels, in_channels, input_is_data=True)]
+    for i, out_channels in enumerate(features):
+        if i in upsampling:
             height, width = 2 * height, 2 * width
-        convs += _block_convs(config, name, height, width, in_channels, out_channels)
+        convs += _block_convs(config, block_name(i), height, width, in_channels, out_channels)
         in_channels = out_channels
     return [*convs, ConvShape('to_rgb', height, width, 3, in_channels, 3)]
 

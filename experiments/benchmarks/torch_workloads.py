@@ -24,15 +24,13 @@ from experiments.benchmarks.workloads import (
     synthetic_batch,
 )
 from spade_jax.config.config import Config
-from spade_jax.models.spade.options import UPSAMPLINGS
 
 
 def make_generator(config: Config) -> SpadeGenerator:
     """The generator that a configuration describes."""
-    model = spade_options(config)
-    channels, size = config.data.layout_channels, model.spade_kernel_size
-    upsamplings = UPSAMPLINGS[model.upsampling]
-    return SpadeGenerator(channels, model.generator_width, upsamplings, model.spade_hidden, size)
+    model, channels = spade_options(config), config.data.layout_channels
+    sizes = model.generator_width, model.num_upsamplings, model.spade_hidden
+    return SpadeGenerator(channels, *sizes, model.spade_kernel_size)
 
 
 def make_discriminator(config: Config) -> MultiscaleDiscriminator:
