@@ -267,7 +267,7 @@ def lower_sampling(config: Config, sharding: jax.sharding.Sharding) -> jax.stage
     """Label maps to images, with folded spectral norms."""
     variables = dict(abstract_train_state(config).networks['generator'])
     variables.pop(SPECTRAL, None)
-    batch = abstract_batch(config)
+    batch = abstract_batch(config.data, config.optimizer.batch_size)
     arguments = placed((variables, batch.label, batch.instance), sharding)
     return jax.jit(sampling_program(config)).lower(*arguments)
 
