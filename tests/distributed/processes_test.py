@@ -250,13 +250,13 @@ def test_processes_with_different_flags_are_refused():
     statuses, outputs = run_pair(DISAGREEING)
     assert statuses[1] == 2, outputs
     assert statuses[0] != 0, outputs
-    assert 'error: the processes do not agree: here seed=4' in outputs[1]
+    assert 'different settings: here seed=4' in outputs[1]
 
 
 def test_output_before_an_error_is_not_lost():
     script = """if True:
         from spade_jax.distributed import processes
-        with processes._leaving_on_errors():
+        with processes._exiting_on_errors():
             print('printed')
             raise FloatingPointError('broken')
     """
