@@ -65,15 +65,16 @@ class Look(NamedTuple):
 def look_of(layout: Layout, style: Style) -> Look:
     """The look of a layout in a style."""
     colors = style.zenith, style.horizon, style.glow, style.sunlight, style.ambient
-    zenith, horizon, *rest = (np.asarray(color, np.float32)[:, None] for color in colors)
+    colors = (np.asarray(color, np.float32)[:, None] for color in colors)
+    zenith, horizon, glow, sunlight, ambient = colors
     # Bluer than the horizon, so that ridges stand out against the sky.
     haze_light = radiance(0.72 * horizon + 0.28 * zenith)
     # From the sun's side but from behind the camera: a scene lit from behind is all shadow.
     x = (1.0 if layout.sun[0] > 0 else -1.0) * (1.0 - 0.35 * style.sun_height)
     direction = np.array([x, 0.25 + 0.75 * style.sun_height, -0.35], np.float32)
     direction /= np.linalg.norm(direction)
-    palette = _palette(style)
-    return Look(zenith, horizon, *rest, haze_light, direction, style.haze, style.mist, palette)
+    light = zenith, horizon, glow, sunlight, ambient, haze_light, direction
+    return Look(*light, style.haze, style.mist, _palette(style))
 
 
 def haze_amount(look: Look, z, height):
@@ -112,4 +113,5 @@ def _along(stops: tuple[tuple[int, int, int], ...], amount: float) -> np.ndarray
     """The reflectance at `amount` in [0, 1] along equally spaced stops."""
     place = amount * (len(stops) - 1)
     low = min(int(place), len(stops) - 2)
-    return mix(*(_reflectance(*stop) for stop in stops[low : low + 2]), np.float32(place - low))
+    start, end = (_reflectance(*stop) for stop in stops[low : low + 2])
+    return mix(start, end, np.float32(place - low))

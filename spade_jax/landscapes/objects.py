@@ -91,11 +91,9 @@ def _cast_shadow(canvas: Canvas, look: Look, item: SceneObject, place: _Place) -
     """Darken a soft ellipse of ground below an object, shifted away from the light."""
     radius_x, radius_y = 1.3 * (0.5 * place.width), place.height * _KINDS[item.kind].shadow
     x, y = place.x - 0.25 * place.width * look.direction[0], place.y
-    low, high = (
-        (int(x - radius_x), int(y - radius_y)),
-        (int(x + radius_x) + 1, int(y + radius_y) + 1),
-    )
-    columns, rows, box = _on_canvas(canvas, *low, *high)
+    left, right = int(x - radius_x), int(x + radius_x) + 1
+    top, bottom = int(y - radius_y), int(y + radius_y) + 1
+    columns, rows, box = _on_canvas(canvas, left, top, right, bottom)
     a, b = (columns - x) / radius_x, (rows - y) / radius_y
     shade = 0.55 * (1.2 * (1 - a * a - (b * b)[:, None])).clip(0, 1)
     near = np.abs(canvas.z[box] - item.z) < 0.35 * item.z

@@ -65,13 +65,14 @@ def sample_style(seed: int) -> Style:
     rng = random_state(Stream.STYLE, seed)
     names = list(_SKIES)
     first, second = names[rng.randint(len(names))], names[rng.randint(len(names))]
-    a, b = (np.float32([*_SKIES[name], *_LIGHTS[name]]) for name in (first, second))
+    moods = [(*_SKIES[name], *_LIGHTS[name]) for name in (first, second)]
+    a, b = np.array(moods, np.float32)  # [5, 3] each
     share = 0.35 * rng.rand() ** 2
     *sky, sunlight, ambient, air = (1 - share) * a + share * b
     noisy = (color / 255 + rng.uniform(-0.03, 0.03, 3) for color in sky)
     zenith, horizon, glow = (_color(color.clip(0.02, 0.985)) for color in noisy)
-    light = (_color(color * np.float32(rng.uniform(0.92, 1.1))) for color in (sunlight, ambient))
-    sunlight, ambient = light
+    light = (color * np.float32(rng.uniform(0.92, 1.1)) for color in (sunlight, ambient))
+    sunlight, ambient = map(_color, light)
     sun_height, haze, mist = (number * rng.uniform(0.75, 1.25) for number in air.tolist())
     palette = rng.rand(5).tolist()  # season, dryness, rock_warmth, water_teal, flower_hue
     return Style(first, zenith, horizon, glow, sunlight, ambient, sun_height, haze, mist, *palette)
