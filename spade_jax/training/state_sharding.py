@@ -5,8 +5,6 @@ there are. On several devices it is sharded: its moments are vectors, and each r
 of them. Everything else is replicated.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
