@@ -21,17 +21,17 @@ from spade_jax.data.sources.open_source import pointing_to_the_report
 from spade_jax.distributed import processes, replicas
 from spade_jax.files.image_grid import image_grid
 from spade_jax.files.run_lock import exclusive_lock
-from spade_jax.models.model import Model, build_model
-from spade_jax.models.train_state import TrainState, sampling_variables, trained_params
+from spade_jax.models.model import build_model
+from spade_jax.models.train_state import TrainState, sampling_variables
 from spade_jax.reports import run_report
 from spade_jax.reports.run_log import Stopwatch, progress_fields
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training import state_sharding
 from spade_jax.training.divergence import check_finite
 from spade_jax.training.metrics import mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
 from spade_jax.training.resume import check_same_examples, initial_state
 from spade_jax.training.session import Session, open_training_data, progress_bar, shared_options
+from spade_jax.training.state_sharding import StateSharding
 from spade_jax.training.train_step import seeded_noise, train_step
 
 
@@ -78,15 +78,15 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
     """Train a state from the host up to a step. Returns the directory of the sample grids."""
     config, first_step = session.config, int(state.step)
     began, stopwatch, pending = time.monotonic(), Stopwatch(), []
-    params = _abstract_params(session.model, state)
     shard = config.optimizer.shard_optimizer
+    sharding = StateSharding(session.model, state, shard=shard)
     with contextlib.ExitStack() as stack:
         batches = stack.enter_context(contextlib.closing(session.batches(first_step)))
         log = stack.enter_context(session.open_log(first_step))
         profiler = stack.enter_context(session.profiler(first_step, last_step))
         progress = stack.enter_context(progress_bar(first_step, last_step))
-        step_at = _pmapped_steps(session, state_sharding.pmap_axes(state, params, shard=shard))
-        state = state_sharding.to_devices(state, params, shard=shard)
+        step_at = _pmapped_steps(session, sharding.pmap_axes(state))
+        state = sharding.to_devices(state)
         step_at(first_step).compile_ahead(state, session.zero_batch())  # While data is read.
         for step in range(first_step + 1, last_step + 1):
             with stopwatch.waiting(), pointing_to_the_report(config.data):
@@ -114,8 +114,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
                 log.grid(step, _sample_grid(session, state))
                 stopwatch = Stopwatch()
             if due(config.run.checkpoint_every) or stop:
-                host = state_sharding.to_host(state, params, shard=shard)
-                examples = len(session.data.source)
+                host, examples = sharding.to_host(state), len(session.data.source)
                 session.checkpointer.save(host, config, examples, metrics=values)
                 stopwatch = Stopwatch()
             if stop:
@@ -191,17 +190,6 @@ def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
     style = generator.encode(preview.image) if session.model.can_encode else None
     fake = generator(preview.label, preview.instance, style=style)
     return image_grid([colorize_input(preview.label, config.data), fake, preview.image])
-
-
-def _abstract_params(model: Model, state: TrainState) -> dict[str, Any]:
-    """Shapes of the parameters that each player's optimizer moves."""
-    return {
-        update.player: jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-            trained_params(state.networks, update),
-        )
-        for update in model.updates
-    }
 
 
 def _lock(workdir: str) -> contextlib.AbstractContextManager:

@@ -101,7 +101,10 @@ class _Step(NamedTuple):
 
         def loss(params: dict[str, Any], microbatch: Microbatch) -> tuple[jax.Array, LossOutput]:
             replaced = {name: networks[name] | {'params': params[name]} for name in params}
-            noise = functools.partial(_noise_of, self.noise, state.step, microbatch.indices)
+
+            def noise(stream: Stream, dim: int) -> jax.Array:
+                return self.noise(stream, state.step, microbatch.indices, dim)
+
             variables = networks | replaced | self.constants
             output = update.loss(variables, microbatch.batch, noise, reusable)
             return sum(output.terms.values(), jnp.zeros(())), output
@@ -170,9 +173,3 @@ def mean_over_microbatches(compute: Callable[[Microbatch], Any], microbatches: M
 def seeded_noise(seed: int) -> NoiseSource:
     """The noise of a run: a function of (seed, stream, step, index of the example)."""
     return functools.partial(style_noise, seed)
-
-
-def _noise_of(
-    source: NoiseSource, step: jax.Array, indices: jax.Array, stream: Stream, dim: int
-) -> jax.Array:
-    return source(stream, step, indices, dim)
