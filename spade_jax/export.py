@@ -11,7 +11,7 @@ from jax import export as jax_export
 
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
-from spade_jax.sampling.trained_generator import TrainedGenerator, check_size
+from spade_jax.sampling import TrainedGenerator, check_size
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 

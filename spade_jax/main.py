@@ -1,39 +1,23 @@
 """The program: `python -m spade_jax.main --mode=MODE ...`, or `spade-jax --mode=MODE ...`.
 
-A mode is a file in `commands/`, with its flags and its help, and a row of `COMMANDS`.
+A mode is a file in `commands/`, with its flags and its help, and its name in `MODES`.
 """
 
 import functools
+import importlib
 
 from absl import app, flags, logging
 
-from spade_jax.commands import (
-    convert,
-    export,
-    export_torch,
-    memory,
-    prepare_data,
-    report,
-    sample,
-    train,
-    validate_data,
-)
 from spade_jax.commands.command_line import parse
 from spade_jax.config.flags import define_flags
 from spade_jax.errors import one_line_errors
 
-COMMANDS = {
-    'train': train,
-    'sample': sample,
-    'validate_data': validate_data,
-    'prepare_data': prepare_data,
-    'report': report,
-    'memory': memory,
-    'convert': convert,
-    'export_torch': export_torch,
-    'export': export,
-}
-MODE = flags.DEFINE_enum('mode', 'train', list(COMMANDS), 'What the program does.')
+MODES = (
+    *('train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'),
+    *('convert', 'export_torch', 'export'),
+)
+COMMANDS = {mode: importlib.import_module(f'spade_jax.commands.{mode}') for mode in MODES}
+MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What the program does.')
 define_flags()
 parse_flags = functools.partial(parse, commands=COMMANDS)
 

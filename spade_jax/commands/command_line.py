@@ -1,6 +1,7 @@
 """Parse the command line, print the help, and reject flags that the mode does not read."""
 
 import os
+import pathlib
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.errors import UserError, one_line_errors
 
 HELP = ('--help', '-help', '--helpshort', '-h')
-PACKAGED_FLAGFILES = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'configs')
+_FLAGFILES = pathlib.Path(__file__).parents[1] / 'configs'
+PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_FLAGFILES.glob('*.flags'))}
 
 
 def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
@@ -28,8 +30,7 @@ def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
       The arguments that are no flags, the name of the program first.
 
     Raises:
-      SystemExit: After the help, or after an error message: a flag is unknown, its value is
-        illegal, or the mode does not read it.
+      SystemExit: After the help, or after an error message for a flag that the mode cannot use.
     """
     with one_line_errors(argv[:1]):
         arguments = [_with_packaged_flagfile(arg) for arg in argv if arg not in HELP]
@@ -48,11 +49,9 @@ def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
 
 def usage(commands: Mapping[str, ModuleType]) -> str:
     """The modes, and how to get their help."""
-    flagfiles = ', '.join(f'--flagfile={name}' for name in packaged_flagfiles())
-    summaries = {
-        mode: (command.__doc__ or '').splitlines()[0] for mode, command in commands.items()
-    }
+    summaries = {mode: str(command.__doc__).splitlines()[0] for mode, command in commands.items()}
     modes = '\n'.join(f'  {mode:<14} {summary}' for mode, summary in summaries.items())
+    flagfiles = ', '.join(f'--flagfile={name}' for name in PACKAGED_FLAGFILES)
     return f"""usage: spade-jax --mode=MODE [--flag=value ...] [--flagfile=FILE]
 
 Modes (default: train):
@@ -65,15 +64,10 @@ With the package come {flagfiles} and, for --mode=sample, --workdir=demo."""
 
 def mode_help(mode: str, command: ModuleType) -> str:
     """What a mode does, and its flags in groups."""
-    lines = [f'--mode={mode}: {(command.__doc__ or "").strip()}']
+    lines = [f'--mode={mode}: {str(command.__doc__).strip()}']
     for heading, names in _groups(mode, command):
         lines += ['', f'{heading}:', *(_flag_help(flags.FLAGS[name]) for name in names)]
     return '\n'.join(lines)
-
-
-def packaged_flagfiles() -> list[str]:
-    """Names of the flagfiles of the package."""
-    return sorted(file.removesuffix('.flags') for file in os.listdir(PACKAGED_FLAGFILES))
 
 
 def _groups(mode: str, command: ModuleType) -> Iterator[tuple[str, list[str]]]:
@@ -89,13 +83,13 @@ def _groups(mode: str, command: ModuleType) -> Iterator[tuple[str, list[str]]]:
 
 
 def _flag_help(flag: flags.Flag) -> str:
-    name = f'  --[no]{flag.name}' if flag.boolean else f'  --{flag.name}'
-    text = flag.help
+    name, text = f'  --{"[no]" * flag.boolean}{flag.name}', flag.help or ''
     if choices := getattr(flag.parser, 'enum_values', None):
         name += f'={"|".join(choices)}'
         text = text.removeprefix(f'<{"|".join(choices)}>: ')
     if flag.default not in (None, '', []):
-        text += f' (default: {flag.default_as_str.strip(chr(39))})'
+        default = str(flag.default_as_str).strip("'")
+        text += f' (default: {default})'
     return f'{name}\n{textwrap.indent(textwrap.fill(text, 92), 6 * " ")}'
 
 
@@ -104,27 +98,22 @@ def _with_packaged_flagfile(argument: str) -> str:
     flag, _, name = argument.partition('=')
     if flag.lstrip('-') != 'flagfile' or os.path.exists(os.path.expanduser(name)):
         return argument
-    if name not in (names := packaged_flagfiles()):
-        remedy = f'give a file, or one of the package: {", ".join(names)}'
+    if name not in PACKAGED_FLAGFILES:
+        remedy = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
         raise UserError(f'flagfile={name}: no such file', remedy)
-    return f'--flagfile={os.path.join(PACKAGED_FLAGFILES, name)}.flags'
+    return f'--flagfile={PACKAGED_FLAGFILES[name]}'
 
 
 def _reject_flags_of_other_modes(
     arguments: list[str], mode: str, commands: Mapping[str, ModuleType]
 ) -> None:
-    """Raises UserError for an argument that sets a flag of other modes.
-
-    Those in flagfiles are not looked at, so that modes can share a flagfile.
-    """
-    readers: dict[str, list[str]] = {}
-    for name, command in commands.items():
-        for flag in command.FLAGS:
-            readers.setdefault(flag.name, []).append(f'--mode={name}')
+    """Raises UserError for a flag of other modes; flagfiles may have them, so that modes share."""
+    read = {name: {flag.name for flag in commands[name].FLAGS} for name in commands}
     for argument in arguments:
-        name = argument.partition('=')[0].lstrip('-')
-        name = name if name in readers else name.removeprefix('no')
-        owners = readers.get(name, [])
-        if argument.startswith('-') and owners and f'--mode={mode}' not in owners:
-            problem = f'--{name} has no effect with --mode={mode}'
-            raise UserError(problem, f'it is a flag of {" and ".join(owners)}')
+        flag = argument.partition('=')[0]
+        names = {flag.lstrip('-'), flag.lstrip('-').removeprefix('no')}
+        readers = [name for name in commands if names & read[name]]
+        if argument.startswith('-') and readers and mode not in readers:
+            owners = ' and '.join(f'--mode={reader}' for reader in readers)
+            problem = f'{flag} has no effect with --mode={mode}'
+            raise UserError(problem, f'it is a flag of {owners}')

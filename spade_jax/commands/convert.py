@@ -23,8 +23,8 @@ def run() -> None:
     """Write the first checkpoint of --workdir."""
     workdir = given_workdir()
     if TORCH_CHECKPOINT_DIR.value is None:
-        remedy = 'give the directory of latest_net_G.pth, ...'
-        raise UserError('--torch_checkpoint_dir is missing', remedy)
+        problem = '--torch_checkpoint_dir is missing'
+        raise UserError(problem, 'give the directory of latest_net_G.pth, ...')
     directory = os.path.expanduser(TORCH_CHECKPOINT_DIR.value)
     described = described_options(flags.FLAGS, dataset_may_be_unknown=True)
     given = given_options(flags.FLAGS)
@@ -32,8 +32,7 @@ def run() -> None:
     from spade_jax.convert import from_torch
 
     config, files = from_torch.convert(directory, TORCH_EPOCH.value, workdir, described, given)
-    names = [os.path.basename(file) for file in files]
-    has_discriminator = any('_net_D' in name for name in names)
-    note = '' if has_discriminator else '; the discriminator is newly initialized'
-    print(f'{", ".join(names)} -> {workdir}{note}')
+    names = ', '.join(os.path.basename(file) for file in files)
+    note = '' if '_net_D' in names else '; the discriminator is newly initialized'
+    print(f'{names} -> {workdir}{note}')
     print(f'To train on, repeat: {" ".join(flags_to_resume(config))}')

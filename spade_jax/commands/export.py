@@ -24,7 +24,7 @@ def run() -> None:
         raise UserError(problem, 'use --sample_size=training or WIDTHxHEIGHT')
     generator = shared.load_generator(workdir)
     inputs = export(generator, path, sizes.parse_size(shared.SAMPLE_SIZE.value, generator.config))
-    shapes = {name: ', '.join(map(str, value.shape)) for name, value in inputs.items()}
-    signature = ', '.join(f'{name} {inputs[name].dtype}[{shapes[name]}]' for name in inputs)
+    shapes = [(name, x.dtype, ', '.join(map(str, x.shape))) for name, x in inputs.items()]
+    signature = ', '.join(f'{name} {dtype}[{shape}]' for name, dtype, shape in shapes)
     megabytes = os.path.getsize(path) / 1e6
     print(f'{path}: {megabytes:.1f} MB, ({signature}) -> images uint8[batch, height, width, 3]')

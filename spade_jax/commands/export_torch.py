@@ -1,11 +1,9 @@
 """Write PyTorch weights of the run in --workdir to --output_dir."""
 
-import os
-
 from absl import flags
 
 from spade_jax.commands.convert import TORCH_EPOCH
-from spade_jax.commands.shared import OUTPUT_DIR, given_workdir, make_directory
+from spade_jax.commands.shared import OUTPUT_DIR, given_workdir, make_output_dir
 from spade_jax.errors import UserError
 
 TORCH_FORMAT = flags.DEFINE_enum(
@@ -20,8 +18,7 @@ def run() -> None:
     workdir = given_workdir(may_be_demo=True)
     if OUTPUT_DIR.value is None:
         raise UserError('--output_dir is missing', 'give a directory for latest_net_G.pth, ...')
-    output_dir = os.path.expanduser(OUTPUT_DIR.value)
-    make_directory('output_dir', output_dir)
+    output_dir = make_output_dir(OUTPUT_DIR.value)
     from spade_jax.convert import to_torch
 
     config, files = to_torch.export(workdir, output_dir, TORCH_FORMAT.value, TORCH_EPOCH.value)

@@ -5,9 +5,7 @@ from absl import flags
 from spade_jax.config.flags import config_from_flags, positive_integers
 
 MEMORY_BATCH_SIZES = flags.DEFINE_list(
-    'memory_batch_sizes',
-    [],
-    'Images on one device, e.g. 1,2,4,8. Default: the share of one device in --batch_size.',
+    'memory_batch_sizes', [], 'Images on one device, e.g. 1,2. Default: its share of --batch_size.'
 )
 MEMORY_WIDTHS = flags.DEFINE_list(
     'memory_widths', [], 'Image widths, e.g. 128,256,512. Default: --crop_size.'
@@ -27,10 +25,8 @@ def run() -> None:
     config = config_from_flags(flags.FLAGS)
     from spade_jax.memory import step_memory
 
-    step_memory.report(
-        config,
-        positive_integers('memory_widths', MEMORY_WIDTHS.value),
-        positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value),
-        num_devices=MEMORY_DEVICES.value,
-        compiled=MEMORY_COMPILE.value,
-    )
+    lists = [
+        positive_integers(flag.name, flag.value) for flag in (MEMORY_WIDTHS, MEMORY_BATCH_SIZES)
+    ]
+    devices, compiled = MEMORY_DEVICES.value, MEMORY_COMPILE.value
+    step_memory.report(config, *lists, num_devices=devices, compiled=compiled)

@@ -22,54 +22,29 @@ if TYPE_CHECKING:
     from spade_jax.config.config import Config
     from spade_jax.data.files.label_maps import LabelMaps
 
-LABEL_DIR = flags.DEFINE_string(
-    'label_dir', None, 'Directory of label maps. Default: the validation set of the run.'
-)
-INSTANCE_DIR = flags.DEFINE_string(
-    'instance_dir', '', 'Directory of the instance maps, named as the label maps.'
-)
-PHOTO_DIR = flags.DEFINE_string(
-    'photo_dir', '', 'Directory of photos, named as the label maps, to show in the gallery.'
-)
-GALLERY = flags.DEFINE_bool(
-    'gallery', True, 'Write index.html and contact_sheet.png: label maps, images and photos.'
-)
+LABEL_DIR = flags.DEFINE_string('label_dir', None, 'Label maps. Default: the validation set.')
+INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'Instance maps, named as the label maps.')
+PHOTO_DIR = flags.DEFINE_string('photo_dir', '', 'Photos for the gallery, named as the label maps.')
+GALLERY = flags.DEFINE_bool('gallery', True, 'Write a page with all images, and a contact sheet.')
 BATCH_STATISTICS = flags.DEFINE_enum(
     'batch_statistics',
     'running',
     ['running', 'batch', 'recalibrated'],
-    'Statistics of batch normalization: the running statistics of the training; those of the '
-    'label maps sampled together (--batch_size); or recalibrated: recomputed over the label maps '
-    'being sampled (at most 64 batches).',
+    'Statistics of batch normalization: the running ones of the training, those of the label maps '
+    'sampled together (--batch_size), or recalibrated over the label maps (at most 64 batches).',
 )
 STYLE_FLAGS = (
-    flags.DEFINE_integer(
-        'num_samples', 1, 'Images of each label map, in different styles.', lower_bound=1
-    ),
+    flags.DEFINE_integer('num_samples', 1, 'Number of images of each label map.', lower_bound=1),
     flags.DEFINE_string(
-        'style_image',
-        '',
-        'Sample in the style of this image, or of the images of a directory, one for each label '
-        'map and named as it.',
+        'style_image', '', 'Image of the style, or directory with one for each label map.'
     ),
-    flags.DEFINE_string(
-        'style_image_to', '', 'Last style of an interpolation that starts at --style_image.'
-    ),
+    flags.DEFINE_string('style_image_to', '', 'End of an interpolation from --style_image.'),
+    flags.DEFINE_integer('seed_to', None, 'End of an interpolation from --seed.', lower_bound=0),
     flags.DEFINE_integer(
-        'seed_to', None, 'Last style of an interpolation that starts at --seed.', lower_bound=0
+        'style_interpolation', 0, 'Images of an interpolation, both ends included.', lower_bound=0
     ),
-    flags.DEFINE_integer(
-        'style_interpolation',
-        0,
-        'Images of each label map in an interpolation between two styles, both included.',
-        lower_bound=0,
-    ),
-    flags.DEFINE_float(
-        'truncation', 1.0, 'Scale of random styles in [0, 1]; small: close to the mean style.'
-    ),
-    flags.DEFINE_bool(
-        'fixed_style', False, 'Use one random style for all label maps, as for frames of a video.'
-    ),
+    flags.DEFINE_float('truncation', 1.0, 'Scale of random styles in [0, 1]; 0: the mean style.'),
+    flags.DEFINE_bool('fixed_style', False, 'Use one random style for all label maps.'),
 )
 FLAGS = (
     *(LABEL_DIR, INSTANCE_DIR, PHOTO_DIR, shared.OUTPUT_DIR, GALLERY, shared.SAMPLE_SIZE),
@@ -88,30 +63,26 @@ def run() -> None:
     style_options = style_flags.StyleOptions(seed=given.get('seed', 0), **style_values)
     generator = shared.load_generator(workdir)
     size = sizes.parse_size(shared.SAMPLE_SIZE.value, generator.config)
-    output_dir = os.path.expanduser(shared.OUTPUT_DIR.value or _default_output_dir(workdir))
-    shared.make_directory('output_dir', output_dir)
+    # The directory of the demo is part of the package: no place for the user's files.
+    images = 'demo_images' if _is_demo(workdir) else os.path.join(workdir, 'images')
+    output_dir = shared.make_output_dir(default=images)
     config = generator.config.replace(**given)
     maps = _label_maps(config, workdir)
     styles = style_options.styles(generator, maps)
     request = sample_files.SampleRequest(maps, styles, size, given.get('batch_size', 8))
-    viewer = None
+    page = None
     if GALLERY.value:
         title = os.path.basename(os.path.abspath(workdir))
-        viewer = gallery.Gallery(config, maps, output_dir, styles.num_samples, title)
+        page = gallery.Gallery(config, maps, output_dir, styles.num_samples, title)
     generator = sample_files.with_statistics(generator, BATCH_STATISTICS.value, request)
-    files = sample_files.write_samples(generator, request, output_dir, viewer)
+    files = sample_files.write_samples(generator, request, output_dir, page)
     print(f'{len(files)} images: {output_dir}')
-    if viewer:
+    if page:
         print(f'Gallery: {os.path.join(output_dir, gallery.PAGE)}')
 
 
 def _is_demo(workdir: str) -> bool:
     return os.path.realpath(workdir) == os.path.realpath(spade_jax.DEMO)
-
-
-def _default_output_dir(workdir: str) -> str:
-    # The directory of the demo is part of the package: no place for the user's files.
-    return 'demo_images' if _is_demo(workdir) else os.path.join(workdir, 'images')
 
 
 def _label_maps(config: Config, workdir: str) -> LabelMaps:

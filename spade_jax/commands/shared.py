@@ -8,33 +8,24 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 import spade_jax
-from spade_jax.config import flags as config_flags
-from spade_jax.errors import UserError
+from spade_jax.config.flags import check_given
+from spade_jax.errors import UserError, user_errors
 
 if TYPE_CHECKING:
     from spade_jax.sampling import TrainedGenerator
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, logs, samples.')
 OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir',
-    None,
-    'Directory of the results. Default: <workdir>/images for sample, data_report for '
-    'validate_data; export_torch needs it.',
+    'output_dir', None, 'Results. Default: <workdir>/images; data_report for validate_data.'
 )
 SAMPLE_SIZE = flags.DEFINE_string(
-    'sample_size',
-    'training',
-    'Size to which label maps are resized: "training", "native" (not resized), or WIDTHxHEIGHT.',
+    'sample_size', 'training', 'Size of label maps: training, native (not resized), WIDTHxHEIGHT.'
 )
 CHECKPOINT_STEP = flags.DEFINE_integer(
     'checkpoint_step', None, 'Step of the checkpoint. Default: the newest.', lower_bound=0
 )
 WEIGHTS = flags.DEFINE_enum(
-    'weights',
-    None,
-    ['ema', 'raw'],
-    'Sample with the EMA of the weights (see --ema_decay) or with the raw weights. Default: the '
-    'EMA if the run has one.',
+    'weights', None, ['ema', 'raw'], 'Weights to sample with. Default: the EMA if the run has one.'
 )
 COMPILATION_CACHE_DIR = flags.DEFINE_string(
     'compilation_cache_dir',
@@ -60,25 +51,29 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
     return os.path.expanduser(WORKDIR.value)
 
 
+def make_output_dir(default: str) -> str:
+    """Create the directory of --output_dir, else the default; returns its path."""
+    path = os.path.expanduser(OUTPUT_DIR.value or default)
+    make_directory('output_dir', path)
+    return path
+
+
 def make_directory(flag: str, path: str) -> None:
     """Create a directory for results; raises UserError if it cannot be created or written."""
-    try:
+    remedy = 'choose another directory'
+    with user_errors(f'{flag}={path} cannot be created', remedy):
         os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        problem = f'{flag}={path} cannot be created ({error.strerror})'
-        raise UserError(problem, 'choose another directory') from error
     if not os.access(path, os.W_OK):
-        raise UserError(f'{flag}={path} is not writable', 'choose another directory')
+        raise UserError(f'{flag}={path} is not writable', remedy)
 
 
 def load_generator(workdir: str) -> TrainedGenerator:
     """The generator that --checkpoint_step and --weights choose; flags may not contradict it."""
     from spade_jax.files.compilation_cache import keep_compilations
-    from spade_jax.sampling import load
 
     keep_compilations(COMPILATION_CACHE_DIR.value)
     use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
-    generator = load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
+    generator = spade_jax.load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
     free = ('seed', 'batch_size', 'palette', 'label_remap')
-    config_flags.check_given(flags.FLAGS, generator.config, free=free)
+    check_given(flags.FLAGS, generator.config, free)
     return generator

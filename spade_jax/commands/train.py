@@ -8,15 +8,12 @@ from spade_jax.config.flags import config_from_flags
 COORDINATOR_ADDRESS = flags.DEFINE_string(
     'coordinator_address',
     None,
-    'HOST:PORT where the first of several processes listens; the same for all. Not needed under '
-    'Slurm (srun), Open MPI (mpirun) and on TPU pods.',
+    'HOST:PORT of the first of several processes; not needed under Slurm, Open MPI, on TPU pods.',
 )
 NUM_PROCESSES = flags.DEFINE_integer(
     'num_processes', None, 'Number of processes, usually one for each host.', lower_bound=1
 )
-PROCESS_ID = flags.DEFINE_integer(
-    'process_id', None, 'Number of this process, from 0.', lower_bound=0
-)
+PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Process number, from 0.', lower_bound=0)
 FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID)
 SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
 

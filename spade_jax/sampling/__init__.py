@@ -1,14 +1,14 @@
 """Sample images from label maps with a trained generator.
 
 loading            work directory -> generator
-trained_generator  arrays -> arrays
-styles             style latents; style_flags: from the flags
-sizes              sizes of the label maps
-sample_files       label map files -> image files
-gallery            page and contact sheet of the samples
+trained_generator  arrays -> arrays; its compiled functions are in jitted
+styles             style latents; style_flags makes them from the flags
+sizes              sizes of label maps
+sample_files       label map files -> image files; gallery shows them on a page
 """
 
 from spade_jax.sampling.loading import load
-from spade_jax.sampling.trained_generator import TrainedGenerator, check_size
+from spade_jax.sampling.sizes import check_size
+from spade_jax.sampling.trained_generator import TrainedGenerator
 
 __all__ = ['TrainedGenerator', 'check_size', 'load']

@@ -1,5 +1,6 @@
 """From a work directory to a trained generator."""
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
@@ -20,8 +21,7 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
     Args:
       workdir: Of the run.
       step: Of the checkpoint; None: the newest.
-      use_ema: Sample with the EMA of the weights, or with the raw weights of the last step; None:
-        with the EMA if the run has one.
+      use_ema: Sample with the EMA of the weights, or with the raw weights; None: EMA if there is.
 
     Raises:
       UserError: There is no such checkpoint, it has no EMA, or it is corrupt (the message names the
@@ -36,10 +36,8 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
             remedy = _remedy(checkpointer, step)
             raise UserError(f'corrupt checkpoint {error.problem}', remedy) from error
     if use_ema and item['ema'] is None:
-        raise UserError(
-            f'workdir={workdir}: the run has no EMA of its weights (ema_decay=0)',
-            'sample with the raw weights',
-        )
+        problem = f'workdir={workdir}: the run has no EMA of its weights (ema_decay=0)'
+        raise UserError(problem, 'sample with the raw weights')
     ema = None if use_ema is False else item['ema']
     config = dataclasses.replace(config, model=config.model.portable())
     names = build_model(config).sampling_networks
@@ -60,15 +58,9 @@ def _read_generator(checkpointer: Checkpointer, step: int) -> tuple[Config, dict
 
 def _remedy(checkpointer: Checkpointer, corrupt_step: int) -> str:
     """What to sample with instead of a corrupt checkpoint."""
-    for step in reversed(checkpointer.steps()):
-        if step == corrupt_step:
-            continue
-        try:
+    for step in sorted({*checkpointer.steps()} - {corrupt_step}, reverse=True):
+        with contextlib.suppress(CorruptCheckpoint):
             _read_generator(checkpointer, step)
-        except CorruptCheckpoint:
-            continue
-        return (
-            f'--checkpoint_step={step} is the newest intact one; training moves corrupt ones aside '
-            'when it resumes'
-        )
+            newest = f'--checkpoint_step={step} is the newest intact one'
+            return f'{newest}; training moves corrupt ones aside when it resumes'
     return 'there is no other intact one; restore its files'

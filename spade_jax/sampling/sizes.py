@@ -1,16 +1,33 @@
-"""The size at which label maps are sampled."""
-
-from __future__ import annotations
+"""The sizes at which label maps are sampled."""
 
 import re
 
 from spade_jax.config.config import Config
+from spade_jax.config.option import nearest_multiples
 from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.errors import UserError
 from spade_jax.models.model import build_model
-from spade_jax.sampling.trained_generator import check_size
 
 TRAINING, NATIVE = 'training', 'native'
+
+
+def check_size(config: Config, height: int, width: int) -> None:
+    """Raises UserError, with the nearest legal sizes, when the model cannot sample this size."""
+    data, multiple = config.data, config.model.size_multiple
+    training_size, found = (
+        f'{data.image_width}x{data.image_height}',
+        f'a label map of {width}x{height}',
+    )
+    if build_model(config).size_is_fixed and f'{width}x{height}' != training_size:
+        problem = f'a model with style encoder samples at its training size {training_size} only'
+        raise UserError(f'{found}, but {problem}', 'resize it to that size')
+    for name, size in (('width', width), ('height', height)):
+        if size % multiple or not size:
+            reason = f'not divisible by {multiple} ({config.model.size_reason})'
+            remedy = (
+                f'use {nearest_multiples(size, multiple)}, or the training size {training_size}'
+            )
+            raise UserError(f'{found}: its {name} is {reason}', remedy)
 
 
 def parse_size(text: str, config: Config) -> tuple[int, int] | None:
@@ -21,20 +38,19 @@ def parse_size(text: str, config: Config) -> tuple[int, int] | None:
     """
     if text == NATIVE:
         return None
-    data = config.data
+    training_size = config.data.image_width, config.data.image_height
     if text == TRAINING:
-        return data.image_width, data.image_height
+        return training_size
     if not (match := re.fullmatch(r'(\d+)x(\d+)', text)):
-        example = f'{2 * data.image_width}x{2 * data.image_height}'
+        example = '{}x{}'.format(*(2 * side for side in training_size))
         remedy = f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, e.g. {example}'
         raise UserError(f'sample_size={text} is not a size', remedy)
     width, height = map(int, match.groups())
     try:
         check_size(config, height, width)
     except UserError as error:
-        remedy = error.remedy
-        if build_model(config).size_is_fixed:
-            remedy = 'leave --sample_size out: maps are then resized to the training size'
+        leave_out = 'leave --sample_size out: maps are then resized to the training size'
+        remedy = leave_out if build_model(config).size_is_fixed else error.remedy
         raise UserError(f'sample_size={text}: {error.problem}', remedy) from None
     return width, height
 

@@ -1,7 +1,5 @@
 """Turn the style flags into style latents; reject what the model does not support."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 
@@ -30,8 +28,7 @@ class StyleOptions:
       num_samples: Samples of each label map.
       truncation: Scale of the random styles in [0, 1].
       fixed_style: Use one random style for all label maps.
-      style_image: An image whose style all samples have, or a directory with one for each label
-        map; '': random styles.
+      style_image: Image of the style, or directory with one for each label map; '': random styles.
       style_image_to: The image or directory where an interpolation ends.
       seed_to: The seed where an interpolation ends.
       style_interpolation: Number of styles of an interpolation, both ends included; 0: none.
@@ -63,25 +60,19 @@ class StyleOptions:
                 raise UserError(f'{problem}: it is for random styles', 'leave one of the two out')
 
     def _check_interpolation(self) -> None:
+        found = f'style_interpolation={self.style_interpolation}'
         if self.num_samples > 1:
-            problem = f'num_samples={self.num_samples} with an interpolation, which has '
-            problem += f'style_interpolation={self.style_interpolation} images of a map'
+            problem = f'num_samples={self.num_samples} with {found}, which is that number, too'
             raise UserError(problem, 'leave --num_samples out')
         has_start, has_end = bool(self.style_image), bool(self.style_image_to)
         if has_start != has_end or has_start == (self.seed_to is not None):
             remedy = 'give --style_image and --style_image_to, or --seed and --seed_to'
-            raise UserError('style_interpolation needs two ends of the same kind', remedy)
+            raise UserError(f'{found} needs two ends of the same kind', remedy)
         if self.style_interpolation < 2:
-            problem = f'style_interpolation={self.style_interpolation} has only one end'
-            raise UserError(problem, 'use 2 or more')
+            raise UserError(f'{found} has only one end', 'use 2 or more')
 
     def styles(self, generator: TrainedGenerator, maps: LabelMaps) -> Styles:
-        """The style of each sample.
-
-        Raises:
-          UserError: The model has no styles but an option asks for one, or an image is missing or
-            cannot be read.
-        """
+        """The style of each sample; UserError if the model has no styles or an image is missing."""
         if generator.latent_dim is None:
             self._reject_styles()
             return NoStyles()
@@ -90,12 +81,12 @@ class StyleOptions:
             if not self.style_interpolation:
                 return start
             end = encode_files(generator, maps, self.style_image_to, 'style_image_to')
-            return InterpolatedStyles(start, end, self.style_interpolation)
-        random = (self.num_samples, self.truncation, self.fixed_style)
-        start = RandomStyles(generator.latent_dim, self.seed, *random)
-        if self.seed_to is None:
-            return start
-        end = RandomStyles(generator.latent_dim, self.seed_to, *random)
+        else:
+            random = self.num_samples, self.truncation, self.fixed_style
+            start = RandomStyles(generator.latent_dim, self.seed, *random)
+            if self.seed_to is None:
+                return start
+            end = dataclasses.replace(start, seed=self.seed_to)
         return InterpolatedStyles(start, end, self.style_interpolation)
 
     def _reject_styles(self) -> None:
@@ -107,17 +98,17 @@ class StyleOptions:
 
 def encode_files(generator: TrainedGenerator, maps: LabelMaps, path: str, flag: str) -> GivenStyles:
     """The mean style of an image, for all maps, or those of a directory, one for each map."""
-    path, files = os.path.expanduser(path), [path]
+    path, what = os.path.expanduser(path), 'style image'
+    files = [path]
     if os.path.isdir(path):
-        data, what = generator.config.data, 'style image'
-        files = files_for(maps.names, path, data, PHOTO_EXTENSIONS, flag=flag, what=what)
-    images = (_read_style_image(os.path.expanduser(file), flag) for file in files)
-    return GivenStyles(np.concatenate([generator.encode(image[None]) for image in images]))
-
-
-def _read_style_image(path: str, flag: str) -> np.ndarray:
-    try:
-        return read_photo(path, role='style image')
-    except UserError as error:
-        remedy = f'set --{flag} to an image, or to a directory with one for each label map'
-        raise UserError(f'{flag}: {error.problem}', remedy) from None
+        config = generator.config.data
+        files = files_for(maps.names, path, config, PHOTO_EXTENSIONS, flag=flag, what=what)
+    latents = []
+    for file in files:
+        try:
+            photo = read_photo(file, role=what)
+        except UserError as error:
+            remedy = f'set --{flag} to an image, or to a directory with one for each label map'
+            raise UserError(f'{flag}: {error.problem}', remedy) from None
+        latents.append(generator.encode(photo))
+    return GivenStyles(np.stack(latents))

@@ -7,8 +7,6 @@ norm of an encoded mean, in contrast, measures the distance of its image from th
 interpolation should change it evenly.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Protocol
 
@@ -20,27 +18,20 @@ from spade_jax.random_streams import Stream, style_noise
 
 
 class Styles(Protocol):
-    """The style of each sample.
-
-    Attributes:
-      num_samples: Samples of each label map.
-    """
+    """The style of each sample."""
 
     @property
-    def num_samples(self) -> int: ...
+    def num_samples(self) -> int:
+        """Samples of each label map."""
+        ...
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray | None:
-        """Latents [N, style_dim] for one sample of N label maps; None: the model has no styles.
-
-        Args:
-          sample: Number of the sample.
-          indices: [N] numbers of the label maps.
-        """
+        """Latents [N, style_dim] of a sample of the label maps `indices` [N]; None: no styles."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NoStyles:
-    """For a model without style encoder, which has one sample of a map."""
+    """For a model without style latent, which has one sample of a map."""
 
     num_samples: int = 1
 
@@ -50,7 +41,7 @@ class NoStyles:
 
 @dataclasses.dataclass(frozen=True)
 class RandomStyles:
-    """Random latents, each a function of (seed, sample, number of the map).
+    """Random latents, see `random_styles`.
 
     Attributes:
       style_dim: Dimensions of a latent.
@@ -65,9 +56,6 @@ class RandomStyles:
     num_samples: int = 1
     truncation: float = 1.0
     fixed: bool = False
-
-    def __post_init__(self):
-        check_truncation(self.truncation)
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         indices = np.zeros_like(indices) if self.fixed else indices
@@ -87,19 +75,11 @@ class GivenStyles:
 
 @dataclasses.dataclass(frozen=True)
 class InterpolatedStyles:
-    """`num_samples` styles from `start` to `end`, both included.
-
-    Random styles are interpolated on a great circle, given ones on a straight line.
-    """
+    """`num_samples` styles, two or more, from `start` to `end`, both included."""
 
     start: RandomStyles | GivenStyles
     end: RandomStyles | GivenStyles
     num_samples: int
-
-    def __post_init__(self):
-        if self.num_samples < 2:
-            problem = f'an interpolation of {self.num_samples} images does not have two ends'
-            raise UserError(problem, 'use 2 or more')
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         fraction = sample / (self.num_samples - 1)
@@ -117,8 +97,9 @@ def random_styles(
       seed: Seed.
       sample: Number of the sample.
       indices: [N] numbers of the label maps.
-      truncation: Standard deviation of the latents.
+      truncation: Standard deviation of the latents, in [0, 1].
     """
+    check_truncation(truncation)
     positions = jnp.asarray(sample), jnp.asarray(indices)
     noise = style_noise(seed, Stream.STYLE_OF_SAMPLES, *positions, style_dim)
     return truncation * np.asarray(noise)
@@ -132,15 +113,14 @@ def linear(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
 def spherical(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
     """Latents [..., D] at a fraction in [0, 1] of the great circle (Shoemake 1985).
 
-    Collinear latents have no great circle between them: they are interpolated on a straight line.
+    There is none between collinear latents: they are interpolated on a straight line.
     """
     norms = [np.linalg.norm(latent, axis=-1, keepdims=True) for latent in (start, end)]
     norm_product = norms[0] * norms[1]
     cosine = np.sum(start * end, axis=-1, keepdims=True) / np.maximum(norm_product, 1e-12)
     angle = np.arccos(np.clip(cosine, -1, 1))
-    sine = np.sin(angle)
-    collinear = (sine < 1e-4) | (norm_product < 1e-12)
-    sine = np.where(collinear, 1, sine)
+    collinear = (np.sin(angle) < 1e-4) | (norm_product < 1e-12)
+    sine = np.where(collinear, 1, np.sin(angle))
     start_weight = np.sin((1 - fraction) * angle) / sine
     end_weight = np.sin(fraction * angle) / sine
     on_circle = start_weight * start + end_weight * end

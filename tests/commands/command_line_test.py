@@ -71,7 +71,7 @@ def test_help_imports_nothing_heavy():
     'flags, message',
     [
         (['--label_dir=x'], '--label_dir has no effect with --mode=train; it is a flag of --mode='),
-        (['--nogallery'], '--gallery has no effect with --mode=train'),
+        (['--nogallery'], '--nogallery has no effect with --mode=train'),
         (['--mode=sample', '--memory_devices=2'], 'it is a flag of --mode=memory'),
         (['--mode=train', '--weights=ema'], 'it is a flag of --mode=sample and --mode=export'),
         (['--gan_loss=hinges'], 'flag --gan_loss=hinges: value should be one of <hinge|'),

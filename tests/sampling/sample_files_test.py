@@ -102,7 +102,7 @@ def test_unknown_id_of_map_has_a_remedy_for_trained_models(tmp_path):
 
 
 def test_output_files_are_numbered():
-    files = output_files(named_maps('labels', 'a.png'), 'images', 2)
+    files = output_files(named_maps('labels', 'a.png'), 'images', 2, {})
     assert files == [['images/a_0.png', 'images/a_1.png']]
 
 

@@ -8,7 +8,7 @@ from spade_jax.errors import UserError
 from spade_jax.layers.spectral_norm import fold_spectral_norm
 from spade_jax.models.model import build_model, to_signed, to_uint8
 from spade_jax.models.train_state import init_train_state
-from spade_jax.sampling import TrainedGenerator, check_size, trained_generator
+from spade_jax.sampling import TrainedGenerator, check_size, jitted, trained_generator
 from spade_jax.sampling.styles import random_styles
 from tests import parity
 from tests.sampling import tiny
@@ -159,15 +159,15 @@ def test_unfit_instances_are_refused(edged, instances):
 
 
 def test_size_is_compiled_once_for_any_number_of_maps(plain, random):
-    trained_generator._sample.clear_cache()
+    jitted.sample.clear_cache()
     labels = random.integers(0, 3, (11, 32, 32), np.uint8)
     together = plain(labels)
     for count in (2, 3, 9):
         np.testing.assert_array_equal(plain(labels[:count]), together[:count])
-    assert trained_generator._sample._cache_size() == 1
+    assert jitted.sample._cache_size() == 1
     # A single map is not padded to a batch.
     np.testing.assert_allclose(plain(labels[:1]).astype(int), together[:1], atol=1)
-    assert trained_generator._sample._cache_size() == 2
+    assert jitted.sample._cache_size() == 2
 
 
 def test_no_maps_give_no_images(plain):
@@ -248,7 +248,7 @@ def test_prepared_map_samples_as_the_generator(styled, random):
 def test_prepared_map_does_not_compute_gamma_and_beta_again(styled):
     """It samples the same without the kernels that make them."""
     prepared, style = styled.prepare(np.eye(32, dtype=np.int64)), np.ones((1, 4), np.float32)
-    *static, variables, labels, instances = prepared._sample.args
+    *static, variables, labels, instances = prepared._sampler.args
     generator = variables['generator']
 
     def without_kernel(path, leaf):
