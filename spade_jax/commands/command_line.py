@@ -22,15 +22,7 @@ PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_FLAGFILES.glob('*.flag
 def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
     """Parse the flags; with --help, print the help of the mode or the list of modes, and exit.
 
-    Args:
-      argv: The command line, the name of the program first.
-      commands: The modes by name.
-
-    Returns:
-      The arguments that are no flags, the name of the program first.
-
-    Raises:
-      SystemExit: After the help, or after an error message for a flag that the mode cannot use.
+    Returns the arguments that are no flags, after the name of the program.
     """
     with one_line_errors(argv[:1]):
         arguments = [_with_packaged_flagfile(arg) for arg in argv if arg not in HELP]

@@ -4,11 +4,10 @@ The flags (`flags.py`) are generated from the options, and a checkpoint carries 
 so that sampling needs no model flags. The names of options are unique over all sections.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
-from typing import Any
+import itertools
+from typing import Any, Self
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
@@ -71,16 +70,10 @@ class OptimizerConfig(Section):
         'learning rate, discriminator at twice.',
     )
     adam_beta1: float | None = option(
-        None,
-        "Decay of Adam's first moment. Default: 0 with TTUR, 0.5 without.",
-        at_least=0,
-        below=1,
+        None, "Adam's beta1. Default: 0 with TTUR, 0.5 without.", at_least=0, below=1
     )
     adam_beta2: float | None = option(
-        None,
-        "Decay of Adam's second moment. Default: 0.9 with TTUR, 0.999 without.",
-        at_least=0,
-        below=1,
+        None, "Adam's beta2. Default: 0.9 with TTUR, 0.999 without.", at_least=0, below=1
     )
     discriminator_steps: int = option(
         1, 'Discriminator steps per generator step: update the generator every n steps.', at_least=1
@@ -116,44 +109,33 @@ class OptimizerConfig(Section):
         super().__post_init__()
         if self.batch_size % self.accumulation_steps:
             sizes = nearest_multiples(self.batch_size, self.accumulation_steps)
-            raise UserError(
-                f'batch_size={self.batch_size} does not divide into '
-                f'accumulation_steps={self.accumulation_steps} equal microbatches',
-                f'use --batch_size={sizes}, or another --accumulation_steps',
-            )
+            parts = f'accumulation_steps={self.accumulation_steps} equal microbatches'
+            problem = f'batch_size={self.batch_size} does not divide into {parts}'
+            raise UserError(problem, f'use --batch_size={sizes}, or another --accumulation_steps')
         if self.constant_epochs + self.decay_epochs == 0:
-            raise UserError(
-                'constant_epochs=0 and decay_epochs=0 leave nothing to train', 'set one of them'
-            )
+            problem = 'constant_epochs=0 and decay_epochs=0 leave nothing to train'
+            raise UserError(problem, 'set one of them')
 
     @property
     def adam_betas(self) -> tuple[float, float]:
         """Decays of Adam's first and second moment."""
         beta1, beta2 = (0.0, 0.9) if self.ttur else (0.5, 0.999)
-        beta1 = beta1 if self.adam_beta1 is None else self.adam_beta1
-        return beta1, (beta2 if self.adam_beta2 is None else self.adam_beta2)
+        given1, given2 = self.adam_beta1, self.adam_beta2
+        return beta1 if given1 is None else given1, beta2 if given2 is None else given2
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(Section):
     """Seed, intervals, checkpoints."""
 
-    seed: int = option(
-        0, 'Seed of the weights, the data order, crops, flips and latents.', at_least=0
-    )
+    seed: int = option(0, 'Seed of weights, data order, crops, flips and latents.', at_least=0)
     log_every: int = option(20, 'Steps between two log entries.', at_least=1, mutable=True)
     sample_every: int = option(500, 'Steps between two sample grids.', at_least=1, mutable=True)
-    num_grid_samples: int = option(
-        8, 'Validation examples in a sample grid.', at_least=1, mutable=True
-    )
+    num_grid_samples: int = option(8, 'Examples in a sample grid.', at_least=1, mutable=True)
     checkpoint_every: int = option(500, 'Steps between two checkpoints.', at_least=1, mutable=True)
-    keep_checkpoints: int = option(
-        3, 'Number of the newest checkpoints that are kept.', at_least=1, mutable=True
-    )
+    keep_checkpoints: int = option(3, 'Newest checkpoints to keep.', at_least=1, mutable=True)
     keep_best: str = option(
-        '',
-        'Name of a metric, e.g. g_perceptual: also keep the checkpoint with its lowest value.',
-        mutable=True,
+        '', 'Metric, e.g. g_perceptual: also keep the checkpoint of its lowest value.', mutable=True
     )
     init_from: str = option(
         '',
@@ -196,31 +178,23 @@ class Config:
     run: RunConfig
 
     def __post_init__(self):
-        self._check_size()
+        self._check_size(self.data.image_width, self.data.image_height)
         self.model.check(self)
 
-    def _check_size(self):
-        data, multiple, reason = self.data, self.model.size_multiple, self.model.size_reason
-        if data.crop_size % multiple:
-            raise UserError(
-                f'crop_size={data.crop_size} is not divisible by {multiple} ({reason})',
-                f'use {nearest_multiples(data.crop_size, multiple)}',
-            )
-        if data.image_height % multiple or not data.image_height:
-            lower = max(1, data.image_height // multiple) * multiple
-            ratios = [
-                f'{data.crop_size / height:.4g} ({data.crop_size}x{height})'
-                for height in (lower, lower + multiple)
-            ]
-            raise UserError(
-                f'aspect_ratio={data.aspect_ratio} gives images of '
-                f'{data.crop_size}x{data.image_height}, whose height is not divisible by '
-                f'{multiple} ({reason})',
-                f'use {" or ".join(ratios)}',
-            )
+    def _check_size(self, width: int, height: int):
+        multiple = self.model.size_multiple
+        reason = f'not divisible by {multiple} ({self.model.size_reason})'
+        if width % multiple:
+            remedy = f'use {nearest_multiples(width, multiple)}'
+            raise UserError(f'crop_size={width} is {reason}', remedy)
+        if height % multiple or not height:
+            lower = max(1, height // multiple) * multiple
+            legal = [f'{width / h:.4g} ({width}x{h})' for h in (lower, lower + multiple)]
+            problem = f'aspect_ratio={self.data.aspect_ratio} gives images of {width}x{height}'
+            raise UserError(f'{problem}, whose height is {reason}', f'use {" or ".join(legal)}')
 
     @classmethod
-    def create(cls, model: str = 'spade', **options: Any) -> Config:
+    def create(cls, model: str = 'spade', **options: Any) -> Self:
         """A configuration from options by name; those that are not given have their defaults.
 
         Args:
@@ -232,59 +206,46 @@ class Config:
         """
         if model not in MODELS:
             raise UserError(f'model={model} is not one of {", ".join(MODELS)}')
-        model_class = options_class(model)
-        for name in options:
-            check_option_of_model(name, model)
-        values = {**model_class.defaults, **options}
-        sections = {}
-        for section, section_class in {**SECTIONS, 'model': model_class}.items():
+        for name, value in options.items():
+            _check_option_of_model(name, value, model)
+        values = {**options_class(model).defaults, **options}
+        sections: dict[str, Any] = {}
+        for section, section_class in {**SECTIONS, 'model': options_class(model)}.items():
             names = option_fields(section_class).keys() & values.keys()
             sections[section] = section_class(**{name: values[name] for name in names})
         return cls(**sections)
 
-    def replace(self, **options: Any) -> Config:
+    def replace(self, **options: Any) -> Self:
         """The same configuration with other values for some options."""
-        return Config.create(**(self.options() | options))
+        return self.create(**(self.options() | options))
 
     def options(self) -> dict[str, Any]:
         """All options by name, and 'model', the name of the model."""
-        flat: dict[str, Any] = {'model': self.model.name}
-        for section in dataclasses.fields(self):
-            values = getattr(self, section.name)
-            flat |= {
-                field.name: getattr(values, field.name) for field in dataclasses.fields(values)
-            }
-        return flat
+        return {'model': self.model.name, **_flat(dataclasses.asdict(self))}
 
     def to_json(self) -> dict[str, Any]:
         """The sections as JSON values."""
-        return dataclasses.asdict(self) | {
-            'model': {'name': self.model.name} | dataclasses.asdict(self.model)
-        }
+        sections = dataclasses.asdict(self)
+        return sections | {'model': {'name': self.model.name, **sections['model']}}
 
     @classmethod
-    def from_json(cls, sections: dict[str, Any]) -> Config:
+    def from_json(cls, sections: dict[str, Any]) -> Self:
         """The inverse of `to_json`.
 
         Raises:
           UserError: The configuration has options that this version does not know.
         """
+        remedy = 'use the version that wrote it'
         try:
-            flat = {name: value for values in sections.values() for name, value in values.items()}
-            model = flat.pop('name')
+            options = _flat(sections)
+            model = options.pop('name')
         except (AttributeError, KeyError):
-            raise UserError(
-                'the configuration has no sections', 'use the version that wrote it'
-            ) from None
-        known = set(option_fields(options_class(model))) if model in MODELS else set()
-        unknown = sorted(flat.keys() - known - shared_option_fields().keys())
-        if unknown:
-            raise UserError(
-                f'the configuration has options that this version does not know: '
-                f'{", ".join(unknown)}',
-                'use the version that wrote it',
-            )
-        return cls.create(model, **flat)
+            raise UserError('the configuration has no sections', remedy) from None
+        known = option_fields(options_class(model)) if model in MODELS else {}
+        if unknown := sorted(options.keys() - known.keys() - shared_option_fields().keys()):
+            problem = 'the configuration has options that this version does not know'
+            raise UserError(f'{problem}: {", ".join(unknown)}', remedy)
+        return cls.create(model, **options)
 
 
 # The sections that every model has.
@@ -304,27 +265,22 @@ def option_fields(section: type[Section]) -> dict[str, dataclasses.Field]:
 @functools.cache
 def shared_option_fields() -> dict[str, dataclasses.Field]:
     """The options that every model has, by name."""
-    return {
-        name: field
-        for section in SECTIONS.values()
-        for name, field in option_fields(section).items()
-    }
+    return _flat({name: option_fields(section) for name, section in SECTIONS.items()})
 
 
-def check_option_of_model(name: str, model: str) -> None:
+def _check_option_of_model(name: str, value: Any, model: str) -> None:
     """Raises UserError, with the models that have it, when a model does not have an option."""
-    options = options_class(model)
-    if name in option_fields(options) or (
-        name in shared_option_fields() and name not in options.unused
-    ):
+    options, is_shared = options_class(model), name in shared_option_fields()
+    if name in option_fields(options) or (is_shared and name not in options.unused):
         return
+    if is_shared and value == shared_option_fields()[name].default:
+        return  # An unused option keeps its default in `replace` and `from_json`.
     owners = [other for other in MODELS if name in option_fields(options_class(other))]
-    if not owners and name not in shared_option_fields():
+    if not owners and not is_shared:
         raise UserError(f'{name} is not an option of any model')
     owner = f'an option of model={" or ".join(owners)}, ' if owners else ''
-    raise UserError(
-        f'{name} is {owner}not of model={model}', f'leave --{name} out, or choose another --model'
-    )
+    remedy = f'leave --{name} out, or choose another --model'
+    raise UserError(f'{name} is {owner}not of model={model}', remedy)
 
 
 def conflicts(saved: Config, given: Config) -> list[str]:
@@ -332,6 +288,10 @@ def conflicts(saved: Config, given: Config) -> list[str]:
     old, new = saved.options(), given.options()
     fields = shared_option_fields() | option_fields(type(given.model))
     fixed = ['model', *(name for name, field in fields.items() if not field.metadata['mutable'])]
-    return [
-        f'{name}: {old.get(name)} -> {new[name]}' for name in fixed if old.get(name) != new[name]
-    ]
+    changed = [name for name in fixed if old.get(name) != new[name]]
+    return [f'{name}: {old.get(name)} -> {new[name]}' for name in changed]
+
+
+def _flat(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The options of all sections in one dictionary."""
+    return dict(itertools.chain.from_iterable(values.items() for values in sections.values()))

@@ -37,16 +37,14 @@ class DataConfig(Section):
     )
     records_dir: str = option(
         '',
-        'Read the decoded and resized examples that --mode=prepare_data wrote to this directory '
-        'instead of the files of the data set.',
+        'Read the examples that --mode=prepare_data wrote here, not the files of the data set.',
         mutable=True,
     )
     train_image_dir: str = option('train_img', 'Training images.', mutable=True)
     train_label_dir: str = option('train_label', 'Training label maps.', mutable=True)
     train_instance_dir: str = option(
         'train_inst',
-        'Training instance maps, or a JSON file of COCO annotations to rasterize; read only with '
-        '--condition=labels+edges.',
+        'Training instance maps, or a JSON file of COCO annotations, for --condition=labels+edges.',
         mutable=True,
     )
     train_list: str = option(
@@ -63,9 +61,7 @@ class DataConfig(Section):
     )
     validation_list: str = option('', 'As train_list, for validation.', mutable=True)
     image_suffix: str = option(
-        '',
-        'End of the stems of the images that pairing ignores, e.g. "_leftImg8bit".',
-        mutable=True,
+        '', 'End of image stems that pairing ignores, e.g. "_leftImg8bit".', mutable=True
     )
     label_suffix: str = option(
         '', 'End of the stems of the label maps, e.g. "_gtFine_labelIds".', mutable=True
@@ -75,23 +71,13 @@ class DataConfig(Section):
     )
     scenes_train_examples: int = option(2048, 'scenes: number of training examples.', at_least=1)
     tfds_name: str = option(
-        '',
-        'tfds: name of the data set, with configuration and version if needed, e.g. '
-        '"oxford_iiit_pet:4.0.0".',
+        '', 'tfds: name[/configuration][:version] of the data set, e.g. oxford_iiit_pet:4.0.0.'
     )
-    tfds_train_split: str = option(
-        'train', 'tfds: training split, e.g. "train[:90%]".', mutable=True
-    )
-    tfds_validation_split: str = option('', 'tfds: validation split; empty: none.', mutable=True)
-    tfds_image_feature: str = option(
-        '', 'tfds: feature with the images. Default: the only candidate.'
-    )
-    tfds_label_feature: str = option(
-        '', 'tfds: feature with the label maps. Default: the only candidate.'
-    )
-    tfds_instance_feature: str = option(
-        '', 'tfds: feature with the instance maps, for --condition=labels+edges.'
-    )
+    tfds_train_split: str = option('train', 'Training split, e.g. "train[:90%]".', mutable=True)
+    tfds_validation_split: str = option('', 'Validation split; empty: none.', mutable=True)
+    tfds_image_feature: str = option('', 'Feature of the images. Default: the only candidate.')
+    tfds_label_feature: str = option('', 'Feature of the label maps. Default: the only candidate.')
+    tfds_instance_feature: str = option('', 'Feature of the instance maps (labels+edges).')
     condition: str = option(
         'labels',
         'What the generator is conditioned on: label maps; label maps and the edges between '
@@ -108,9 +94,7 @@ class DataConfig(Section):
         False, 'The label maps use 255 for "unknown"; it becomes one more class.'
     )
     palette: str = option(
-        '',
-        'JSON file with the names and colors of the classes. With it, label maps may be color '
-        'masks.',
+        '', 'JSON file with names and colors of the classes; label maps may then be color masks.'
     )
     label_remap: str = option(
         '',
@@ -121,10 +105,7 @@ class DataConfig(Section):
         'resize_and_crop', 'How images are brought to the training size.', choices=PREPROCESS_MODES
     )
     load_size: int = option(
-        286,
-        'Width (scale_shortside: shorter side) in pixels to which images are resized before the '
-        'crop.',
-        at_least=1,
+        286, 'Width (scale_shortside: shorter side) of images before the crop.', at_least=1
     )
     crop_size: int = option(256, 'Width of the generated image in pixels.', at_least=1)
     aspect_ratio: float = option(1.0, 'Width divided by height of the generated image.', above=0)
@@ -136,9 +117,7 @@ class DataConfig(Section):
         choices=('error', 'skip'),
         mutable=True,
     )
-    data_workers: int = option(
-        4, 'Number of examples that are decoded in parallel.', at_least=1, mutable=True
-    )
+    data_workers: int = option(4, 'Examples decoded in parallel.', at_least=1, mutable=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -148,10 +127,8 @@ class DataConfig(Section):
             if self.preprocess_mode == 'scale_shortside_and_crop':
                 side, needed = 'shorter side', min(self.image_width, self.image_height)
             if self.load_size < needed:
-                raise UserError(
-                    f'load_size={self.load_size} is smaller than the {side} of the crop',
-                    f'use --load_size={needed} or more',
-                )
+                problem = f'load_size={self.load_size} is smaller than the {side} of the crop'
+                raise UserError(problem, f'use --load_size={needed} or more')
 
     def _check_labels(self):
         parse_remap(self.label_remap)
@@ -159,28 +136,21 @@ class DataConfig(Section):
         if not self.uses_labels:
             for name in ('palette', 'label_remap', 'dontcare'):
                 if getattr(self, name):
-                    raise UserError(
-                        f'{name} is set, but condition=rgb reads images without classes',
-                        f'leave --{name} out',
-                    )
+                    problem = f'{name} is set, but condition=rgb reads images without classes'
+                    raise UserError(problem, f'leave --{name} out')
             return
+        given = f'num_classes={self.num_classes}'
         if self.dontcare and self.num_classes > DONTCARE_ID:
-            raise UserError(
-                f'num_classes={self.num_classes} with dontcare: 255 would be both a class and '
-                '"unknown"',
-                'use --nodontcare',
-            )
+            problem = f'{given} with dontcare: 255 would be both a class and "unknown"'
+            raise UserError(problem, 'use --nodontcare')
         for entry in classes:
             is_dontcare = self.dontcare and entry.id == DONTCARE_ID
             if entry.id >= self.label_channels and not is_dontcare:
                 remedy = f'use --num_classes={classes[-1].id + 1} or more'
                 if entry.id == DONTCARE_ID:
                     remedy = 'use --dontcare if 255 stands for "unknown"'
-                raise UserError(
-                    f'num_classes={self.num_classes}, but the palette has the id {entry.id} '
-                    f'({entry.name})',
-                    remedy,
-                )
+                problem = f'{given}, but the palette has the id {entry.id} ({entry.name})'
+                raise UserError(problem, remedy)
 
     @property
     def image_width(self) -> int:

@@ -1,6 +1,5 @@
 """Flags generated from the options of Config, and Configs from flags."""
 
-import dataclasses
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -31,22 +30,17 @@ _DEFINE = {
 def define_flags() -> None:
     """Define --model and one flag for each option: same name, default and help."""
     flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.')
-    defined: set[str] = set()
     for section in (*SECTIONS.values(), *map(options_class, MODELS)):
         types = typing.get_type_hints(section)
         for name, field in option_fields(section).items():
-            if name not in defined:  # Models may share options.
-                _define_flag(field, types[name])
-        defined |= option_fields(section).keys()
-
-
-def _define_flag(field: dataclasses.Field, type_: Any) -> None:
-    default: Any = None if field.name in _SET_BY_DATASET else field.default
-    help, choices = field.metadata['help'], field.metadata['choices']
-    if choices:
-        flags.DEFINE_enum(field.name, default, choices, help)
-    else:
-        _DEFINE[type_](field.name, default, help)
+            default: Any = None if name in _SET_BY_DATASET else field.default
+            help, choices = field.metadata['help'], field.metadata['choices']
+            if name in flags.FLAGS:
+                continue  # Models may share options.
+            if choices:
+                flags.DEFINE_enum(name, default, choices, help)
+            else:
+                _DEFINE[types[name]](name, default, help)
 
 
 def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
@@ -61,11 +55,10 @@ def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool 
         the number of classes is unknown.
     """
     if lacks_classes(values) and not classes_may_be_unknown:
-        raise UserError(
-            f'num_classes is not set, and dataset={values["dataset"].value} does not define it',
-            'add --num_classes=N or --palette=FILE; --mode=validate_data with the same flags '
-            'counts the classes',
-        )
+        dataset, remedy = values['dataset'].value, 'add --num_classes=N or --palette=FILE'
+        problem = f'num_classes is not set, and dataset={dataset} does not define it'
+        remedy += '; --mode=validate_data with the same flags counts the classes'
+        raise UserError(problem, remedy)
     return Config.create(**described_options(values))
 
 
@@ -84,9 +77,8 @@ def described_options(
     endings = ('_dir', '_list', '_suffix')
     folder_flags = [name for name in given if name.endswith(endings) and name not in own]
     if folder_flags and 'dataset' not in given:
-        raise UserError(
-            f'{folder_flags[0]} is set, but dataset=scenes has no files', 'add --dataset=folders'
-        )
+        problem = f'{folder_flags[0]} is set, but dataset=scenes has no files'
+        raise UserError(problem, 'add --dataset=folders')
     defaults: dict[str, Any] = {}
     if 'dataset' in given or not dataset_may_be_unknown:
         dataset, data_dir = str(values['dataset'].value), str(values['data_dir'].value)
@@ -94,13 +86,11 @@ def described_options(
     instance_flags = [name for name in given if name.endswith('_instance_dir')]
     condition = given.get('condition', defaults.get('condition', 'labels'))
     if instance_flags and condition != 'labels+edges':
-        raise UserError(
-            f'{instance_flags[0]} is set, but condition={condition} reads no instance maps',
-            'add --condition=labels+edges, or leave the flag out',
-        )
+        problem = f'{instance_flags[0]} is set, but condition={condition} reads no instance maps'
+        raise UserError(problem, 'add --condition=labels+edges, or leave the flag out')
     if condition == 'rgb':
-        for name in ('palette', 'label_remap', 'dontcare'):
-            defaults.pop(name, None)
+        of_classes = ('palette', 'label_remap', 'dontcare')
+        defaults = {name: value for name, value in defaults.items() if name not in of_classes}
     defaults |= _palette_text(defaults)
     if 'palette' in given and values['dataset'].value not in catalog.CATALOG:
         ids = [entry.id for entry in parse_palette(given['palette'])]
@@ -120,15 +110,9 @@ def lacks_classes(values: flags.FlagValues) -> bool:
 
 
 def given_flags(values: flags.FlagValues, others: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The flags that were set, as written (a palette is the name of its file).
-
-    Args:
-      values: The parsed flags.
-      others: Flags to include besides the options of Config.
-    """
-    return {
-        name: values[name].value for name in (*_option_names(), *others) if values[name].present
-    }
+    """The options, and `others`, that a flag or flagfile set, as written (a palette is a file)."""
+    present = [name for name in (*_option_names(), *others) if values[name].present]
+    return {name: values[name].value for name in present}
 
 
 def given_options(values: flags.FlagValues) -> dict[str, Any]:
@@ -138,20 +122,12 @@ def given_options(values: flags.FlagValues) -> dict[str, Any]:
 
 
 def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
-    """Raises UserError, listing every option, when flags contradict the Config of a checkpoint.
-
-    Args:
-      values: The parsed flags.
-      saved: The Config of the checkpoint.
-      free: Options that may differ.
-    """
+    """Raises UserError when flags other than `free` contradict the Config of a checkpoint."""
     given = saved.replace(**given_options(values))  # Also validates the free options.
     fixed = given.replace(**{name: saved.options()[name] for name in free})
     if differing := conflicts(saved, fixed):
-        raise UserError(
-            f'flags contradict the checkpoint ({"; ".join(differing)})',
-            'leave them out: the configuration is in the checkpoint',
-        )
+        problem = f'flags contradict the checkpoint ({"; ".join(differing)})'
+        raise UserError(problem, 'leave them out: the configuration is in the checkpoint')
 
 
 def flags_to_resume(config: Config) -> list[str]:
@@ -160,12 +136,9 @@ def flags_to_resume(config: Config) -> list[str]:
     A palette is left out, since its file is not known.
     """
     fields = shared_option_fields() | option_fields(type(config.model))
-    values = config.options()
-    needed = {
-        name: values[name]
-        for name, field in fields.items()
-        if values[name] != field.default and name != 'palette' and not field.metadata['mutable']
-    }
+    fields = {name: field for name, field in fields.items() if not field.metadata['mutable']}
+    values = {name: config.options()[name] for name in fields if name != 'palette'}
+    needed = {name: value for name, value in values.items() if value != fields[name].default}
     model = {} if config.model.name == 'spade' else {'model': config.model.name}
     return format_flags(model | needed)
 
@@ -174,18 +147,14 @@ def positive_integers(flag: str, texts: list[str]) -> list[int]:
     """['1', '8'] -> [1, 8]; raises UserError with the flag's name for anything else."""
     for text in texts:
         if not text.strip().isdigit() or int(text) < 1:
-            raise UserError(
-                f'{flag}={",".join(texts)}: {text!r} is not a positive integer',
-                f'write --{flag}=1,2,4',
-            )
+            problem = f'{flag}={",".join(texts)}: {text!r} is not a positive integer'
+            raise UserError(problem, f'write --{flag}=1,2,4')
     return [int(text) for text in texts]
 
 
 def _option_names() -> list[str]:
-    names = ['model', *shared_option_fields()]
-    for model in MODELS:
-        names += [name for name in option_fields(options_class(model)) if name not in names]
-    return names
+    own = [name for model in MODELS for name in option_fields(options_class(model))]
+    return [*dict.fromkeys(['model', *shared_option_fields(), *own])]
 
 
 def _palette_text(options: Mapping[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ class ModelOptions(Section):
     Attributes:
       name: The value of `--model`.
       defaults: Options of other sections whose default this model changes, by name.
-      unused: Options of other sections that this model does not have; to set one is an error.
+      unused: Options of other sections that this model does not have: they keep their default.
     """
 
     name: ClassVar[str]

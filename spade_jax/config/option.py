@@ -56,12 +56,11 @@ def nearest_multiples(size: int, multiple: int) -> str:
 
 def format_flags(options: Mapping[str, Any]) -> list[str]:
     """['--num_classes=151', '--nodontcare', ...], quoted for a shell."""
-    return [
-        f'--{"" if value else "no"}{name}'
-        if isinstance(value, bool)
-        else shlex.quote(f'--{name}={value}')
-        for name, value in options.items()
-    ]
+
+    def text(name: str, value: Any) -> str:
+        return f'{"no" * (not value)}{name}' if isinstance(value, bool) else f'{name}={value}'
+
+    return [shlex.quote(f'--{text(*item)}') for item in options.items()]
 
 
 def parse_step_range(flag: str, text: str) -> tuple[int, int]:

@@ -1,6 +1,10 @@
+import dataclasses
+from typing import ClassVar
+
 import pytest
 
 from spade_jax.config.config import Config, conflicts
+from spade_jax.config.model_options import MODELS, ModelOptions, RegisteredModel
 from spade_jax.config.option import nearest_multiples
 from spade_jax.errors import UserError
 
@@ -114,6 +118,22 @@ def test_conflicts_list_what_may_not_change():
     changed = saved.replace(num_classes=3, seed=7, generator_width=8)
     expected = ['num_classes: 13 -> 3', 'seed: 0 -> 7', 'generator_width: 64 -> 8']
     assert conflicts(saved, changed) == expected
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionsWithoutEma(ModelOptions):
+    name: ClassVar[str] = 'without_ema'
+    unused: ClassVar[tuple[str, ...]] = ('ema_decay',)
+
+
+def test_unused_option_keeps_its_default(monkeypatch):
+    row = RegisteredModel(options=f'{__name__}:OptionsWithoutEma', model='')
+    monkeypatch.setitem(MODELS, 'without_ema', row)
+    config = Config.create('without_ema', num_classes=3)
+    assert config.replace(seed=4).run.seed == 4
+    assert Config.from_json(config.to_json()) == config
+    with pytest.raises(UserError, match='ema_decay is not of model=without_ema; leave --ema_decay'):
+        config.replace(ema_decay=0.9)
 
 
 def test_nearest_multiples():
