@@ -9,8 +9,6 @@ Bodies and additional styles use these CSS variables and classes:
     .quiet .warn                           secondary text, warnings
 """
 
-from __future__ import annotations
-
 import html
 
 GENERATOR = '<meta name="generator" content="spade_jax">'  # within the first 1000 characters

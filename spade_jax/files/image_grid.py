@@ -1,7 +1,5 @@
 """Tile images into a grid and write PNG files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

@@ -1,7 +1,6 @@
 """Ranges of the metrics of a healthy run; the documentation of the losses derives them."""
 
-from __future__ import annotations
-
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -50,18 +49,12 @@ def remarks(values: Mapping[str, Sequence[float]], gan_loss: str) -> list[str]:
       gan_loss: The adversarial loss of the run.
     """
     found = []
-    for name, healthy in healthy_ranges(gan_loss).items():
+    for name, (low, high, below, above) in healthy_ranges(gan_loss).items():
         recorded = values.get(name, ())
         if len(recorded) < ENOUGH_RECORDS:
             continue
-        latest = recorded[-max(ENOUGH_RECORDS, len(recorded) // 10) :]
-        mean = sum(latest) / len(latest)
-        meaning = ''
-        if mean < healthy.low:
-            meaning = healthy.below
-        elif mean > healthy.high:
-            meaning = healthy.above
-        if meaning:
-            bounds = f'{healthy.low:g} to {healthy.high:g}'
+        mean = statistics.fmean(recorded[-max(ENOUGH_RECORDS, len(recorded) // 10) :])
+        if meaning := below if mean < low else above if mean > high else '':
+            bounds = f'{low:g} to {high:g}'
             found.append(f'{name} is {mean:.3g} of late; {bounds} is healthy: {meaning}.')
     return found

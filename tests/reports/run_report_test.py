@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import subprocess
 import sys
@@ -103,6 +104,14 @@ def test_report_compares_with_defaults_of_the_model(workdir):
     assert text.index('more, at their defaults') < text.index('model spade')
 
 
+def test_points_are_finite():
+    records = [
+        {'step': step, 'a': value} for step, value in enumerate([1.0, math.nan, math.inf, 2])
+    ]
+    assert run_report.finite_points(records) == {'a': [(0, 1.0), (3, 2.0)]}
+    assert run_report.finite_points(records[1:3]) == {}
+
+
 def test_charts_group_metrics_of_any_network():
     names = [
         *('critic_weight_norm', 'mapper_weight_norm', 'g_gan', 'g_kl', 'g_latent', 'd_r1'),
@@ -144,7 +153,7 @@ def test_report_names_unreadable_grid(tmp_path):
 def test_wide_grids_are_scaled_down(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (400, 2000, 3)).astype(np.uint8)
     write_png(str(tmp_path / 'samples' / 'step_0000001.png'), noise)
-    assert len(run_report._samples(str(tmp_path / 'samples'))) < 960 * 192 * 3
+    assert len(run_report._samples(tmp_path / 'samples')) < 960 * 192 * 3
 
 
 @pytest.mark.parametrize(
