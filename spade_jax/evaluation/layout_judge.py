@@ -11,10 +11,9 @@ a judge that knew that the sky is above would find a sky in any image, and flatt
     print(layout_agreement(judge, real_images, fake_images, labels).ratio)
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -34,14 +33,11 @@ _MIN_DEVIATION = 1e-3  # of a feature, so that a constant one is not divided by 
 
 
 def window_mean(values: jax.Array, size: int) -> jax.Array:
-    """Means over square windows around each pixel, cut off at the border.
+    """Means over windows around each pixel, cut off at the border: [N, H, W, C] -> the same.
 
     Args:
       values: [N, H, W, C].
-      size: Side of the window in pixels; odd.
-
-    Returns:
-      [N, H, W, C].
+      size: Side of the square window in pixels; odd.
     """
     # Windows are rectangles even where they are cut off, so they are separable.
     for window in ((size, 1), (1, size)):
@@ -66,17 +62,14 @@ def pixel_features(images: jax.Array | np.ndarray, windows: Sequence[int] = WIND
       [N, H, W, 3 + 6 * len(windows)] float32; colors and means in [-1, 1], deviations in [0, 1].
     """
     colors = jnp.asarray(images, jnp.float32) / 127.5 - 1
-    features = [colors]
-    for size in windows:
-        features += [window_mean(colors, size), window_deviation(colors, size)]
-    return jnp.concatenate(features, axis=-1)
+    around = [f(colors, size) for size in windows for f in (window_mean, window_deviation)]
+    return jnp.concatenate([colors, *around], axis=-1)
 
 
 class PixelClassifier(nn.Module):
     """A multilayer perceptron on the features of a pixel: [..., F] -> [..., num_classes] logits.
 
-    The collection 'statistics' holds mean and deviation of each feature, [F], for normalization;
-    Adam does not train it.
+    The collection 'statistics' holds mean and deviation [F] of the features for normalization.
 
     Attributes:
       num_classes: Number of classes.
@@ -86,7 +79,6 @@ class PixelClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Classify."""
         size = features.shape[-1:]
         mean = self.variable('statistics', 'feature_mean', jnp.zeros, size)
         deviation = self.variable('statistics', 'feature_deviation', jnp.ones, size)
@@ -98,13 +90,7 @@ class PixelClassifier(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """A fitted judge.
-
-    Attributes:
-      num_classes: It predicts the classes 0 .. num_classes - 1.
-      windows: Sides of its windows in pixels.
-      variables: Variables of its PixelClassifier.
-    """
+    """A fitted judge: its number of classes, sides of its windows, and classifier variables."""
 
     num_classes: int
     windows: tuple[int, ...]
@@ -146,21 +132,17 @@ def fit_judge(
       ValueError: No pixel has a class, an id is not a class, the shapes do not match, or a window
         is even.
     """
-    _check_shapes(labels, images=images)
-    known = _known(labels, ignore)
-    _check_labels(labels, known, num_classes, ignore)
+    known = _check(labels, num_classes, ignore, images=images)
     for size in windows:
         if size % 2 == 0:
             raise ValueError(f'a window of {size} pixels has no center pixel; use {size + 1}')
-
     usable = np.flatnonzero(known.any(axis=(1, 2)))
     rng = np.random.default_rng(seed)
     places = [rng.choice(np.flatnonzero(known[i]), pixels_per_image) for i in usable]
     places = np.stack(places)  # [N, P] indices into the flat images
     classes = np.take_along_axis(labels[usable].reshape(len(usable), -1), places, axis=1)
-    features = _features_at(tuple(windows), images[usable], places)
-    features = features.reshape(-1, features.shape[-1])  # [N * P, F]
     classes = classes.reshape(-1).astype(np.int32)  # [N * P]
+    features = _features_at(tuple(windows), images[usable], places)  # [N * P, F]
     variables = _fit(num_classes, steps, features, classes, jax.random.key(seed))
     return Judge(num_classes, tuple(windows), variables)
 
@@ -174,7 +156,7 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DON
       ignore: Label of the pixels that do not count; None: all count.
     """
     known = _known(labels, ignore)
-    return float(np.mean(predicted[known] == labels[known])) if known.any() else float('nan')
+    return float(np.mean(predicted[known] == labels[known])) if known.any() else math.nan
 
 
 def class_accuracies(
@@ -189,9 +171,7 @@ def class_accuracies(
 
 
 class LayoutAgreement(NamedTuple):
-    """How well a judge recovers the label maps from real and from fake images.
-
-    Accuracies are in [0, 1]; those of a class have shape [num_classes] and are nan if it is absent.
+    """How well a judge recovers the label maps from real and from fake images, in [0, 1].
 
     Attributes:
       accuracy_on_real, accuracy_on_generated: Share of correct pixels of real and fake images.
@@ -200,10 +180,9 @@ class LayoutAgreement(NamedTuple):
         does not measure realism.
       accuracy_on_wrong_layout: The control: fake images against the label map of another example,
         as for a generator that ignores its input. nan for a single example.
-      mean_class_accuracy_on_real, mean_class_accuracy_on_generated: Means over the classes that the
-        label maps have.
-      class_accuracy_on_real, class_accuracy_on_generated: By class.
-      class_share: Share of each class in the pixels that have one.
+      mean_class_accuracy_on_real, mean_class_accuracy_on_generated: Means over the present classes.
+      class_accuracy_on_real, class_accuracy_on_generated: [num_classes]; nan for absent classes.
+      class_share: [num_classes]; share of each class in the pixels that have one.
     """
 
     accuracy_on_real: float
@@ -228,31 +207,25 @@ def layout_agreement(
 
     Args:
       judge: Fitted to other images than these.
-      real: [N, H, W, 3] uint8.
-      fake: [N, H, W, 3] uint8.
+      real, fake: [N, H, W, 3] uint8.
       labels: [N, H, W] class ids of both.
       ignore: Label of the pixels that do not count; None: all count.
 
     Raises:
-      ValueError: The shapes do not match, or no pixel has a class.
+      ValueError: No pixel has a class, an id is not a class, or the shapes do not match.
     """
-    _check_shapes(labels, real=real, fake=fake)
-    known = _known(labels, ignore)
-    if not known.any():
-        raise ValueError(_no_classes(labels, ignore, 'nothing to judge'))
     num_classes = judge.num_classes
+    known = _check(labels, num_classes, ignore, real=real, fake=fake)
     in_real, in_fake = judge.predict(real), judge.predict(fake)
     on_real, on_fake = accuracy(in_real, labels, ignore), accuracy(in_fake, labels, ignore)
     by_class_on_real = class_accuracies(in_real, labels, num_classes, ignore)
     by_class_on_fake = class_accuracies(in_fake, labels, num_classes, ignore)
-    on_wrong_layout = float('nan')
-    if len(labels) > 1:
-        on_wrong_layout = accuracy(in_fake, np.roll(labels, 1, axis=0), ignore)
+    on_wrong_layout = accuracy(in_fake, np.roll(labels, 1, axis=0), ignore)
     return LayoutAgreement(
         accuracy_on_real=on_real,
         accuracy_on_generated=on_fake,
-        ratio=on_fake / on_real if on_real else float('nan'),
-        accuracy_on_wrong_layout=on_wrong_layout,
+        ratio=on_fake / on_real if on_real else math.nan,
+        accuracy_on_wrong_layout=on_wrong_layout if len(labels) > 1 else math.nan,
         mean_class_accuracy_on_real=float(np.nanmean(by_class_on_real)),
         mean_class_accuracy_on_generated=float(np.nanmean(by_class_on_fake)),
         class_accuracy_on_real=by_class_on_real,
@@ -266,31 +239,22 @@ def _known(labels: np.ndarray, ignore: int | None) -> np.ndarray:
     return np.ones(labels.shape, bool) if ignore is None else labels != ignore
 
 
-def _check_labels(labels: np.ndarray, known: np.ndarray, num_classes: int, ignore: int | None):
-    wrong = labels[known & ((labels < 0) | (labels >= num_classes))]
-    if wrong.size:
-        raise ValueError(
-            f'label id {wrong[0]} is not one of the {num_classes} classes 0..{num_classes - 1} '
-            f'and not ignore={ignore}'
-        )
-    if not known.any():
-        raise ValueError(_no_classes(labels, ignore, 'nothing to fit a judge to'))
-
-
-def _no_classes(labels: np.ndarray, ignore: int | None, consequence: str) -> str:
-    without = f'none of the {len(labels)} label maps has a pixel with a class (ignore={ignore})'
-    return f'{without}: {consequence}'
-
-
-def _check_shapes(labels: np.ndarray, **arrays: np.ndarray) -> None:
+def _check(labels, num_classes: int, ignore: int | None, **arrays: np.ndarray) -> np.ndarray:
+    """Check shapes and ids; return where the pixels have a class, bool."""
     for name, images in arrays.items():
         if images.dtype != np.uint8:
             raise ValueError(f'{name} are {images.dtype}; give uint8 in [0, 255]')
         if images.shape != (*labels.shape, 3):
-            raise ValueError(
-                f'{name} of shape {images.shape} do not fit labels of shape {labels.shape}; '
-                'give [N, H, W, 3] and [N, H, W]'
-            )
+            problem = f'{name} of shape {images.shape} do not fit labels of shape {labels.shape}'
+            raise ValueError(f'{problem}; give [N, H, W, 3] and [N, H, W]')
+    known = _known(labels, ignore)
+    wrong = labels[known & ((labels < 0) | (labels >= num_classes))]
+    if wrong.size:
+        classes = f'one of the {num_classes} classes 0..{num_classes - 1}'
+        raise ValueError(f'label id {wrong[0]} is not {classes} and not ignore={ignore}')
+    if not known.any():
+        raise ValueError(f'no pixel of the {len(labels)} label maps has a class (ignore={ignore})')
+    return known
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -306,14 +270,15 @@ def _predict(num_classes, windows, variables, images):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _features_at(windows, images, places):
-    """The features [N, P, F] of the pixels at places [N, P] of the flat images."""
+    """The features [N * P, F] of the pixels at places [N, P] of the flat images."""
 
     def features_of_one(arguments):
         image, place = arguments
-        features = pixel_features(image[None], windows)[0]
+        features = pixel_features(image[None], windows)
         return features.reshape(-1, features.shape[-1])[place]
 
-    return jax.lax.map(features_of_one, (images, places))
+    features = jax.lax.map(features_of_one, (images, places))
+    return features.reshape(-1, features.shape[-1])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

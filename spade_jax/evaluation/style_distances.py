@@ -1,7 +1,5 @@
 """How much the style changes an image, and whether it is the style of the given photo."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -32,10 +30,8 @@ def color_distance(
     a sky, whatever their sizes.
 
     Args:
-      image: [H, W, 3] uint8.
-      labels: [H, W] class ids of the image.
-      photo: [H', W', 3] uint8.
-      photo_labels: [H', W'] class ids of the photo.
+      image, labels: [H, W, 3] uint8 and [H, W] class ids.
+      photo, photo_labels: The same of the photo, of any size.
 
     Returns:
       The mean absolute difference of red, green and blue in gray levels, [0, 255]; nan if they

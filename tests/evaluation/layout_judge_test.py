@@ -178,7 +178,7 @@ def test_control_needs_a_second_example(color_judge):
     'change, message',
     [
         (dict(num_classes=2), r'label id 2 is not one of the 2 classes 0\.\.1'),
-        (dict(labels=np.full((2, SIZE, SIZE), 255)), 'nothing to fit'),
+        (dict(labels=np.full((2, SIZE, SIZE), 255)), 'no pixel of the 2 label maps has a class'),
         (dict(windows=(3, 4)), 'a window of 4 pixels has no center pixel; use 5'),
         (dict(images=np.zeros((2, SIZE, SIZE, 3))), 'images are float64; give uint8'),
     ],
@@ -196,5 +196,5 @@ def test_agreement_rejects_bad_argument():
     judge = layout_judge.Judge(3, (), {})
     with pytest.raises(ValueError, match=r'fake of shape \(1, 32, 32, 3\) do not fit'):
         layout_agreement(judge, images, images[:1], labels)
-    with pytest.raises(ValueError, match='nothing to judge'):
+    with pytest.raises(ValueError, match='no pixel of the 2 label maps has a class'):
         layout_agreement(judge, images, images, np.full_like(labels, 255))
