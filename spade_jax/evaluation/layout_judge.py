@@ -32,57 +32,38 @@ _LEARNING_RATE = 3e-3
 _MIN_DEVIATION = 1e-3  # of a feature, so that a constant one is not divided by 0
 
 
-def window_mean(values: jax.Array, size: int) -> jax.Array:
-    """Means over windows around each pixel, cut off at the border: [N, H, W, C] -> the same.
+def window_statistics(values: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """Mean and deviation in windows of odd size, cut off at the border; all [N, H, W, C]."""
 
-    Args:
-      values: [N, H, W, C].
-      size: Side of the square window in pixels; odd.
-    """
-    # Windows are rectangles even where they are cut off, so they are separable.
-    for window in ((size, 1), (1, size)):
-        values = nn.avg_pool(values, window, padding='SAME', count_include_pad=False)
-    return values
+    def mean(values: jax.Array) -> jax.Array:
+        # Windows are rectangles even where they are cut off, so they are separable.
+        for window in ((size, 1), (1, size)):
+            values = nn.avg_pool(values, window, padding='SAME', count_include_pad=False)
+        return values
 
-
-def window_deviation(values: jax.Array, size: int) -> jax.Array:
-    """Standard deviations over the windows of `window_mean`: [N, H, W, C] -> [N, H, W, C]."""
-    variance = window_mean(values**2, size) - window_mean(values, size) ** 2
-    return jnp.sqrt(jnp.maximum(variance, 0))  # Rounding can make it negative.
+    variance = mean(values**2) - mean(values) ** 2
+    return mean(values), jnp.sqrt(jnp.maximum(variance, 0))  # Rounding can make it negative.
 
 
 def pixel_features(images: jax.Array | np.ndarray, windows: Sequence[int] = WINDOWS) -> jax.Array:
-    """The features of each pixel: its color, then mean and deviation in windows of several sizes.
+    """The color of each pixel, and mean and deviation of the colors in windows around it.
 
-    Args:
-      images: [N, H, W, 3] uint8.
-      windows: Sides of the windows in pixels; odd.
-
-    Returns:
-      [N, H, W, 3 + 6 * len(windows)] float32; colors and means in [-1, 1], deviations in [0, 1].
+    [N, H, W, 3] uint8 -> [N, H, W, 3 + 6 * len(windows)] float32: colors and means in [-1, 1],
+    deviations in [0, 1].
     """
     colors = jnp.asarray(images, jnp.float32) / 127.5 - 1
-    around = [f(colors, size) for size in windows for f in (window_mean, window_deviation)]
+    around = [statistic for size in windows for statistic in window_statistics(colors, size)]
     return jnp.concatenate([colors, *around], axis=-1)
 
 
 class PixelClassifier(nn.Module):
-    """A multilayer perceptron on the features of a pixel: [..., F] -> [..., num_classes] logits.
-
-    The collection 'statistics' holds mean and deviation [F] of the features for normalization.
-
-    Attributes:
-      num_classes: Number of classes.
-    """
+    """A perceptron on features of known statistics: [..., F] -> [..., num_classes] logits."""
 
     num_classes: int
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        size = features.shape[-1:]
-        mean = self.variable('statistics', 'feature_mean', jnp.zeros, size)
-        deviation = self.variable('statistics', 'feature_deviation', jnp.ones, size)
-        x = (features - mean.value) / deviation.value
+    def __call__(self, features: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.Array:
+        x = (features - mean) / deviation
         for i, units in enumerate(_HIDDEN_UNITS):
             x = nn.relu(nn.Dense(units, name=f'hidden_{i}')(x))
         return nn.Dense(self.num_classes, name='logits')(x)
@@ -90,15 +71,17 @@ class PixelClassifier(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """A fitted judge: its number of classes, sides of its windows, and classifier variables."""
+    """A fitted judge: its classes and windows, parameters and statistics of its classifier."""
 
     num_classes: int
     windows: tuple[int, ...]
-    variables: dict[str, Any]
+    params: Any
+    statistics: tuple[jax.Array, ...]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The class of each pixel: [N, H, W, 3] uint8 -> [N, H, W] int32."""
-        return np.asarray(_predict(self.num_classes, self.windows, self.variables, images))
+        classifier = PixelClassifier(self.num_classes)
+        return np.asarray(_predict(classifier, self.windows, self.params, self.statistics, images))
 
 
 def fit_judge(
@@ -143,8 +126,8 @@ def fit_judge(
     classes = np.take_along_axis(labels[usable].reshape(len(usable), -1), places, axis=1)
     classes = classes.reshape(-1).astype(np.int32)  # [N * P]
     features = _features_at(tuple(windows), images[usable], places)  # [N * P, F]
-    variables = _fit(num_classes, steps, features, classes, jax.random.key(seed))
-    return Judge(num_classes, tuple(windows), variables)
+    fitted = _fit(PixelClassifier(num_classes), steps, features, classes, jax.random.key(seed))
+    return Judge(num_classes, tuple(windows), *fitted)
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DONTCARE_ID) -> float:
@@ -207,7 +190,8 @@ def layout_agreement(
 
     Args:
       judge: Fitted to other images than these.
-      real, fake: [N, H, W, 3] uint8.
+      real: [N, H, W, 3] uint8.
+      fake: [N, H, W, 3] uint8.
       labels: [N, H, W] class ids of both.
       ignore: Label of the pixels that do not count; None: all count.
 
@@ -258,12 +242,11 @@ def _check(labels, num_classes: int, ignore: int | None, **arrays: np.ndarray) -
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _predict(num_classes, windows, variables, images):
+def _predict(classifier, windows, params, statistics, images):
     # One image at a time: the hidden layers of all would fill the memory.
     def predict_one(image):
         features = pixel_features(image[None], windows)[0]
-        logits: Any = PixelClassifier(num_classes).apply(variables, features)
-        return jnp.argmax(logits, axis=-1)
+        return jnp.argmax(classifier.apply({'params': params}, features, *statistics), axis=-1)
 
     return jax.lax.map(predict_one, images)
 
@@ -282,13 +265,11 @@ def _features_at(windows, images, places):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _fit(num_classes, steps, features, classes, key):
-    """Fit a PixelClassifier to features [M, F] and classes [M] int32; return its variables."""
-    classifier = PixelClassifier(num_classes)
+def _fit(classifier, steps, features, classes, key):
+    """Fit to features [M, F] and classes [M] int32; return parameters and statistics."""
     init_key, batch_key = jax.random.split(key)
-    params = classifier.init(init_key, features[:1])['params']
-    deviation = jnp.maximum(features.std(axis=0), _MIN_DEVIATION)
-    statistics = {'feature_mean': features.mean(axis=0), 'feature_deviation': deviation}
+    statistics = features.mean(axis=0), jnp.maximum(features.std(axis=0), _MIN_DEVIATION)
+    params = classifier.init(init_key, features[:1], *statistics)['params']
     adam = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
 
     def update(carry, step):
@@ -297,12 +278,11 @@ def _fit(num_classes, steps, features, classes, key):
         batch = jax.random.randint(step_key, (_BATCH_SIZE,), 0, len(features))
 
         def loss(params):
-            variables = {'params': params, 'statistics': statistics}
-            logits: Any = classifier.apply(variables, features[batch])
+            logits = classifier.apply({'params': params}, features[batch], *statistics)
             return optax.softmax_cross_entropy_with_integer_labels(logits, classes[batch]).mean()
 
         updates, adam_state = adam.update(jax.grad(loss)(params), adam_state)
         return (optax.apply_updates(params, updates), adam_state), None
 
     (params, _), _ = jax.lax.scan(update, (params, adam.init(params)), jnp.arange(steps))
-    return {'params': params, 'statistics': statistics}
+    return params, statistics

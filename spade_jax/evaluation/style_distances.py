@@ -16,9 +16,8 @@ def mean_pairwise_distance(images: np.ndarray) -> float:
     """
     if len(images) < 2:
         raise ValueError(f'{len(images)} images have no distance; give 2 or more')
-    pairs = itertools.combinations(images, 2)
-    distances = [np.abs(first.astype(np.float32) - second).mean() for first, second in pairs]
-    return float(np.mean(distances))
+    pairs = itertools.combinations(images.astype(np.float32), 2)
+    return float(np.mean([np.abs(first - second).mean() for first, second in pairs]))
 
 
 def color_distance(
@@ -30,8 +29,10 @@ def color_distance(
     a sky, whatever their sizes.
 
     Args:
-      image, labels: [H, W, 3] uint8 and [H, W] class ids.
-      photo, photo_labels: The same of the photo, of any size.
+      image: [H, W, 3] uint8.
+      labels: [H, W] class ids of the image.
+      photo: [H', W', 3] uint8.
+      photo_labels: [H', W'] class ids of the photo.
 
     Returns:
       The mean absolute difference of red, green and blue in gray levels, [0, 255]; nan if they

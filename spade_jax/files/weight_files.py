@@ -25,8 +25,21 @@ def read_state(path: str) -> dict[str, np.ndarray]:
       UserError: The file cannot be read or holds something other than arrays, or its format needs
         a package that is not installed.
     """
-    readers = {'.npz': _read_npz, '.safetensors': _read_safetensors}
-    state = readers.get(os.path.splitext(path)[1], _read_pth)(path)
+    damaged, remedy = f'{path} is not a readable', 'make or download it again'
+    match os.path.splitext(path)[1]:
+        case '.npz':
+            with user_errors(f'{damaged} .npz file of plain arrays', remedy):
+                state = dict(np.load(path, allow_pickle=False))
+        case '.safetensors':
+            from safetensors.numpy import load_file
+
+            with user_errors(f'{damaged} .safetensors file', remedy):
+                state = load_file(path)
+        case _:
+            torch = import_torch(path, 'reading')
+            with user_errors(f'{damaged} PyTorch state dictionary of plain tensors', remedy):
+                loaded = torch.load(path, map_location='cpu', weights_only=True)
+            state = _tensors_to_numpy(path, loaded, torch)
     for name, array in state.items():
         if array.dtype.name in ('float16', 'bfloat16'):
             state[name] = array.astype(np.float32)
@@ -35,14 +48,21 @@ def read_state(path: str) -> dict[str, np.ndarray]:
 
 def write_state(path: str, state: Mapping[str, np.ndarray]) -> None:
     """Write arrays atomically, in the format that the extension of `path` selects."""
-    writers = {'.npz': _write_npz, '.safetensors': _write_safetensors}
-    write = writers.get(os.path.splitext(path)[1], _write_pth)
-    arrays = {name: np.array(array, order='C') for name, array in state.items()}
+    arrays: dict[str, Any] = {name: np.array(array, order='C') for name, array in state.items()}
     parent = os.path.dirname(os.path.abspath(path))
     # np.savez changes a name that lacks its extension, so the temporary file keeps the name.
     with tempfile.TemporaryDirectory(dir=parent, prefix='.writing_') as directory:
         unfinished = os.path.join(directory, os.path.basename(path))
-        write(unfinished, arrays)
+        match os.path.splitext(path)[1]:
+            case '.npz':
+                np.savez(unfinished, **arrays)
+            case '.safetensors':
+                from safetensors.numpy import save_file
+
+                save_file(arrays, unfinished)
+            case _:
+                torch = import_torch(path, 'writing')
+                torch.save({n: torch.from_numpy(a) for n, a in arrays.items()}, unfinished)
         os.replace(unfinished, path)
 
 
@@ -58,46 +78,13 @@ def import_torch(path: str, doing: str) -> Any:
     return torch
 
 
-def _readable(path: str, kind: str):
-    """Turn the exception of a library for a damaged file into a UserError."""
-    return user_errors(f'{path} is not a readable {kind}', 'make or download it again')
-
-
-def _read_npz(path):
-    with _readable(path, '.npz file of plain arrays'), np.load(path, allow_pickle=False) as file:
-        return dict(file)
-
-
-def _read_safetensors(path):
-    from safetensors.numpy import load_file
-
-    with _readable(path, '.safetensors file'):
-        return load_file(path)
-
-
-def _read_pth(path):
-    torch = import_torch(path, 'reading')
-    with _readable(path, 'PyTorch state dictionary of plain tensors'):
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    entries = state if isinstance(state, Mapping) else {type(state).__name__: None}
+def _tensors_to_numpy(path: str, state: Any, torch: Any) -> dict[str, np.ndarray]:
+    entries: Mapping[str, Any] = (
+        state if isinstance(state, Mapping) else {type(state).__name__: None}
+    )
     if other := [str(name) for name, value in entries.items() if not torch.is_tensor(value)]:
         problem = f'{path} holds something other than tensors: {", ".join(other)}'
         raise UserError(problem, 'give the state dictionary of one network')
     # NumPy has no bfloat16.
-    widened = {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in entries.items()}
+    widened = {n: t.float() if t.dtype == torch.bfloat16 else t for n, t in entries.items()}
     return {name: tensor.detach().numpy() for name, tensor in widened.items()}
-
-
-def _write_npz(path, state):
-    np.savez(path, **state)
-
-
-def _write_safetensors(path, state):
-    from safetensors.numpy import save_file
-
-    save_file(state, path)
-
-
-def _write_pth(path, state):
-    torch = import_torch(path, 'writing')
-    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)

@@ -10,7 +10,7 @@ recomputes. Reshaping is free, and donated arguments make room for results.
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -111,29 +111,26 @@ class _Program:
         numbers = dict(zip(variables, arguments + constants, strict=True))
 
         def number(atom: core.Var | core.Literal) -> int:
-            return self._literal(atom) if isinstance(atom, core.Literal) else numbers[atom]
+            if isinstance(atom, core.Literal):  # It takes no memory.
+                return self._known.setdefault(('literal', str(atom)), self.arrays([0]))[0]
+            return numbers[atom]
 
         for equation in jaxpr.eqns:
             results = self._add_equation(equation, list(map(number, equation.invars)))
             numbers.update(zip(equation.outvars, results, strict=True))
         return list(map(number, jaxpr.outvars))
 
-    def _literal(self, literal: core.Literal) -> int:
-        """The number of a literal, which takes no memory."""
-        key = ('literal', str(literal))
-        if key not in self._known:
-            self._known[key] = self.arrays([0])
-        return self._known[key][0]
-
     def _add_equation(self, equation: core.JaxprEqn, operands: list[int]) -> list[int]:
-        nested, name = list(_nested(equation)), equation.primitive.name
-        platforms = equation.params.get('branches_platforms') or ()
+        name, params = equation.primitive.name, equation.params
+        nested = list(core.jaxprs_in_params(params))
+        platforms = params.get('branches_platforms') or ()
         if None in platforms:
             # The default of `platform_dependent`: the estimate is not about CPUs.
             return self.add(nested[platforms.index(None)], operands[1:])
         if name not in _LOOPS and len(nested) == 1 and len(nested[0].invars) == len(operands):
-            is_repeated = _is_recomputed(equation)
-            return self.add(nested[0], self._barrier(operands) if is_repeated else operands)
+            # The second computation of what `jax.checkpoint` wraps.
+            is_recomputed = name == 'remat2' and params['differentiated'] and params['prevent_cse']
+            return self.add(nested[0], self._barrier(operands) if is_recomputed else operands)
         if name == 'optimization_barrier':
             return self._barrier(operands)
         if name in _SAME_BYTES and len(equation.outvars) == len(operands):
@@ -141,7 +138,7 @@ class _Program:
         if name not in _FUSIBLE_READERS:
             return self._append(equation, operands)
         types = str([variable.aval for variable in equation.outvars])
-        key = (name, types, str(equation.params), *operands)
+        key = (name, types, str(params), *operands)
         if key not in self._known:
             self._known[key] = self._append(equation, operands)
         return self._known[key]
@@ -149,8 +146,8 @@ class _Program:
     def _append(self, equation: core.JaxprEqn, operands: list[int]) -> list[int]:
         results, inside = self.arrays(map(_bytes, equation.outvars)), 0
         if equation.primitive.name in _LOOPS:
-            memory = [_memory_of(jaxpr, 0) for jaxpr in _nested(equation)]
-            inside = max((live.peak - live.arguments for live in memory), default=0)
+            nested = [_memory_of(jaxpr, 0) for jaxpr in core.jaxprs_in_params(equation.params)]
+            inside = max((live.peak - live.arguments for live in nested), default=0)
         self.operations.append(_Operation(equation.primitive.name, operands, results, inside))
         return results
 
@@ -160,23 +157,6 @@ class _Program:
         for operand, result in zip(operands, results, strict=True):
             self.operations.append(_Operation('optimization_barrier', [operand], [result]))
         return results
-
-
-def _is_recomputed(equation: core.JaxprEqn) -> bool:
-    """True for the second computation of what `jax.checkpoint` wraps."""
-    params = equation.params
-    is_checkpoint = equation.primitive.name == 'remat2'
-    return is_checkpoint and params['differentiated'] and params['prevent_cse']
-
-
-def _nested(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    """The traces of the functions that an equation calls."""
-    for value in equation.params.values():
-        for item in value if isinstance(value, (tuple, list)) else [value]:
-            if isinstance(item, core.ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, core.Jaxpr):
-                yield item
 
 
 def _memory_of(jaxpr: core.Jaxpr, num_donated: int) -> LiveBytes:

@@ -115,12 +115,7 @@ def report(
 ) -> None:
     """Print a line for each width and batch size, and the memory of this machine.
 
-    Args:
-      config: The configuration of the run.
-      widths: Image widths; empty: that of the configuration.
-      batch_sizes: Images on one device; empty: the share of one device.
-      num_devices: Devices of the run; None: those of this machine.
-      compiled: See `step_memory`.
+    The default sizes are those of the configuration; the default devices are those of this machine.
     """
     device, num_devices = jax.local_devices()[0], num_devices or jax.device_count()
     limit = (device.memory_stats() or {}).get('bytes_limit')
@@ -158,14 +153,11 @@ def explanation(device: Any, limit: int | None, compiled: bool) -> str:
         'activations: kept for the backward pass, gradients and temporary arrays, estimated '
         "without compiling; a GPU's convolutions need some working memory besides.\n"
     )
+    name = device.device_kind
     if compiled:
-        text += (
-            f'compiled: the plan of the compiler for {device.platform}; other platforms differ.\n'
-        )
+        text += f'compiled: the plan of the compiler for {name}; other devices differ.\n'
     if limit is None:
         host = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / GIB
-        text += f'{device.device_kind} does not report its memory; this machine has {host:.1f} GiB.'
-    else:
-        text += f'{device.device_kind}: {limit / GIB:.1f} GiB are for JAX '
-        text += '(three quarters of a GPU; XLA_PYTHON_CLIENT_MEM_FRACTION changes the share).'
-    return text
+        return f'{text}{name} does not report its memory; this machine has {host:.1f} GiB.'
+    fraction = 'three quarters of a GPU; XLA_PYTHON_CLIENT_MEM_FRACTION changes the share'
+    return f'{text}{name}: {limit / GIB:.1f} GiB are for JAX ({fraction}).'

@@ -8,12 +8,7 @@ ENOUGH_RECORDS = 5  # A run that has just begun is not judged.
 
 
 class HealthyRange(NamedTuple):
-    """The range of a metric, and what it means to stay outside of it.
-
-    Attributes:
-      low, high: The bounds.
-      below, above: What is wrong when the metric stays there; '' if nothing is.
-    """
+    """The range of a metric, and what is wrong when it stays below or above; '' if nothing is."""
 
     low: float
     high: float

@@ -5,7 +5,6 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import Self
 
 import numpy as np
 from tensorboardX import SummaryWriter
@@ -19,13 +18,10 @@ FILE = 'metrics.jsonl'
 _DIAGNOSTICS = ('_gradient_norm', '_logits_fake', '_logits_real')
 
 
-class NoLog:
+class NoLog(contextlib.AbstractContextManager):
     """Replaces `RunLog` in all processes but the first: records nothing."""
 
     samples = ''
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception) -> None:
         pass

@@ -1,6 +1,7 @@
 """report.html: a whole run on one page that opens without network access."""
 
 import base64
+import datetime
 import html
 import io
 import math
@@ -71,13 +72,7 @@ def write(workdir: str) -> str:
 
 
 def page(workdir: str, metadata: dict[str, Any], records: list[dict[str, float]]) -> str:
-    """The text of the page.
-
-    Args:
-      workdir: The work directory.
-      metadata: See `RunMetadata`; {} if unknown.
-      records: See `run_log.read_scalars`.
-    """
+    """The text of the page; the metadata are {} if they are unknown."""
     options = _options(metadata.get('config', {}))
     curves, gan_loss = finite_points(records), options.get('gan_loss', '')
     sections = {
@@ -104,13 +99,6 @@ def finite_points(records: Iterable[dict[str, float]]) -> dict[str, Points]:
     return points
 
 
-def duration(seconds: float) -> str:
-    """'2 h 05 min' or '3 min 07 s'."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours} h {minutes:02d} min' if hours else f'{minutes} min {seconds:02d} s'
-
-
 def bytes_below(directory: str | pathlib.Path) -> int:
     """Bytes of all files in a directory and its subdirectories."""
     paths = pathlib.Path(directory).rglob('*')
@@ -135,7 +123,8 @@ def _tiles(metadata, options, records, curves) -> str:
             tiles['images in the training set'] = f'{num_examples:,}'
             tiles['epochs'] = f'{seen / num_examples:.1f}'
     if sessions:
-        tiles['wall time'] = duration(sum(session['seconds'] for session in sessions))
+        seconds = round(sum(session['seconds'] for session in sessions))
+        tiles['wall time'] = str(datetime.timedelta(seconds=seconds))
     if speeds := [value for _, value in curves.get('images_per_second', ())]:
         tiles['images per second, median'] = f'{statistics.median(speeds):.3g}'
     boxes = (f'<div><b>{value}</b>{label}</div>' for label, value in tiles.items())
@@ -215,7 +204,7 @@ def _sessions(sessions: list[dict[str, Any]]) -> str:
     for session in sessions:
         steps = f'{session["first_step"] + 1:,} to {session["last_step"]:,}'
         versions = ', '.join(f'{name} {version}' for name, version in session['versions'].items())
-        time = duration(session['seconds'])
+        time = datetime.timedelta(seconds=round(session['seconds']))
         rows.append((session['started'], steps, time, session['devices'], versions))
     return _table(('started', 'steps', 'time', 'devices', 'versions'), rows) if rows else ''
 

@@ -13,20 +13,17 @@ Points = list[tuple[float, float]]  # (step, value), finite
 WIDTH, HEIGHT = 520, 270
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 44, 34  # margins
 MAX_POINTS = 400  # of a curve; longer ones show the mean, minimum and maximum of groups
-NUM_COLORS = 6  # classes c0 ... c5
+NUM_COLORS = 6
 
-_COLOR_STYLE = """
-.chart polyline.c{i} {{ stroke: var(--c{i}); }}
-.chart .dot.c{i}, .chart .spread.c{i}, .chart .key.c{i} {{ fill: var(--c{i}); }}"""
 STYLE = """
 .chart text { font: 11px system-ui, sans-serif; fill: var(--quiet); }
 .chart .title { font-size: 13px; font-weight: 600; fill: var(--text); }
 .chart .axis { stroke: var(--quiet); stroke-width: 1; fill: none; }
 .chart .grid { stroke: var(--line); stroke-width: 1; }
 .chart .healthy { fill: var(--healthy); }
-.chart polyline { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
-.chart .spread { opacity: .2; stroke: none; }"""
-STYLE += ''.join(_COLOR_STYLE.format(i=i) for i in range(NUM_COLORS))
+.chart polyline { fill: none; stroke: var(--color); stroke-width: 1.6; stroke-linejoin: round; }
+.chart .dot, .chart .key { fill: var(--color); }
+.chart .spread { fill: var(--color); opacity: .2; }"""
 
 
 class _Axes(NamedTuple):
@@ -73,9 +70,17 @@ def chart(
         *([_healthy_range(axes, *healthy)] if healthy else []),
         *_ticks(axes),
     ]
-    for number, points in enumerate(curves.values()):
-        elements += _curve(axes, points, f'c{number % NUM_COLORS}')
-    return '\n'.join([*elements, *_legend(curves), '</svg>'])
+    left = LEFT
+    for number, (name, points) in enumerate(curves.items()):
+        label = f'{name} {_number(points[-1][1])}'
+        elements += [
+            f'<g style="--color: var(--c{number % NUM_COLORS})">',
+            *_curve(axes, points),
+            f'<rect class="key" x="{left:g}" y="24" width="9" height="9"/></g>',
+            f'<text x="{left + 13:g}" y="32">{html.escape(label)}</text>',
+        ]
+        left += 6.2 * len(label) + 27
+    return '\n'.join([*elements, '</svg>'])
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -131,26 +136,15 @@ def _number(value: float) -> str:
     return re.sub(r'e\+?(-?)0*', r'e\1', f'{value:.4g}')
 
 
-def _curve(axes: _Axes, points: Points, color: str) -> Iterator[str]:
+def _curve(axes: _Axes, points: Points) -> Iterator[str]:
     if len(points) == 1:
         x, y = axes.places(points).split(',')
-        yield f'<circle class="dot {color}" cx="{x}" cy="{y}" r="3"/>'
+        yield f'<circle class="dot" cx="{x}" cy="{y}" r="3"/>'
         return
     groups = np.array_split(points, min(len(points), MAX_POINTS))  # [size, 2] each
     means = [group.mean(axis=0) for group in groups]
     if len(points) > MAX_POINTS:
         highs = [(step, group[:, 1].max()) for (step, _), group in zip(means, groups, strict=True)]
         lows = [(step, group[:, 1].min()) for (step, _), group in zip(means, groups, strict=True)]
-        yield f'<polygon class="spread {color}" points="{axes.places(highs + lows[::-1])}"/>'
-    yield f'<polyline class="{color}" points="{axes.places(means)}"/>'
-
-
-def _legend(curves: Mapping[str, Points]) -> Iterator[str]:
-    """The names with the last values, in a row below the title."""
-    left = LEFT
-    for number, (name, points) in enumerate(curves.items()):
-        text = f'{name} {_number(points[-1][1])}'
-        key = f'class="key c{number % NUM_COLORS}"'
-        yield f'<rect {key} x="{left:g}" y="24" width="9" height="9"/>'
-        yield f'<text x="{left + 13:g}" y="32">{html.escape(text)}</text>'
-        left += 6.2 * len(text) + 27
+        yield f'<polygon class="spread" points="{axes.places(highs + lows[::-1])}"/>'
+    yield f'<polyline points="{axes.places(means)}"/>'
