@@ -112,8 +112,7 @@ def fit_judge(
       steps: Number of Adam updates on 2048 pixels each.
 
     Raises:
-      ValueError: No pixel has a class, an id is not a class, the shapes do not match, or a window
-        is even.
+      ValueError: No pixel has a class, an id is no class, the shapes differ, or a window is even.
     """
     known = _check(labels, num_classes, ignore, images=images)
     for size in windows:
@@ -131,13 +130,7 @@ def fit_judge(
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DONTCARE_ID) -> float:
-    """The share of correct pixels in [0, 1]; nan if no pixel has a class.
-
-    Args:
-      predicted: Class ids.
-      labels: Class ids of the same shape.
-      ignore: Label of the pixels that do not count; None: all count.
-    """
+    """The share of correct pixels in [0, 1], without those labeled `ignore`; nan if all are."""
     known = _known(labels, ignore)
     return float(np.mean(predicted[known] == labels[known])) if known.any() else math.nan
 

@@ -25,10 +25,9 @@ _ELEMENTWISE = set(
     'mul ne neg not or pad pow rem rev round rsqrt select_n sign sin slice sqrt square sub tanh '
     'transpose xor'.split()
 )
+_REDUCTIONS = 'argmax reduce_and reduce_max reduce_min reduce_or reduce_sum reduce_window_sum'
 # Operations into which a compiler fuses the computation of their operands.
-_FUSIBLE_READERS = _ELEMENTWISE | set(
-    'reduce_sum reduce_max reduce_min reduce_window_sum argmax reduce_and reduce_or'.split()
-)
+_FUSIBLE_READERS = _ELEMENTWISE.union(_REDUCTIONS.split())
 # The results are views of the operand.
 _VIEWS = {'split'}
 _LOOPS = {'scan', 'while', 'cond', 'custom_linear_solve', 'pmap', 'shard_map'}

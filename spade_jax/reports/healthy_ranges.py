@@ -37,12 +37,7 @@ def healthy_ranges(gan_loss: str) -> dict[str, HealthyRange]:
 
 
 def remarks(values: Mapping[str, Sequence[float]], gan_loss: str) -> list[str]:
-    """One sentence for each metric that is outside of its range at the end of a run.
-
-    Args:
-      values: The finite values of each metric in order.
-      gan_loss: The adversarial loss of the run.
-    """
+    """One sentence for each metric whose last values are outside of its range; all are finite."""
     found = []
     for name, (low, high, below, above) in healthy_ranges(gan_loss).items():
         recorded = values.get(name, ())

@@ -176,9 +176,7 @@ def _samples(directory: pathlib.Path) -> str:
 def _data_url(path: pathlib.Path) -> str:
     """The image as a data URL: PNG if that is small, else JPEG; wide images are scaled down."""
     image = Image.open(path).convert('RGB')
-    if image.width > MAX_GRID_WIDTH:
-        height = round(image.height * MAX_GRID_WIDTH / image.width)
-        image = image.resize((MAX_GRID_WIDTH, height), Image.Resampling.LANCZOS)
+    image.thumbnail((MAX_GRID_WIDTH, image.height), Image.Resampling.LANCZOS)
     png, jpeg = io.BytesIO(), io.BytesIO()
     image.save(png, 'png', optimize=True)
     image.save(jpeg, 'jpeg', quality=88)

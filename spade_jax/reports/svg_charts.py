@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -51,9 +51,7 @@ class _Axes(NamedTuple):
         return ' '.join(f'{self.x(step):.1f},{self.y(value):.1f}' for step, value in points)
 
 
-def chart(
-    title: str, curves: Mapping[str, Points], healthy: tuple[float, float] | None = None
-) -> str:
+def chart(title: str, curves: dict[str, Points], healthy: tuple[float, float] | None = None) -> str:
     """An SVG element that shows curves over the steps.
 
     Positive values over more than two powers of ten get a logarithmic axis.
