@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,10 @@ class CelebAMaskSource(DatasetSource):
         raise_defects(self._defects())
         self.names = [str(face) for face in self._faces]
         self.locations = [self._mask_path(face, '*') for face in self._faces]
+
+    def shared_files(self) -> Iterator[str]:
+        yield from files_below(self._photo_directory)
+        yield from files_below(self._mask_directory)  # Every face has up to 18.
 
     def _files(self, index: int) -> _Face:
         face = self._faces[index]

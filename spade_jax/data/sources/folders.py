@@ -23,6 +23,7 @@ class FolderSource(DatasetSource):
     def __init__(self, config: DataConfig, split: str):
         self.pairing = pair_files(folders_of(config, split))
         raise_defects(self.pairing.defects)
+        self._annotations_path = _annotations_path(config, split)
         self._annotations = open_annotations(config, split)
         self._labels = LabelReader(config)
         self.files = self.pairing.files
@@ -37,6 +38,9 @@ class FolderSource(DatasetSource):
             return bool(config.validation_image_dir)
         root = os.path.expanduser(config.data_dir)
         return os.path.isdir(os.path.join(root, config.validation_image_dir))
+
+    def shared_files(self) -> list[str]:
+        return [self._annotations_path] if self._annotations else []
 
     def _files(self, index: int) -> ExampleFiles:
         return self.files[index]

@@ -34,7 +34,7 @@ def open_source(config: DataConfig, split: str) -> Source | None:
     return open_files(config, split)
 
 
-def open_files(config: DataConfig, split: str) -> Source | None:
+def open_files(config: DataConfig, split: str) -> DatasetSource | None:
     """Open a split of the data set itself, whatever `config.records_dir` is."""
     source = source_class(config)
     return source(config, split) if source.has_split(config, split) else None

@@ -1,6 +1,6 @@
 """The protocol of all sources of examples, and the base class of those that read a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import photo_size, read_photo
 from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.data.sources.pairing import ExampleFiles
 from spade_jax.errors import UserError
 
 SPLITS = ('train', 'validation')
@@ -44,11 +45,13 @@ class DatasetSource:
     Attributes:
       takes_lists: True if `train_list` and `validation_list` select its examples.
       pairs_files: True if its examples are pairs of files in directories.
+      files: The files of each example; empty if an example does not have its own few files.
     """
 
     already_scaled = False
     takes_lists = False
     pairs_files = False
+    files: Sequence[ExampleFiles] = ()
     names: Sequence[str]
     locations: Sequence[str]
 
@@ -62,6 +65,10 @@ class DatasetSource:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def shared_files(self) -> Iterable[str]:
+        """Return the files that belong to no single example of `files`."""
+        return ()
 
     def read(self, index: int) -> Example:
         files = self._files(index)

@@ -1,8 +1,7 @@
 """Inspect one example: collect everything that is wrong with its files, without stopping."""
 
-from __future__ import annotations
-
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -40,14 +39,12 @@ class ExampleReport:
     Attributes:
       name: Name of the example.
       location: Path that messages name.
-      defects: Findings that training would stop at.
-      warnings: Findings that training accepts.
+      defects, warnings: Findings that training would stop at; that it accepts.
       size: (width, height) of the label map.
       pixels: Number of pixels by id.
       unknown_ids: The ids that are not classes.
       colors: Number of pixels by color (0xrrggbb) of a label map whose colors are not known.
-      is_mistaken: True if the label map has too many colors or grays: it is probably a photo or
-        anti-aliased.
+      is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
       digest: Hash of the pixels of the photo.
       is_readable: True if the example can be shown.
     """
@@ -69,7 +66,8 @@ class ExampleReport:
         try:
             return function()
         except UserError as error:
-            self.defects.append(Defect.from_error(kind, path, error))
+            located = error if path in error.problem else error.at(path)
+            self.defects.append(Defect.from_error(kind, path, located))
         return None
 
     def add_photo(self, photo: np.ndarray) -> None:
@@ -79,10 +77,7 @@ class ExampleReport:
     def add_label(self, label: np.ndarray, path: str, config: DataConfig, geometry: Geometry):
         """Check the size and the ids of a label map [H, W]; of an RGB condition, the size."""
         self.size = size_of(label)
-        try:
-            max_crop_offset(geometry, *self.size)
-        except UserError as error:
-            self.defects.append(Defect.from_error(WRONG_SIZE, path, error.at(path)))
+        self.attempt(WRONG_SIZE, path, functools.partial(max_crop_offset, geometry, *self.size))
         if not config.uses_labels:
             return
         self.pixels = _histogram(label)
@@ -94,9 +89,8 @@ class ExampleReport:
             remedy = 'renumber them with --label_remap, or set the flags suggested below'
             self.defects.append(Defect(OUT_OF_RANGE, path, problem, remedy))
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
-            problem = f'{path} has only the id {DONTCARE_ID}'
-            warning = Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out')
-            self.warnings.append(warning)
+            finding = path, f'{path} has only the id {DONTCARE_ID}', 'leave the example out'
+            self.warnings.append(Defect(UNKNOWN_EVERYWHERE, *finding))
 
     def _describe_unknown_ids(self, label: np.ndarray) -> str:
         texts = []
@@ -125,34 +119,24 @@ class FileInspector:
     def inspect(self, files: ExampleFiles) -> ExampleReport:
         """Collect the defects of all files of an example."""
         report = ExampleReport(files.name, files.photo)
-        path = files.label
-        label = self._read_label(path, report)
-        size = None if label is None else size_of(label)
-        photo = report.attempt(
-            'photos cannot be read', files.photo, lambda: read_photo(files.photo, size)
-        )
+        label = self._read_label(files.label, report)
+        read = functools.partial(read_photo, files.photo, None if label is None else size_of(label))
+        photo = report.attempt('photos cannot be read', files.photo, read)
         if photo is not None:
             report.add_photo(photo)
         if label is None:
             return report
-        report.add_label(label, path, self._config, self._geometry)
-
-        def compare_sizes(role: str, other: str, pixels: np.ndarray) -> None:
-            kind = f'{role}s and {self._labels.role}s have different sizes'
-            sizes = other, size_of(pixels), path, size_of(label)
-            report.attempt(kind, other, lambda: require_same_size(*sizes))
-
-        if photo is not None:
-            compare_sizes('photo', files.photo, photo)
-        before = len(report.defects)
-        if self._annotations or files.instance:
-            location = files.instance or files.photo
-            instance = report.attempt(
-                'instance maps cannot be read', location, lambda: self._read_instances(files, label)
-            )
-            if instance is not None:
-                compare_sizes('instance map', location, instance)
-        report.is_readable = photo is not None and len(report.defects) == before
+        report.add_label(label, files.label, self._config, self._geometry)
+        path = files.instance or files.photo
+        read = functools.partial(self._read_instances, files, label)
+        instance = report.attempt('instance maps cannot be read', path, read)
+        for role, path, pixels in (('photo', files.photo, photo), ('instance map', path, instance)):
+            if pixels is not None:
+                kind = f'{role}s and {self._labels.role}s have different sizes'
+                sizes = path, size_of(pixels), files.label, size_of(label)
+                report.attempt(kind, path, functools.partial(require_same_size, *sizes))
+        has_instances = not any(d.kind.startswith('instance maps') for d in report.defects)
+        report.is_readable = photo is not None and has_instances
         return report
 
     def _read_instances(self, files: ExampleFiles, label: np.ndarray) -> np.ndarray | None:
@@ -161,8 +145,11 @@ class FileInspector:
         return read_ids(files.instance, 'instance map') if files.instance else None
 
     def _read_label(self, path: str, report: ExampleReport) -> np.ndarray | None:
-        kind = f'{self._labels.role}s cannot be read'
-        label = report.attempt(kind, path, lambda: self._labels.read(path))
+        kind, read = (
+            f'{self._labels.role}s cannot be read',
+            functools.partial(self._labels.read, path),
+        )
+        label = report.attempt(kind, path, read)
         if label is None and self._config.uses_labels:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)
@@ -184,8 +171,7 @@ def _histogram(label: np.ndarray) -> dict[int, int]:
         values, counts = np.unique(label, return_counts=True)
     else:  # Several times as fast.
         counts = np.bincount(label.ravel())
-        values = np.flatnonzero(counts)
-        counts = counts[values]
+        values, counts = np.flatnonzero(counts), counts[counts > 0]
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
