@@ -1,12 +1,11 @@
 """Inspect one example: collect everything that is wrong with its files, without stopping."""
 
 import contextlib
-import functools
 import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -61,10 +60,10 @@ class ExampleReport:
     digest: bytes | None = None
     is_readable: bool = False
 
-    def attempt(self, kind: str, path: str, function: Callable[[], _T]) -> _T | None:
-        """Return function(), or None if it raises a UserError, which becomes a defect."""
+    def attempt(self, kind: str, path: str, function: Callable[..., _T], *inputs: Any) -> _T | None:
+        """Return function(*inputs), or None if it raises a UserError, which becomes a defect."""
         try:
-            return function()
+            return function(*inputs)
         except UserError as error:
             located = error if path in error.problem else error.at(path)
             self.defects.append(Defect.from_error(kind, path, located))
@@ -77,7 +76,7 @@ class ExampleReport:
     def add_label(self, label: np.ndarray, path: str, config: DataConfig, geometry: Geometry):
         """Check the size and the ids of a label map [H, W]; of an RGB condition, the size."""
         self.size = size_of(label)
-        self.attempt(WRONG_SIZE, path, functools.partial(max_crop_offset, geometry, *self.size))
+        self.attempt(WRONG_SIZE, path, max_crop_offset, geometry, *self.size)
         if not config.uses_labels:
             return
         self.pixels = _histogram(label)
@@ -120,21 +119,21 @@ class FileInspector:
         """Collect the defects of all files of an example."""
         report = ExampleReport(files.name, files.photo)
         label = self._read_label(files.label, report)
-        read = functools.partial(read_photo, files.photo, None if label is None else size_of(label))
-        photo = report.attempt('photos cannot be read', files.photo, read)
+        size = None if label is None else size_of(label)
+        photo = report.attempt('photos cannot be read', files.photo, read_photo, files.photo, size)
         if photo is not None:
             report.add_photo(photo)
         if label is None:
             return report
         report.add_label(label, files.label, self._config, self._geometry)
-        path = files.instance or files.photo
-        read = functools.partial(self._read_instances, files, label)
-        instance = report.attempt('instance maps cannot be read', path, read)
-        for role, path, pixels in (('photo', files.photo, photo), ('instance map', path, instance)):
+        source, kind = files.instance or files.photo, 'instance maps cannot be read'
+        instance = report.attempt(kind, source, self._read_instances, files, label)
+        parts = ('photo', files.photo, photo), ('instance map', source, instance)
+        for role, path, pixels in parts:
             if pixels is not None:
                 kind = f'{role}s and {self._labels.role}s have different sizes'
-                sizes = path, size_of(pixels), files.label, size_of(label)
-                report.attempt(kind, path, functools.partial(require_same_size, *sizes))
+                sizes = path, size_of(pixels), files.label, size
+                report.attempt(kind, path, require_same_size, *sizes)
         has_instances = not any(d.kind.startswith('instance maps') for d in report.defects)
         report.is_readable = photo is not None and has_instances
         return report
@@ -145,11 +144,8 @@ class FileInspector:
         return read_ids(files.instance, 'instance map') if files.instance else None
 
     def _read_label(self, path: str, report: ExampleReport) -> np.ndarray | None:
-        kind, read = (
-            f'{self._labels.role}s cannot be read',
-            functools.partial(self._labels.read, path),
-        )
-        label = report.attempt(kind, path, read)
+        kind = f'{self._labels.role}s cannot be read'
+        label = report.attempt(kind, path, self._labels.read, path)
         if label is None and self._config.uses_labels:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)

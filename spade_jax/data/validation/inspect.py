@@ -137,7 +137,7 @@ def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> 
     def inspect_example(index: int) -> ExampleReport:
         location = source.locations[index]
         findings = ExampleReport(source.names[index], location)
-        example = findings.attempt(UNREADABLE, location, lambda: source.read(index))
+        example = findings.attempt(UNREADABLE, location, source.read, index)
         if example is not None:
             findings.is_readable = True
             findings.add_photo(np.asarray(example.image))
