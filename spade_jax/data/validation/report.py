@@ -232,7 +232,8 @@ def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
     for suggestion in report['suggestions']:
         yield f'  {" ".join(suggestion["flags"]) or "(no flag)"}'
         yield f'      {suggestion["reason"]}'
-        yield from [f'      -> {suggestion["advice"]}'] if suggestion['advice'] else []
+        if suggestion['advice']:
+            yield f'      -> {suggestion["advice"]}'
     if report['num_defects']:
         yield from ['', 'To validate again, with the suggestions:', f'  {report["command"]}']
 
