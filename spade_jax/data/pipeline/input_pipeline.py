@@ -118,13 +118,9 @@ def training_batches(
 def training_dataset(
     config: DataConfig, batch_size: int, first: int, read: Callable[[int], Example]
 ) -> 'tf.data.Dataset':
-    """Return the endless tf.data dataset of batches (image, label[, instance]).
+    """Return the endless tf.data dataset of batches (image, label[, instance]) from number `first`.
 
-    Args:
-      config: Preprocessing and number of workers.
-      batch_size: Examples of a batch.
-      first: Number of the first example.
-      read: Returns an example by its number; called from several threads.
+    Threads call `read`, which returns an example by its number.
     """
     tf = import_tensorflow()
     specs = [spec for spec in _example_specs(config) if spec is not None]

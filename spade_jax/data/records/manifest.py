@@ -30,12 +30,9 @@ class Split:
 
     Attributes:
       states: The `Fingerprint.states` of the source.
-      shards: The files.
-      names: The name of each example in the source.
-      locations: The location of each example in the source.
+      names, locations: Those of the examples in the source.
       skipped: Location and defect of the examples that were left out.
-      smallest: The least width and height of the examples; empty without examples.
-      largest: The greatest width and height.
+      smallest, largest: The least, greatest width and height of the examples; [] without any.
     """
 
     states: dict[str, str]

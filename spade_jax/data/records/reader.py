@@ -29,12 +29,6 @@ class RecordSource:
 
     ArrayRecord is read by index because the order of training is a function of the position; the
     readers of tf.data are sequential.
-
-    Args:
-      directory: The directory of the records.
-      manifest: Its manifest.
-      split: The name of an existing split.
-      config: A configuration with the settings of the records.
     """
 
     already_scaled = True

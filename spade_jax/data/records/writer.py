@@ -88,7 +88,9 @@ def prepare(config: DataConfig) -> None:
             manifest.write(directory, MANIFEST)
             os.unlink(os.path.join(directory, INCOMPLETE))
         except OSError as error:
-            raise _cannot_write(config, error.strerror or str(error)) from error
+            problem = f'records_dir={given} cannot be written ({error.strerror or error})'
+            remedy = 'free space or choose another directory; --mode=prepare_data continues'
+            raise UserError(problem, f'{remedy} where it stopped') from error
         print(f'prepared {manifest} in {given}')
 
 
@@ -126,16 +128,14 @@ def _write_split(
             for number in range(len(split.shards), num_shards):
                 file = f'{_DATASET}-{name}.array_record-{number:05d}-of-{num_shards:05d}'
                 of_shard = itertools.islice(records, EXAMPLES_PER_SHARD)
-                _write_shard(config, os.path.join(directory, file), of_shard, split, bar)
+                _write_shard(os.path.join(directory, file), of_shard, split, bar)
                 manifest.write(directory, INCOMPLETE)
     if not split.names:
         problem = f'the {name} split has no usable example: {split.skipped[0][1]}'
         raise UserError(problem, 'fix the data set')
 
 
-def _write_shard(
-    config: DataConfig, path: str, records: Iterable[_Record], split: Split, bar: tqdm
-) -> None:
+def _write_shard(path: str, records: Iterable[_Record], split: Split, bar: tqdm) -> None:
     """Write a shard and add it to its split."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -143,7 +143,7 @@ def _write_shard(
         try:
             return call(*arguments)
         except RuntimeError as error:  # The only exception of ArrayRecord.
-            raise _cannot_write(config, str(error).split(';')[0]) from error
+            raise OSError(str(error).split(';')[0]) from error
 
     num_before, in_a_row = len(split.names), 0
     with atomic_write(path) as partial:
@@ -272,10 +272,3 @@ def _require_same(given: str, saved: Mapping[str, Any], wanted: Mapping[str, Any
 def _flat(sources: Mapping[str, Any]) -> dict[str, Any]:
     """{'train': {'examples': 3}} -> {'train examples': 3}."""
     return {f'{split} {name}': value for split in sources for name, value in sources[split].items()}
-
-
-def _cannot_write(config: DataConfig, reason: str) -> UserError:
-    return UserError(
-        f'records_dir={config.records_dir} cannot be written ({reason})',
-        'free space or choose another directory; --mode=prepare_data continues where it stopped',
-    )

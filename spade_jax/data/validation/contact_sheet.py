@@ -22,16 +22,7 @@ _NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 
 def write_contact_sheet(path: str, config: DataConfig, splits: Sequence[SplitReport]) -> bool:
-    """Write the sheet as PNG.
-
-    Args:
-      path: The file; an earlier one is removed if there is nothing to show.
-      config: What the data were read with.
-      splits: The findings on the splits, from which examples are read again.
-
-    Returns:
-      True if there are readable examples.
-    """
+    """Write the sheet as PNG, or remove an earlier one and return False if nothing is readable."""
     shown = [split for split in splits if split.readable]
     if not shown:
         pathlib.Path(path).unlink(missing_ok=True)

@@ -36,7 +36,6 @@ class ExampleReport:
     """The findings on one example. Its pixels are not kept.
 
     Attributes:
-      name: Name of the example.
       location: Path that messages name.
       defects, warnings: Findings that training would stop at; that it accepts.
       size: (width, height) of the label map.

@@ -4,9 +4,9 @@ import concurrent.futures
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -28,18 +28,14 @@ WITHOUT_PHOTO = 'label maps have no photo (they are ignored)'
 OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photos are in train and in validation'
 
-_T = TypeVar('_T')
-
 
 @dataclasses.dataclass
 class SplitReport:
     """The findings on one split.
 
     Attributes:
-      split: 'train' or 'validation'.
       photos, label_maps: Numbers of photos and label maps, or of examples if they are not files.
       incomplete: Number of photos, or lines of a listing, that are not part of an example.
-      names: Names of the complete examples.
       sizes: Number of examples by (width, height).
       pixels, images: Number of pixels, and of label maps, by id.
       unknown_ids: The ids that are not classes, by name of the example.
@@ -144,20 +140,19 @@ def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> 
             findings.add_label(example.label, location, config, geometry)
         return findings
 
-    _inspect_all(inspect_example, range(len(source)), config, report)
+    _inspect_all(report, config, inspect_example)
 
 
 def _inspect_all(
-    inspect_one: Callable[[_T], ExampleReport],
-    items: Sequence[_T],
-    config: DataConfig,
-    report: SplitReport,
+    report: SplitReport, config: DataConfig, inspect_one: Callable[[int], ExampleReport]
 ) -> None:
+    """Add what `inspect_one` finds on every example, given its index."""
     mininterval = 0.5 if sys.stderr.isatty() else 20
     bar: dict[str, Any] = dict(unit='example', dynamic_ncols=True, mininterval=mininterval)
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        examples = bounded_map(pool, inspect_one, items, ahead=16 * config.data_workers)
-        examples = tqdm(examples, f'reading the {report.split} examples', len(items), **bar)
+        indices = range(len(report.names))
+        examples = bounded_map(pool, inspect_one, indices, ahead=16 * config.data_workers)
+        examples = tqdm(examples, f'reading the {report.split} examples', len(indices), **bar)
         for index, example in enumerate(examples):
             report.add(index, example)
 
@@ -179,4 +174,4 @@ def _inspect_folders(config: DataConfig, report: SplitReport) -> None:
     report.names = [files.name for files in pairing.files]
     inspector = FileInspector(config, open_annotations(config, report.split))
     report.read = lambda index: inspector.read(pairing.files[index])
-    _inspect_all(inspector.inspect, pairing.files, config, report)
+    _inspect_all(report, config, lambda index: inspector.inspect(pairing.files[index]))

@@ -152,10 +152,8 @@ def _summarize(
     defects = [defect for split in splits for defect in split.defects]
     ids = sorted({number for split in splits for number in split.pixels})
     flags = {name: value for name, value in given.items() if defects or name != 'output_dir'}
-    flags = (
-        {'mode': 'validate_data'} if defects else {'workdir': f'runs/{config.dataset}'}
-    ) | flags
-    flags = format_flags(flags | suggest.merge_changes(suggestions))
+    first = {'mode': 'validate_data'} if defects else {'workdir': f'runs/{config.dataset}'}
+    flags = format_flags(first | flags | suggest.merge_changes(suggestions))
     extra_flags = () if defects else extra_flags
     names = {number: _class_name(number, config) for number in ids}
     return {

@@ -59,13 +59,7 @@ class Suggestion(NamedTuple):
 def suggest(
     config: DataConfig, reports: Sequence[SplitReport], output_dir: str
 ) -> Iterator[Suggestion]:
-    """Yield suggestions how to change a configuration.
-
-    Args:
-      config: What the data were read with.
-      reports: The findings on the splits.
-      output_dir: Absolute path for the files that flags name. They are not written here.
-    """
+    """Yield suggestions how to change a configuration; files are not written to `output_dir`."""
     data = _merged(reports)
     suspects = _suspect_ids(data, config.label_channels)
     classes = _replace_maps(config, data) or _palette(config, data, output_dir)
@@ -112,7 +106,7 @@ def _suspect_ids(data: SplitReport, num_classes: int) -> frozenset[int]:
 
 
 def endings(config: DataConfig) -> Suggestion | None:
-    """The endings by which the names of photos and label maps differ, if nothing pairs without."""
+    """The endings by which names of photos and label maps differ, if nothing pairs without."""
     folders = folders_of(config, 'train')
     try:
         if folders.listing or pair_files(dataclasses.replace(folders, instance=None)).files:
@@ -256,9 +250,9 @@ def _geometry(config: DataConfig, data: SplitReport) -> Suggestion | None:
         changes = {'load_size': load_size}
     elif config.load_size < config.crop_size:
         changes['load_size'] = config.crop_size
-    number, (width, height) = sum(data.sizes[size] for size in wrong), wrong[0]
+    number, smallest = sum(data.sizes[size] for size in wrong), '{}x{}'.format(*wrong[0])
     wanted = f'{config.image_width}x{config.image_height}'
-    reason = f'{number} images, e.g. of {width}x{height}, cannot be brought to {wanted}'
+    reason = f'{number} images, e.g. of {smallest}, cannot be brought to {wanted}'
     advice = '' if 'preprocess_mode' in changes else 'or set --preprocess_mode=resize_and_crop'
     return Suggestion(reason, changes, frozenset({kinds.WRONG_SIZE}), advice)
 
