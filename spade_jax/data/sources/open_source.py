@@ -64,13 +64,14 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
     from spade_jax.data.records.reader import read_manifest
 
     manifest = read_manifest(os.path.expanduser(config.records_dir))
-    if manifest is None or split not in manifest.splits or not manifest.splits[split].states:
+    prepared = manifest.splits.get(split) if manifest else None
+    if prepared is None or not prepared.states:
         return None
     try:
         files = pair_files(folders_of(config, split)).files
     except UserError:
         return None
-    if not files or (change := first_change(files, manifest.splits[split].states)) is None:
+    if not files or (change := first_change(files, prepared.states)) is None:
         return None
     return (
         f'the {split} files have changed since records_dir={config.records_dir} was prepared: '
@@ -109,17 +110,16 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
     from tqdm import tqdm
 
     bad = {}
-    bar = functools.partial(tqdm, desc='checking the label maps', unit='map', delay=2, leave=False)
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
         checks = pool.map(functools.partial(_error_of, source, config), range(len(source)))
+        bar = dict(desc='checking the label maps', unit='map', delay=2, leave=False)
         try:
-            errors = bar(checks, total=len(source))
+            errors = tqdm(checks, total=len(source), **bar)
             for location, error in zip(source.locations, errors, strict=True):
-                if error is None:
-                    continue
-                bad[location] = error
-                if config.on_bad_example == 'error' or len(bad) == len(source):
-                    raise error
+                if error is not None:
+                    bad[location] = error
+                    if config.on_bad_example == 'error' or len(bad) == len(source):
+                        raise error
         finally:
             pool.shutdown(cancel_futures=True)
     return bad

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -80,11 +81,6 @@ class Folders:
         roles = self.photo, self.label
         return roles if self.instance is None else (*roles, self.instance)
 
-    def of_split(self, split: str) -> Folders:
-        """Return the same roles in the directories of another split."""
-        has_instances = self.instance is not None
-        return Folders.from_config(self.config, split, instance_files=has_instances)
-
 
 class ExampleFiles(NamedTuple):
     """The paths of one example, and the name that they share."""
@@ -151,24 +147,19 @@ def files_below(directory: str) -> Iterator[str]:
     if not os.path.isdir(directory):
         return
     for parent, subdirectories, names in os.walk(directory, followlinks=True, onerror=refuse):
+        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith('.'))
         real = os.path.realpath(parent) + os.sep
-        for link in (os.path.join(parent, name) for name in subdirectories):
-            if os.path.islink(link) and real.startswith(os.path.realpath(link) + os.sep):
+        for link in filter(os.path.islink, (os.path.join(parent, n) for n in subdirectories)):
+            if real.startswith(os.path.realpath(link) + os.sep):
                 problem = f'{link} is a link to a directory that contains it'
                 raise UserError(problem, 'remove the link')
-        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith('.'))
-        for name in sorted(names):
-            if not name.startswith('.'):
-                yield os.path.join(parent, name)
+        yield from (os.path.join(parent, n) for n in sorted(names) if not n.startswith('.'))
 
 
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
     """Return the stripped lines of a text file with their numbers, without empty ones."""
-    with (
-        user_errors(f'{flag}: {path} cannot be read', remedy),
-        open(path, encoding='utf-8') as file,
-    ):
-        lines = file.read().splitlines()
+    with user_errors(f'{flag}: {path} cannot be read', remedy):
+        lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -178,61 +169,68 @@ def _paired_files(folders: Folders) -> Pairing:
             problem = f'{role.directory_flag}: there is no directory {role.directory}'
             raise UserError(problem, f'set --data_dir or --{role.directory_flag}')
     found, defects = _files_by_role(folders.roles)
-    photos, labels = found[0], found[1]
+    photos, labels = found[folders.photo], found[folders.label]
     if not photos:
         raise _no_photos(folders.photo)
     complete = []
-    for stem in sorted(photos):
-        others = zip(folders.roles[1:], found[1:], strict=True)
-        missing = [role for role, files in others if stem not in files]
-        defects += [_missing_partner(role, stem, photos[stem]) for role in missing]
+    for stem, photo in sorted(photos.items()):
+        missing = [role for role, files in found.items() if stem not in files]
+        defects += [_missing_partner(role, stem, photo) for role in missing]
         if not missing:
-            complete.append(ExampleFiles(stem, *(files[stem] for files in found)))
+            complete.append(ExampleFiles(stem, *(files[stem] for files in found.values())))
     return Pairing(complete, defects, [path for stem, path in labels.items() if stem not in photos])
 
 
 def _listed_files(folders: Folders) -> Pairing:
     duplicates: list[Defect] = []
+    instances = folders.instance is not None
 
     @functools.cache
-    def search(prefix: str) -> tuple[tuple[Role, ...], list[dict[str, str]]]:
-        roles = (folders.of_split(_SPLIT_OF_PREFIX[prefix]) if prefix else folders).roles
-        found, defects = _files_by_role(roles)
+    def search(prefix: str) -> dict[Role, dict[str, str]]:
+        split = _SPLIT_OF_PREFIX.get(prefix)
+        other = split and Folders.from_config(folders.config, split, instance_files=instances)
+        found, defects = _files_by_role((other or folders).roles)
         duplicates.extend(defects)
-        return roles, found
+        return found
 
     examples: dict[str, ExampleFiles] = {}
-    defects = []
+    defects: list[Defect] = []
     flag = folders.listing_flag
     for number, name in numbered_lines(folders.listing, flag, f'set --data_dir or --{flag}'):
         prefix, _, stem = name.partition('/')
-        if prefix not in _SPLIT_OF_PREFIX or not stem or name in search('')[1][0]:
+        if prefix not in _SPLIT_OF_PREFIX or not stem or name in search('')[folders.label]:
             prefix, stem = '', name
-        roles, found = search(prefix)
-        missing = [role for role, files in zip(roles, found, strict=True) if stem not in files]
+        found = search(prefix)
+        missing = [role for role, files in found.items() if stem not in files]
         line = f'{folders.listing}, line {number}: {name}'
         if name in examples:
             problem = f'{line} is listed twice'
             defects.append(Defect('lines are listed twice', name, problem, 'remove one of them'))
         elif not missing:
-            examples[name] = ExampleFiles(name, *(files[stem] for files in found))
-        elif len(missing) == len(roles) and os.path.splitext(stem)[0] in found[0]:
-            remedy = f'write {os.path.splitext(name)[0]}'
-            problem = f'{line} has an extension'
-            defects.append(Defect(LISTED_WITH_EXTENSION, name, problem, remedy))
+            examples[name] = ExampleFiles(name, *(files[stem] for files in found.values()))
         else:
-            remedy = 'write "stem" or "split/stem", without extension and suffix'
-            for role in missing:
-                kind = f'listed examples have no {role.name}'
-                problem = f'{line} has no {role.name} in {role.directory}'
-                defects.append(Defect(kind, name, problem, remedy))
+            defects += _defects_of_line(line, name, stem, found, missing)
     if not examples and not defects:
         problem = f'{flag}: {folders.listing} lists no examples'
         raise UserError(problem, 'write one "stem" or "split/stem" a line')
     return Pairing(list(examples.values()), defects + duplicates, [])
 
 
-def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[Defect]]:
+def _defects_of_line(
+    line: str, name: str, stem: str, found: dict[Role, dict[str, str]], missing: list[Role]
+) -> list[Defect]:
+    """Return the defects of a listed example without some of its files."""
+    base, photos = os.path.splitext(stem)[0], next(iter(found.values()))
+    if len(missing) == len(found) and base in photos:
+        remedy = f'write {os.path.splitext(name)[0]}'
+        return [Defect(LISTED_WITH_EXTENSION, name, f'{line} has an extension', remedy)]
+    remedy = 'write "stem" or "split/stem", without extension and suffix'
+    lacks = [(f'no {role.name}', role.directory) for role in missing]
+    kind = 'listed examples have'
+    return [Defect(f'{kind} {no}', name, f'{line} has {no} in {at}', remedy) for no, at in lacks]
+
+
+def _files_by_role(roles: Sequence[Role]) -> tuple[dict[Role, dict[str, str]], list[Defect]]:
     """Return the files {stem: path} of each role, and the defects of duplicates.
 
     Roles may share a directory. A file then belongs to the role with the longest suffix that it
@@ -244,23 +242,17 @@ def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[De
             every_file = f'every file in {other.directory} could be {one.name} or {other.name}'
             remedy = f'tell them apart with --{one.suffix_flag} and --{other.suffix_flag}'
             raise UserError(f'{other.directory_flag}: {every_file}', remedy)
-    candidates = [dict(_candidates(role)) for role in roles]
-    owner: dict[str, Role] = {}
-    for role, stems in zip(roles, candidates, strict=True):  # Photos first: maps win ties.
-        for path in stems:
-            if path not in owner or len(role.suffix) >= len(owner[path].suffix):
-                owner[path] = role
-    found, defects = [], []
-    for role, stems in zip(roles, candidates, strict=True):
-        paths: dict[str, str] = {}
+    candidates = {role: dict(_candidates(role)) for role in roles}
+    by_suffix = sorted(roles, key=lambda role: len(role.suffix))  # Stable: maps after photos.
+    owner = {path: role for role in by_suffix for path in candidates[role]}  # The last one wins.
+    found: dict[Role, dict[str, str]] = {role: {} for role in roles}
+    defects = []
+    for role, stems in candidates.items():
         for path, stem in stems.items():
-            if owner[path] is role and stem in paths:
-                problem = f'{stem} has two files as {role.name}: {paths[stem]} and {path}'
+            if owner[path] is role and found[role].setdefault(stem, path) != path:
+                problem = f'{stem} has two files as {role.name}: {found[role][stem]} and {path}'
                 remedy = f'remove one, or tell them apart with --{role.suffix_flag}'
                 defects.append(Defect(f'{role.name}s are there twice', path, problem, remedy))
-            elif owner[path] is role:
-                paths[stem] = path
-        found.append(paths)
     return found, defects
 
 
