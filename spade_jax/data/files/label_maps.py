@@ -79,7 +79,7 @@ class LabelFolder:
             self._instances = [os.path.join(instance_dir, file) for file in instances]
         if photo_dir:
             words = dict(flag='photo_dir', what='photo')
-            self._photos = files_for(self.names, photo_dir, config, PHOTO_EXTENSIONS, **words)
+            self._photos = files_for(self.names, photo_dir, config, **words)
 
     def _label_files(self, directory: str) -> list[str]:
         extensions = self._reader.extensions
@@ -125,25 +125,18 @@ class LabelsOfSource:
 
 
 def files_for(
-    names: Sequence[str],
-    directory: str,
-    config: DataConfig,
-    extensions: Collection[str],
-    *,
-    flag: str,
-    what: str,
+    names: Sequence[str], directory: str, config: DataConfig, *, flag: str, what: str
 ) -> list[str]:
-    """Return one file below a directory for each label map: of the same name, but for suffixes.
+    """Return one photo below a directory for each label map: of the same name, but for suffixes.
 
     Args:
       names: Relative paths of the label maps, without extensions.
       directory: Searched recursively.
       config: Defines the suffixes.
-      extensions: Files with other extensions are ignored.
       flag: The flag that named the directory, for errors.
       what: What errors call one of its files.
     """
-    found = _files_by_stem(directory, extensions, flag)
+    found = _files_by_stem(directory, PHOTO_EXTENSIONS, flag)
     matches: dict[str, list[str]] = {}
     for name in names:
         stem = name.removesuffix(config.label_suffix)

@@ -40,18 +40,19 @@ class LabelReader:
         read = read_ids_or_colors if self._colors else read_ids
         pixels = read(path, thorough=thorough)
         try:
-            return self.renumber(self._ids(pixels))
+            ids = self._ids(pixels)
         except UserError as error:
             raise error.at(str(path)) from None
+        return self.renumber(ids, str(path))
 
-    def renumber(self, ids: np.ndarray) -> np.ndarray:
-        """Map the ids [H, W] of a file to those of the configuration (`label_remap`)."""
+    def renumber(self, ids: np.ndarray, name: str) -> np.ndarray:
+        """Map the ids [H, W] of a file, which errors name, to those of the configuration."""
         if self._new_ids is None:
             return ids
         for extreme in (ids.min(), ids.max()):
             if not 0 <= extreme <= LARGEST_ID:
-                problem = f'label id {extreme} is outside 0..{LARGEST_ID}, the range of label_remap'
-                raise UserError(problem, 'store other ids')
+                problem = f'{name}: label id {extreme} is outside 0..{LARGEST_ID}'
+                raise UserError(problem, 'store other ids, or leave --label_remap out')
         return self._new_ids[ids]
 
     def _ids(self, pixels: np.ndarray) -> np.ndarray:

@@ -100,15 +100,14 @@ class ColorMask:
             names = ', '.join(entry.name for entry in self.classes if entry.color == color)
             problem = f'{where} stands for several classes ({names})'
             raise UserError(problem, 'give each class its own color')
-        count = len(np.unique(codes[ids == reason]))
-        such = f'{count} such color{"s" if count > 1 else ""}, {np.mean(ids == reason):.2%} of the'
-        channels = np.array([rgb(known) for known in self.classes.values()])
-        nearest = list(self.classes)[np.abs(channels - rgb(color)).sum(axis=1).argmin()]
-        raise UserError(
-            f'{where} is not in the palette ({such} pixels); '
-            f'the nearest is {nearest.color} ({nearest.name})',
-            'add it to the palette, or save the mask without smoothing, as PNG',
-        )
+        distances = [np.abs(np.subtract(rgb(c), colors[y, x])).sum() for c in self.classes.values()]
+        nearest = list(self.classes)[np.argmin(distances)]
+        count, share = len(np.unique(codes[ids == reason])), np.mean(ids == reason)
+        such = f'{count} such color{"s" * (count > 1)}, {share:.2%} of the pixels'
+        found = f'the nearest is {nearest.color} ({nearest.name})'
+        problem = f'{where} is not in the palette ({such}); {found}'
+        remedy = 'add it to the palette, or save the mask without smoothing, as PNG'
+        raise UserError(problem, remedy)
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -126,16 +125,13 @@ def _known_classes(config: DataConfig) -> list[LabelClass]:
     if config.palette:
         classes = parse_palette(config.palette)
         return [entry for entry in classes if entry.id != DONTCARE_ID or not config.dontcare]
-    entry = CATALOG.get(config.dataset)
-    if entry is None:
+    if config.dataset not in CATALOG:
         return []
-    classes = builtin_classes(entry.classes) if entry.classes else _landscape_classes()
+    if name := CATALOG[config.dataset].classes:
+        classes = builtin_classes(name)
+    else:
+        from spade_jax.landscapes import CLASSES
+
+        classes = [LabelClass(i, entry.name, _hex(entry.color)) for i, entry in enumerate(CLASSES)]
     # With another number of classes, flags have renumbered the ids.
     return classes if len(classes) in (config.num_classes, config.label_channels) else []
-
-
-def _landscape_classes() -> list[LabelClass]:
-    from spade_jax import landscapes
-
-    classes = enumerate(landscapes.CLASSES)
-    return [LabelClass(number, entry.name, _hex(entry.color)) for number, entry in classes]

@@ -10,13 +10,8 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import read_ids_or_colors
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
-from spade_jax.data.sources.pairing import (
-    Defect,
-    ExampleFiles,
-    files_below,
-    numbered_lines,
-    raise_defects,
-)
+from spade_jax.data.sources import pairing
+from spade_jax.data.sources.pairing import Defect, ExampleFiles, files_below, numbered_lines
 from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
 from spade_jax.errors import UserError
 
@@ -53,7 +48,7 @@ class CelebAMaskSource(DatasetSource):
         self._labels = LabelReader(config)
         self._faces = [_files_of(face, photos, masks) for face in _faces_of(config, split)]
         self._parts = _parts_of_faces(masks)
-        raise_defects(self._defects(set(files_below(photos))))
+        pairing.raise_defects(self._defects(set(files_below(photos))))
         self.names = [face.name for face in self._faces]
         self.locations = [face.label for face in self._faces]
 
@@ -70,7 +65,7 @@ class CelebAMaskSource(DatasetSource):
                 label, first_path = np.zeros(inside.shape, np.uint8), path
             require_same_size(path, size_of(inside), first_path, size_of(label))
             label[inside] = PARTS.index(part) + 1
-        return Example(None, self._labels.renumber(label))
+        return Example(None, self._labels.renumber(label, files.label))
 
     def _check_size(self, files: ExampleFiles, size: tuple[int, int], label: np.ndarray) -> None:
         """Raise a UserError if photo and masks have different aspect ratios."""

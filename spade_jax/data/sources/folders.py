@@ -54,7 +54,7 @@ class FolderSource(DatasetSource):
 def folders_of(config: DataConfig, split: str) -> Folders:
     """Return where the files of a split are; with instance maps if the run reads files of them."""
     reads_files = config.instance_edges and not _annotations_path(config, split)
-    return Folders.from_config(config, split, instance_files=reads_files)
+    return Folders.from_config(config, split, reads_files)
 
 
 def open_annotations(config: DataConfig, split: str) -> InstanceAnnotations | None:

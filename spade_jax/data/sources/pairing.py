@@ -11,6 +11,7 @@ import functools
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class Folders:
     config: DataConfig
 
     @classmethod
-    def from_config(cls, config: DataConfig, split: str, *, instance_files: bool) -> Folders:
+    def from_config(cls, config: DataConfig, split: str, instance_files: bool) -> Folders:
         """Return the folders of a split, 'train' or 'validation'."""
         root = os.path.expanduser(config.data_dir)
 
@@ -64,22 +65,18 @@ class Folders:
             suffix = getattr(config, suffix_flag)
             return Role(name, directory, flag, suffix, suffix_flag, extensions)
 
+        photo = role('photo', 'image', PHOTO_EXTENSIONS)
         label_extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
+        label = role(condition_role(config), 'label', label_extensions)
+        instance = role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None
         listing = getattr(config, f'{split}_list')
-        return cls(
-            photo=role('photo', 'image', PHOTO_EXTENSIONS),
-            label=role(condition_role(config), 'label', label_extensions),
-            instance=role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None,
-            listing=os.path.join(root, listing) if listing else '',
-            listing_flag=f'{split}_list',
-            config=config,
-        )
+        path = os.path.join(root, listing) if listing else ''
+        return cls(photo, label, instance, path, f'{split}_list', config)
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """The two or three roles, photos first."""
-        roles = self.photo, self.label
-        return roles if self.instance is None else (*roles, self.instance)
+        return tuple(role for role in (self.photo, self.label, self.instance) if role)
 
 
 class ExampleFiles(NamedTuple):
@@ -127,14 +124,15 @@ def pair_files(folders: Folders) -> Pairing:
 
 def raise_defects(defects: Sequence[Defect]) -> None:
     """Raise a UserError for the defects of the first kind, if there are any."""
-    if not defects:
+    alike = [defect for defect in defects if defect.kind == defects[0].kind]
+    if not alike:
         return
-    first, *others = [defect for defect in defects if defect.kind == defects[0].kind]
-    if not others:
-        raise UserError(first.problem, first.remedy)
-    paths = [defect.path for defect in (first, *others)[:_NAMES_SHOWN]]
-    listed = ', '.join([*paths, '...'] if len(others) >= _NAMES_SHOWN else paths)
-    raise UserError(f'{len(others) + 1} {first.kind} ({listed}): {first.problem}', first.remedy)
+    problem = alike[0].problem
+    if len(alike) > 1:
+        paths = [defect.path for defect in alike[:_NAMES_SHOWN]]
+        listed = ', '.join(paths + ['...'] * (len(alike) > _NAMES_SHOWN))
+        problem = f'{len(alike)} {alike[0].kind} ({listed}): {problem}'
+    raise UserError(problem, alike[0].remedy)
 
 
 def files_below(directory: str) -> Iterator[str]:
@@ -171,7 +169,10 @@ def _paired_files(folders: Folders) -> Pairing:
     found, defects = _files_by_role(folders.roles)
     photos, labels = found[folders.photo], found[folders.label]
     if not photos:
-        raise _no_photos(folders.photo)
+        role, extensions = folders.photo, ' '.join(sorted(PHOTO_EXTENSIONS))
+        ending = f' whose names end in {role.suffix}' if role.suffix else ''
+        problem = f'{role.directory_flag}: no photos ({extensions}){ending} in {role.directory}'
+        raise UserError(problem, f'set --{role.directory_flag} or --{role.suffix_flag}')
     complete = []
     for stem, photo in sorted(photos.items()):
         missing = [role for role, files in found.items() if stem not in files]
@@ -183,13 +184,13 @@ def _paired_files(folders: Folders) -> Pairing:
 
 def _listed_files(folders: Folders) -> Pairing:
     duplicates: list[Defect] = []
-    instances = folders.instance is not None
+    has_instances = folders.instance is not None
 
     @functools.cache
-    def search(prefix: str) -> dict[Role, dict[str, str]]:
-        split = _SPLIT_OF_PREFIX.get(prefix)
-        other = split and Folders.from_config(folders.config, split, instance_files=instances)
-        found, defects = _files_by_role((other or folders).roles)
+    def search(split: str) -> dict[Role, dict[str, str]]:
+        """Find the files of another split than the one that is listed; '' for this one."""
+        other = Folders.from_config(folders.config, split, has_instances) if split else folders
+        found, defects = _files_by_role(other.roles)
         duplicates.extend(defects)
         return found
 
@@ -197,37 +198,32 @@ def _listed_files(folders: Folders) -> Pairing:
     defects: list[Defect] = []
     flag = folders.listing_flag
     for number, name in numbered_lines(folders.listing, flag, f'set --data_dir or --{flag}'):
-        prefix, _, stem = name.partition('/')
-        if prefix not in _SPLIT_OF_PREFIX or not stem or name in search('')[folders.label]:
-            prefix, stem = '', name
-        found = search(prefix)
-        missing = [role for role, files in found.items() if stem not in files]
+        split, stem = '', name
+        if (match := re.fullmatch('(train|val)/(.+)', name)) and name not in search('')[
+            folders.label
+        ]:
+            split, stem = _SPLIT_OF_PREFIX[match[1]], match[2]
+        photos, *_ = files_of_roles = search(split).values()
+        missing = [role for role, files in search(split).items() if stem not in files]
         line = f'{folders.listing}, line {number}: {name}'
         if name in examples:
             problem = f'{line} is listed twice'
             defects.append(Defect('lines are listed twice', name, problem, 'remove one of them'))
         elif not missing:
-            examples[name] = ExampleFiles(name, *(files[stem] for files in found.values()))
+            examples[name] = ExampleFiles(name, *(files[stem] for files in files_of_roles))
+        elif len(missing) == len(files_of_roles) and os.path.splitext(stem)[0] in photos:
+            problem, remedy = f'{line} has an extension', f'write {os.path.splitext(name)[0]}'
+            defects.append(Defect(LISTED_WITH_EXTENSION, name, problem, remedy))
         else:
-            defects += _defects_of_line(line, name, stem, found, missing)
+            remedy = 'write "stem" or "split/stem", without extension and suffix'
+            for role in missing:
+                kind = f'listed examples have no {role.name}'
+                problem = f'{line} has no {role.name} in {role.directory}'
+                defects.append(Defect(kind, name, problem, remedy))
     if not examples and not defects:
         problem = f'{flag}: {folders.listing} lists no examples'
         raise UserError(problem, 'write one "stem" or "split/stem" a line')
     return Pairing(list(examples.values()), defects + duplicates, [])
-
-
-def _defects_of_line(
-    line: str, name: str, stem: str, found: dict[Role, dict[str, str]], missing: list[Role]
-) -> list[Defect]:
-    """Return the defects of a listed example without some of its files."""
-    base, photos = os.path.splitext(stem)[0], next(iter(found.values()))
-    if len(missing) == len(found) and base in photos:
-        remedy = f'write {os.path.splitext(name)[0]}'
-        return [Defect(LISTED_WITH_EXTENSION, name, f'{line} has an extension', remedy)]
-    remedy = 'write "stem" or "split/stem", without extension and suffix'
-    lacks = [(f'no {role.name}', role.directory) for role in missing]
-    kind = 'listed examples have'
-    return [Defect(f'{kind} {no}', name, f'{line} has {no} in {at}', remedy) for no, at in lacks]
 
 
 def _files_by_role(roles: Sequence[Role]) -> tuple[dict[Role, dict[str, str]], list[Defect]]:
@@ -263,15 +259,6 @@ def _candidates(role: Role) -> Iterator[tuple[str, str]]:
         if extension.lower() in role.extensions and os.path.basename(base).endswith(role.suffix):
             relative = os.path.relpath(base, role.directory)
             yield path, relative[: len(relative) - len(role.suffix)].replace(os.sep, '/')
-
-
-def _no_photos(role: Role) -> UserError:
-    flag, remedy = role.directory_flag, f'set --{role.directory_flag}'
-    ending = ''
-    if role.suffix:
-        ending, remedy = f' whose names end in {role.suffix}', f'{remedy} or --{role.suffix_flag}'
-    extensions = ' '.join(sorted(role.extensions))
-    return UserError(f'{flag}: no photos ({extensions}){ending} in {role.directory}', remedy)
 
 
 def _missing_partner(role: Role, stem: str, photo: str) -> Defect:

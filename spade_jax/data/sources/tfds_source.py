@@ -23,19 +23,25 @@ _ID_DTYPES = (np.uint8, np.uint16, np.int32)
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
 
 
-class _EncodedImage(io.BytesIO):
-    """The file of an image; its `str()` is its location."""
+class _Located:
+    """A feature of an example; its `str()` is its location."""
+
+    location = ''
+
+    def __str__(self) -> str:
+        return self.location
+
+
+class _EncodedImage(_Located, io.BytesIO):
+    """The file of an image."""
 
     def __init__(self, content: bytes, location: str):
         super().__init__(content)
-        self._location = location
-
-    def __str__(self) -> str:
-        return self._location
+        self.location = location
 
 
-class _Tensor:
-    """A map of ids [H, W] (uint8, uint16, int32) stored as numbers; its `str()` is its location."""
+class _Tensor(_Located):
+    """A map of ids [H, W] (uint8, uint16, int32) stored as numbers."""
 
     def __init__(self, values: Any, location: str):
         ids = np.asarray(values)
@@ -44,15 +50,12 @@ class _Tensor:
         if ids.ndim != 2 or ids.size == 0:
             problem = f'{location}: an array of the shape {list(ids.shape)} is no label map'
             raise UserError(problem, 'use a feature of the shape [H, W] or [H, W, 1]')
-        self.ids, self._location = ids, location
+        self.ids, self.location = ids, location
         if ids.dtype not in _ID_DTYPES:
             self.ids = ids.astype(np.uint8 if ids.dtype == bool else np.int32)
             if (changed := self.ids != ids).any():
                 problem = f'{location}: id {ids[changed][0]} does not fit 32 bits'
                 raise UserError(problem, 'store other ids')
-
-    def __str__(self) -> str:
-        return self._location
 
 
 class _Contents(NamedTuple):
@@ -104,10 +107,7 @@ class TfdsSource(DatasetSource):
     def _maps(self, files: _Contents, thorough: bool) -> Example:
         label, instance = files.label, files.instance
         if isinstance(label, _Tensor):
-            try:
-                label_map = self._labels.renumber(label.ids)
-            except UserError as error:
-                raise error.at(str(label)) from None
+            label_map = self._labels.renumber(label.ids, str(label))
         else:
             label_map = self._labels.read(label, thorough=thorough)
         if instance is None:
@@ -130,14 +130,9 @@ def _prepared_builder(config: DataConfig) -> Any:
         problem = f'tfds_name is not set, and data_dir={data_dir} has no dataset_info.json'
         remedy = 'set --tfds_name, e.g. to oxford_iiit_pet, or --data_dir to the directory of a '
         raise UserError(problem, remedy + 'prepared data set, e.g. DIR/oxford_iiit_pet/4.0.0')
-    remedy = f'write name, name/configuration or name:version as in {_CATALOG}'
+    remedy = f'write name, name/configuration or name:version as in {_CATALOG}, or set --data_dir'
     with user_errors(f'tfds_name={name} cannot be opened', remedy):
-        try:
-            builder = tfds.builder(name, data_dir=data_dir or None)
-        except tfds.core.DatasetNotFoundError as error:  # Its message lists all data sets.
-            places = f'TFDS and is not prepared in {data_dir or "~/tensorflow_datasets"}'
-            remedy = f'see {_CATALOG}, or set --data_dir to the directory that contains it'
-            raise UserError(f'tfds_name={name} is unknown to {places}', remedy) from error
+        builder = tfds.builder(name, data_dir=data_dir or None)
     if not builder.is_prepared():
         problem = f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}'
         remedy = 'follow this message, or set --data_dir to where the data set is prepared'
@@ -186,12 +181,12 @@ def _chosen_features(dataset: str, features: Mapping[str, Any], config: DataConf
         flag, name = f'tfds_{role}_feature', given[role]
         if name:
             found = [name] if name in features and is_possible(features[name]) else []
-            problem = f'{flag}={name} is not a feature with {what}'
+            problem = f'{flag}={name} has no {what}'
         else:
             free = {name: item for name, item in features.items() if name not in given.values()}
             found = [name for name, item in free.items() if is_likely(item)]
-            candidates = ', '.join(found) or 'none'
-            problem = f'{flag} is not set, and the candidates for the {what} are {candidates}'
+            places = ' or '.join(found) or 'no feature'
+            problem = f'{flag} is not set, and the {what} could be in {places}'
         if len(found) != 1:
             problem = f'{problem}; the features of {dataset} are {listing or "none"}'
             raise UserError(problem, f'choose one with --{flag}')
