@@ -43,9 +43,10 @@ def bicubic(image: np.ndarray, size: _Size, window: _Window, flip: bool = False)
     Returns:
       [window height, window width, 3] uint8.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f'an image of shape {image.shape} and type {image.dtype}'
-        raise ValueError(f'{found} cannot be resized; it must be [H, W, 3] uint8')
+    if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        raise ValueError(
+            f'{image.dtype} {image.shape} cannot be resized; it must be [H, W, 3] uint8'
+        )
     _check_window(size, window)
     left, top, width, height = window
     source_height, source_width, _ = image.shape
@@ -235,28 +236,27 @@ def _resize_columns_into(resized, pixels, first, count, weights):
     A strip of 32 rows is transposed, resized like rows, and transposed back: three channels of 32
     rows are a long row of bytes.
     """
-    length, new_length = pixels.shape[1], resized.shape[1]
+    (rows, length), (_, new_length), groups = pixels.shape, resized.shape, _STRIP // 8
     words, new_words = (length + 7) // 8, (new_length + 7) // 8
-    strip = np.empty((_STRIP, words), np.uint64)
+    strip, turned = np.empty((_STRIP, words), np.uint64), np.empty((8 * words, groups), np.uint64)
     new_strip = np.empty((_STRIP, new_words), np.uint64)
-    turned = np.empty((8 * words, _STRIP // 8), np.uint64)
-    new_turned = np.empty((8 * new_words, _STRIP // 8), np.uint64)
+    new_turned = np.empty((8 * new_words, groups), np.uint64)
     strip_bytes, new_strip_bytes = strip.view(np.uint8), new_strip.view(np.uint8)  # [32, 8 words]
     # A column is its red, then its green, then its blue bytes: [columns, 3 * 32].
     columns = turned.view(np.uint8)[:length].reshape(length // 3, 3 * _STRIP)
     new_columns = new_turned.view(np.uint8)[:new_length].reshape(new_length // 3, 3 * _STRIP)
-    for begin in range(0, resized.shape[0], _STRIP):
-        height = min(_STRIP, resized.shape[0] - begin)
+    for begin in range(0, rows, _STRIP):
+        height = min(_STRIP, rows - begin)
         for y in range(height):
             for i in range(length):  # Twice as fast as the assignment of a slice.
                 strip_bytes[y, i] = pixels[begin + y, i]
         _transpose_bytes(strip)
-        for group in range(_STRIP // 8):
+        for group in range(groups):
             for i in range(words):
                 for j in range(8):
                     turned[8 * i + j, group] = strip[8 * group + j, i]
         _resize_rows_into(new_columns, columns, first, count, weights)
-        for group in range(_STRIP // 8):
+        for group in range(groups):
             for j in range(8):
                 for i in range(new_words):
                     new_strip[8 * group + j, i] = new_turned[8 * i + j, group]

@@ -2,9 +2,9 @@
 
 import concurrent.futures
 import contextlib
-import functools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import check_label_ids
@@ -109,13 +109,18 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
         return {}
     from tqdm import tqdm
 
+    def error_of(index: int) -> UserError | None:
+        try:
+            check_example(source, config, index)
+        except UserError as error:
+            return error
+
     bad = {}
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        checks = pool.map(functools.partial(_error_of, source, config), range(len(source)))
-        bar = dict(desc='checking the label maps', unit='map', delay=2, leave=False)
+        checks = zip(source.locations, pool.map(error_of, range(len(source))), strict=True)
+        bar: dict[str, Any] = dict(desc='checking the label maps', unit='map', delay=2, leave=False)
         try:
-            errors = tqdm(checks, total=len(source), **bar)
-            for location, error in zip(source.locations, errors, strict=True):
+            for location, error in tqdm(checks, total=len(source), **bar):
                 if error is not None:
                     bad[location] = error
                     if config.on_bad_example == 'error' or len(bad) == len(source):
@@ -133,11 +138,3 @@ def check_example(source: Source, config: DataConfig, index: int) -> None:
         max_crop_offset(Geometry.from_config(config), *size_of(label))
     except UserError as error:
         raise error.at(source.locations[index]) from None
-
-
-def _error_of(source: Source, config: DataConfig, index: int) -> UserError | None:
-    try:
-        check_example(source, config, index)
-    except UserError as error:
-        return error
-    return None

@@ -4,8 +4,6 @@ Files belong together if their relative paths are equal without extension and su
 are searched recursively, without hidden files. Every problem is a Defect; nothing is dropped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools
@@ -13,7 +11,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
@@ -55,7 +53,7 @@ class Folders:
     config: DataConfig
 
     @classmethod
-    def from_config(cls, config: DataConfig, split: str, instance_files: bool) -> Folders:
+    def from_config(cls, config: DataConfig, split: str, instance_files: bool) -> Self:
         """Return the folders of a split, 'train' or 'validation'."""
         root = os.path.expanduser(config.data_dir)
 
@@ -104,7 +102,7 @@ class Defect(NamedTuple):
     remedy: str
 
     @classmethod
-    def from_error(cls, kind: str, path: str, error: UserError) -> Defect:
+    def from_error(cls, kind: str, path: str, error: UserError) -> Self:
         """Return a UserError as a Defect."""
         return cls(kind, path, error.problem, error.remedy)
 

@@ -38,7 +38,7 @@ class ScenesSource(DatasetSource):
         _check_classes(config)
         width, height = scenes_size(config)
         train, held_out = config.scenes_train_examples, SCENES_VALIDATION_EXAMPLES
-        counts = dict(train_examples=train, validation_examples=held_out)
+        counts: dict[str, Any] = dict(train_examples=train, validation_examples=held_out)
         scenes = ScenesConfig(width=width, height=height, **counts)
         self._records = prepared_scenes(scenes, split, config.data_dir)
         self._instance_edges = config.instance_edges

@@ -20,6 +20,7 @@ from spade_jax.data.sources.source import DatasetSource, require_same_size, size
 from spade_jax.errors import UserError, user_errors
 
 _ID_DTYPES = (np.uint8, np.uint16, np.int32)
+_FEATURES: Any = tfds.features  # Its type stubs narrow too much.
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
 
 
@@ -81,8 +82,8 @@ class TfdsSource(DatasetSource):
             tfds_split = getattr(config, flag)
             self._records = _records_of(builder, tfds_split, flag)
         chosen = {name: features[name] for name in self._chosen}
-        self._deserialize = tfds.features.FeaturesDict(chosen).deserialize_example_np
-        images = [name for name in chosen if isinstance(chosen[name], tfds.features.Image)]
+        self._deserialize = _FEATURES.FeaturesDict(chosen).deserialize_example_np
+        images = [name for name in chosen if isinstance(chosen[name], _FEATURES.Image)]
         self._decoders = dict.fromkeys(images, tfds.decode.SkipDecoding())
         self._labels = LabelReader(config)
         indices = range(len(self._records))
@@ -204,7 +205,7 @@ def _chosen_features(dataset: str, features: Mapping[str, Any], config: DataConf
 
 def _flat_features(features: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     """Yield (name, feature) of all features, nested ones as "outer/inner"."""
-    if isinstance(features, tfds.features.FeaturesDict):
+    if isinstance(features, _FEATURES.FeaturesDict):
         for name, feature in features.items():
             yield from _flat_features(feature, f'{prefix}/{name}' if prefix else name)
     elif prefix:
@@ -222,7 +223,7 @@ _Test = Callable[[Any], bool]  # Of a feature.
 
 
 def _is_image(feature: Any) -> bool:
-    return isinstance(feature, tfds.features.Image) and np.dtype(feature.np_dtype).kind == 'u'
+    return isinstance(feature, _FEATURES.Image) and np.dtype(feature.np_dtype).kind == 'u'
 
 
 def _is_rgb(feature: Any) -> bool:
@@ -231,9 +232,9 @@ def _is_rgb(feature: Any) -> bool:
 
 def _is_map(feature: Any) -> bool:
     """Return whether a feature is an image of one channel, or integers [H, W] or [H, W, 1]."""
-    if isinstance(feature, tfds.features.Image):
+    if isinstance(feature, _FEATURES.Image):
         return _is_image(feature) and feature.shape[-1] == 1
-    if not isinstance(feature, tfds.features.Tensor):
+    if not isinstance(feature, _FEATURES.Tensor):
         return False
     is_flat = len(feature.shape) == 2 or len(feature.shape) == 3 and feature.shape[-1] == 1
     return is_flat and np.dtype(feature.np_dtype).kind in 'biu'
