@@ -1,106 +1,147 @@
-"""The file of --mode=export, read as docs/sampling.md says, in a process without this package."""
+"""The file that `export` writes runs in a process that has JAX and NumPy alone."""
 
-import dataclasses
 import subprocess
 import sys
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.export import PLATFORMS, export
 from tests import program
 from tests.sampling import tiny
 
 READER = f"""
-import sys
-sys.modules['spade_jax'] = sys.modules['flax'] = None  # an import of them fails
+import pathlib, sys
+sys.modules['spade_jax'] = sys.modules['flax'] = None  # importing them fails
 import jax, numpy as np
-drawing = jax.export.deserialize(open(sys.argv[1], 'rb').read())
-assert drawing.platforms == {PLATFORMS}
-inputs = np.load(sys.argv[2])
-np.save(sys.argv[3], jax.jit(drawing.call)(*(inputs[name] for name in inputs)))
+
+for directory in map(pathlib.Path, sys.argv[1:]):
+    exported = jax.export.deserialize((directory / 'generator.jaxexport').read_bytes())
+    assert exported.platforms == {PLATFORMS}
+    inputs = np.load(directory / 'inputs.npz')
+    images = jax.jit(exported.call)(*(inputs[name] for name in inputs))
+    np.save(directory / 'images.npy', images)
 """
-CONFIGS = {
-    'labels': (tiny.PLAIN, None),
-    'larger': (tiny.PLAIN, (96, 64)),
-    'style': (tiny.STYLED, None),
-    'edges and style': (dataclasses.replace(tiny.STYLED, condition='labels+edges'), None),
-    'rgb': (dataclasses.replace(tiny.PLAIN, condition='rgb', dontcare=False), None),
+# No shape inside the file has this size.
+BATCH = 3
+
+
+class Case(NamedTuple):
+    """A generator, the size to export, and the names of the arguments."""
+
+    config: Config
+    size: tuple[int, int] | None
+    arguments: list[str]
+
+
+CASES = {
+    'labels': Case(tiny.PLAIN, None, ['labels']),
+    'larger': Case(tiny.PLAIN, (96, 64), ['labels']),
+    'style': Case(tiny.STYLED, None, ['labels', 'style']),
+    'edges': Case(
+        tiny.STYLED.replace(condition='labels+edges'), None, ['labels', 'instances', 'style']
+    ),
+    'rgb': Case(tiny.PLAIN.replace(condition='rgb', dontcare=False), None, ['labels']),
 }
 
 
-@pytest.mark.parametrize('name', CONFIGS)
-def test_jax_alone_draws_the_same_bits(name, tmp_path):
-    config, size = CONFIGS[name]
-    generator, random = tiny.generator(config), np.random.default_rng(0)
-    file = tmp_path / 'new' / 'generator.jaxexport'
-    wanted = export(generator, str(file), size)
-    width, height = size or (32, 32)
-    shape = 3, height, width  # as many as no shape of the file names
-    regions = (
-        random.integers(0, 3, (3, 2, 2), np.int32)
-        .repeat(height // 2, axis=1)
-        .repeat(width // 2, axis=2)
-    )  # few kinds of neighbourhoods, so they are looked up
+def random_inputs(case: Case) -> dict[str, np.ndarray]:
+    """Label maps of few distinct patches, which are looked up; and what else the case needs."""
+    random = np.random.default_rng(0)
+    width, height = case.size or (32, 32)
+    blocks = random.integers(0, 3, (BATCH, 2, 2), np.int32)
+    labels = blocks.repeat(height // 2, axis=1).repeat(width // 2, axis=2)
+    if case.config.data.dontcare:
+        labels[0, :8] = 255
+    if case.config.data.condition == 'rgb':
+        labels = random.integers(0, 256, (BATCH, height, width, 3), np.uint8)
     inputs = {
-        'labels': random.integers(0, 256, (*shape, 3), np.uint8)
-        if config.data.condition == 'rgb'
-        else regions
+        'labels': labels,
+        'instances': random.integers(0, 2, (BATCH, height, width), np.int32),
+        'style': random.standard_normal((BATCH, 4), np.float32),
     }
-    if config.data.instance_edges:
-        inputs['instances'] = random.integers(0, 2, shape, np.int32)
-    if config.model.style_encoder:
-        inputs['style'] = random.standard_normal((3, 4), np.float32)
-    assert list(wanted) == list(inputs)
-    if config.data.dontcare:
-        inputs['labels'][0, :8] = 255
-    np.savez(tmp_path / 'inputs.npz', **inputs)
-    result = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            READER,
-            str(file),
-            str(tmp_path / 'inputs.npz'),
-            str(tmp_path / 'pictures.npy'),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={name: value for name, value in program.environment(1).items() if name != 'PYTHONPATH'},
-    )
-    assert result.returncode == 0, result.stderr
-    pictures = np.load(tmp_path / 'pictures.npy')
-    assert pictures.dtype == np.uint8 and np.ptp(pictures) > 20
-    np.testing.assert_array_equal(pictures, generator(**inputs, batch_size=3))
+    return {name: inputs[name] for name in case.arguments}
 
 
-def test_example_of_sampling_page_runs(tmp_path):
-    (lines,) = [
-        block
-        for block in (program.ROOT / 'docs' / 'sampling.md').read_text().split('```')
-        if 'jax.export.deserialize' in block
-    ]
+class Exported(NamedTuple):
+    """What `export` returned, the inputs and the images that another process sampled."""
+
+    arguments: dict[str, Any]
+    inputs: dict[str, np.ndarray]
+    images: np.ndarray
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    """Name of a case -> Exported; one process samples all of them."""
+    root = tmp_path_factory.mktemp('exported')
+    arguments, inputs = {}, {name: random_inputs(case) for name, case in CASES.items()}
+    for name, case in CASES.items():
+        path = root / name / 'generator.jaxexport'
+        arguments[name] = export(tiny.generator(case.config), str(path), case.size)
+        np.savez(root / name / 'inputs.npz', **inputs[name])
+    environment = dict(program.environment(1))
+    del environment['PYTHONPATH']
+    subprocess.run([sys.executable, '-c', READER, *CASES], cwd=root, env=environment, check=True)
+    images = {name: np.load(root / name / 'images.npy') for name in CASES}
+    return {name: Exported(arguments[name], inputs[name], images[name]) for name in CASES}
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_export_returns_shapes_of_arguments(exported, name):
+    arguments, inputs, _ = exported[name]
+    shapes = {key: ('batch', *array.shape[1:]) for key, array in inputs.items()}
+    actual = {key: (str(value.shape[0]), *value.shape[1:]) for key, value in arguments.items()}
+    assert list(actual.items()) == list(shapes.items())
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_export_returns_types_of_arguments(exported, name):
+    arguments, inputs, _ = exported[name]
+    types = {key: array.dtype for key, array in inputs.items()}
+    assert {key: value.dtype for key, value in arguments.items()} == types
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_jax_alone_samples_same_bits(exported, name):
+    _, inputs, images = exported[name]
+    expected = tiny.generator(CASES[name].config)(**inputs, batch_size=BATCH)
+    assert np.ptp(images) > 20
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_example_of_sampling_page_runs(tmp_path, monkeypatch):
+    page = (program.ROOT / 'docs' / 'sampling.md').read_text()
+    (lines,) = [block for block in page.split('```') if 'jax.export.deserialize' in block]
     export(tiny.generator(tiny.PLAIN), str(tmp_path / 'generator.jaxexport'), (256, 256))
-    script = lines.removeprefix('python\n') + 'print(images.shape, images.dtype)'
-    result = subprocess.run(
-        [sys.executable, '-c', script],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=program.environment(1) | {'PYTHONPATH': ''},
-    )
-    assert result.stdout.strip() == '(4, 256, 256, 3) uint8', result.stderr
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(lines.removeprefix('python\n'), names)
+    assert names['images'].shape == (4, 256, 256, 3)
+    assert names['images'].dtype == np.uint8
 
 
-def test_what_cannot_be_exported(tmp_path):
-    plain = tiny.generator(tiny.PLAIN)
-    with pytest.raises(UserError, match='its width is not divisible by 32'):
-        export(plain, str(tmp_path / 'file'), (40, 32))
+@pytest.fixture(scope='module')
+def generator():
+    return tiny.generator(tiny.PLAIN)
+
+
+def test_export_refuses_size_that_does_not_divide(generator, tmp_path):
+    with pytest.raises(UserError, match='33x32: its width is not divisible by'):
+        export(generator, str(tmp_path / 'file'), (33, 32))
+
+
+def test_export_refuses_directory_as_file(generator, tmp_path):
+    with pytest.raises(UserError, match='is a directory'):
+        export(generator, str(tmp_path))
+
+
+def test_export_refuses_path_through_a_file(generator, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='output_file=.* cannot be written'):
-        export(plain, str(tmp_path / 'file' / 'generator.jaxexport'))
-    with pytest.raises(UserError, match='is a directory'):
-        export(plain, str(tmp_path))
-    assert not list(tmp_path.rglob('*.part'))
+        export(generator, str(tmp_path / 'file' / 'generator.jaxexport'))
+    assert [path.name for path in tmp_path.rglob('*')] == ['file']

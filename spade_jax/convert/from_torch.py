@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 
 from spade_jax.checkpoints.checkpointer import DIRECTORY, Checkpointer
 from spade_jax.config.config import Config
-from spade_jax.config.model_options import MODELS, import_attribute
+from spade_jax.config.model_options import MODELS
 from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.files.weight_files import FORMATS, read_state
@@ -41,7 +42,7 @@ def published_weights(model: str) -> ModuleType:
     """
     if not MODELS[model].published:
         raise UserError(f'model={model} has no published weights to convert')
-    return import_attribute(MODELS[model].published)
+    return importlib.import_module(MODELS[model].published)
 
 
 def convert(

@@ -44,16 +44,16 @@ def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Conf
                 raise UserError(f'{path} exists', 'choose another --output_dir or --torch_epoch')
         state = checkpointer.restore(step, abstract_train_state(config), config)
     counts = _recorded_counts(workdir)
-    written = []
-    for network, variables in jax.device_get(state.networks).items():
-        entries = published.to_reference(variables, network, config)
+    networks = jax.device_get(state.networks)
+    paths = {network: path for network, path in paths.items() if network in networks}
+    for network, path in paths.items():
+        entries = published.to_reference(networks[network], network, config)
         names = [name for name in entries if name.endswith('.running_mean')]
         zeros = {name.replace('running_mean', BATCH_COUNT): 0 for name in names}
         for name, count in counts.get(network, zeros).items():
             entries[name] = np.array(count, np.int64)
-        write_state(paths[network], entries)
-        written.append(paths[network])
-    return config, written
+        write_state(path, entries)
+    return config, list(paths.values())
 
 
 def unsupported_by_reference(config: Config) -> list[str]:

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def folder_flags(tmp_path_factory):
     folders = program.write_folders(tmp_path_factory.mktemp('data'), count=2)
-    return ['--dataset=folders', f'--data_dir={folders}', '--num_classes=3', *program.SMALL]
+    flags = ['--dataset=folders', f'--data_dir={folders}', '--num_classes=3', *program.SMALL]
+    return [*flags, '--generator_multipliers=']  # The published blocks, for the conversion.
 
 
 @pytest.fixture(scope='module')

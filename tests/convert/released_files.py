@@ -1,84 +1,71 @@
-"""Checkpoint directories as the reference implementation writes them, from golden numbers and from random weights."""
+"""Checkpoint directories as the reference implementation writes them."""
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from typing import Any
 
+import jax
 import numpy as np
-from PIL import Image
 
 from spade_jax.config.config import Config
-from spade_jax.convert.from_torch import LETTERS
 from spade_jax.files.weight_files import write_state
-from spade_jax.models.spade.model import build_networks
-from spade_jax.models.spade.reference_names import to_state
-from spade_jax.models.train_state import init_train_state
-from tests.parity import Golden
+from spade_jax.models.model import build_model
+from spade_jax.models.spade import published
+from spade_jax.models.train_state import abstract_networks, init_train_state
+from tests.parity import Golden, config_of
 
 DONTCARE_ID = 255
+State = dict[str, np.ndarray]
 
 
-def random_states(config: Config) -> dict[str, dict[str, np.ndarray]]:
-    """Network -> state dictionary of random weights, without counts of batches."""
-    state = init_train_state(config, build_networks(config))
-    latent_size = config.model.grid_size(config.data) if config.model.style_encoder else None
+@functools.cache
+def random_states(config: Config) -> dict[str, State]:
+    """Network -> state dictionary of its initial weights, without counts of batches."""
+    return _states(init_train_state(config).networks, config)
+
+
+@functools.cache
+def zero_states(config: Config) -> dict[str, State]:
+    """Network -> state dictionary of zeros that take no memory."""
+    networks = abstract_networks(build_model(config))
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), networks)
+    return _states(zeros, config)
+
+
+def _states(networks: dict[str, Any], config: Config) -> dict[str, State]:
     return {
-        network: to_state(
-            variables, network, latent_size=latent_size if network == 'generator' else None
-        )
-        for network in LETTERS
-        if (variables := getattr(state, network)) is not None
+        network: published.to_reference(variables, network, config)
+        for network, variables in networks.items()
     }
 
 
 def write_files(
-    directory: pathlib.Path,
-    states: dict[str, dict[str, np.ndarray]],
-    *,
-    epoch: str = 'latest',
-    format: str = 'npz',
+    directory: pathlib.Path, states: dict[str, State], *, epoch: str = 'latest', format: str = 'npz'
 ) -> pathlib.Path:
+    """Write `<epoch>_net_<letter>.<format>` of each network; returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     for network, state in states.items():
-        write_state(str(directory / f'{epoch}_net_{LETTERS[network]}.{format}'), state)
+        letter = published.FILES[network]
+        write_state(str(directory / f'{epoch}_net_{letter}.{format}'), state)
     return directory
 
 
-def model_fields(golden: Golden) -> dict:
-    """The fields of Config that a golden file's options speak of and its entries do not tell."""
-    options = golden.options
-    fields = dict(
-        num_classes=options['label_nc'],
-        dontcare=options['contain_dontcare_label'],
-        condition='labels' if options['no_instance'] else 'labels+edges',
-        crop_size=options['crop_size'],
-        aspect_ratio=options.get('aspect_ratio', 1.0),
-    )
-    return (
-        fields
-        if options['use_vae']
-        else fields | dict(upsampling=options.get('num_upsampling_layers', 'normal'))
-    )
+def options_to_give(golden: Golden) -> dict[str, Any]:
+    """The options of a golden model that its files do not tell; skips it if it is not offered."""
+    options = config_of(golden.options).options()
+    names = ['num_classes', 'dontcare', 'condition', 'crop_size', 'aspect_ratio']
+    if not options['style_encoder']:
+        names.append('upsampling')
+    return {name: options[name] for name in names}
 
 
-def format_flags(fields: dict) -> list[str]:
-    return [
-        f'--{"" if value else "no"}{name}' if isinstance(value, bool) else f'--{name}={value}'
-        for name, value in fields.items()
-    ]
-
-
-def write_maps(directory: pathlib.Path, golden: Golden) -> list[str]:
-    """Writes a golden file's label maps, and instance maps where it has them; returns the flags for them."""
-    flags = []
-    for role in ('label', 'instance'):
-        if f'in/{role}' not in golden:
-            continue
-        (directory / role).mkdir(parents=True)
-        for i, ids in enumerate(golden[f'in/{role}'][..., 0].astype(np.int64)):
-            if role == 'label' and golden.options['contain_dontcare_label']:
-                ids = np.where(ids == golden.options['label_nc'], DONTCARE_ID, ids)
-            dtype = np.uint8 if role == 'label' else np.uint16
-            Image.fromarray(ids.astype(dtype)).save(directory / role / f'{i}.png')
-        flags.append(f'--{role}_dir={directory / role}')
-    return flags
+def golden_maps(golden: Golden) -> tuple[np.ndarray, np.ndarray | None]:
+    """Label maps and, with instance edges, instance maps [N, H, W] of a golden model."""
+    labels = golden['in/label'][..., 0].astype(np.int64)
+    if golden.options['contain_dontcare_label']:
+        labels = np.where(labels == golden.options['label_nc'], DONTCARE_ID, labels)
+    if golden.options['no_instance']:
+        return labels, None
+    return labels, golden['in/instance'][..., 0].astype(np.int64)

@@ -19,6 +19,7 @@ from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.models.model import Variables
 from spade_jax.models.spade import reference_names
+from spade_jax.models.spade.generator import block_name
 from spade_jax.models.spade.options import UPSAMPLINGS, SpadeOptions
 
 State = Mapping[str, Any]  # Name -> anything with a shape.
@@ -44,6 +45,8 @@ PUBLISHED = {
 }
 # Values of a norm that files cannot tell apart.
 _SAME_FILES = {'sync_batch', 'batch'}
+# Of the residual blocks; the last one is there with upsampling=most only.
+PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
 
 
 class Architecture(NamedTuple):
@@ -95,7 +98,7 @@ def unsupported_by_reference(config: Config) -> list[str]:
     """Options, as flags, whose values the reference implementation cannot build networks of."""
     options = config.model
     assert isinstance(options, SpadeOptions)
-    fixed = {'spade_hidden': 128}
+    fixed = {'spade_hidden': 128, 'generator_multipliers': ''}
     if options.style_encoder:
         fixed |= {'encoder_input_size': 256, 'style_dim': 256}
     flags = [
@@ -166,7 +169,6 @@ def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
     has_statistics = 'head_0.norm_0.param_free_norm.running_mean' in state
     has_style = len(first) == 2
     options: dict[str, Any] = dict(
-        generator_width=max(1, kernel[0] // 16),
         generator_spectral_norm=spectral,
         generator_norm='sync_batch' if has_statistics else 'instance',
         spade_hidden=hidden[0],
@@ -175,9 +177,37 @@ def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
     )
     if has_style:
         options['style_dim'] = first[1]
-    if any(name.startswith('up_4.') for name in state):
+    options |= _generator_widths(state, kernel[0])
+    if 'generator_multipliers' not in options and any(name.startswith('up_4.') for name in state):
         options['upsampling'] = 'most'
     return options, hidden[1], first[0] // kernel[0] if has_style else None
+
+
+def _generator_widths(state: State, first: int) -> dict[str, Any]:
+    """The width of a generator; its multipliers too unless they are the published ones.
+
+    Args:
+      state: Of the generator.
+      first: Channels of its first block.
+    """
+    channels = []
+    while True:
+        block = reference_names.module_name(block_name(len(channels)), 'generator')
+        kernel = state.get(f'{block}.conv_1.weight', state.get(f'{block}.conv_1.weight_orig'))
+        if kernel is None:
+            break
+        channels.append(np.shape(kernel)[0])
+    width = max(1, first // 16)
+    published = [int(multiplier * width) for multiplier in PUBLISHED_MULTIPLIERS]
+    is_published = len(channels) >= 7 and channels == published[: len(channels)]
+    # A file that lacks blocks is a damaged published one: its last kernel fits no block.
+    inputs_of_last = np.shape(state.get('conv_img.weight', ()))[1:2]
+    is_complete = bool(channels) and inputs_of_last == (channels[-1],)
+    if is_published or not is_complete:
+        return {'generator_width': width}
+    width = math.gcd(*channels)
+    multipliers = ','.join(str(number // width) for number in channels)
+    return {'generator_width': width, 'generator_multipliers': multipliers}
 
 
 def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
@@ -287,7 +317,8 @@ def _missing(found: Architecture, options: Mapping[str, Any]) -> list[str]:
             'the size of the images: --crop_size=WIDTH, with --aspect_ratio=WIDTH/HEIGHT if they '
             'are not square'
         )
-    if 'upsampling' not in options and found.grid_cells is None:
+    has_upsampling = 'upsampling' in options or 'generator_multipliers' in options
+    if not has_upsampling and found.grid_cells is None:
         missing.append(
             'the number of upsamplings: --upsampling=normal or --upsampling=more, which have the '
             'same entries'
@@ -317,14 +348,17 @@ def _upsampling_of_grid(cells: int, options: Mapping[str, Any]) -> str:
     """The kind of upsampling with which images of the given size have this many grid cells."""
     width, ratio = options['crop_size'], options.get('aspect_ratio', 1.0)
     kinds = [options['upsampling']] if 'upsampling' in options else ['normal', 'more']
+    numbers = {kind: UPSAMPLINGS[kind] for kind in kinds}
+    if 'generator_multipliers' in options:  # The blocks determine the upsamplings.
+        numbers = {'normal': options['generator_multipliers'].count(',')}
     grids = []
-    for kind in kinds:
-        columns = width // 2 ** UPSAMPLINGS[kind]
+    for kind, number in numbers.items():
+        columns = width // 2**number
         rows = max(1, round(columns / ratio))
         if rows * columns == cells:
             return kind
-        grids.append(f'{columns}x{rows} with upsampling={kind}')
-    scale = 2 ** UPSAMPLINGS[kinds[0]]
+        grids.append(f'{columns}x{rows} with {number} upsamplings')
+    scale = 2 ** min(numbers.values())
     sizes = [
         (cells // rows * scale, rows * scale)
         for rows in range(1, cells + 1)

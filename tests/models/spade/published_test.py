@@ -1,17 +1,14 @@
-import dataclasses
+import re
 
-import jax
 import numpy as np
 import pytest
 
 from spade_jax.config import catalog
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
-from spade_jax.models.spade.model import build_networks
-from spade_jax.models.spade.published import infer, resolve
-from spade_jax.models.spade.reference_names import to_state
-from spade_jax.models.train_state import abstract_networks
+from spade_jax.models.spade.published import infer, infer_config, resolve
 from tests import parity
+from tests.convert.released_files import options_to_give, zero_states
 
 SMALL = dict(
     num_classes=3,
@@ -22,191 +19,219 @@ SMALL = dict(
     discriminator_width=4,
     encoder_width=2,
 )
-ENCODER = dict(style_encoder=True, style_dim=6)
+STYLED = SMALL | dict(style_encoder=True, style_dim=6)
+LARGE = dict(crop_size=256, load_size=256)
+ARCHITECTURES = [
+    SMALL,
+    SMALL | dict(upsampling='most', crop_size=128, load_size=128),
+    SMALL | dict(generator_multipliers='3,2'),
+    SMALL | dict(generator_norm='instance'),
+    SMALL | dict(generator_spectral_norm=False, spade_kernel_size=5),
+    SMALL | dict(num_discriminators=3, discriminator_depth=2),
+    SMALL | dict(discriminator_norm='none'),
+    SMALL | dict(discriminator_norm='sync_batch', discriminator_spectral_norm=False),
+    STYLED,
+    STYLED | LARGE | dict(aspect_ratio=2.0),
+    STYLED | dict(encoder_input_size=64),
+    STYLED | dict(generator_multipliers='3,2'),
+    STYLED | dict(encoder_norm='sync_batch'),
+]
+# Enough for SMALL, whose files tell the rest.
+GIVEN = dict(num_classes=3, crop_size=64, upsampling='normal')
+GIVEN_STYLED = dict(num_classes=3, crop_size=64)
 
 
-def shapes(config):
-    """The state dictionaries that the networks of a configuration would have, without their numbers."""
-
-    def zeros(tree):
-        return jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), tree)
-
-    generator, discriminator, encoder = map(
-        zeros, abstract_networks(config, build_networks(config))
-    )
-    latent_size = config.model.grid_size(config.data) if config.model.style_encoder else None
-    return (
-        to_state(generator, 'generator', latent_size=latent_size),
-        to_state(discriminator, 'discriminator'),
-        None if encoder is None else to_state(encoder, 'encoder'),
-    )
+def found_in(options, **others):
+    """The architecture of the files of a configuration."""
+    return infer(**zero_states(Config.create(**options, **others)))
 
 
-def check_fields(config, fields):
-    assert fields == {name: getattr(config, name) for name in fields}
+def resolved(found, **given):
+    return resolve(found, given, given)
 
 
-@pytest.mark.parametrize(
-    'fields',
-    [
-        dict(),
-        dict(upsampling='most', crop_size=128, load_size=128),
-        dict(generator_norm='instance'),
-        dict(generator_spectral_norm=False, spade_kernel_size=5),
-        ENCODER,
-        ENCODER | dict(crop_size=256, load_size=256, aspect_ratio=2.0),
-        ENCODER | dict(encoder_input_size=64),
-        dict(num_discriminators=3, discriminator_depth=2),
-        dict(discriminator_norm='none'),
-        dict(discriminator_norm='sync_batch', discriminator_spectral_norm=False),
-    ],
-)
-def test_every_kind_of_network_is_recognised(fields):
-    config = Config.create(**SMALL | fields)
-    found = infer(*shapes(config))
-    check_fields(config, found.fields)
-    assert {
-        'generator_width',
-        'spade_hidden',
-        'discriminator_depth',
-        'discriminator_norm',
-        'style_encoder',
-        'num_discriminators',
-    } <= set(found.fields)
-    assert found.layout_channels == config.data.layout_channels
-    flags = {
-        name: getattr(config, name)
-        for name in ('num_classes', 'crop_size', 'aspect_ratio', 'load_size')
-    }
-    if config.model.upsampling != 'most' and not config.model.style_encoder:
-        flags['upsampling'] = config.model.upsampling
-    expected = dataclasses.replace(
-        config,
-        dataset='folders',
-        encoder_width=config.model.encoder_width
-        if config.model.style_encoder
-        else Config.encoder_width,
-    )
-    assert resolve(found, flags, flags) == expected
+def refusal(found, **given):
+    """The message with which `resolve` refuses these flags."""
+    with pytest.raises(UserError) as error:
+        resolve(found, given, given)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('options', ARCHITECTURES)
+def test_infer_finds_only_true_options(options):
+    config = Config.create(**options)
+    found = infer(**zero_states(config)).options
+    assert found == {name: config.options()[name] for name in found}
+
+
+@pytest.mark.parametrize('options', ARCHITECTURES)
+def test_infer_finds_layout_channels(options):
+    assert found_in(options).layout_channels == 3
+
+
+@pytest.mark.parametrize('options', ARCHITECTURES)
+def test_infer_config_recovers_config(options):
+    config = Config.create(**options)
+    values = config.options()
+    names = ['num_classes', 'crop_size', 'aspect_ratio', 'load_size']
+    has_choice = not config.model.generator_multipliers and config.model.upsampling != 'most'
+    if has_choice and not config.model.style_encoder:
+        names.append('upsampling')
+    given = {name: values[name] for name in names}
+    expected = config.replace(dataset='folders')
+    if not config.model.style_encoder:
+        expected = expected.replace(encoder_width=Config.create().model.encoder_width)
+    assert infer_config(zero_states(config), given, given) == expected
+
+
+def same_in_files(norm):
+    """Files do not tell batch from sync_batch."""
+    return 'sync_batch' if norm == 'batch' else norm
+
+
+def golden_generator(case):
+    """The golden case and the architecture of its files, with an encoder that fits."""
+    golden = parity.Golden(case)
+    options = parity.with_defaults(golden.options)
+    states = {'generator': golden.state('sd')}
+    if options['use_vae']:
+        size = options['crop_size']
+        encoder = Config.create(**STYLED | dict(crop_size=size, load_size=size))
+        states['encoder'] = zero_states(encoder)['encoder']
+    return golden, infer(**states)
 
 
 @pytest.mark.parametrize('case', parity.cases('generator'))
-def test_golden_generators_are_recognised(case):
-    golden = parity.Golden(case)
-    options, state = golden.options, golden.state('sd')
-    encoder = None
-    if options['use_vae']:
-        config = Config.create(**SMALL | ENCODER)
-        encoder = shapes(config)[2]
-    found = infer(state, None, encoder)
+def test_infer_recognizes_golden_generator(case):
+    golden, found = golden_generator(case)
     expected = dict(
-        generator_width=options['ngf'],
-        generator_norm=golden.norm,
-        generator_spectral_norm=True,
+        generator_width=golden.options['ngf'],
+        generator_norm=same_in_files(golden.norm),
+        generator_spectral_norm=golden.spade.spectral,
         spade_hidden=128,
-        spade_kernel_size=3,
-        style_encoder=options['use_vae'],
+        spade_kernel_size=golden.spade.kernel_size,
+        style_encoder=golden.options['use_vae'],
     )
-    assert {name: found.fields[name] for name in expected} == expected
-    assert found.fields.get('style_dim') == (options['z_dim'] if options['use_vae'] else None)
+    if golden.options['use_vae']:
+        expected['style_dim'] = golden.options['z_dim']
+    assert found.options | expected == found.options
     assert found.layout_channels == golden['in/semantics'].shape[-1]
-    if options['use_vae']:
-        assert found.grid_cells == np.prod(golden.meta['latent_hw'])
-        flags = dict(
-            num_classes=options['label_nc'],
-            dontcare=options['contain_dontcare_label'],
-            condition='labels' if options['no_instance'] else 'labels+edges',
-            crop_size=options['crop_size'],
-            aspect_ratio=options.get('aspect_ratio', 1.0),
-        )
-        config = resolve(found, flags, flags)
-        assert config.model.grid_size(config.data) == tuple(
-            golden.meta['latent_hw']
-        ) and config.model.upsampling == options.get('num_upsampling_layers', 'normal')
+
+
+@pytest.mark.parametrize(
+    'case', [case for case in parity.cases('generator') if parity.Golden(case).options['use_vae']]
+)
+def test_resolve_finds_upsampling_of_golden_generator(case):
+    golden, found = golden_generator(case)
+    config = resolved(found, **options_to_give(golden))
+    assert found.grid_cells == np.prod(golden.meta['latent_hw'])
+    assert config.model.grid_size(config.data) == tuple(golden.meta['latent_hw'])
+    assert config.model.upsampling == golden.options.get('num_upsampling_layers', 'normal')
 
 
 @pytest.mark.parametrize('case', parity.cases('discriminator'))
-def test_golden_discriminators_are_recognised(case):
+def test_infer_recognizes_golden_discriminator(case):
     golden = parity.Golden(case)
-    options = golden.options
-    found = infer(shapes(Config.create(**SMALL))[0], golden.state('sd'))
+    options = parity.with_defaults(golden.options)
+    norm = parity.norm_of(options['norm_D'])
+    generator = zero_states(Config.create(**SMALL))['generator']
+    found = infer(generator, golden.state('sd')).options
     expected = dict(
         num_discriminators=options['num_D'],
         discriminator_depth=options['n_layers_D'],
         discriminator_width=options['ndf'],
-        discriminator_norm='instance',
-        discriminator_spectral_norm=True,
+        discriminator_norm=same_in_files(norm.kind),
+        discriminator_spectral_norm=norm.spectral,
     )
-    assert {name: found.fields[name] for name in expected} == expected
+    assert found | expected == found
 
 
-def test_golden_encoder_is_recognised():
-    golden = parity.Golden('encoder_crop256')
-    found = infer(shapes(Config.create(**SMALL | ENCODER))[0], None, golden.state('sd'))
+@pytest.mark.parametrize('case', parity.usable_encoders())
+def test_infer_recognizes_golden_encoder(case):
+    golden = parity.Golden(case)
+    options = parity.with_defaults(golden.options | {'use_vae': True})
+    generator = zero_states(Config.create(**STYLED))['generator']
+    found = infer(generator, None, golden.state('sd'))
+    expected = dict(
+        encoder_width=options['ngf'],
+        encoder_norm=same_in_files(parity.norm_of(options['norm_E']).kind),
+        encoder_input_size=256,
+    )
+    assert found.options | expected == found.options
     assert found.encoder_depth == 6
-    assert (found.fields['encoder_width'], found.fields['encoder_input_size']) == (
-        golden.options['ngf'],
-        256,
-    )
+
+
+PUBLISHED = [
+    ('coco_stuff', 184, {}),
+    ('ade20k', 151, {}),
+    ('cityscapes', 36, dict(upsampling='more')),
+]
+
+
+def published_config(dataset, options):
+    return Config.create(**catalog.defaults_of(dataset, '') | dict(dataset=dataset) | options)
+
+
+@pytest.mark.parametrize('dataset, channels, options', PUBLISHED)
+def test_dataset_is_enough_for_published_model(dataset, channels, options):
+    config = published_config(dataset, options)
+    found = infer(**zero_states(config))
+    given = dict(dataset=dataset) | options
+    assert found.layout_channels == channels
+    assert resolve(found, catalog.defaults_of(dataset, '') | given, given) == config
+
+
+@pytest.mark.parametrize('dataset, channels, options', PUBLISHED)
+def test_refusal_suggests_dataset_of_published_model(dataset, channels, options):
+    found = infer(**zero_states(published_config(dataset, options)))
+    hint = f'; {channels} channels are those of the published model of '
+    assert re.search(f'{hint}.*: --dataset={dataset}$', refusal(found))
 
 
 @pytest.mark.parametrize(
-    'dataset, channels, flags',
-    [('coco_stuff', 184, {}), ('ade20k', 151, {}), ('cityscapes', 36, dict(upsampling='more'))],
-)
-def test_published_models_at_full_size(dataset, channels, flags):
-    config = Config.create(**catalog.defaults_of(dataset, '') | dict(dataset=dataset) | flags)
-    found = infer(*shapes(config))
-    assert found.layout_channels == channels
-    given = dict(dataset=dataset) | flags
-    resolved = resolve(found, catalog.defaults_of(dataset, '') | given, given)
-    assert resolved == config
-    with pytest.raises(UserError) as error:
-        resolve(found, {}, {})
-    assert f'--dataset={dataset}' in str(error.value)
-
-
-def refusal(found, **flags):
-    with pytest.raises(UserError) as error:
-        resolve(found, flags, flags)
-    return str(error.value)
-
-
-def test_all_that_is_missing_is_asked_for_by_name():
-    found = infer(*shapes(Config.create(**SMALL)))
-    message = refusal(found)
-    for flag in (
+    'flag',
+    [
         '--num_classes=N',
         '--dontcare',
         '--condition=labels+edges',
         '--crop_size=WIDTH',
-        '--aspect_ratio=',
+        '--aspect_ratio=WIDTH/HEIGHT',
         '--upsampling=normal',
-    ):
-        assert flag in message
-    assert '--dataset' not in message
-    message = refusal(found, num_classes=3, crop_size=64)
-    assert (
-        '--upsampling=more' in message
-        and '--num_classes' not in message
-        and '--crop_size' not in message
-    )
-    assert '--upsampling' not in refusal(infer(*shapes(Config.create(**SMALL | ENCODER))))
+    ],
+)
+def test_refusal_names_missing_flag(flag):
+    assert flag in refusal(found_in(SMALL))
 
 
-def test_the_published_size_is_not_assumed_for_a_model_of_another_size():
-    found = infer(*shapes(Config.create(num_classes=150, dontcare=True)))
-    flags = dict(dataset='ade20k', num_classes=150, dontcare=True)
-    assert resolve(found, flags, flags).crop_size == 256
-    assert '--upsampling=more' in refusal(found, **flags, crop_size=512)
-    assert (
-        resolve(
-            found,
-            flags | dict(crop_size=512, upsampling='more'),
-            flags | dict(crop_size=512, upsampling='more'),
-        ).load_size
-        == 512
-    )
+@pytest.mark.parametrize('flag', ['--num_classes', '--crop_size', '--dataset'])
+def test_refusal_names_no_other_flag(flag):
+    message = refusal(found_in(SMALL), num_classes=3, crop_size=64)
+    assert '--upsampling=more' in message
+    assert flag not in message
+
+
+def test_grid_of_style_latent_tells_upsampling():
+    assert '--upsampling' not in refusal(found_in(STYLED))
+
+
+ADE20K = dict(dataset='ade20k', num_classes=150, dontcare=True)
+
+
+def published_ade20k():
+    return infer(**zero_states(Config.create(num_classes=150, dontcare=True)))
+
+
+def test_published_size_is_the_default():
+    assert resolved(published_ade20k(), **ADE20K).data.crop_size == 256
+
+
+def test_published_upsampling_is_no_default_at_another_size():
+    assert '--upsampling=more' in refusal(published_ade20k(), **ADE20K, crop_size=512)
+
+
+def test_load_size_is_at_least_crop_size():
+    config = resolved(published_ade20k(), **ADE20K, crop_size=512, upsampling='more')
+    assert config.data.load_size == 512
 
 
 @pytest.mark.parametrize(
@@ -215,77 +240,108 @@ def test_the_published_size_is_not_assumed_for_a_model_of_another_size():
         (dict(num_classes=4), 'a layout of 3 channels, but num_classes=4 make 4'),
         (
             dict(num_classes=2, dontcare=True, condition='labels+edges'),
-            'num_classes=2, dontcare, instance edges make 4; give --num_classes',
+            'num_classes=2, dontcare, instance edges make 4; set --num_classes',
         ),
-        (
-            dict(num_classes=3, generator_width=64, spade_hidden=4, discriminator_norm='batch'),
-            'contradict the files: generator_width is 2, not 64; discriminator_norm is instance, not batch',
-        ),
-        (dict(num_classes=3, upsampling='most'), 'upsampling is normal or more, not most'),
+        (dict(generator_width=64, spade_hidden=4), 'generator_width is 2, not 64; leave'),
+        (dict(discriminator_norm='batch'), 'discriminator_norm is instance, not batch'),
+        (dict(upsampling='most'), 'upsampling is normal or more, not most'),
     ],
 )
-def test_flags_that_contradict_the_shapes(flags, message):
-    assert message in refusal(
-        infer(*shapes(Config.create(**SMALL))), **dict(crop_size=64, upsampling='normal') | flags
-    )
+def test_contradicting_flags_are_refused(flags, message):
+    assert message in refusal(found_in(SMALL), **GIVEN | flags)
 
 
-def test_norms_that_files_do_not_tell_apart_are_the_flags_to_choose():
-    found = infer(*shapes(Config.create(**SMALL)))
-    flags = dict(num_classes=3, crop_size=64, upsampling='normal')
-    assert resolve(found, flags, flags).generator_norm == 'sync_batch'
-    assert (
-        resolve(
-            found, flags | dict(generator_norm='batch'), flags | dict(generator_norm='batch')
-        ).generator_norm
-        == 'batch'
-    )
-    found = infer(*shapes(Config.create(**SMALL | ENCODER)))
-    del flags['upsampling']
-    assert (
-        resolve(
-            found, flags | dict(encoder_input_size=255), flags | dict(encoder_input_size=255)
-        ).encoder_input_size
-        == 255
-    )
+def test_rgb_condition_has_three_channels():
+    given = dict(condition='rgb', crop_size=64, upsampling='normal')
+    assert resolved(found_in(SMALL), **given).data.condition == 'rgb'
 
 
-def test_a_size_that_the_dense_layer_does_not_have():
-    found = infer(
-        *shapes(
-            Config.create(**SMALL | ENCODER | dict(crop_size=256, load_size=256, aspect_ratio=2.0))
-        )
-    )  # 4 x 8 cells
-    message = refusal(found, num_classes=3, crop_size=256)
-    assert (
-        'a grid of 32 cells' in message
-        and '8x8 with upsampling=normal or 4x4 with upsampling=more' in message
-    )
+@pytest.mark.parametrize('norm', ['generator_norm', 'discriminator_norm', 'encoder_norm'])
+def test_flag_chooses_between_norms_that_files_do_not_tell_apart(norm):
+    found = found_in(STYLED, **{norm: 'sync_batch'})
+    assert resolved(found, **GIVEN_STYLED).options()[norm] == 'sync_batch'
+    assert resolved(found, **GIVEN_STYLED, **{norm: 'batch'}).options()[norm] == 'batch'
+
+
+def test_flag_refines_input_size_of_encoder():
+    """Inputs of 225 to 256 pixels leave the same grid after 5 convolutions of stride 2."""
+    config = resolved(found_in(STYLED), **GIVEN_STYLED, encoder_input_size=255)
+    assert config.model.encoder_input_size == 255
+
+
+def test_contradicting_input_size_of_encoder_is_refused():
+    message = refusal(found_in(STYLED), **GIVEN_STYLED, encoder_input_size=224)
+    assert 'encoder_input_size is 256, not 224' in message
+
+
+@pytest.fixture
+def found_on_wide_grid():
+    """Of a generator with a grid of 4x8 cells."""
+    return found_in(STYLED | LARGE, aspect_ratio=2.0)
+
+
+def test_size_that_does_not_fit_grid_is_refused(found_on_wide_grid):
+    message = refusal(found_on_wide_grid, num_classes=3, crop_size=256)
+    assert 'a grid of 32 cells' in message
+    assert '8x8 with 5 upsamplings or 4x4 with 6 upsamplings' in message
     assert '--crop_size=256 --aspect_ratio=2 (256x128)' in message
-    flags = dict(num_classes=3, crop_size=512, aspect_ratio=2.0)
-    assert resolve(found, flags, flags).upsampling == 'more'
 
 
-def test_encoder_of_another_crop():
-    found = infer(*shapes(Config.create(**SMALL | ENCODER)))._replace(encoder_depth=6)
-    assert 'has 6 convolutions, but with crop_size=64 it would have 5' in refusal(
-        found, num_classes=3, crop_size=64
-    )
+def test_size_that_does_not_fit_multipliers_is_refused():
+    message = refusal(found_in(STYLED, generator_multipliers='3,2'), num_classes=3, crop_size=32)
+    assert 'a grid of 1024 cells, but crop_size=32 and aspect_ratio=1 have 16x16' in message
 
 
-def test_networks_that_do_not_belong_together():
-    generator, discriminator, encoder = shapes(Config.create(**SMALL | ENCODER))
+def test_generator_without_its_last_blocks_is_a_damaged_published_one():
+    states = zero_states(Config.create(**SMALL))
+    names = [name for name in states['generator'] if not name.startswith(('up_2', 'up_3'))]
+    found = infer({name: states['generator'][name] for name in names})
+    assert found.options['generator_width'] == 2
+    assert 'generator_multipliers' not in found.options
+
+
+def test_size_and_grid_tell_upsampling(found_on_wide_grid):
+    config = resolved(found_on_wide_grid, num_classes=3, crop_size=512, aspect_ratio=2.0)
+    assert config.model.upsampling == 'more'
+
+
+def test_depth_of_encoder_must_fit_crop_size():
+    found = found_in(STYLED)._replace(encoder_depth=6)
+    message = refusal(found, **GIVEN_STYLED)
+    assert 'has 6 convolutions, but with crop_size=64 it would have 5' in message
+
+
+@pytest.fixture(scope='module')
+def styled_states():
+    return zero_states(Config.create(**STYLED))
+
+
+def test_style_latent_needs_encoder(styled_states):
     with pytest.raises(UserError, match='no file of the style encoder'):
-        infer(generator, discriminator)
+        infer(styled_states['generator'], styled_states['discriminator'])
+
+
+def test_encoder_needs_style_latent(styled_states):
+    generator = zero_states(Config.create(**SMALL))['generator']
     with pytest.raises(UserError, match='takes no style'):
-        infer(shapes(Config.create(**SMALL))[0], discriminator, encoder)
-    with pytest.raises(UserError, match='generator: there is no entry fc.weight'):
-        infer(discriminator, discriminator)
-    with pytest.raises(
-        UserError, match='discriminator: there is no entry discriminator_0.model0.0.weight'
-    ):
-        infer(generator, generator, encoder)
-    with pytest.raises(UserError, match='encoder: there is no entry layer1.0.weight_orig'):
-        infer(generator, None, discriminator)
-    with pytest.raises(UserError, match='which no SPADE generator has'):
-        infer(generator | {'fc.weight': np.zeros(3)}, None, encoder)
+        infer(generator, None, styled_states['encoder'])
+
+
+@pytest.mark.parametrize(
+    'network, other, entry',
+    [
+        ('generator', 'discriminator', 'fc.weight'),
+        ('discriminator', 'generator', 'discriminator_0.model0.0.weight'),
+        ('encoder', 'discriminator', 'layer1.0.weight_orig'),
+    ],
+)
+def test_file_of_another_network_is_refused(styled_states, network, other, entry):
+    states = styled_states | {network: styled_states[other]}
+    with pytest.raises(UserError, match=f'{network}: there is no entry {entry} .*begins with'):
+        infer(**states)
+
+
+def test_impossible_shape_is_refused(styled_states):
+    generator = styled_states['generator'] | {'fc.weight': np.zeros(3)}
+    with pytest.raises(UserError, match=r'fc.weight has the shape \(3,\), which no SPADE'):
+        infer(generator, None, styled_states['encoder'])
