@@ -38,7 +38,7 @@ class Source(Protocol):
         ...
 
 
-class DatasetSource:
+class DatasetSource(Source):
     """Base class of the sources that read a data set itself, not prepared records of it.
 
     Attributes:
@@ -49,8 +49,6 @@ class DatasetSource:
     already_scaled = False
     takes_lists = False
     pairs_files = False
-    names: Sequence[str]
-    locations: Sequence[str]
 
     def __init__(self, config: DataConfig, split: str):
         raise NotImplementedError
