@@ -236,10 +236,12 @@ def test_download_has_every_image(demo):
 
 
 def write_inputs(directory):
-    """Label maps and photos, a map with a wrong id, a color mask and its palette."""
+    """Label maps and photos, maps of wrong id and size, a color mask, its palette."""
     maps = tiny.write_labels(directory / 'maps', 'a', 'b', 'c')
     photos = tiny.write_photos(directory / 'photos', 'a', 'b', 'c')
-    wrong, mask, palette = (directory / name for name in ('wrong.png', 'mask.png', 'palette.json'))
+    names = ('wrong.png', 'mask.png', 'palette.json', 'odd.png')
+    wrong, mask, palette, odd = (directory / name for name in names)
+    Image.fromarray(np.zeros((30, 31), np.uint8)).save(odd)
     labels = np.zeros((32, 32), np.uint8)
     labels[2, 1] = 7
     Image.fromarray(labels).save(wrong)
@@ -247,7 +249,7 @@ def write_inputs(directory):
     Image.fromarray(colorize(tiny.pixels(maps / 'a.png'), colors)).save(mask)
     classes = [{'name': f'class {i}', 'color': color.tolist()} for i, color in enumerate(colors)]
     palette.write_text(json.dumps({'classes': classes}))
-    paths = dict(maps=maps, photos=photos, wrong=wrong, mask=mask, palette=palette)
+    paths = dict(maps=maps, photos=photos, wrong=wrong, mask=mask, palette=palette, odd=odd)
     paths['label_map'] = maps / 'a.png'
     return types.SimpleNamespace(**{name: str(path) for name, path in paths.items()})
 
@@ -285,7 +287,7 @@ def others(tmp_path_factory):
         'remapped': cells('own', LABEL_MAP=files.wrong, LABEL_REMAP='7:255'),
         'wrong id': cells('own', LABEL_MAP=files.wrong, fails=True),
         'no palette': cells('own', LABEL_MAP=files.mask, fails=True),
-        'native size': cells('own', LABEL_MAP=files.label_map, SAMPLE_SIZE='native', fails=True),
+        'native size': cells('own', LABEL_MAP=files.odd, SAMPLE_SIZE='native', fails=True),
         'upload': cells('own', UPLOAD=True, fails=True),
         'converted': cells(
             'convert', TORCH_CHECKPOINT_DIR=published, DATASET='', OTHER_FLAGS=flags
@@ -349,7 +351,7 @@ def test_remapped_id_is_shown_as_unknown(others):
     [
         ('wrong id', ['wrong.png: label id 7 at pixel (x=1, y=2)', 'LABEL_REMAP']),
         ('no palette', ['mask.png', 'RGB', 'palette']),
-        ('native size', ['a label map of 48x40', 'the training size, 32x32']),
+        ('native size', ['a label map of 31x30', 'the training size 32x32']),
         ('upload', ['LABEL_MAP']),
         ('lost files', ['gone']),
         ('lost run', ['gone']),

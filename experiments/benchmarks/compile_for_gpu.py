@@ -42,10 +42,10 @@ from experiments.benchmarks.presets import (
 from experiments.benchmarks.workloads import sampling_program
 from spade_jax.config import flags as config_flags
 from spade_jax.config.config import Config
+from spade_jax.data.pipeline.input_pipeline import abstract_batch
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 from spade_jax.memory.step_memory import (
-    abstract_batch,
     abstract_step,
     as_on_accelerators,
     planned_bytes,
