@@ -10,6 +10,7 @@ from spade_jax.errors import UserError
 from spade_jax.memory import step_memory
 from spade_jax.models.train_state import abstract_train_state
 from tests import program
+from tests.fixtures.cli import succeed_inline
 
 SMALL = dict(
     num_classes=3,
@@ -163,6 +164,5 @@ def test_microbatches_and_rematerialization_save_activations(options, share):
 
 def test_program_prints_memory():
     sizes = ('--memory_widths=32', '--memory_batch_sizes=1')
-    result = program.run('--mode=memory', *program.SMALL, '--num_classes=3', *sizes)
-    assert result.returncode == 0, result.stderr
-    assert '32x32      1' in result.stdout
+    output = succeed_inline('--mode=memory', *program.SMALL, '--num_classes=3', *sizes)
+    assert '32x32      1' in output

@@ -39,21 +39,19 @@ class Source(Protocol):
         ...
 
 
-class DatasetSource:
+class DatasetSource(Source):
     """Base class of the sources that read a data set itself, not prepared records of it.
 
     Attributes:
       takes_lists: True if `train_list` and `validation_list` select its examples.
       pairs_files: True if its examples are pairs of files in directories.
-      files: The files of each example; empty if an example does not have its own few files.
+      files: The files of each example; empty if they are not a few of its own.
     """
 
     already_scaled = False
     takes_lists = False
     pairs_files = False
     files: Sequence[ExampleFiles] = ()
-    names: Sequence[str]
-    locations: Sequence[str]
 
     def __init__(self, config: DataConfig, split: str):
         raise NotImplementedError
@@ -67,7 +65,7 @@ class DatasetSource:
         return len(self.names)
 
     def shared_files(self) -> Iterable[str]:
-        """Return the files that belong to no single example of `files`."""
+        """Return the other files that the examples are made from."""
         return ()
 
     def read(self, index: int) -> Example:
