@@ -11,6 +11,7 @@ from spade_jax.memory import step_memory
 from spade_jax.memory.peak_memory import LiveBytes
 from spade_jax.models.train_state import abstract_train_state
 from tests import program
+from tests.fixtures.cli import succeed_inline
 from tests.fixtures.small import SMALL
 
 CONFIG = Config.create(**SMALL, num_discriminators=1)
@@ -154,4 +155,4 @@ def test_microbatches_and_rematerialization_save_activations(options, share):
 def test_program_prints_memory():
     small = (*program.SMALL, '--generator_multipliers=2,1', '--num_classes=3')
     sizes = ('--memory_widths=32', '--memory_batch_sizes=1')
-    assert '32x32      1' in program.succeed('--mode=memory', *small, *sizes)
+    assert '32x32      1' in succeed_inline('--mode=memory', *small, *sizes)

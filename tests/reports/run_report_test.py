@@ -15,6 +15,7 @@ from spade_jax.reports.healthy_ranges import healthy_ranges, remarks
 from spade_jax.reports.run_log import RunLog
 from spade_jax.reports.run_metadata import RunMetadata, read_metadata
 from tests import program
+from tests.fixtures.cli import succeed_inline
 
 CONFIG = Config.create(num_classes=3, batch_size=4, palette='')
 
@@ -206,9 +207,8 @@ def test_documentation_has_every_range():
 
 
 def test_program_writes_report(workdir):
-    result = program.run('--mode=report', f'--workdir={workdir}')
-    assert result.returncode == 0
-    assert f'Report: {workdir}/report.html' in result.stdout
+    output = succeed_inline('--mode=report', f'--workdir={workdir}')
+    assert f'Report: {workdir}/report.html' in output
 
 
 def test_report_does_not_import_jax():
