@@ -4,8 +4,6 @@ No key is kept in the state: a resumed run samples what the uninterrupted one wo
 any number of devices.
 """
 
-from __future__ import annotations
-
 import enum
 
 import jax
@@ -28,11 +26,11 @@ def style_noise(
     """Sample standard normal latents, one for each example of a step.
 
     Args:
-      seed: of the run.
-      stream: the purpose of the latents.
-      step: scalar, number of the train step.
+      seed: Of the run.
+      stream: The purpose of the latents.
+      step: Scalar, number of the train step.
       indices: [B] position of each example in the global batch.
-      style_dim: length of a latent.
+      style_dim: Length of a latent.
 
     Returns:
       [B, style_dim] float32.

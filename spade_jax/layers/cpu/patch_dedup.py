@@ -7,8 +7,6 @@ and every pixel looks up the result of its patch. This is exact. A map with too 
 patches, or a layout that is not one-hot, is convolved densely.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,7 +21,6 @@ from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Weights, add_bias, convolve
 from spade_jax.layers.cpu.matrix_product import matrix_product
 
-KERNEL_SIZE = 3
 MIN_GRID = 64 * 64  # pixels; on coarser grids nearly all patches are distinct
 CAPACITIES = (16, 8, 4, 2)  # pixels for each distinct patch: arrays have a fixed size
 MAX_CODES = 1290  # the largest number whose cube is an int32
@@ -69,8 +66,7 @@ class PatchIndex:
 def should_dedup(layout: jax.Array, kernel_size: int) -> bool:
     """True if deduplication is possible and may be faster, as far as the shapes tell."""
     _, height, width, channels = layout.shape
-    countable = kernel_size == KERNEL_SIZE and 2 * channels + 1 <= MAX_CODES
-    return countable and height * width >= MIN_GRID
+    return kernel_size == 3 and 2 * channels + 1 <= MAX_CODES and height * width >= MIN_GRID
 
 
 def index_patches(layout: jax.Array) -> PatchIndex:
@@ -104,12 +100,8 @@ def pixel_codes(layout: jax.Array) -> tuple[jax.Array, jax.Array]:
     channels = layout.shape[-1]
     numbers = np.arange(1, channels + 1)
     is_class = np.arange(channels) < channels - 1  # the last channel may be edges
-    sums = jnp.einsum(
-        'bhws,sk->bhwk',
-        layout.astype(jnp.float32),
-        jnp.asarray(np.stack([numbers, is_class], -1), jnp.float32),
-        precision=lax.Precision.HIGHEST,
-    )
+    columns = jnp.asarray(np.stack([numbers, is_class], axis=-1), jnp.float32)
+    sums = jnp.matmul(layout.astype(jnp.float32), columns, precision=lax.Precision.HIGHEST)
     is_one_hot = jnp.all((layout == 0) | (layout == 1)) & jnp.all(sums[..., 1] <= 1)
     return sums[..., 0].astype(jnp.int32) + 1, is_one_hot
 
@@ -137,10 +129,6 @@ def conv_relu_conv(layout: jax.Array | PatchIndex, first: Weights, second: Weigh
     """
     if isinstance(layout, PatchIndex):
         return _on_unique_patches(layout, first, second)
-    return _dense(layout, first, second)
-
-
-def _dense(layout: jax.Array, first: Weights, second: Weights) -> jax.Array:
     hidden = relu(_convolve(layout, first))  # [B, H, W, hidden]
     return _convolve(hidden, second)
 
@@ -165,11 +153,12 @@ def _backward(residuals, cotangent):
     patches, *weights = residuals
 
     def gradients(branch):
-        return lambda patches, weights, cotangent: jax.vjp(
-            functools.partial(branch, patches), *weights
-        )[1](cotangent)
+        def of_branch(patches, weights, cotangent):
+            return jax.vjp(functools.partial(branch, patches), *weights)[1](cotangent)
 
-    branches = [gradients(branch) for branch in _branches()]
+        return of_branch
+
+    branches = list(map(gradients, _branches()))
     return None, *lax.switch(patches.branch, branches, patches, weights, cotangent)
 
 
@@ -179,7 +168,7 @@ _on_unique_patches.defvjp(_forward, _backward)
 def _branches() -> list[Callable[..., jax.Array]]:
     """One for each of `CAPACITIES`, then the dense convolution."""
     compact = [functools.partial(_compact, capacity) for capacity in CAPACITIES]
-    return [*compact, lambda patches, first, second: _dense(patches.layout, first, second)]
+    return [*compact, lambda patches, *weights: conv_relu_conv(patches.layout, *weights)]
 
 
 def _compact(capacity: int, patches: PatchIndex, first: Weights, second: Weights) -> jax.Array:
