@@ -22,21 +22,15 @@ from flax import traverse_util
 
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 
-
-def glorot_normal_std(shape: tuple[int, ...], gain: float) -> float:
-    """Gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    *window, inputs, outputs = shape
-    return gain * math.sqrt(2 / (math.prod(window) * (inputs + outputs)))
-
-
 # Standard deviation of a normally distributed kernel [..., I, O], given its shape and the gain.
 KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
-    'published': glorot_normal_std,
-    'glorot': glorot_normal_std,
+    # gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)
+    'glorot': lambda shape, gain: gain * math.sqrt(2 / (math.prod(shape[:-2]) * sum(shape[-2:]))),
     'normal': lambda shape, gain: gain,
     # sqrt(2 / fan_in) (He et al. 2015); the published code, too, has no gain here.
     'kaiming': lambda shape, gain: math.sqrt(2 / math.prod(shape[:-1])),
 }
+KERNEL_STDS['published'] = KERNEL_STDS['glorot']
 CONSTANTS = {'bias': 0, 'mean': 0, 'var': 1}
 
 
@@ -58,7 +52,7 @@ def init_variables(
     Args:
       abstract: From `abstract_variables`.
       seed: Of the run.
-      stream: Of the network, see `train_state.weights_stream`.
+      stream: Of the network.
       initialization: Key of `KERNEL_STDS`; spectrally normalized 'published' kernels are uniform.
       gain: Of the Glorot, standard deviation of the normal initialization, and of the scales of
         normalization layers around 1.

@@ -49,17 +49,13 @@ def wasserstein(logits: jax.Array, target: int) -> jax.Array:
 
 
 class GanLoss(NamedTuple):
-    """An adversarial loss, from functions of logits and a target, which is 1 for real images.
-
-    Attributes:
-      discriminator: The loss of real and of fake images.
-      fake_target: Of fake images in the discriminator's loss.
-      generator: The loss of fake images that should be real: their target is 1.
-    """
+    """An adversarial loss, from functions of logits and a target, which is 1 for real images."""
 
     discriminator: Callable[[jax.Array, int], jax.Array]
-    fake_target: int
-    generator: Callable[[jax.Array, int], jax.Array]
+    fake_target: int  # Of the discriminator.
+    generator: Callable[
+        [jax.Array, int], jax.Array
+    ]  # Of fake images, with the target of real ones.
 
 
 GAN_LOSSES = {
@@ -129,23 +125,16 @@ def perceptual(
       real: [B, H, W, 3] in [-1, 1]; a constant of this loss.
       input_range: 'raw': VGG19 sees [-1, 1], as in the published models although it was not trained
         so; 'imagenet': normalized as in its training.
-
-    Returns:
-      Scalar.
     """
     if input_range == 'imagenet':
-        fake, real = imagenet_normalize(fake), imagenet_normalize(real)
+        mean, std = jnp.asarray(IMAGENET_MEAN), jnp.asarray(IMAGENET_STD)
+        fake, real = (((image + 1) / 2 - mean) / std for image in (fake, real))
     fake_features = features(fake)
     real_features = lax.stop_gradient(features(lax.stop_gradient(real)))
     total = jnp.zeros(())
     for weight, f, r in zip(PERCEPTUAL_WEIGHTS, fake_features, real_features, strict=True):
         total += weight * mean_absolute_difference(f, r)
     return total
-
-
-def imagenet_normalize(image: jax.Array) -> jax.Array:
-    """Map [-1, 1] to the input that torchvision's networks were trained on. [B, H, W, 3]."""
-    return ((image + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
 
 
 @jax.named_scope('kl_divergence')

@@ -1,7 +1,6 @@
 """The seam between the models and the engine.
 
-Everything above this file (train loop, replicas, checkpoints, EMA, sharding, memory, sampling,
-commands) knows the networks of a model only as keys of a mapping.
+Everything above this file knows the networks of a model only as keys of a mapping.
 """
 
 import dataclasses
@@ -74,8 +73,7 @@ class Model(Protocol):
     Attributes:
       networks: The Flax modules by name.
       updates: The updates of a train step in their order.
-      sampling_networks: The networks that sampling needs, first the one that generates the image;
-        EMA averages these.
+      sampling_networks: Those that sampling needs and EMA averages; the first makes the image.
       latent_dim: Dimensions of the latent; None if the condition alone determines the image.
       can_encode: True if `encode` is implemented.
       size_is_fixed: True if images can only be sampled at the training size.

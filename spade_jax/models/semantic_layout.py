@@ -12,8 +12,7 @@ def semantic_layout(
     """One-hot classes, then don't-care, then the edges between instances.
 
     Args:
-      label: [B, H, W] integer class ids. An id out of range silently gives a pixel of no class; the
-        data sources check each file on the host.
+      label: [B, H, W] integer class ids; one that is out of range gives a pixel of no class.
       instance: [B, H, W] integer instance ids; None: no edge channel.
       num_classes: Number of classes.
       dontcare: Add a channel of index `num_classes` for the id 255.

@@ -102,15 +102,10 @@ def init_train_state(config: Config) -> TrainState:
 
 def init_network(config: Config, name: str, abstract: Variables) -> Variables:
     """The initial variables of a network of these shapes, as NumPy arrays."""
-    stream, kind = weights_stream(name), config.optimizer.initialization
-    gain = config.optimizer.init_gain
+    other = zlib.crc32(name.encode()) | 1 << 32  # Above the members of Stream.
+    stream = Stream.__members__.get(f'{name.upper()}_WEIGHTS', other)
+    kind, gain = config.optimizer.initialization, config.optimizer.init_gain
     return init_variables(abstract, config.run.seed, stream, initialization=kind, gain=gain)
-
-
-def weights_stream(network: str) -> int:
-    """The stream of random numbers that initializes a network."""
-    other = zlib.crc32(network.encode()) | 1 << 32  # Above the members of Stream.
-    return Stream.__members__.get(f'{network.upper()}_WEIGHTS', other)
 
 
 def parameter_count(variables: Variables) -> int:

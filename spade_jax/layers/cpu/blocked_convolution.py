@@ -94,19 +94,12 @@ def blocked_weight_gradient(
 
 
 class Blocks(NamedTuple):
-    """The partition of a convolution's result.
+    """The partition of a convolution's result."""
 
-    Attributes:
-      count: Blocks of an image.
-      rows: Of a block; the last rows of the last block may be below the image.
-      width: Of the padded input.
-      height: Of the padded input, with the rows that the last block needs.
-    """
-
-    count: int
-    rows: int
-    width: int
-    height: int
+    count: int  # Blocks of an image.
+    rows: int  # Of a block; the last rows of the last block may be below the image.
+    width: int  # Of the padded input.
+    height: int  # Of the padded input, with the rows that the last block needs.
 
 
 def _partition(x: jax.Array, size: int, padding: int) -> Blocks:

@@ -3,8 +3,8 @@
 Two stacked 3x3 convolutions see exactly a 5x5 patch, so identical patches give identical outputs.
 In a 256x256 label map about 90 % of the patches are duplicates. So the patches are indexed as by
 `np.unique`, the convolutions are computed at one pixel of each distinct patch, as matrix products,
-and every pixel looks up the result of its patch. This is exact. A map with too many distinct
-patches, or a layout that is not one-hot, is convolved densely.
+and every pixel looks up the result of its patch. A map with too many distinct patches, or a layout
+that is not one-hot, is convolved densely.
 """
 
 import functools
@@ -27,35 +27,25 @@ MAX_CODES = 1290  # the largest number whose cube is an int32
 
 
 class UniqueRows(NamedTuple):
-    """What `np.unique` returns, as int32 arrays of a fixed size.
+    """What `np.unique` returns, as int32 arrays of a fixed size."""
 
-    Attributes:
-      inverse: [N], the id of each row.
-      index: [N], a row of each id; the entries from `count` on are undefined.
-      count: scalar, the number of ids.
-    """
-
-    inverse: jax.Array
-    index: jax.Array
-    count: jax.Array
+    inverse: jax.Array  # [N], the id of each row.
+    index: jax.Array  # [N], a row of each id; the entries from `count` on are undefined.
+    count: jax.Array  # Scalar, the number of ids.
 
 
 @struct.dataclass
 class PatchIndex:
     """A layout with ids for its patches.
 
-    Attributes:
-      layout: [B, H, W, S].
-      inner: 3x3 patches around the pixels and a margin of 1, [B, H + 2, W + 2].
-      outer: 5x5 patches around the pixels.
-      branch: scalar index into `_branches`: the smallest capacity that holds all distinct patches,
-        or the dense convolution if none does.
+    The branch is the smallest capacity that holds all distinct patches; if none does, the dense
+    convolution.
     """
 
-    layout: jax.Array
-    inner: UniqueRows
-    outer: UniqueRows
-    branch: jax.Array
+    layout: jax.Array  # [B, H, W, S]
+    inner: UniqueRows  # 3x3 patches around the pixels and a margin of 1, [B, H + 2, W + 2].
+    outer: UniqueRows  # 5x5 patches around the pixels.
+    branch: jax.Array  # Scalar index into `_branches`.
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,8 +100,7 @@ def unique_ids(*keys: jax.Array) -> UniqueRows:
     """Ids of rows of integers, equal exactly for equal rows; each key is a column, flattened."""
     size = keys[0].size
     columns = [key.reshape(-1) for key in keys]
-    columns.append(jnp.arange(size, dtype=jnp.int32))
-    *ordered, rows = lax.sort(columns, num_keys=len(keys))
+    *ordered, rows = lax.sort([*columns, jnp.arange(size, dtype=jnp.int32)], num_keys=len(keys))
     differs = functools.reduce(jnp.logical_or, (key[1:] != key[:-1] for key in ordered))
     is_first = jnp.concatenate([jnp.ones(1, bool), differs])
     ids = jnp.cumsum(is_first, dtype=jnp.int32) - 1

@@ -101,8 +101,7 @@ class MultiscaleDiscriminator(nn.Module):
         Raises:
           ValueError: The layouts do not have the same number of images each.
         """
-        images, layouts = len(image), len(layout)
-        if images % layouts:
+        if (images := len(image)) % (layouts := len(layout)):
             raise ValueError(f'{images} images cannot be shared equally by {layouts} layouts')
         attributes = (
             self.width,

@@ -39,10 +39,7 @@ class SpadeResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
-        """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, features].
-
-        The arguments are those of `SpatiallyAdaptiveNorm`.
-        """
+        """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, features]."""
 
         def norm(name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
             layer = self.norm(name=name, upsample=upsample)
@@ -76,8 +73,7 @@ class SpadeGenerator(nn.Module):
       style_dim: Length of the style latent; None: the grid is a convolution of the layout.
       norm, spade_hidden, spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
       spectral_norm: Normalize the convolutions of the residual blocks.
-      rematerialize: What the backward pass recomputes to save memory: 'none', 'modulation' (the
-        SPADE layers) or 'blocks' (whole residual blocks).
+      rematerialize: What the backward pass recomputes: 'none', 'modulation' (SPADE) or 'blocks'.
       axis_name: The replica axis.
       dtype: Compute type.
     """
@@ -104,8 +100,7 @@ class SpadeGenerator(nn.Module):
         Args:
           layout: [B, H, W, S] one-hot classes, then the edge channel if there is one.
           style: [B, style_dim]; None exactly if `style_dim` is None.
-          train: Normalize with the statistics of the batch, and update the running ones and the
-            spectral vectors.
+          train: Use batch statistics; update the running ones and the spectral vectors.
 
         Returns:
           [B, H, W, 3] in [-1, 1], float32.
@@ -163,10 +158,10 @@ class SpadeGenerator(nn.Module):
         units = height * width * features
         stored = self.variables.get('params', {}).get('first')
         if stored is not None and len(stored['bias']) != units:
-            raise ValueError(
-                f'the first layer has {len(stored["bias"])} units, but a grid of {height}x{width} '
-                f'(height x width) needs {units}; use layouts of the training size'
+            problem = (
+                f'the first layer has {len(stored["bias"])} units, but a grid of {height}x{width}'
             )
+            raise ValueError(f'{problem} needs {units}; use layouts of the training size')
         x = nn.Dense(units, dtype=self.dtype, name='first')(style)
         return x.reshape(-1, height, width, features)
 
@@ -185,11 +180,10 @@ def upsampling_blocks(num_blocks: int, num_upsamplings: int) -> set[int]:
     """
     if num_upsamplings > num_blocks:
         raise ValueError(f'{num_upsamplings} upsamplings need as many blocks, not {num_blocks}')
-    indices = set(range(num_blocks - num_upsamplings, num_blocks))
-    middle_0, middle_1 = 1, 2
-    if num_blocks >= PUBLISHED_BLOCKS and min(indices, default=0) == middle_1:
-        indices = indices - {middle_1} | {middle_0}
-    return indices
+    first, middle_0, middle_1 = num_blocks - num_upsamplings, 1, 2
+    if num_blocks >= PUBLISHED_BLOCKS and first == middle_1:
+        return {middle_0, *range(first + 1, num_blocks)}
+    return set(range(first, num_blocks))
 
 
 def remat_if(enabled: bool, module: nn.Module, *inputs: Any, train: bool) -> Any:

@@ -108,14 +108,12 @@ class Spade:
         return {name: inputs[name] for name in self.networks}
 
     def abstract_constants(self) -> dict[str, Variables]:
-        """Shapes of VGG19 if its loss has a weight."""
         if not self.config.losses.perceptual_weight:
             return {}
         _, image = self.example_inputs()['discriminator']
         return {'vgg19': jax.eval_shape(self.perceptual_network.init, jax.random.key(0), image)}
 
     def load_constants(self) -> dict[str, Variables]:
-        """VGG19 from `vgg19_weights` if its loss has a weight."""
         weights = self.config.losses
         return {'vgg19': load_vgg19(weights.vgg19_weights)} if weights.perceptual_weight else {}
 
@@ -137,8 +135,6 @@ class Spade:
         train: bool = False,
         mutable: tuple[str, ...] = (),
     ) -> tuple[jax.Array, Variables]:
-        """See `Model.sample`."""
-
         def apply(generator: nn.Module, *inputs: Any) -> Any:
             return generator.apply(*inputs, train=train, mutable=list(mutable))
 
@@ -149,7 +145,6 @@ class Spade:
         return jax.lax.platform_dependent(*inputs, cpu=cpu, default=default)
 
     def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
-        """The mean of the style latent."""
         mean, _ = self.networks['encoder'].apply(variables['encoder'], image, train=False)
         return mean
 
@@ -159,10 +154,9 @@ class Spade:
         return self.sample(variables, condition, latent, mutable=(CACHE,))[1]
 
     def _generator_loss(
-        self, variables: Networks, batch: Batch, noise: Noise, reused: Any
+        self, variables: Networks, batch: Batch, noise: Noise, _: Any
     ) -> LossOutput:
         """Adversarial, feature matching, perceptual and KL terms (section 3.3 and appendix A)."""
-        del reused
         weights = self.config.losses
         layout, real = self.condition(batch.label, batch.instance), to_signed(batch.image)
         stream = Stream.STYLE_IN_GENERATOR_UPDATE
@@ -195,7 +189,7 @@ class Spade:
             fake, _, updated = self._generate(variables, layout, real, noise, stream)
         else:
             fake, updated = jax.lax.stop_gradient(reused), {}
-        outputs = self._discriminate(variables, layout, fake, real)
+        outputs = self._discriminate(variables, layout, fake, real, real_is_constant=False)
         fake_outputs, real_outputs, updated['discriminator'] = outputs
         terms = losses.discriminator_loss(self.config.losses.gan_loss, fake_outputs, real_outputs)
         logits = {'fake': fake_outputs, 'real': real_outputs}
@@ -220,20 +214,15 @@ class Spade:
         return forward('generator', layout, style), kl, updated
 
     def _discriminate(
-        self,
-        variables: Networks,
-        layout: jax.Array,
-        fake: jax.Array,
-        real: jax.Array,
-        *,
-        real_is_constant: bool = False,
+        self, variables: Networks, layout: jax.Array, *images: jax.Array, real_is_constant: bool
     ) -> tuple[Outputs, Outputs, Variables]:
         """Outputs for fake and for real images [B, H, W, 3], and the updated collections.
 
-        Both are discriminated in one batch, so that they share batch statistics. With
-        `real_is_constant`, no gradient flows through the outputs for real images; if each image is
-        normalized by itself, these then take a pass of their own, which has no backward pass.
+        One batch, so that both share batch statistics. If each image is normalized by itself and no
+        gradient flows through the outputs for real images, these take a pass of their own instead,
+        which has no backward pass.
         """
+        fake, real = images
         args = self.networks['discriminator'], variables['discriminator'], layout
         if real_is_constant and self.options.discriminator_norm in ('instance', 'none'):
             fake_outputs, updated = train_forward(*args, fake)
@@ -242,6 +231,4 @@ class Spade:
             outputs, updated = train_forward(*args, jnp.concatenate([fake, real]))  # [2B, ...]
             fake_outputs = jax.tree.map(lambda x: x[: len(fake)], outputs)
             real_outputs = jax.tree.map(lambda x: x[len(fake) :], outputs)
-        if real_is_constant:
-            real_outputs = jax.lax.stop_gradient(real_outputs)
         return fake_outputs, real_outputs, updated

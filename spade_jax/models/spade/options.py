@@ -119,7 +119,6 @@ class SpadeOptions(ModelOptions):
             raise UserError(problem, 'leave --upsampling out')
 
     def check(self, config: Config) -> None:
-        """Raises UserError when these options do not fit the data or the optimizer."""
         data = config.data
         if self.label_conv == 'dedup' and not self.supports_dedup(data):
             kernel_size = f'spade_kernel_size={self.spade_kernel_size}'
@@ -140,22 +139,18 @@ class SpadeOptions(ModelOptions):
                 raise UserError(problem, f'use --{name}=1 or --noreuse_fakes')
 
     def portable(self) -> ModelOptions:
-        """`label_conv` is chosen by the device that samples."""
         return dataclasses.replace(self, label_conv='auto')
 
     def on_accelerator(self) -> ModelOptions:
-        """On a GPU or TPU 'auto' means 'dense'."""
         dense = dataclasses.replace(self, label_conv='dense')
         return dense if self.label_conv == 'auto' else self
 
     @property
     def size_multiple(self) -> int:
-        """The factor between the coarsest grid and the image."""
         return 2**self.num_upsamplings
 
     @property
     def size_reason(self) -> str:
-        """'5 upsamplings'."""
         return f'{self.num_upsamplings} upsamplings'
 
     @property

@@ -40,19 +40,12 @@ _SAME_FILES = {'sync_batch', 'batch'}
 
 
 class Architecture(NamedTuple):
-    """What the entries of a checkpoint tell.
+    """What the entries of a checkpoint tell."""
 
-    Attributes:
-      options: Of Config, by name.
-      layout_channels: Classes, don't-care and edges together.
-      grid_cells: Height times width of the coarsest grid; None without a style latent.
-      encoder_depth: Number of convolutions of the encoder; None without one.
-    """
-
-    options: dict[str, Any]
-    layout_channels: int
-    grid_cells: int | None
-    encoder_depth: int | None
+    options: dict[str, Any]  # Of Config, by name.
+    layout_channels: int  # Classes, don't-care and edges together.
+    grid_cells: int | None  # Height times width of the coarsest grid; None without a style latent.
+    encoder_depth: int | None  # Number of convolutions of the encoder; None without one.
 
 
 def infer_config(states: Mapping[str, State], described: Options, given: Options) -> Config:
@@ -108,12 +101,7 @@ def unsupported_by_reference(config: Config) -> list[str]:
 def infer(
     generator: State, discriminator: State | None = None, encoder: State | None = None
 ) -> Architecture:
-    """The architecture of the networks with these state dictionaries.
-
-    Raises:
-      UserError: An entry that the architecture depends on is missing, or the networks do not
-        belong together.
-    """
+    """The architecture of the networks with these state dictionaries; see `infer_config`."""
     options, channels, grid_cells = _generator_options(generator)
     if options['style_encoder'] and encoder is None:
         problem = 'the generator starts from a style latent, but there is no file of the style '
@@ -256,17 +244,17 @@ def resolve(found: Architecture, described: Options, given: Options) -> Config:
 def _missing(found: Architecture, options: Options) -> list[str]:
     """What neither the entries nor the options tell, with the flags that do."""
     channels = found.layout_channels
-    knows_classes = 'num_classes' in options or options.get('condition') == 'rgb'
-    knows_upsampling = 'upsampling' in options or 'generator_multipliers' in options
-    texts = {
-        f'how the {channels} channels of the layout divide: --num_classes=N, with --dontcare and '
-        '--condition=labels+edges if the model has them (N + 1 + 1 channels)': knows_classes,
-        'the size of the images: --crop_size=WIDTH, with --aspect_ratio=WIDTH/HEIGHT if they are '
-        'not square': 'crop_size' in options,
-        'the number of upsamplings: --upsampling=normal or --upsampling=more, which have the same '
-        'entries': knows_upsampling or found.grid_cells is not None,
-    }
-    return [text for text, is_known in texts.items() if not is_known]
+    missing = []
+    if 'num_classes' not in options and options.get('condition') != 'rgb':
+        missing.append(
+            f'how the {channels} channels of the layout divide: --num_classes=N, with '
+            '--dontcare and --condition=labels+edges if the model has them'
+        )
+    if 'crop_size' not in options:
+        missing.append('the image size: --crop_size=WIDTH, and --aspect_ratio=WIDTH/HEIGHT')
+    if not {'upsampling', 'generator_multipliers'} & set(options) and found.grid_cells is None:
+        missing.append('the upsamplings: --upsampling=normal or --upsampling=more')
+    return missing
 
 
 def _contradictions(found: Architecture, given: Options) -> list[str]:
@@ -302,14 +290,13 @@ def _upsampling_of_grid(cells: int, options: Options) -> str:
             return kind
         grids.append(f'{columns}x{rows} with {number} upsamplings')
     scale = 2 ** min(numbers.values())
-    sizes = [(cells // rows, rows) for rows in range(1, cells + 1) if cells % rows == 0]
-    sizes = [(w * scale, h * scale) for w, h in sizes if 0.25 <= w / h <= 4]
+    sizes = [(cells // rows * scale, rows * scale) for rows in range(1, cells + 1)]
+    sizes = [(w, h) for w, h in sizes if w * h == cells * scale**2 and 0.25 <= w / h <= 4]
     examples = ', '.join(f'--crop_size={w} --aspect_ratio={w / h:.4g} ({w}x{h})' for w, h in sizes)
-    raise UserError(
-        f'the generator starts from a grid of {cells} cells, but crop_size={width} and '
-        f'aspect_ratio={ratio:.4g} have {" or ".join(grids)}',
-        'set the size that the model was trained at' + f', for example {examples}' * bool(sizes),
-    )
+    problem = f'the generator starts from a grid of {cells} cells, but crop_size={width} and '
+    problem += f'aspect_ratio={ratio:.4g} have {" or ".join(grids)}'
+    example = f', for example {examples}' if examples else ''
+    raise UserError(problem, f'set the size that the model was trained at{example}')
 
 
 def _check_channels(channels: int, options: Options, hint: str) -> None:

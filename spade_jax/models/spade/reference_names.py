@@ -1,8 +1,7 @@
 """Names and layouts of the published PyTorch checkpoints <-> the variables of this package.
 
-The released files hold one state dictionary for each network: generator (G), discriminator (D) and
-style encoder (E). This table translates names and orders of axes (OIHW <-> HWIO, channels first <->
-channels last) in both directions, and nothing else.
+The released files hold one state dictionary for each network. Names and orders of axes (OIHW <->
+HWIO, channels first <-> channels last) are translated in both directions, and nothing else.
 """
 
 import math
@@ -103,8 +102,7 @@ def to_variables(
     Args:
       state: Name -> array as PyTorch holds it; 'weight_orig' and 'weight' are both kernels.
       network: See `module_path`.
-      grid_size: Height and width of the coarsest grid of a generator with a style latent, whose
-        first layer is dense; None without a style latent.
+      grid_size: Height and width of a generator's coarsest grid; None without a style latent.
 
     Returns:
       {'params': ..., 'spectral': ..., 'batch_stats': ...}, the collections that occur.
@@ -126,17 +124,16 @@ def to_variables(
         if parameter == 'weight' and array.ndim == 1:
             leaf = 'scale'  # Of a normalization.
         if parameter == 'weight_v':  # [I * K * K] -> [K * K * I]
-            if f'{module}.weight_orig' not in state:
+            if (kernel := state.get(f'{module}.weight_orig')) is None:
                 raise KeyError(f'{name} has no {module}.weight_orig that gives its layout')
-            window = np.shape(state[f'{module}.weight_orig'])[1:]
-            array = array.reshape(window).transpose(1, 2, 0).reshape(-1)
+            array = array.reshape(np.shape(kernel)[1:]).transpose(1, 2, 0).reshape(-1)
         elif array.ndim == 4:  # OIHW -> HWIO
             array = array.transpose(2, 3, 1, 0)
         elif network == 'generator' and path == 'first' and grid_size is not None:
             _check_grid(len(array), grid_size, state)
-            array = _to_channels_last(array, grid_size).T
+            array = _move_channels(array, grid_size, 0, 2).T
         elif network == 'encoder' and array.ndim == 2:
-            array = _to_channels_last(array.T, _encoder_grid(array, _encoder_channels(state)))
+            array = _move_channels(array.T, _square(len(array.T), _encoder_channels(state)), 0, 2)
         else:
             array = array.T
         flat[(collection, *path.split('/'), *leaf.split('/'))] = array
@@ -172,10 +169,7 @@ def to_state(
 ) -> dict[str, np.ndarray]:
     """The state dictionary of a network from its Flax variables: the inverse of `to_variables`.
 
-    Args:
-      variables: Of a whole network.
-      network: See `to_variables`.
-      grid_size: See `to_variables`.
+    The variables are those of a whole network; see `to_variables` for the other arguments.
     """
     names = {meaning: name for name, meaning in reversed(PARAMETERS)}
     params: Any = variables['params']
@@ -195,10 +189,10 @@ def to_state(
         elif array.ndim == 4:  # HWIO -> OIHW
             array = array.transpose(3, 2, 0, 1)
         elif network == 'generator' and path == 'first' and grid_size is not None:
-            array = _to_channels_first(array.T, grid_size)
+            array = _move_channels(array.T, grid_size, 2, 0)
         elif network == 'encoder' and array.ndim == 2:
             channels = np.shape(params[f'conv_{_num_convolutions(params) - 1}']['kernel'])[-1]
-            array = _to_channels_first(array, _encoder_grid(array.T, channels)).T
+            array = _move_channels(array, _square(len(array), channels), 2, 0).T
         state[f'{_whole_module_name(path, network, params)}.{parameter}'] = array
     return state
 
@@ -218,17 +212,17 @@ def _num_convolutions(params: Mapping) -> int:
     return sum(name.startswith('conv_') for name in params)
 
 
-def _encoder_grid(head: np.ndarray, channels: int) -> tuple[int, int]:
-    """Height and width of the square grid that a dense head [D, C * h * w] of the encoder sees."""
-    side = math.isqrt(head.shape[1] // channels)
+def _square(rows: int, channels: int) -> tuple[int, int]:
+    """The square grid with so many rows in the dense layer that sees it."""
+    side = math.isqrt(rows // channels)
     return side, side
 
 
-def _to_channels_last(array: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """[C * h * w, ...] -> [h * w * C, ...]: the rows of a dense layer to or from a grid."""
-    return np.moveaxis(array.reshape(-1, *grid, *array.shape[1:]), 0, 2).reshape(array.shape)
-
-
-def _to_channels_first(array: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """[h * w * C, ...] -> [C * h * w, ...]."""
-    return np.moveaxis(array.reshape(*grid, -1, *array.shape[1:]), 2, 0).reshape(array.shape)
+def _move_channels(
+    array: np.ndarray, grid: tuple[int, int], source: int, destination: int
+) -> np.ndarray:
+    """Reorder the rows [C * h * w, ...] or [h * w * C, ...] of a dense layer to or from a grid."""
+    shape = list(grid)
+    shape.insert(source, -1)
+    rows = array.reshape(*shape, *array.shape[1:])
+    return np.moveaxis(rows, source, destination).reshape(array.shape)
