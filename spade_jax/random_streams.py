@@ -5,6 +5,7 @@ any number of devices.
 """
 
 import enum
+import functools
 
 import jax
 
@@ -36,8 +37,5 @@ def style_noise(
       [B, style_dim] float32.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
-
-    def latent(index: jax.Array) -> jax.Array:
-        return jax.random.normal(jax.random.fold_in(key, index), (style_dim,))
-
-    return jax.vmap(latent)(indices)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
+    return jax.vmap(lambda key: jax.random.normal(key, (style_dim,)))(keys)

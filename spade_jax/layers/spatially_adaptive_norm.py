@@ -43,8 +43,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
       upsample: Double the resolution of x after the normalization, whose statistics are the same
         before it, at a quarter of the work.
       modulation: A faster way to compute gamma and beta; None: the plain one.
-      axis_name: The replica axis.
-      dtype: Compute type.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     norm: str = 'sync_batch'

@@ -27,8 +27,7 @@ class PatchDiscriminator(nn.Module):
       depth: Convolutions before the logits.
       norm: Of the hidden layers, see `Normalization`.
       spectral_norm: Normalize the kernels of the hidden layers.
-      axis_name: The replica axis.
-      dtype: Compute type.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64

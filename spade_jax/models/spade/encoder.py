@@ -28,8 +28,7 @@ class StyleEncoder(nn.Module):
       depth: Number of convolutions, at most 6. Published: 6, but 5 for training crops below 256.
       input_size: Side of the square to which the image is resized first.
       norm: See `Normalization`; 'instance' as published.
-      axis_name: The replica axis.
-      dtype: Compute type.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64

@@ -74,8 +74,7 @@ class SpadeGenerator(nn.Module):
       norm, spade_hidden, spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
       spectral_norm: Normalize the convolutions of the residual blocks.
       rematerialize: What the backward pass recomputes: 'none', 'modulation' (SPADE) or 'blocks'.
-      axis_name: The replica axis.
-      dtype: Compute type.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64
