@@ -1,0 +1,1 @@
+"""Flagfiles, benchmarks, evaluations and figures of spade_jax."""

@@ -86,7 +86,7 @@ def test_training_writes_metadata_report_and_events(trained):
     assert (session['first_step'], session['last_step']) == (0, 4)
     assert session['devices'] == '2 x cpu'
     report = (trained / 'report.html').read_text()
-    assert 'd_gradient_norm' in report
+    assert 'gradient norms' in report
     assert report.count('src="data:image/') == 1
     assert any(path.name.startswith('events') for path in (trained / 'tensorboard').iterdir())
 

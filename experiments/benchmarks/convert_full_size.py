@@ -1,9 +1,9 @@
-"""Converts a COCO-Stuff generator of the published size (random weights) and draws a label map with it: seconds and peak memory of both.
+"""Convert a COCO-Stuff generator of the published size, and sample with it: seconds and memory.
 
-python experiments/convert_full_size.py [DIRECTORY]
+    python -m experiments.benchmarks.convert_full_size [DIRECTORY]
+
+The weights are random.
 """
-
-from __future__ import annotations
 
 import os
 import sys
@@ -13,63 +13,48 @@ import time
 import numpy as np
 from PIL import Image
 
+from experiments.benchmarks.workloads import random_generator
 from spade_jax.config import catalog
 from spade_jax.config.config import Config
 from spade_jax.files.weight_files import write_state
-from spade_jax.models.initialization import draw_variables
-from spade_jax.models.spade.model import build_networks
 from spade_jax.models.spade.reference_names import to_state
-from spade_jax.models.train_state import abstract_networks, parameter_count
-from spade_jax.random_streams import Stream
+from spade_jax.models.train_state import parameter_count
 
 
 def main(directory: str) -> None:
+    """Write the PyTorch checkpoint and a label map, and run --mode=convert and --mode=sample."""
     config = Config.create(**catalog.defaults_of('coco_stuff', ''))
-    generator = draw_variables(
-        abstract_networks(config, build_networks(config))[0], 0, Stream.GENERATOR_WEIGHTS
-    )
+    generator = random_generator(config)
     print(f'{parameter_count(generator):,} parameters')
-    files, labels, instances = (
-        os.path.join(directory, name) for name in ('files', 'labels', 'instances')
-    )
-    for path in (files, labels, instances):
+    names = ('torch_checkpoint', 'labels', 'instances')
+    checkpoint, labels, instances = (os.path.join(directory, name) for name in names)
+    for path in (checkpoint, labels, instances):
         os.makedirs(path)
-    write_state(os.path.join(files, 'latest_net_G.npz'), to_state(generator, 'generator'))
-    blocks = (
-        np.random.default_rng(0)
-        .integers(0, config.data.num_classes, (8, 8), np.uint8)
-        .repeat(32, 0)
-        .repeat(32, 1)
-    )
+    write_state(os.path.join(checkpoint, 'latest_net_G.npz'), to_state(generator, 'generator'))
+    classes = np.random.default_rng(0).integers(0, config.data.num_classes, (8, 8), np.uint8)
     for path in (labels, instances):
-        Image.fromarray(blocks).save(os.path.join(path, 'blocks.png'))
+        Image.fromarray(np.kron(classes, np.ones((32, 32), np.uint8))).save(f'{path}/blocks.png')
     workdir = f'--workdir={os.path.join(directory, "run")}'
-    measure('convert', workdir, f'--torch_checkpoint_dir={files}', '--dataset=coco_stuff')
-    measure(
-        'sample', workdir, f'--label_dir={labels}', f'--instance_dir={instances}', '--batch_size=1'
-    )
+    measure('convert', workdir, f'--torch_checkpoint_dir={checkpoint}', '--dataset=coco_stuff')
+    maps = f'--label_dir={labels}', f'--instance_dir={instances}'
+    measure('sample', workdir, *maps, '--batch_size=1')
 
 
 def measure(mode: str, *flags: str) -> None:
-    """Runs the program, and prints how long it took and how much memory it had at most."""
+    """Run the program, and print its time and its peak memory."""
     start = time.perf_counter()
-    process = os.posix_spawn(
-        sys.executable,
-        [sys.executable, '-m', 'spade_jax.main', f'--mode={mode}', *flags],
-        os.environ,
-    )
+    command = [sys.executable, '-m', 'spade_jax.main', f'--mode={mode}', *flags]
+    process = os.posix_spawn(sys.executable, command, os.environ)
     _, status, usage = os.wait4(process, 0)
     if status:
         sys.exit(f'--mode={mode} failed')
-    print(
-        f'{mode}: {time.perf_counter() - start:.1f} s, at most {usage.ru_maxrss / 2**20:.2f} GiB',
-        flush=True,
-    )
+    seconds, gibibytes = time.perf_counter() - start, usage.ru_maxrss / 2**20
+    print(f'{mode}: {seconds:.1f} s, peak {gibibytes:.2f} GiB', flush=True)
 
 
 if __name__ == '__main__':
     if len(sys.argv) > 1:
         main(sys.argv[1])
     else:
-        with tempfile.TemporaryDirectory() as directory:
-            main(directory)
+        with tempfile.TemporaryDirectory() as temporary:
+            main(temporary)

@@ -1,10 +1,10 @@
-"""What a chip could do at best: dense products a second by the data sheets, for the share of it that a program reaches."""
+"""Peak rates of chips by their data sheets, for the model FLOPs utilization (MFU)."""
 
-from __future__ import annotations
-
-# (part of the device's name, 10^12 operations a second in bfloat16, in float32), without sparsity. The first that fits counts. GPUs: float32 products are done
-# in TF32 where the chip has it, as both JAX and `pytorch_peer.allow_fast_algorithms` let it; V100 and T4 have units for neither, and their float32 rate stands
-# for both. TPUs: one device of JAX, which on v2 and v3 is half a chip; float32 products are done in one bfloat16 pass, JAX's default there.
+# (part of the device's name, TFLOP/s in bfloat16, in float32), without sparsity. The first match
+# counts. GPUs: float32 products use TF32 where the chip has it, as JAX and
+# `pytorch_peer.allow_fast_algorithms` let it; V100 and T4 have neither TF32 nor bfloat16, so their
+# float32 rate stands for both. TPUs: one JAX device, which on v2 and v3 is half a chip; float32
+# products take one bfloat16 pass, JAX's default there.
 PEAKS = (
     ('h100 pcie', 756, 378),
     ('h100 nvl', 835, 418),
@@ -28,11 +28,11 @@ PEAKS = (
 )
 
 
-def peak_operations(device_kind: str, precision: str) -> float | None:
-    """Operations a second of a device by its name; None where the table does not have it.
+def peak_flops(device_kind: str, precision: str) -> float | None:
+    """FLOP/s that a device reaches at best; None if the table does not have it.
 
     Args:
-      device_kind: as JAX or PyTorch call it: 'NVIDIA H100 80GB HBM3', 'TPU v5 lite'.
+      device_kind: The name that JAX or PyTorch gives, e.g. 'NVIDIA H100 80GB HBM3', 'TPU v5 lite'.
       precision: 'float32' or 'bfloat16'.
     """
     words = device_kind.lower().replace('-', ' ')

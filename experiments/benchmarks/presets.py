@@ -1,59 +1,67 @@
-"""What the benchmarks have in common: the networks of the flagfiles of the published data sets, and the check of their lists."""
+"""What the benchmarks share: networks by preset, checks of list flags, the JSON output."""
 
-from __future__ import annotations
-
+import json
 import pathlib
 import sys
 from collections.abc import Collection
+from typing import Any
 
 from absl import flags
 
 from spade_jax.config import flags as config_flags
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
+from spade_jax.models.spade.options import SpadeOptions
 
-FLAGFILES = {
-    'coco_stuff': 'coco_stuff.flags',
-    'ade20k': 'ade20k.flags',
-    'cityscapes': 'cityscapes.flags',
-    'scenes': 'scenes_256.flags',
-}
-
+CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
+PRESETS = ('coco_stuff', 'ade20k', 'cityscapes', 'scenes_256')
 PRECISIONS = ('float32', 'bfloat16')
 REMATERIALIZATIONS = ('none', 'modulation', 'blocks')
+PRESET_HELP = (
+    'Flagfile in experiments/configs/ that sets the networks, without style encoder; other flags '
+    'override it.'
+)
 
 
 def check_list(flag: flags.FlagHolder, known: Collection[str]) -> None:
-    """Raises UserError when a list of the command line is empty or has an unknown entry."""
+    """Raise UserError when a list flag is empty or has an unknown entry."""
     if unknown := [entry for entry in flag.value or [''] if entry not in known]:
         raise UserError(
-            f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of {", ".join(known)}',
+            f'{flag.name}={",".join(flag.value)}: {unknown[0] or "nothing"} is not one of '
+            f'{", ".join(known)}',
             f'write --{flag.name}={",".join(known)}',
         )
 
 
 def integers(flag: flags.FlagHolder) -> list[int]:
-    """The numbers of a list; raises UserError for anything but positive ones."""
+    """The positive integers of a list flag; raises UserError for anything else."""
     return config_flags.positive_integers(flag.name, flag.value)
 
 
-def described_config(preset: str) -> Config:
-    """The networks of a preset without style encoder, one picture at a time, then what the command line says of them.
+def preset_config(preset: str) -> Config:
+    """The networks of a preset without style encoder, batch size 1, then the flags as given.
 
     Raises:
-      UserError: for networks whose layouts are no maps of labels.
+      UserError: The flags ask for a style encoder, an RGB condition or another model.
     """
-    with open(pathlib.Path(__file__).parent / FLAGFILES[preset]) as file:
-        lines = [
-            line.strip()
-            for line in file
-            if line.startswith('--') and not line.startswith('--workdir')
-        ]
-    flags.FLAGS([sys.argv[0], *lines, '--nostyle_encoder', '--batch_size=1', *sys.argv[1:]])
+    lines = (CONFIGS / f'{preset}.flags').read_text(encoding='utf-8').splitlines()
+    preset_flags = [
+        line for line in lines if line.startswith('--') and not line.startswith('--workdir')
+    ]
+    overrides = ['--nostyle_encoder', '--batch_size=1', *sys.argv[1:]]
+    flags.FLAGS([sys.argv[0], *preset_flags, *overrides])
     config = config_flags.config_from_flags(flags.FLAGS)
-    if config.model.style_encoder or config.data.condition == 'rgb':
+    model = config.model
+    is_plain = isinstance(model, SpadeOptions) and not model.style_encoder
+    if not is_plain or not config.data.uses_labels:
         raise UserError(
-            'this script takes networks that draw label maps without styles',
-            'leave out --style_encoder and --condition=rgb',
+            'this script measures SPADE with label maps and without style encoder',
+            'leave out --model, --style_encoder and --condition=rgb',
         )
     return config
+
+
+def write_json(path: str, record: dict[str, Any]) -> None:
+    """Write a record, indented."""
+    with open(path, 'w', encoding='utf-8') as file:
+        json.dump(record, file, indent=1)

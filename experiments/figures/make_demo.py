@@ -1,18 +1,15 @@
-"""The demo checkpoint that ships with the package, from the run that trained it.
+"""Make the demo checkpoint that ships with the package from the run that trained it.
 
-    python -m spade_jax.main --flagfile=experiments/demo.flags
-    python experiments/make_demo.py --workdir=runs/demo
+    python -m spade_jax.main --flagfile=experiments/configs/demo.flags
+    python -m experiments.figures.make_demo --workdir=runs/demo
 
-It holds the averaged weights and the discriminators, rounded so that they compress to half, and fresh optimisers: a run at step 0, from which pictures can be drawn and
-other runs can start. Beside it go some held-out label maps and the photographs that belong to them.
+The demo is a run at step 0 with fresh optimizers, to sample from and to start other runs from. Its
+sampling networks are the EMA of the run. All weights are rounded, so that they compress to half.
+Some held-out label maps and their photos are next to it.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import os
 import shutil
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,123 +17,102 @@ from absl import app, flags
 
 import spade_jax
 from spade_jax.batch import Batch
-from spade_jax.checkpoints import manifest
-from spade_jax.checkpoints.checkpointer import (
-    DIRECTORY,
-    MANIFESTS_DIRECTORY,
-    Checkpointer,
-    newest_of_run,
-)
-from spade_jax.config.config import Config
+from spade_jax.checkpoints.checkpointer import DIRECTORY, Checkpointer, open_latest
+from spade_jax.config.config import Config, option_fields, shared_option_fields
 from spade_jax.data.pipeline.input_pipeline import split_examples
 from spade_jax.errors import one_line_errors
 from spade_jax.files.image_grid import write_png
 from spade_jax.layers.spectral_norm import power_iterate
+from spade_jax.models.model import Variables, build_model
 from spade_jax.models.train_state import (
     TrainState,
     abstract_train_state,
-    weights_to_draw_with,
-    with_fresh_optimizers,
+    create_train_state,
+    sampling_variables,
 )
 from spade_jax.reports.run_report import bytes_below
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
-OUTPUT = flags.DEFINE_string(
-    'output', spade_jax.DEMO, 'Directory of the demo; what it holds is replaced.'
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.', required=True)
+_OUTPUT = flags.DEFINE_string(
+    'output', spade_jax.DEMO, 'Directory of the demo; its contents are replaced.'
 )
-EXAMPLES = flags.DEFINE_integer(
-    'examples',
-    8,
-    'Held-out label maps and photographs that go beside the checkpoint.',
-    lower_bound=1,
+_EXAMPLES = flags.DEFINE_integer(
+    'examples', 8, 'Held-out label maps and photos next to the checkpoint.', lower_bound=1
 )
 
-DRAWING_BITS, OTHER_BITS = (
-    7,
-    5,
-)  # that are kept of weights of generator and encoder, and of those that only training needs
+# Significant bits of the weights that are kept.
+SAMPLING_BITS, OTHER_BITS = 7, 5
 POWER_ITERATIONS = 20
 
 
 def main(argv: list[str]) -> None:
-    """Writes the directory."""
+    """Write the directory."""
     with one_line_errors(argv):
-        config, state = trained(os.path.expanduser(WORKDIR.value))
-        released = dataclasses.replace(shareable(config), ema_decay=0.0)
-        for part in (DIRECTORY, 'labels', 'photos'):
-            shutil.rmtree(os.path.join(OUTPUT.value, part), ignore_errors=True)
-        with Checkpointer(OUTPUT.value) as checkpoints:
-            checkpoints.save(drawn_with_average(released, state), released, None)
-        forget_where_it_was_written(os.path.join(OUTPUT.value, DIRECTORY))
-        write_examples(split_examples(config, 'validation', EXAMPLES.value), OUTPUT.value)
-        print(
-            f'{OUTPUT.value}: {bytes_below(OUTPUT.value) / 1e6:.1f} MB, after {int(state.step)} steps'
-        )
+        output = _OUTPUT.value
+        config, state = load_state(os.path.expanduser(_WORKDIR.value))
+        released = shareable(config).replace(ema_decay=0.0)
+        for name in (DIRECTORY, 'labels', 'photos'):
+            shutil.rmtree(os.path.join(output, name), ignore_errors=True)
+        with Checkpointer(output) as checkpointer:
+            checkpointer.save(released_state(released, state), released, None)
+        clear_paths(os.path.join(output, DIRECTORY))
+        write_examples(split_examples(config.data, 'validation', _EXAMPLES.value), output)
+        megabytes = bytes_below(output) / 1e6
+        print(f'{output}: {megabytes:.1f} MB, after {int(state.step)} steps')
 
 
-def trained(workdir: str) -> tuple[Config, TrainState]:
+def load_state(workdir: str) -> tuple[Config, TrainState]:
     """The configuration of a run and its newest state, on the host."""
-    with newest_of_run(workdir) as (checkpoints, step):
-        config, _ = checkpoints.restore_run(step)
-        return config, jax.device_get(checkpoints.restore(step, abstract_train_state(config)))
+    with open_latest(workdir) as (checkpointer, step):
+        config = checkpointer.metadata(step).config
+        state = checkpointer.restore(step, abstract_train_state(config), config)
+        return config, jax.device_get(state)
 
 
 def shareable(config: Config) -> Config:
-    """The configuration without what is of one machine: paths, intervals."""
-    return dataclasses.replace(
-        config,
-        **{
-            field.name: field.default
-            for field in dataclasses.fields(Config)
-            if field.metadata['may_change']
-        },
-    )
+    """The configuration with defaults for what may differ between machines: paths, intervals."""
+    fields = shared_option_fields() | option_fields(type(config.model))
+    mutable = {name: field for name, field in fields.items() if field.metadata['mutable']}
+    return config.replace(**{name: field.default for name, field in mutable.items()})
 
 
-def drawn_with_average(config: Config, state: TrainState) -> TrainState:
-    """The state at step 0 whose networks are the averaged ones, rounded."""
-    generator, encoder = weights_to_draw_with(state.generator, state.encoder, state.average)
-    return with_fresh_optimizers(
-        config,
-        rounded(generator, DRAWING_BITS),
-        rounded(state.discriminator, OTHER_BITS),
-        None if encoder is None else rounded(encoder, DRAWING_BITS),
-    )
+def released_state(config: Config, state: TrainState) -> TrainState:
+    """The state at step 0 with rounded weights; those of the sampling networks are the EMA."""
+    names = build_model(config).sampling_networks
+    networks = {name: rounded(state.networks[name], OTHER_BITS) for name in state.networks}
+    for name, variables in sampling_variables(state.networks, state.ema, names).items():
+        networks[name] = rounded(variables, SAMPLING_BITS)
+    return create_train_state(config, networks)
 
 
-def rounded(variables: dict[str, Any], bits: int) -> dict[str, Any]:
-    """Variables of a network whose parameters have so many significant bits, and the spectral vectors that belong to these."""
+def rounded(variables: Variables, bits: int) -> Variables:
+    """Variables whose parameters have `bits` significant bits, with spectral vectors that fit."""
 
     def round_to_bits(x):
         mantissa, exponent = np.frexp(x)
         return np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits).astype(np.float32)
 
     variables = variables | {'params': jax.tree.map(round_to_bits, variables['params'])}
+    iterate = jax.jit(power_iterate)
     for _ in range(POWER_ITERATIONS):
-        variables = MOVED(variables)
+        variables = iterate(variables)
     return jax.device_get(variables)
 
 
-MOVED = jax.jit(power_iterate)
-
-
-def forget_where_it_was_written(checkpoints: str) -> None:
-    """Orbax notes the path of a checkpoint in files whose presence alone it reads."""
-    for place, _, names in os.walk(checkpoints):
+def clear_paths(checkpoints: str) -> None:
+    """Empty the files in which Orbax notes the path of a checkpoint; it never reads them."""
+    for directory, _, names in os.walk(checkpoints):
         if 'commit_success.txt' in names:
-            with open(os.path.join(place, 'commit_success.txt'), 'w'):
+            with open(os.path.join(directory, 'commit_success.txt'), 'w', encoding='utf-8'):
                 pass
-    manifest.write(
-        os.path.join(checkpoints, MANIFESTS_DIRECTORY, '0.json'), os.path.join(checkpoints, '0')
-    )
 
 
 def write_examples(batch: Batch, directory: str) -> None:
-    """Label maps and photographs, under the same names."""
-    for part, pictures in (('labels', batch.label.astype(np.uint8)), ('photos', batch.image)):
-        os.makedirs(os.path.join(directory, part), exist_ok=True)
-        for number, picture in enumerate(pictures):
-            write_png(os.path.join(directory, part, f'landscape_{number:02d}.png'), picture)
+    """Write label maps and photos under the same names."""
+    for folder, images in (('labels', batch.label.astype(np.uint8)), ('photos', batch.image)):
+        os.makedirs(os.path.join(directory, folder), exist_ok=True)
+        for number, image in enumerate(images):
+            write_png(os.path.join(directory, folder, f'landscape_{number:02d}.png'), image)
 
 
 if __name__ == '__main__':

@@ -1,18 +1,16 @@
-"""The losses of a run as a figure. Needs matplotlib.
+"""Plot the losses of a run. Needs matplotlib.
 
-python experiments/plot_losses.py --workdir=runs/camvid_cpu --output=docs/camvid_losses.png
+python -m experiments.figures.plot_losses --workdir=runs/camvid_cpu --output=losses.png
 """
 
-from __future__ import annotations
-
 from absl import app, flags
-from matplotlib import pyplot
+from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.reports.run_log import read_scalars
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.', required=True)
-OUTPUT = flags.DEFINE_string('output', None, 'The PNG file to write.', required=True)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.', required=True)
+_OUTPUT = flags.DEFINE_string('output', None, 'The PNG file to write.', required=True)
 PANELS = {
     'adversarial': {
         'g_gan': 'generator',
@@ -25,31 +23,25 @@ PANELS = {
 
 
 def main(argv: list[str]) -> None:
-    """Writes the figure."""
+    """Write the figure, with a panel for each kind of loss that the run has."""
     with one_line_errors(argv):
-        plot()
-
-
-def plot() -> None:
-    """Reads and draws."""
-    records = read_scalars(WORKDIR.value)
-    if not records:
-        raise UserError(
-            f'workdir={WORKDIR.value} has no records; give the directory of a training run'
-        )
-    recorded = {name for record in records for name in record}
-    panels = {title: names for title, names in PANELS.items() if recorded & set(names)}
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3), squeeze=False)
-    for axis, (title, names) in zip(axes[0], panels.items()):
-        for name in filter(recorded.__contains__, names):
-            steps, values = zip(
-                *((record['step'], record[name]) for record in records if name in record)
+        entries = read_scalars(_WORKDIR.value)
+        if not entries:
+            raise UserError(
+                f'workdir={_WORKDIR.value} has no log entries', 'give the directory of a run'
             )
-            axis.plot(steps, values, label=names[name])
-        axis.set(title=title, xlabel='step')
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(OUTPUT.value, dpi=110)
+        logged = {name for entry in entries for name in entry}
+        panels = {title: names for title, names in PANELS.items() if logged & set(names)}
+        size = 4.5 * len(panels), 3
+        figure, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False)
+        for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
+            for name in filter(logged.__contains__, names):
+                points = [(entry['step'], entry[name]) for entry in entries if name in entry]
+                axis.plot(*zip(*points, strict=True), label=names[name])
+            axis.set(title=title, xlabel='step')
+            axis.legend()
+        figure.tight_layout()
+        figure.savefig(_OUTPUT.value, dpi=110)
 
 
 if __name__ == '__main__':

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from absl import logging as absl_logging
 from spade_jax.checkpoints import checksums
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
+from spade_jax.checkpoints.retention import Retention
 from spade_jax.config.config import Config
 from spade_jax.errors import FULL_DISK, UserError
 from spade_jax.models.model import build_model
@@ -56,7 +58,7 @@ class Checkpointer:
         self._saving: int | None = None
         self._unseen_best = keep_best
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=_Retention(self._metrics_of, keep, keep_best),
+            preservation_policy=Retention(self._metrics_of, keep, keep_best),
             create=False,
             read_only=read_only,
             enable_async_checkpointing=not read_only,
@@ -124,10 +126,10 @@ class Checkpointer:
           UserError: This save, or the previous one, cannot be written.
         """
         self.finish()
-        step = int(state.step)
-        if step <= max(self.steps(), default=-1):  # Orbax would skip it silently.
-            raise ValueError(f'step {step} is saved after step {self.latest_step()}')
-        check_finite_state(state, f', the newest checkpoint is that of step {self.latest_step()}')
+        step, latest = int(state.step), self.latest_step()
+        if latest is not None and step <= latest:  # Orbax would skip it silently.
+            raise ValueError(f'step {step} is saved after step {latest}')
+        check_finite_state(state, f', the newest checkpoint is that of step {latest}')
         items = split_items(state, build_model(config).sampling_networks)
         sums = {name: checksums.checksums(tree) for name, tree in items.items()}
         metadata = CheckpointMetadata(config, num_examples, metrics or {}, sums)
@@ -183,10 +185,9 @@ class Checkpointer:
         """Move a corrupt checkpoint out of the way and keep it. Returns its new path."""
         target = os.path.join(self.directory, CORRUPT_DIRECTORY, str(step))
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        free, number = target, 1
-        while os.path.lexists(free):
-            number += 1
-            free = f'{target}.{number}'
+        numbered = (f'{target}.{number}' for number in itertools.count(2))
+        candidates = itertools.chain([target], numbered)
+        free = next(path for path in candidates if not os.path.lexists(path))
         os.rename(self.path(step), free)
         self._manager.reload()
         return free
@@ -256,20 +257,6 @@ class Checkpointer:
             self._hook(unraisable)
 
 
-class _Retention:
-    """Tells Orbax which checkpoints to keep once a new one is complete."""
-
-    def __init__(self, metrics_of: Callable[[int], dict[str, float]], keep: int, keep_best: str):
-        self._metrics_of, self._keep, self._keep_best = metrics_of, keep, keep_best
-
-    def should_preserve(self, checkpoints, *, context):
-        del context
-        metrics_of = self._metrics_of if self._keep_best else lambda step: {}
-        metrics = {info.step: metrics_of(info.step) for info in checkpoints}
-        kept = kept_steps(metrics, self._keep, self._keep_best)
-        return [info.step in kept for info in checkpoints]
-
-
 class NullCheckpointer:
     """Replaces `Checkpointer` in all processes but the first, which reads and writes alone."""
 
@@ -317,21 +304,6 @@ def open_latest(
         if step is None:
             raise UserError(f'{flag}={workdir} has no checkpoint (yet)', remedy)
         yield checkpointer, step
-
-
-def kept_steps(
-    metrics: Mapping[int, Mapping[str, float]], keep: int, keep_best: str = ''
-) -> set[int]:
-    """The steps whose checkpoints are kept: the newest `keep`, and the best one.
-
-    Args:
-      metrics: Step -> the metrics that were saved with its checkpoint.
-      keep: Number of the newest.
-      keep_best: Metric whose lowest value is kept (the older one of equals); '': none.
-    """
-    kept = set(sorted(metrics)[-keep:])
-    ranked = [(values[keep_best], step) for step, values in metrics.items() if keep_best in values]
-    return kept | ({min(ranked)[1]} if ranked else set())
 
 
 def split_items(state: TrainState, sampling_networks: tuple[str, ...]) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Checksums for arrays and JSON records, to detect silent corruption that Orbax does not."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import hashlib
 import json

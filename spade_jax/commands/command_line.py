@@ -90,11 +90,13 @@ def _groups(mode: str, command: ModuleType) -> Iterator[tuple[str, list[str]]]:
 
 def _flag_help(flag: flags.Flag) -> str:
     name = f'  --[no]{flag.name}' if flag.boolean else f'  --{flag.name}'
+    text = flag.help
     if choices := getattr(flag.parser, 'enum_values', None):
         name += f'={"|".join(choices)}'
-    default = '' if flag.default in (None, '', []) else f' (default: {flag.default_as_str})'
-    text = textwrap.fill(f'{flag.help}{default}', 92)
-    return f'{name}\n{textwrap.indent(text, 6 * " ")}'
+        text = text.removeprefix(f'<{"|".join(choices)}>: ')
+    if flag.default not in (None, '', []):
+        text += f' (default: {flag.default_as_str.strip(chr(39))})'
+    return f'{name}\n{textwrap.indent(textwrap.fill(text, 92), 6 * " ")}'
 
 
 def _with_packaged_flagfile(argument: str) -> str:

@@ -22,4 +22,12 @@ def run() -> None:
     from spade_jax.data.validation.report import validate
 
     given = given_flags(flags.FLAGS, others=('workdir', 'output_dir'))
-    validate(config.data, output_dir, given=given, count_classes=lacks_classes(flags.FLAGS))
+    # Without the weights of the perceptual loss, a download, the printed command turns it off.
+    needs_weights = config.losses.perceptual_weight and not config.losses.vgg19_weights
+    validate(
+        config.data,
+        output_dir,
+        given=given,
+        count_classes=lacks_classes(flags.FLAGS),
+        extra_flags=['--perceptual_weight=0'] if needs_weights else [],
+    )

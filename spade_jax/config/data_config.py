@@ -1,7 +1,5 @@
 """The section of the configuration that describes the data."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from spade_jax.config.label_format import parse_palette, parse_remap

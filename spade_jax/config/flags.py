@@ -1,7 +1,5 @@
 """Flags generated from the options of Config, and Configs from flags."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from collections.abc import Mapping

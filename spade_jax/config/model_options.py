@@ -79,6 +79,7 @@ def options_class(name: str) -> type[ModelOptions]:
 
 
 def import_attribute(path: str) -> Any:
-    """The object at 'package.module:attribute'."""
-    module, _, attribute = path.partition(':')
-    return getattr(importlib.import_module(module), attribute)
+    """The object at 'package.module:attribute', or the module at 'package.module'."""
+    name, _, attribute = path.partition(':')
+    module = importlib.import_module(name)
+    return getattr(module, attribute) if attribute else module

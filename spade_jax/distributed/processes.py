@@ -4,8 +4,6 @@ The first process reads and writes the work directory; every process reads its s
 All processes run in lockstep: if one dies, the others stop with an error.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import os
@@ -47,27 +45,12 @@ def joined(
       UserError: Only some of the three are given, they contradict each other, the processes do not
         find each other, or they have different numbers of devices.
     """
-    if coordinator is None and num_processes is None and process_id is None:
-        if not started_by_a_cluster(os.environ):
-            yield
-            return
-    elif coordinator is None or num_processes is None or process_id is None:
-        flags = {
-            'coordinator_address': coordinator,
-            'num_processes': num_processes,
-            'process_id': process_id,
-        }
-        missing = next(name for name, value in flags.items() if value is None)
-        raise UserError(
-            f'--{missing} is missing',
-            'several processes need --coordinator_address=HOST:PORT, --num_processes=N and '
-            '--process_id=I, each its own I',
-        )
-    elif not 0 <= process_id < num_processes:
-        raise UserError(
-            f'process_id={process_id} is not one of {num_processes} processes',
-            f'use 0 to {num_processes - 1}',
-        )
+    alone = coordinator is None and num_processes is None and process_id is None
+    if alone and not started_by_a_cluster(os.environ):
+        yield
+        return
+    if not alone:
+        _check_flags(coordinator, num_processes, process_id)
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator,
@@ -127,6 +110,19 @@ def started_by_a_cluster(environment: Mapping[str, str]) -> bool:
         for name in ('TPU_WORKER_HOSTNAMES', 'TPU_PROCESS_ADDRESSES')
     )
     return slurm or mpi or tpu
+
+
+def _check_flags(coordinator: str | None, number: int | None, index: int | None) -> None:
+    flags = {'coordinator_address': coordinator, 'num_processes': number, 'process_id': index}
+    if missing := [name for name, value in flags.items() if value is None]:
+        raise UserError(
+            f'--{missing[0]} is missing',
+            'several processes need --coordinator_address=HOST:PORT, --num_processes=N and '
+            '--process_id=I, each its own I',
+        )
+    if number is not None and index not in range(number):
+        problem = f'process_id={index} is not one of {number} processes'
+        raise UserError(problem, f'use 0 to {number - 1}')
 
 
 def _check_devices() -> None:

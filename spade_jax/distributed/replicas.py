@@ -92,28 +92,24 @@ def pmap_step(
       constants: Arrays that every call gets; they are put on the devices once.
       devices: Default: all devices.
     """
-    mapped = jax.pmap(
-        step,
-        axis_name=REPLICA_AXIS,
-        in_axes=(state_axes, 0, None),
-        out_axes=(state_axes, None),
-        donate_argnums=(0,),
-        devices=devices,
-    )
-    return PmappedStep(mapped, replicate(constants, devices))
+    return PmappedStep(step, state_axes, replicate(constants, devices), devices)
 
 
 class PmappedStep:
     """A function of state and batch, made by `pmap_step`."""
 
-    def __init__(self, mapped: Any, constants: Any):
-        self._mapped, self._constants = mapped, constants
+    def __init__(self, step: Callable, state_axes: Any, constants: Any, devices: list | None):
+        self._step, self._state_axes, self._devices = step, state_axes, devices
+        self._constants = constants
+        self._mapped: Any = None
         self._compiling: concurrent.futures.Future | None = None
 
     def __call__(self, state: Any, batch: Any) -> tuple[Any, Any]:
         """One step; the first call waits for `compile_ahead`, or compiles."""
-        step = self._mapped if self._compiling is None else self._compiling.result()
-        return step(state, batch, self._constants)
+        leaves, tree = jax.tree.flatten(state)
+        step = self._map_over(state) if self._compiling is None else self._compiling.result()
+        leaves, metrics = step(leaves, batch, self._constants)
+        return tree.unflatten(leaves), metrics
 
     def compile_ahead(self, state: Any, batch: Any) -> None:
         """Start compiling in a thread, for arguments of these shapes, while the host goes on.
@@ -122,11 +118,41 @@ class PmappedStep:
         """
         if jax.process_count() > 1:
             return
-        arguments = (state, batch, self._constants)
+        mapped, arguments = self._map_over(state), (jax.tree.leaves(state), batch, self._constants)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
         executor = concurrent.futures.ThreadPoolExecutor(1, 'compilation')
-        self._compiling = executor.submit(lambda: self._mapped.lower(*shapes).compile())
+        self._compiling = executor.submit(lambda: mapped.lower(*shapes).compile())
         executor.shutdown(wait=False)  # The thread ends when the compilation does.
+
+    def _map_over(self, state: Any) -> Any:
+        """The mapped function of the leaves of the state; with the axes of the leaves.
+
+        The axes of a state with dicts could not be hashed, which pmap needs with several processes.
+        """
+        if self._mapped is not None:
+            return self._mapped
+        tree, replicated = jax.tree.structure(state), -1  # None would not be a leaf.
+        prefix = jax.tree.map(
+            lambda axis: replicated if axis is None else axis,
+            self._state_axes,
+            is_leaf=lambda axis: axis is None,
+        )
+        leaves = jax.tree.leaves(jax.tree.broadcast(prefix, state))
+        axes = [None if axis == replicated else axis for axis in leaves]
+
+        def step_of_leaves(leaves, batch, constants):
+            state, metrics = self._step(tree.unflatten(leaves), batch, constants)
+            return tuple(jax.tree.leaves(state)), metrics
+
+        self._mapped = jax.pmap(
+            step_of_leaves,
+            axis_name=REPLICA_AXIS,
+            in_axes=(axes, 0, None),
+            out_axes=(tuple(axes), None),
+            donate_argnums=(0,),
+            devices=self._devices,
+        )
+        return self._mapped
 
 
 def replicate(tree: Any, devices: list | None = None) -> Any:

@@ -8,7 +8,7 @@ Layout and style are separate: the layout depends on the seed alone, so one labe
 rendered in many styles, which is the one-to-many mapping that a style encoder learns.
 
     seed -> layout -> terrain -> ground and its classes --+
-    seed or argument -> style -> lighting and palette ----+-> sky, ground, objects, water -> scene
+    seed or argument -> style -> look (light, palette) ---+-> sky, ground, objects, water -> scene
 
 Conventions:
   Screen coordinates are in image heights: u from the center to the right, v from the top down. A

@@ -1,7 +1,5 @@
 """The classes of the label maps of landscapes."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

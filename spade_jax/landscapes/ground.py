@@ -1,8 +1,6 @@
 """Visible ground: what each pixel of the ground shows, and its class."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -12,38 +10,31 @@ from spade_jax.landscapes.layout import Layout, Road
 from spade_jax.landscapes.noise import texture
 from spade_jax.landscapes.terrain import Terrain
 
-# Fields of `Terrain` that are interpolated at the ground pixels.
-_INTERPOLATED = ('x', 'height', 'slope_x', 'slope_z', 'mountain', 'hill', 'shore')
-
 
 class Ground(NamedTuple):
-    """The N ground pixels, row by row; every array is [N]. Fields without a line: see `Terrain`.
+    """The N ground pixels, row by row; every array is [N]. From x on, see `Terrain`."""
 
-    Attributes:
-      pixel: Flat index into the canvas.
-      row, column: The same as two indices.
-      v: Screen coordinate in image heights.
-      z: Distance in world units.
-      footprint: World units across a pixel.
-    """
-
-    pixel: np.ndarray
+    pixel: np.ndarray  # flat index into the canvas
     row: np.ndarray
     column: np.ndarray
+    label: np.ndarray  # uint8, class before trees and rocks
     v: np.ndarray
-    z: np.ndarray
-    footprint: np.ndarray
+    z: np.ndarray  # distance in world units
+    footprint: np.ndarray  # world units across a pixel
     x: np.ndarray
     height: np.ndarray
     slope_x: np.ndarray
     slope_z: np.ndarray
     mountain: np.ndarray
     hill: np.ndarray
-    shore: np.ndarray
+
+    def at(self, indices: np.ndarray) -> Self:
+        """Some of the pixels."""
+        return self._make(field[indices] for field in self)
 
 
 def visible_ground(terrain: Terrain, layout: Layout, v: np.ndarray) -> Ground:
-    """Intersect the ray of each pixel with the terrain; v: [H], the rows."""
+    """Intersect the ray of each pixel with the terrain and classify it; v: [H], the rows."""
     rows = len(v)
     step = _first_steps(terrain.screen, rows)  # [H, W]
     steps, columns = terrain.screen.shape
@@ -58,11 +49,11 @@ def visible_ground(terrain: Terrain, layout: Layout, v: np.ndarray) -> Ground:
     # Where between the two steps the ray meets the ground.
     part = (ahead / np.maximum(ahead + behind, 1e-6)).clip(0, 1)
     z = mix(z0, z1, part)
-    fields = {}
-    for name in _INTERPOLATED:
-        field = getattr(terrain, name)
-        fields[name] = mix(field.take(near), field.take(far), part)
-    return Ground(pixel, row, column, v, z, z / (layout.focal * rows), **fields)
+    label = np.full(z.shape, SAND if layout.biome.desert else GRASS, np.uint8)
+    surface = (mix(field.take(near), field.take(far), part) for field in terrain[2:])  # x to hill
+    ground = Ground(pixel, row, column, label, v, z, z / (layout.focal * rows), *surface)
+    _classify(layout, ground)
+    return ground
 
 
 def _first_steps(screen: np.ndarray, rows: int) -> np.ndarray:
@@ -87,12 +78,11 @@ def _accumulate(combine: np.ufunc, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def classify(layout: Layout, ground: Ground) -> np.ndarray:
-    """Class of each ground pixel, uint8 [N], before trees and rocks; later rules win."""
-    z, height, biome = ground.z, ground.height, layout.biome
+def _classify(layout: Layout, ground: Ground) -> None:
+    """Replace the labels of all but bare ground; later rules win."""
+    label, z, height, biome = ground.label, ground.z, ground.height, layout.biome
     # Noise that makes every border ragged.
     patches = texture(ground.x / 9 + layout.offset[0], z / 9, ground.footprint / 4)
-    label = np.full(z.shape, SAND if biome.desert else GRASS, np.uint8)
     if not biome.desert:
         label[(patches > layout.flower_threshold) & (z < 45)] = FLOWERS
     hilly = z > layout.hill_start * 1.25 + 5 * patches
@@ -102,12 +92,11 @@ def classify(layout: Layout, ground: Ground) -> np.ndarray:
     snowy = (height - 1.5 * patches - 4.0 * np.maximum(steepness - 1.0, 0)) > layout.snow_line
     label[(label == MOUNTAIN) & snowy] = SNOW
     if not biome.desert:
-        label[(height < biome.relief.beach * (1 + 0.25 * patches)) & (z < 110)] = SAND
+        label[(height < biome.beach * (1 + 0.25 * patches)) & (z < 110)] = SAND
     if layout.road is not None:
         off_center = np.abs(ground.x - _road_center(layout.road, z))
         label[(off_center < layout.road.half_width * (1 + 0.06 * patches)) & (z < 75)] = ROAD
     label[height < 0] = WATER
-    return label
 
 
 def _road_center(road: Road, z: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """The layout of a scene: everything that its labels depend on, sampled from the seed."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -13,161 +11,104 @@ PANORAMA = 4.0  # Width in image heights over which objects are scattered.
 
 
 class Water(NamedTuple):
-    """A lake, river or sea, in world units.
+    """A lake, river or sea, in world units."""
 
-    Attributes:
-      x, z: Center of a lake, offset of a river, distance of the sea's shore.
-      width: Width of a lake, a river or the sea's beach.
-      tilt: How far it runs across the view.
-    """
-
-    x: float
-    z: float
-    width: float
-    tilt: float
+    x: float  # center of a lake, offset of a river
+    z: float  # center of a lake, distance of the sea's shore
+    width: float  # of a lake, a river or the sea's beach
+    tilt: float  # how far it runs across the view
 
 
 class Road(NamedTuple):
-    """A road, in world units.
+    """A road, in world units."""
 
-    Attributes:
-      x: Where it starts.
-      sway, phase: Amplitude and phase (radians) of its bends.
-      half_width: Half of its width.
-    """
-
-    x: float
-    sway: float
-    phase: float
+    x: float  # where it starts
+    sway: float  # amplitude of its bends
+    phase: float  # of its bends, in radians
     half_width: float
 
 
 class SceneObject(NamedTuple):
-    """A tree or a rock.
+    """A tree or a rock."""
 
-    Attributes:
-      z: Distance in world units.
-      u: Screen coordinate of its center, in image heights.
-      height: World units.
-      kind: 'conifer', 'broadleaf' or 'boulder'.
-      variant: Index of the sprite of its kind.
-      mirrored: True if the sprite is flipped.
-      tone: 0 dark, 1 light.
-      aspect: Width over height.
-    """
-
-    z: float
-    u: float
-    height: float
-    kind: str
-    variant: int
-    mirrored: bool
-    tone: float
-    aspect: float
+    z: float  # distance in world units
+    u: float  # center
+    height: float  # world units
+    kind: str  # 'conifer', 'broadleaf' or 'boulder'
+    variant: int  # index of the sprite of its kind
+    mirrored: bool  # True if the sprite is flipped
+    tone: float  # 0 dark, 1 light
+    aspect: float  # width over height
 
 
 class Layout(NamedTuple):
-    """A layout. Screen coordinates are in image heights, lengths in world units.
-
-    Attributes:
-      biome: The kind of country.
-      horizon: v of the horizon.
-      eye: Height of the camera over the water.
-      focal: Focal length in image heights.
-      sun: u and v.
-      sun_visible: True if the sun is in the sky.
-      cloud_cover: Threshold on noise of unit variance: high is clear.
-      cloud_scale: Features per unit of the ceiling.
-      roll, hill, mountain: Heights of the near ground's waves, of hills and of mountains.
-      hill_start, mountain_start: Distances from which they rise.
-      snow_line: Height above which there is snow.
-      water: Water, if the biome has any.
-      road: The road, if there is one.
-      flower_threshold: On noise of unit variance: high is bare.
-      offset: Offset of the world in the noise.
-      objects: Far ones first; instance ids follow this order.
-    """
+    """A layout; lengths are in world units."""
 
     biome: Biome
-    horizon: float
-    eye: float
-    focal: float
-    sun: tuple[float, float]
+    horizon: float  # v
+    eye: float  # height of the camera over the water
+    focal: float  # focal length in image heights
+    sun: tuple[float, float]  # u, v
     sun_visible: bool
-    cloud_cover: float
-    cloud_scale: float
-    roll: float
-    hill: float
-    hill_start: float
-    mountain: float
-    mountain_start: float
-    snow_line: float
+    cloud_cover: float  # threshold on noise of unit variance: high is clear
+    cloud_scale: float  # features per unit of the ceiling
+    roll: float  # height of the near ground's waves
+    hill: float  # height
+    hill_start: float  # distance from which hills rise
+    mountain: float  # height
+    mountain_start: float  # distance from which mountains rise
+    snow_line: float  # height above which there is snow
     water: Water
     road: Road | None
-    flower_threshold: float
-    offset: tuple[float, float]
-    objects: tuple[SceneObject, ...]
+    flower_threshold: float  # on noise of unit variance: high is bare
+    offset: tuple[float, float]  # of the world in the noise
+    objects: tuple[SceneObject, ...]  # far ones first; instance ids follow this order
 
 
 def sample_layout(seed: int) -> Layout:
     """Sample the layout of a scene. The order of the samples is frozen: new ones go last."""
     rng = random_state(Stream.LAYOUT, seed)
+    uniform = rng.uniform
     biome = BIOMES[rng.randint(len(BIOMES))]
-    relief, cover = biome.relief, biome.cover
-    eye = rng.uniform(2.4, 4.2)
-    mountain = rng.uniform(*relief.mountain)
-    width, z = _sample_water(rng, biome)
-    road = Road(
-        x=rng.uniform(-1.5, 1.5),
-        sway=rng.uniform(-2.5, 2.5),
-        phase=rng.uniform(0, 6.28),
-        half_width=rng.uniform(0.6, 1.1),
-    )
-    horizon = rng.uniform(0.36, 0.56)
+    eye, mountain = uniform(2.4, 4.2), uniform(*biome.mountain)
+    # Samples for every kind of water, so that later samples do not depend on it.
+    widths = {'lake': uniform(9, 24), 'river': uniform(1.5, 3.5), 'sea': uniform(0, 8)}
+    distances = {'lake': uniform(20, 38), 'sea': uniform(8, 18)}
+    width, z = (lengths.get(biome.water, 0.0) for lengths in (widths, distances))
+    road = Road(uniform(-1.5, 1.5), uniform(-2.5, 2.5), uniform(0, 6.28), uniform(0.6, 1.1))
+    horizon = uniform(0.36, 0.56)
     return Layout(
         biome=biome,
         horizon=horizon,
         eye=eye,
-        focal=rng.uniform(1.0, 1.3),
-        sun=(float(rng.uniform(0.08, 0.42) * rng.choice([-1, 1])), horizon * rng.uniform(0.2, 0.7)),
+        focal=uniform(1.0, 1.3),
+        sun=(float(uniform(0.08, 0.42) * rng.choice([-1, 1])), horizon * uniform(0.2, 0.7)),
         sun_visible=rng.rand() < 0.5,
-        cloud_cover=rng.uniform(-0.2, 2.0),
-        cloud_scale=rng.uniform(0.5, 0.9),
-        roll=rng.uniform(*relief.roll),
-        hill=rng.uniform(*relief.hill),
-        hill_start=rng.uniform(22, 42),
+        cloud_cover=uniform(-0.2, 2.0),
+        cloud_scale=uniform(0.5, 0.9),
+        roll=uniform(*biome.roll),
+        hill=uniform(*biome.hill),
+        hill_start=uniform(22, 42),
         mountain=mountain,
-        mountain_start=rng.uniform(70, 120),
-        snow_line=mountain * rng.uniform(0.2, 1.0),
-        water=Water(x=rng.uniform(-6, 6), z=z, width=width, tilt=rng.uniform(-0.6, 0.6)),
-        road=road if rng.rand() < cover.road else None,
-        flower_threshold=rng.uniform(0.0, 0.7) if rng.rand() < cover.flowers else 9.0,
-        offset=(rng.uniform(0, 256), rng.uniform(0, 256)),
+        mountain_start=uniform(70, 120),
+        snow_line=mountain * uniform(0.2, 1.0),
+        water=Water(uniform(-6, 6), z, width, tilt=uniform(-0.6, 0.6)),
+        road=road if rng.rand() < biome.road else None,
+        flower_threshold=uniform(0.0, 0.7) if rng.rand() < biome.flowers else 9.0,
+        offset=(uniform(0, 256), uniform(0, 256)),
         objects=_scatter_objects(rng, biome),
     )
 
 
-def _sample_water(rng: np.random.RandomState, biome: Biome) -> tuple[float, float]:
-    """Width and distance. Samples for every biome, so that later samples do not depend on it."""
-    lake, river, sea = rng.uniform(9, 24), rng.uniform(1.5, 3.5), rng.uniform(0, 8)
-    widths = {'lake': lake, 'river': river, 'sea': sea, 'none': 0.0}
-    distances = {'lake': rng.uniform(20, 38), 'sea': rng.uniform(8, 18), 'river': 0.0, 'none': 0.0}
-    return widths[biome.water], distances[biome.water]
-
-
 def _scatter_objects(rng: np.random.RandomState, biome: Biome) -> tuple[SceneObject, ...]:
     """Trees and rocks over the panorama, far ones first."""
-    (few_trees, most_trees), (few_rocks, most_rocks) = biome.cover.trees, biome.cover.rocks
-    num_trees, num_rocks = (
-        rng.randint(few_trees, most_trees + 1),
-        rng.randint(few_rocks, most_rocks + 1),
-    )
+    trees, rocks = (rng.randint(low, high + 1) for low, high in (biome.trees, biome.rocks))
     if not rng.rand() < 0.75:
-        num_rocks = 0
-    samples = rng.rand(num_trees + num_rocks, 8).tolist()
-    objects = [_tree(numbers, biome.cover.conifers) for numbers in samples[:num_trees]]
-    objects += map(_rock, samples[num_trees:])
-    return tuple(sorted(objects, key=lambda scene_object: -scene_object.z))
+        rocks = 0
+    samples = rng.rand(trees + rocks, 8).tolist()
+    objects = [_tree(numbers, biome.conifers) for numbers in samples[:trees]]
+    objects += map(_rock, samples[trees:])
+    return tuple(sorted(objects, key=lambda item: -item.z))
 
 
 def _tree(numbers: list[float], conifers: float) -> SceneObject:

@@ -1,6 +1,4 @@
-"""The surface of the ground: reflectance and relief of each class."""
-
-from __future__ import annotations
+"""The surface of the ground: reflectance and relief of each class, and its light."""
 
 from typing import NamedTuple
 
@@ -8,10 +6,10 @@ import numpy as np
 
 from spade_jax.landscapes.classes import FLOWERS, GRASS, HILL, MOUNTAIN, ROAD, SAND, SNOW
 from spade_jax.landscapes.ground import Ground
-from spade_jax.landscapes.interpolation import mix, smoothstep
+from spade_jax.landscapes.interpolation import mix, set_columns, smoothstep
 from spade_jax.landscapes.layout import Layout
+from spade_jax.landscapes.look import Look, Palette, haze_amount
 from spade_jax.landscapes.noise import texture
-from spade_jax.landscapes.palette import Palette
 
 
 class _Material(NamedTuple):
@@ -39,52 +37,44 @@ _MATERIALS = (
 )
 
 
-class _Patch(NamedTuple):
-    """The ground pixels of one material; every array is [M]."""
-
-    x: np.ndarray
-    z: np.ndarray
-    depth: np.ndarray  # z, on steep ground plus height: noise does not smear down the slopes
-    footprint: np.ndarray  # world units across a pixel
-
-
-def surface_of(
-    layout: Layout, palette: Palette, ground: Ground, label: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Linear reflectance [3, N] of the ground and its relief [N], about [-1, 1]; 0 for water."""
-    color = np.zeros((3, len(label)), np.float32)
-    relief = np.zeros(len(label), np.float32)
+def ground_light(layout: Layout, look: Look, ground: Ground) -> np.ndarray:
+    """The light [3, N] of the ground in haze: sun under cloud shadows, and sky; water is black."""
+    color = np.zeros((3, len(ground.z)), np.float32)  # linear reflectance
+    relief = np.zeros(len(ground.z), np.float32)  # about [-1, 1], brightens or darkens
     for material in _MATERIALS:
-        at = np.flatnonzero(label == material.label)
-        if not len(at):
-            continue
-        x, z = ground.x[at], ground.z[at]
-        depth = z + 1.5 * ground.height[at] if material.rugged else z
-        patch = _Patch(x, z, depth, ground.footprint[at])
-        patch_color, relief[at] = _surface(material, layout, palette, patch)
-        # One plane at a time takes a third of the time of one assignment.
-        for plane, values in zip(color, patch_color, strict=True):
-            plane[at] = values
-    return color, relief
+        at = np.flatnonzero(ground.label == material.label)
+        if len(at):
+            patch_color, relief[at] = _surface(material, layout, look.palette, ground.at(at))
+            set_columns(color, at, patch_color)
+    light_x, light_y, light_z = look.direction
+    # The upward component of the normal.
+    up = 1 / np.sqrt(1 + np.square(ground.slope_x) + np.square(ground.slope_z))
+    facing = np.maximum((light_y - light_x * ground.slope_x - light_z * ground.slope_z) * up, 0)
+    clearing = texture(ground.x / 30 + layout.offset[1], ground.z / 30, ground.footprint / 10)
+    shadow = 0.62 + 0.38 * smoothstep(clearing, -0.6, 0.4)
+    sun = facing * shadow * np.maximum(1 + relief * 1.5, 0.2)
+    sky = (0.55 + 0.45 * up) * (1 + 0.5 * relief)
+    light = color * (sun * look.sunlight + sky * look.ambient)
+    return mix(light, look.haze_light, haze_amount(look, ground.z, ground.height))
 
 
 def _surface(
-    material: _Material, layout: Layout, palette: Palette, patch: _Patch
+    material: _Material, layout: Layout, palette: Palette, patch: Ground
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Linear reflectance [3, M] and relief [M] of a patch."""
+    """Linear reflectance [3, M] and relief [M] of a patch of ground pixels."""
     offset_x, offset_z = layout.offset
     scale_x, scale_z = material.scale
-    x, z, depth, footprint = patch
+    x, z, footprint = patch.x, patch.z, patch.footprint
+    # With the height, noise does not smear down steep ground.
+    depth = z + 1.5 * patch.height if material.rugged else z
     feature = footprint * (scale_x + scale_z)
     coarse_x, coarse_z = x * (scale_x / 9) + offset_z, depth * (scale_z / 6)
     coarse = texture(coarse_x, coarse_z, feature / 8)
     fine_x, fine_z = x * scale_x + offset_x, depth * scale_z
     if material.tufts:
-        tip, strand = _tufts(patch, material.tufts, scale_x, coarse)
-        fine = strand + 1.6 * (tip - 0.5)
+        bump = fine = _tufts(patch, material.tufts, scale_x, coarse)
     else:
-        fine = texture(fine_x, fine_z + offset_z, feature)
-    bump = fine
+        bump = fine = texture(fine_x, fine_z + offset_z, feature)
     if material.rugged:
         # Slopes that face the light are bright, not summits.
         side = np.sign(layout.sun[0])
@@ -99,26 +89,17 @@ def _surface(
     return color, material.relief * bump
 
 
-def _tufts(
-    patch: _Patch, rows: float, density: float, jag: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of upright tufts, one in front of the other.
+def _tufts(patch: Ground, rows: float, density: float, jag: np.ndarray) -> np.ndarray:
+    """Noise [M] of rows of upright tufts, one in front of the other, light at their tips.
 
-    Args:
-      patch: The ground pixels.
-      rows: Rows in each e-fold of distance.
-      density: Strands per world unit.
-      jag: [M], noise that makes the rows uneven.
-
-    Returns:
-      How far up its tuft a pixel is, [0, 1], and noise of unit variance that is constant along a
-      strand; each [M].
+    There are `rows` in each e-fold of distance, with `density` strands per world unit; `jag` [M]
+    makes the rows uneven.
     """
-    x, z, _, footprint = patch
+    x, z, footprint = patch.x, patch.z, patch.footprint
     uneven = 0.55 * texture(x * (0.35 * density), z * 0.4, footprint * density)
     place = rows * np.log(z) + uneven + 0.3 * jag
     row = np.floor(place)
-    tip = place - row
+    tip = place - row  # how far up its tuft a pixel is, [0, 1]
     row_x = x * (np.exp(row / rows) / z)  # X of the foot: strands are vertical in the image.
     strand = texture(row_x * density + 0.37 * row, 0.3 * tip + 1.7 * row, footprint * density)
-    return tip, strand
+    return strand + 1.6 * (tip - 0.5)

@@ -1,7 +1,5 @@
 """Fractal noise: value noise for the shape of the terrain, a mipmapped tile for its surface."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterator
@@ -11,7 +9,6 @@ import numpy as np
 from spade_jax.landscapes.interpolation import bilinear, halve, periodic_cells, smoothstep
 from spade_jax.landscapes.random_state import Stream, random_state
 
-_LATTICE_SIZE = 256  # A power of two: places wrap with a mask.
 _TILE_CELLS = 8  # Coarsest features along a side of the tile.
 _TILE_SIZE = 512  # Texels along a side, a power of two.
 _LEVELS = 6
@@ -20,13 +17,8 @@ _CHUNK = 8192  # Pixels whose working arrays stay in the cache.
 
 
 def value_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Twice differentiable noise in [-1, 1] with features of unit size and period 256.
-
-    x and y broadcast.
-    """
-    x0, y0 = np.floor(x), np.floor(y)
-    cell = _wrap(y0) * _LATTICE_SIZE + _wrap(x0)
-    return bilinear(_lattice(), cell.astype(np.intp), _quintic(x - x0), _quintic(y - y0))
+    """Twice differentiable noise in [-1, 1] with features of unit size and period 256."""
+    return bilinear(_lattice(), x, y, ease=_quintic)
 
 
 def fractal(x: np.ndarray, y: np.ndarray, octaves: int, spacing: np.ndarray) -> np.ndarray:
@@ -35,9 +27,8 @@ def fractal(x: np.ndarray, y: np.ndarray, octaves: int, spacing: np.ndarray) -> 
     Args:
       x: [D, W] in units of the coarsest features.
       y: [D, W] or [D, 1].
-      octaves: Number of octaves.
-      spacing: [D, 1], distance between samples in units of x. Octaves with features smaller than
-        twice the spacing fade out.
+      octaves: Number of octaves; those finer than twice the spacing fade out.
+      spacing: [D, 1], distance between samples in units of x.
 
     Returns:
       [D, W], about [-1, 1].
@@ -69,13 +60,11 @@ def _visible_octaves(x, y, octaves: int, spacing) -> Iterator[tuple[np.ndarray, 
 
     Small images are traced in large steps: at 64x64 this skips a quarter of the rows.
     """
-    gain = 0.5
     for octave in range(octaves):
         fade = smoothstep(2.0**-octave / spacing, 1.5, 3.0)
         visible = 1 + int(np.flatnonzero(fade).max(initial=-1))
         x, y, spacing = x[:visible], y[:visible], spacing[:visible]
-        yield value_noise(x, y), gain * fade[:visible]
-        gain *= 0.5
+        yield value_noise(x, y), 0.5 ** (octave + 1) * fade[:visible]
         # Twice as fine, and rotated so that lattice lines do not add up.
         x, y = 1.6 * x - 1.2 * y + 17.3, 1.2 * x + 1.6 * y + 5.1
 
@@ -84,36 +73,22 @@ def _visible_octaves(x, y, octaves: int, spacing) -> Iterator[tuple[np.ndarray, 
 def _lattice() -> np.ndarray:
     """The cells of 256 x 256 values in [-1, 1]."""
     rng = random_state(Stream.NOISE_LATTICE, 0)
-    values = rng.uniform(-1, 1, (_LATTICE_SIZE, _LATTICE_SIZE)).astype(np.float32)
-    return periodic_cells(values)
-
-
-def _wrap(place: np.ndarray) -> np.ndarray:
-    return place.astype(np.int32) & (_LATTICE_SIZE - 1)
+    return periodic_cells(rng.uniform(-1, 1, (256, 256)).astype(np.float32))
 
 
 def _quintic(t: np.ndarray) -> np.ndarray:
-    """The step t^3 (t (6 t - 15) + 10) with vanishing second derivatives (Perlin 2002)."""
-    rest = t * 6
-    rest -= 15
-    rest *= t
-    rest += 10
-    cube = t * t
-    cube *= t
-    cube *= rest
-    return cube
+    """A step with vanishing second derivatives (Perlin 2002)."""
+    return t * t * t * ((t * 6 - 15) * t + 10)
 
 
 def texture(x: np.ndarray, y: np.ndarray, footprint: np.ndarray) -> np.ndarray:
     """Fractal noise of zero mean and unit variance from a mipmapped tile, cheap enough for pixels.
 
-    All arguments have the same shape.
-
     Args:
       x: Place in units of the coarsest feature.
-      y: Place in units of the coarsest feature.
-      footprint: Size of a pixel in that unit. Its mean selects the mip level of each chunk of
-        pixels in row order, since rows are at similar distances.
+      y: The other coordinate, of the same shape.
+      footprint: Size of a pixel in that unit, of the same shape. Its mean selects the mip level of
+        each chunk of pixels in row order, since rows are at similar distances.
 
     Returns:
       float32 of the shape of x.
@@ -123,8 +98,9 @@ def texture(x: np.ndarray, y: np.ndarray, footprint: np.ndarray) -> np.ndarray:
     noise = np.empty(x.size, np.float32)
     for start in range(0, x.size, _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        level = _level(float(footprint[chunk].mean()))
-        noise[chunk] = _sample_tile(level, x[chunk], y[chunk])
+        cells = _tile()[_level(float(footprint[chunk].mean()))]
+        scale = np.float32(len(cells) / _TILE_CELLS)
+        noise[chunk] = bilinear(cells, x[chunk] * scale, y[chunk] * scale)
     return noise.reshape(shape)
 
 
@@ -134,29 +110,17 @@ def _level(footprint: float) -> int:
     return int(min(max(level, 0), _LEVELS - 1))
 
 
-def _sample_tile(level: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear lookup in a mip level at 1-D x, y."""
-    size = _TILE_SIZE >> level
-    x, y = x * np.float32(size / _TILE_CELLS), y * np.float32(size / _TILE_CELLS)
-    x0, y0 = np.floor(x), np.floor(y)
-    x -= x0
-    y -= y0
-    cell = (y0.astype(np.int32) & (size - 1)) * size + (x0.astype(np.int32) & (size - 1))
-    return bilinear(_tile()[level], cell.astype(np.intp), x, y)
-
-
 @functools.cache
-def _tile() -> tuple[np.ndarray, ...]:
+def _tile() -> list[np.ndarray]:
     """The cells of the periodic tile's mip levels; level l has 512 >> l rows and columns."""
     rng = random_state(Stream.TEXTURE_TILE, 0)
     total = np.zeros((_TILE_SIZE, _TILE_SIZE), np.float32)
     for octave in range(_OCTAVES):
         total += 0.6**octave * _periodic_noise(rng, _TILE_CELLS << octave)
-    total /= total.std()
-    levels = [total]
+    levels = [total / total.std()]
     for _ in range(_LEVELS - 1):
         levels.append(halve(levels[-1]))
-    return tuple(map(periodic_cells, levels))
+    return list(map(periodic_cells, levels))
 
 
 def _periodic_noise(rng: np.random.RandomState, cells: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """The random numbers of a scene: one stream for each purpose, so that they do not interfere."""
 
-from __future__ import annotations
-
 import enum
 
 import numpy as np

@@ -1,19 +1,16 @@
 """Render a scene: from a seed, a size and a style to an image and its maps."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 
 from spade_jax.errors import UserError
 from spade_jax.landscapes.canvas import Canvas, finish_image, finish_labels
-from spade_jax.landscapes.ground import Ground, classify, visible_ground
+from spade_jax.landscapes.ground import visible_ground
 from spade_jax.landscapes.layout import PANORAMA, sample_layout
-from spade_jax.landscapes.lighting import haze_amount, light_ground, lighting_of, veil
-from spade_jax.landscapes.materials import surface_of
+from spade_jax.landscapes.look import look_of
+from spade_jax.landscapes.materials import ground_light
 from spade_jax.landscapes.objects import render_objects
-from spade_jax.landscapes.palette import palette_of
 from spade_jax.landscapes.sky import render_sky
 from spade_jax.landscapes.style import Style, sample_style
 from spade_jax.landscapes.terrain import trace_terrain
@@ -51,43 +48,30 @@ def render_scene(seed: int, height: int, width: int, style: Style | None = None)
     """
     _check(seed, height, width)
     seed = int(seed)  # Narrow NumPy integers would overflow in `random_state`.
-    style = sample_style(seed) if style is None else style
     layout = sample_layout(seed)
-    palette, lighting = palette_of(style), lighting_of(layout, style)
+    look = look_of(layout, style or sample_style(seed))
     canvas = Canvas.blank(height, width)
-
     terrain = trace_terrain(layout, canvas.u, canvas.rows)
     ground = visible_ground(terrain, layout, canvas.v)
-    ground_label = classify(layout, ground)
-    render_sky(canvas, layout, lighting, _num_sky_rows(canvas, ground))
 
-    color, relief = surface_of(layout, palette, ground, ground_label)
-    light = light_ground(layout, lighting, ground, color, relief)
-    light = veil(lighting, light, haze_amount(lighting, ground.z, ground.height))
-    canvas.set_light(ground.pixel, light)
-    canvas.set_surface(ground.pixel, ground_label, 0, ground.z)
-
-    render_objects(canvas, layout, lighting, palette, terrain)
-    render_water(canvas, layout, lighting, palette, ground, ground_label)
-    return Scene(finish_image(canvas, layout, lighting), *finish_labels(canvas))
+    covered = np.bincount(ground.row, minlength=canvas.rows)
+    last_sky_row = int(np.flatnonzero(covered < canvas.columns).max(initial=-1))
+    render_sky(canvas, layout, look, last_sky_row + 1)
+    canvas.set_light(ground.pixel, ground_light(layout, look, ground))
+    canvas.set_surface(ground.pixel, ground.label, 0, ground.z)
+    render_objects(canvas, layout, look, terrain)
+    render_water(canvas, layout, look, ground)
+    return Scene(finish_image(canvas, layout, look), *finish_labels(canvas))
 
 
-def _check(seed: int, height: int, width: int):
+def _check(seed: int, height: int, width: int) -> None:
     for name, value in (('height', height), ('width', width)):
         if value < MIN_SIZE:
             problem = f'{name}={value} is too small to show a landscape'
             raise UserError(problem, f'use {MIN_SIZE} or more')
-    if width > MAX_ASPECT_RATIO * height:
-        raise UserError(
-            f'width={width} is more than {MAX_ASPECT_RATIO:g} times height={height}, '
-            'where a landscape ends',
-            f'use a width of {int(MAX_ASPECT_RATIO * height)} or less',
-        )
+    widest = int(MAX_ASPECT_RATIO * height)
+    if width > widest:
+        problem = f'width={width} is more than {MAX_ASPECT_RATIO:g} times height={height}'
+        raise UserError(problem, f'use a width of {widest} or less')
     if seed < 0:
         raise UserError(f'seed={seed} is negative', 'use 0 or more')
-
-
-def _num_sky_rows(canvas: Canvas, ground: Ground) -> int:
-    """The number of rows from the top to the last one with any sky."""
-    covered = np.bincount(ground.row, minlength=canvas.rows)
-    return int(np.flatnonzero(covered < canvas.columns).max(initial=-1)) + 1

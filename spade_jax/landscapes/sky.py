@@ -1,7 +1,5 @@
 """Render sky, clouds and sun."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from spade_jax.landscapes.canvas import Canvas
@@ -9,49 +7,47 @@ from spade_jax.landscapes.classes import CLOUD, SKY, SUN, SUN_INSTANCE
 from spade_jax.landscapes.color import radiance
 from spade_jax.landscapes.interpolation import mix, smoothstep
 from spade_jax.landscapes.layout import Layout
-from spade_jax.landscapes.lighting import Lighting
+from spade_jax.landscapes.look import Look
 from spade_jax.landscapes.noise import texture
 
 _SUN_RADIUS = 0.042  # image heights
 
 
-def render_sky(canvas: Canvas, layout: Layout, lighting: Lighting, rows: int) -> None:
+def render_sky(canvas: Canvas, layout: Layout, look: Look, rows: int) -> None:
     """Fill the first `rows` rows of the canvas, R."""
-    u, v = canvas.u, canvas.v[:rows]
+    u, v = canvas.u, canvas.v[:rows, None]
     sun_u, sun_v = layout.sun
-    sun_distance = np.sqrt(np.square(u - sun_u) + np.square((v - sun_v)[:, None]))  # [R, W]
-    cloud, opacity = _cloud_ceiling(canvas, layout, lighting, v, sun_distance)
-    light = mix(_clear_sky(layout, lighting, v, sun_distance), cloud, opacity)
+    sun_distance = np.sqrt(np.square(u - sun_u) + np.square(v - sun_v))  # [R, W]
+    cloud, opacity = _cloud_ceiling(canvas, layout, look, v, sun_distance)
+    light = mix(_clear_sky(layout, look, v, sun_distance), cloud, opacity)
     label = np.where(opacity > 0.5, CLOUD, SKY)
     if layout.sun_visible:
         disc = sun_distance < _SUN_RADIUS
         label[disc] = SUN
-        light[:, disc] = 0.75 * radiance(0.6 * lighting.glow + 0.4) + 0.6 * lighting.sunlight
+        light[:, disc] = 0.75 * radiance(0.6 * look.glow + 0.4) + 0.6 * look.sunlight
         canvas.instance[:rows][disc] = SUN_INSTANCE
     canvas.light[:, :rows], canvas.label[:rows] = light, label
 
 
-def _clear_sky(
-    layout: Layout, lighting: Lighting, v: np.ndarray, sun_distance: np.ndarray
-) -> np.ndarray:
+def _clear_sky(layout: Layout, look: Look, v: np.ndarray, sun_distance: np.ndarray) -> np.ndarray:
     """Light [3, R, W]: blue overhead, pale at the horizon, warm around the sun."""
-    height = ((layout.horizon - v) / 0.6).clip(0, 1)
+    height = ((layout.horizon - v) / 0.6).clip(0, 1)  # [R, 1]
+    zenith, horizon, glow = (color[..., None] for color in (look.zenith, look.horizon, look.glow))
     # A mixture of display colors: mixed as light, dusk would be magenta.
-    display = mix(lighting.zenith, lighting.horizon, np.exp(-3.2 * height))
-    sky = radiance(display)[..., None]  # [3, R, 1]
+    sky = radiance(mix(zenith, horizon, np.exp(-3.2 * height)))  # [3, R, 1]
     warmth = 0.60 * np.exp(np.square(sun_distance) / -0.06)
     strength = np.float32(0.25 + 0.75 * layout.sun_visible)
-    return sky + warmth * (radiance(lighting.glow)[..., None] - sky) * strength
+    return sky + warmth * (radiance(glow) - sky) * strength
 
 
 def _cloud_ceiling(
-    canvas: Canvas, layout: Layout, lighting: Lighting, v: np.ndarray, sun_distance: np.ndarray
+    canvas: Canvas, layout: Layout, look: Look, v: np.ndarray, sun_distance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Light [3, R, W] and opacity [R, W] of a flat ceiling of clouds in perspective.
 
     It dissolves towards the horizon.
     """
-    away = (1 / (np.maximum(layout.horizon - v, 0) + 0.16))[:, None]  # [R, 1]
+    away = 1 / (np.maximum(layout.horizon - v, 0) + 0.16)  # [R, 1]
     x = canvas.u * away * layout.cloud_scale + layout.offset[0]
     y = np.broadcast_to(away * layout.cloud_scale * 1.5 + layout.offset[1], x.shape)
     footprint = np.broadcast_to(layout.cloud_scale * away / canvas.rows, x.shape)
@@ -61,13 +57,9 @@ def _cloud_ceiling(
     clearing = 1.2 * np.exp(-np.square(sun_distance / 0.11)) if layout.sun_visible else 0.0
     body = density - layout.cloud_cover - clearing - 1.2 * smoothstep(away, 3.4, 6.2)
     shine = (0.62 + 0.55 * thinning - 0.16 * body).clip(0, 1)
-    dark, bright = _cloud_tones(lighting)
+    # The shaded and the sunlit side of a cloud.
+    horizon = radiance(look.horizon)
+    dark = 0.55 * radiance(look.zenith) + 0.36 * horizon
+    sunlit = 0.75 * radiance(0.5 * look.glow + 0.5) * look.sunlight / look.sunlight.max()
+    bright = sunlit + 0.25 * horizon
     return mix(dark[..., None], bright[..., None], shine), smoothstep(body, -0.18, 0.36)
-
-
-def _cloud_tones(lighting: Lighting) -> tuple[np.ndarray, np.ndarray]:
-    """Light [3, 1] of the shaded and of the sunlit side of a cloud."""
-    horizon, sunlight = radiance(lighting.horizon), lighting.sunlight
-    dark = 0.55 * radiance(lighting.zenith) + 0.36 * horizon
-    sunlit = 0.75 * radiance(0.5 * lighting.glow + 0.5) * sunlight / sunlight.max()
-    return dark, sunlit + 0.25 * horizon

@@ -1,7 +1,5 @@
 """Trees and rocks as small images of normals and tones, which are lit where they stand."""
 
-from __future__ import annotations
-
 import functools
 from typing import NamedTuple
 
@@ -12,10 +10,13 @@ from spade_jax.landscapes.random_state import Stream, random_state
 
 _SIZE = 128  # Texels along a side of the finest level.
 _COARSEST = 8
+_CENTERS = (np.arange(_SIZE) + 0.5) / _SIZE  # Of the texels.
 
 # The channels of a sprite while it is painted, [5, K, K] float32, first row on top; normals point
 # right and up.
 _COVERAGE, _NORMAL_X, _NORMAL_Y, _TONE, _TRUNK = range(5)
+
+_Pair = tuple[float, float]  # x and y, in [0, 1] from the top left
 
 
 class SpriteLevel(NamedTuple):
@@ -46,8 +47,7 @@ def level_for(sprite: Sprite, pixels: int) -> SpriteLevel:
 def conifer(variant: int) -> Sprite:
     """Whorls of drooping branches around a straight trunk."""
     rng = random_state(Stream.CONIFER, variant)
-    sprite = np.zeros((5, _SIZE, _SIZE), np.float32)
-    _paint_trunk(sprite, 0.5, 0.025)
+    sprite = _trunk(0.5, 0.025)
     slim = rng.uniform(0.55, 0.85)
     # From the ground up, so that upper whorls cover lower ones.
     for level in np.linspace(0.95, 0.03, 22):
@@ -57,7 +57,7 @@ def conifer(variant: int) -> Sprite:
         for place in rng.permutation(np.linspace(-1, 1, 7)):
             droop = 0.05 * level * place * place
             tone = 0.42 + 0.25 * (1 - abs(place)) + rng.uniform(-0.12, 0.12)
-            _paint_tuft(sprite, (0.5 + 0.8 * place * reach, y + droop), radii, 0.5, tone, rng)
+            _paint_tuft(sprite, rng, (0.5 + 0.8 * place * reach, y + droop), radii, 0.5, tone)
     return _mip_levels(sprite)
 
 
@@ -65,8 +65,7 @@ def conifer(variant: int) -> Sprite:
 def broadleaf(variant: int) -> Sprite:
     """A round crown of many tufts."""
     rng = random_state(Stream.BROADLEAF, variant)
-    sprite = np.zeros((5, _SIZE, _SIZE), np.float32)
-    _paint_trunk(sprite, 0.45, 0.035)
+    sprite = _trunk(0.45, 0.035)
     width, center, tall = rng.uniform(0.34, 0.44), rng.uniform(0.38, 0.44), rng.uniform(0.32, 0.38)
     angle, radius = rng.uniform(0, 6.28, 130), np.sqrt(rng.rand(130)) * 0.92
     x, y = radius * np.cos(angle), radius * np.sin(angle)
@@ -75,8 +74,13 @@ def broadleaf(variant: int) -> Sprite:
     for i in order:
         tone = 0.52 - 0.34 * y[i] + rng.uniform(-0.1, 0.1)
         radii = rng.uniform(0.05, 0.09), rng.uniform(0.04, 0.07)
-        _paint_tuft(sprite, (0.5 + width * x[i], center + tall * y[i]), radii, 0.55, tone, rng)
-    _round_off(sprite, (0.5, center), (width, tall))
+        _paint_tuft(sprite, rng, (0.5 + width * x[i], center + tall * y[i]), radii, 0.55, tone)
+    # Bend the normals of the leaves to those of the whole crown, so that it is lit as one.
+    crown = (sprite[_COVERAGE] > 0) & (sprite[_TRUNK] == 0)
+    normal_x, normal_y = sprite[_NORMAL_X], sprite[_NORMAL_Y]
+    round_x, round_y = 0.6 * (_CENTERS - 0.5) / width, 0.6 * (_CENTERS[:, None] - center) / tall
+    sprite[_NORMAL_X] = np.where(crown, 0.45 * normal_x + round_x, normal_x)
+    sprite[_NORMAL_Y] = np.where(crown, 0.45 * normal_y - round_y, normal_y)
     return _mip_levels(sprite)
 
 
@@ -91,7 +95,7 @@ def boulder(variant: int) -> Sprite:
     normals[:, 2] = np.abs(normals[:, 2]) + 0.15
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     reach = rng.uniform(0.58, 0.78, 16)  # distance of each face from the center
-    grid = _texel_centers() * 2 - 1
+    grid = _CENTERS * 2 - 1
     a, b = grid, 0.35 - 0.65 * grid[:, None]  # b points up; the lower third is in the ground.
     faces = reach - normals[:, 0] * a[..., None] - normals[:, 1] * b[..., None]
     faces = faces / normals[:, 2]  # [K, K, 16]
@@ -105,54 +109,28 @@ def boulder(variant: int) -> Sprite:
     return _mip_levels((sprite * solid).astype(np.float32))
 
 
-def _texel_centers() -> np.ndarray:
-    return (np.arange(_SIZE) + 0.5) / _SIZE
+def _trunk(top: float, half_width: float) -> np.ndarray:
+    """A sprite with a round trunk, wider at the foot, from `top` in [0, 1] to the ground."""
+    y = _CENTERS[:, None]
+    a = (_CENTERS - 0.5) / (half_width * (0.6 + 0.6 * y * y))
+    trunk = (np.abs(a) < 1) & (y > top)
+    return (np.stack(np.broadcast_arrays(1.0, 0.8 * a, 0.0, 0.5, 1.0)) * trunk).astype(np.float32)
 
 
-def _paint_tuft(
-    sprite: np.ndarray,
-    center: tuple[float, float],
-    radii: tuple[float, float],
-    rough: float,
-    tone: float,
-    rng: np.random.RandomState,
-):
-    """Paint a ragged ellipse of leaves over the sprite.
-
-    Center and radii are (x, y) in [0, 1] from the top left; rough is the noise of the edge.
-    """
-    (cx, cy), (rx, ry) = center, radii
-    x0, x1 = np.clip([int((cx - 1.3 * rx) * _SIZE), int((cx + 1.3 * rx) * _SIZE) + 2], 0, _SIZE)
-    y0, y1 = np.clip([int((cy - 1.3 * ry) * _SIZE), int((cy + 1.3 * ry) * _SIZE) + 2], 0, _SIZE)
-    centers = _texel_centers()
-    a, b = (centers[x0:x1] - cx) / rx, ((centers[y0:y1] - cy) / ry)[:, None]
-    leaves = rng.uniform(-1, 1, (y1 - y0, x1 - x0)).astype(np.float32)
+def _paint_tuft(sprite: np.ndarray, rng, center: _Pair, radii: _Pair, rough: float, tone: float):
+    """Paint a ragged ellipse of leaves over the sprite; rough is the noise of its edge."""
+    box = []
+    for c, r in zip(center, radii, strict=True):
+        low, high = int((c - 1.3 * r) * _SIZE), int((c + 1.3 * r) * _SIZE) + 2
+        box.append(slice(max(low, 0), min(high, _SIZE)))
+    columns, rows = box
+    a, b = (_CENTERS[columns] - center[0]) / radii[0], (_CENTERS[rows] - center[1]) / radii[1]
+    b = b[:, None]
+    leaves = rng.uniform(-1, 1, (len(b), len(a))).astype(np.float32)
     inside = a * a + b * b + rough * leaves < 1
     tones = np.clip(tone + 0.16 * leaves, 0, 1)
     tuft = np.stack(np.broadcast_arrays(1.0, 0.85 * a, -0.85 * b, tones, 0.0))  # [5, h, w]
-    np.copyto(sprite[:, y0:y1, x0:x1], tuft, where=inside, casting='same_kind')
-
-
-def _paint_trunk(sprite: np.ndarray, top: float, half_width: float):
-    """Paint a round trunk, wider at the foot, from `top` in [0, 1] to the ground."""
-    centers = _texel_centers()
-    y = centers[:, None]
-    a = (centers - 0.5) / (half_width * (0.6 + 0.6 * y * y))
-    trunk = (np.abs(a) < 1) & (y > top)
-    for channel, value in ((_COVERAGE, 1), (_TONE, 0.5), (_TRUNK, 1)):
-        sprite[channel, trunk] = value
-    sprite[_NORMAL_X, trunk] = 0.8 * a[trunk]
-
-
-def _round_off(sprite: np.ndarray, center: tuple[float, float], radii: tuple[float, float]):
-    """Bend the normals of the leaves to those of the whole crown, so that it is lit as one."""
-    (cx, cy), (rx, ry) = center, radii
-    x = _texel_centers()
-    y = x[:, None]
-    crown = (sprite[_COVERAGE] > 0) & (sprite[_TRUNK] == 0)
-    normal_x, normal_y = sprite[_NORMAL_X], sprite[_NORMAL_Y]
-    sprite[_NORMAL_X] = np.where(crown, 0.45 * normal_x + 0.6 * (x - cx) / rx, normal_x)
-    sprite[_NORMAL_Y] = np.where(crown, 0.45 * normal_y - 0.6 * (y - cy) / ry, normal_y)
+    np.copyto(sprite[:, rows, columns], tuft, where=inside, casting='same_kind')
 
 
 def _mip_levels(sprite: np.ndarray) -> Sprite:

@@ -1,7 +1,6 @@
-"""The height field, sampled along the rays of the image columns."""
+"""The height field, sampled along the rays of the image columns. Lengths are in world units."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,27 +13,17 @@ from spade_jax.landscapes.noise import fractal, ridged_fractal, value_noise
 class Terrain(NamedTuple):
     """The height field over D steps of depth, near ones first, and W columns of the image.
 
-    Lengths are in world units. All arrays but z are [D, W].
-
-    Attributes:
-      z: [D], distance.
-      screen: v at which the surface is seen, in image heights.
-      x: World coordinate.
-      height: Height over the water, negative under it.
-      slope_x, slope_z: Rise to the right and away from the camera.
-      mountain, hill: Parts of the height.
-      shore: Distance to the shore, negative on the water.
+    All arrays but z are [D, W].
     """
 
-    z: np.ndarray
-    screen: np.ndarray
+    z: np.ndarray  # [D], distance
+    screen: np.ndarray  # v at which the surface is seen
     x: np.ndarray
-    height: np.ndarray
-    slope_x: np.ndarray
-    slope_z: np.ndarray
-    mountain: np.ndarray
-    hill: np.ndarray
-    shore: np.ndarray
+    height: np.ndarray  # over the water, negative under it
+    slope_x: np.ndarray  # rise to the right
+    slope_z: np.ndarray  # rise away from the camera
+    mountain: np.ndarray  # part of the height
+    hill: np.ndarray  # part of the height
 
 
 class _Grid(NamedTuple):
@@ -43,11 +32,6 @@ class _Grid(NamedTuple):
     x: np.ndarray  # [D, W]
     z: np.ndarray  # [D, 1]
     spacing: np.ndarray  # [D, 1], distance between samples
-
-    def beyond(self, distance: float) -> tuple[slice, _Grid]:
-        """The rows from a distance on, and the grid of these rows."""
-        rows = slice(int(np.searchsorted(self.z[:, 0], distance)), None)
-        return rows, _Grid(self.x[rows], self.z[rows], self.spacing[rows])
 
     def fractal(self, scale: float, offset_x: float, offset_z: float, octaves: int) -> np.ndarray:
         """Fractal noise with features of the size `scale`."""
@@ -60,14 +44,12 @@ def trace_terrain(layout: Layout, u: np.ndarray, rows: int) -> Terrain:
     z = _depths(rows)
     x = u * z / layout.focal  # [D, W]
     spacing = np.maximum(np.gradient(z, axis=0) * 0.9, z / (layout.focal * rows))  # [D, 1]
-    grid = _Grid(x, z, spacing)
-    shore = _shore_distance(layout, grid)
-    height, mountain, hill = _heights(layout, grid, shore)
+    height, mountain, hill = _heights(layout, _Grid(x, z, spacing))
     slope_x = np.gradient(height, axis=1) / np.gradient(x, axis=1)
     # Rays diverge: subtract the change of x along a ray.
     slope_z = np.gradient(height, axis=0) / np.gradient(z, axis=0) - slope_x * (u / layout.focal)
     screen = layout.horizon + layout.focal * (layout.eye - np.maximum(height, 0)) / z
-    return Terrain(z[:, 0], screen, x, height, slope_x, slope_z, mountain, hill, shore)
+    return Terrain(z[:, 0], screen, x, height, slope_x, slope_z, mountain, hill)
 
 
 def _depths(rows: int) -> np.ndarray:
@@ -81,55 +63,52 @@ def _depths(rows: int) -> np.ndarray:
     return z.astype(np.float32)[:, None]
 
 
-def _heights(
-    layout: Layout, grid: _Grid, shore: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _heights(layout: Layout, grid: _Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Height over the water, and its mountain and hill parts; each [D, W]."""
-    hill, mountain = _hills(layout, grid), _mountains(layout, grid)
-    land = 0.9 + _rolling_ground(layout, grid) + hill + mountain
+    ground = _rising(_rolling_ground, layout, grid, 3)
+    hill = _rising(_hills, layout, grid, layout.hill_start)
+    # Low mountains are left out.
+    mountain_start = layout.mountain_start if layout.mountain > 4 else np.inf
+    mountain = _rising(_mountains, layout, grid, mountain_start)
+    land = 0.9 + ground + hill + mountain
+    shore = _shore_distance(layout, grid)
     bank = smoothstep(shore, 0, 9 + 0.35 * grid.z)  # Far shores rise gently, without cliffs.
     slope = np.maximum(bank, 0.1 * smoothstep(shore, 0, 9))
     height = np.maximum(land, 0.35) * slope + 0.06 * shore.clip(-20, 5)
     return height, mountain * bank, hill
 
 
-# Shapes that rise from a distance on are computed from there on: they are 0 in the rows before.
+def _rising(shape: Callable, layout: Layout, grid: _Grid, start: float) -> np.ndarray:
+    """The height [D, W] of a shape that rises from a distance on: 0 before, computed after."""
+    height = np.zeros_like(grid.x)
+    rows = slice(int(np.searchsorted(grid.z[:, 0], start)), None)
+    height[rows] = shape(layout, _Grid(*(field[rows] for field in grid)), start)
+    return height
 
 
-def _rolling_ground(layout: Layout, grid: _Grid) -> np.ndarray:
-    """Waves of the near ground, dunes in the desert, level at the camera; [D, W]."""
-    start, (offset_x, offset_z) = 3, layout.offset
-    ground = np.zeros_like(grid.x)
-    rows, grid = grid.beyond(start)
+def _rolling_ground(layout: Layout, grid: _Grid, start: float) -> np.ndarray:
+    """Waves of the near ground, dunes in the desert, level at the camera."""
+    offset_x, offset_z = layout.offset
     roll = grid.fractal(15, offset_x, offset_z, octaves=3)
     if layout.biome.desert:
         waves = value_noise(grid.x / 13 + 0.5 * roll + offset_z, grid.z / 9 + offset_x)
         crest = 1 - np.abs(waves)
         roll = 0.7 * roll + 0.9 * crest * crest
-    ground[rows] = layout.roll * smoothstep(grid.z, start, 20) * roll * 1.3
-    return ground
+    return layout.roll * smoothstep(grid.z, start, 20) * roll * 1.3
 
 
-def _hills(layout: Layout, grid: _Grid) -> np.ndarray:
-    start, (offset_x, offset_z) = layout.hill_start, layout.offset
-    hill = np.zeros_like(grid.x)
-    rows, grid = grid.beyond(start)
+def _hills(layout: Layout, grid: _Grid, start: float) -> np.ndarray:
+    offset_x, offset_z = layout.offset
     shape = 0.45 + grid.fractal(48, offset_z, offset_x, octaves=3)
-    hill[rows] = layout.hill * smoothstep(grid.z, start, 2.2 * start) * shape
-    return hill
+    return layout.hill * smoothstep(grid.z, start, 2.2 * start) * shape
 
 
-def _mountains(layout: Layout, grid: _Grid) -> np.ndarray:
-    start, (offset_x, offset_z) = layout.mountain_start, layout.offset
-    mountain = np.zeros_like(grid.x)
-    if layout.mountain <= 4:
-        return mountain
-    rows, (x, z, spacing) = grid.beyond(start)
+def _mountains(layout: Layout, grid: _Grid, start: float) -> np.ndarray:
+    (x, z, spacing), (offset_x, offset_z) = grid, layout.offset
     warp = 0.25 * value_noise(x / 40 + offset_x, z / 40)
     crests = ridged_fractal(x / 95 + offset_x + warp, z / 95 + offset_z + warp, 6, spacing / 95)
     shape = np.maximum(crests * 2.2 - 0.35, -0.1)
-    mountain[rows] = layout.mountain * smoothstep(z, start, 230) * shape
-    return mountain
+    return layout.mountain * smoothstep(z, start, 230) * shape
 
 
 def _shore_distance(layout: Layout, grid: _Grid) -> np.ndarray:

@@ -1,7 +1,5 @@
 """From a work directory to a trained generator."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from typing import Any

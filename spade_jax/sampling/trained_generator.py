@@ -7,11 +7,10 @@ images = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] u
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from spade_jax.config.config import Config
@@ -19,8 +18,8 @@ from spade_jax.config.option import nearest_multiples
 from spade_jax.data.files.label_reader import check_label_ids
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.errors import UserError
-from spade_jax.layers.normalization import MOMENTUM
-from spade_jax.models.model import Variables, build_model, to_signed, to_uint8
+from spade_jax.models.model import Variables, build_model
+from spade_jax.sampling import jitted
 from spade_jax.sampling.styles import check_truncation, random_styles
 
 BATCH_SIZE = 4  # Larger batches are hardly faster and need more memory.
@@ -85,12 +84,10 @@ class TrainedGenerator:
             trained with instance edges.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
             maps; None: random, from (seed, sample, index of the map).
-          seed: With `sample`, names a random style; equal numbers give equal images.
+          seed: With `sample`, names a random style.
           sample: See `seed`.
-          truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style, with
-            less variety.
-          batch_size: Maps sampled at a time. Smaller groups are padded to it, so that a size of
-            maps compiles once; a single map is not padded.
+          truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style.
+          batch_size: Maps sampled at a time; smaller groups, but not single maps, are padded to it.
 
         Returns:
           [N, H, W, 3] uint8; [H, W, 3] for one map.
@@ -100,11 +97,11 @@ class TrainedGenerator:
             instances or styles.
         """
         labels = np.asarray(labels)
+        instances = None if instances is None else np.asarray(instances)
         if labels.ndim == self._map_rank:
-            labels = labels[None]
-            instances = None if instances is None else np.asarray(instances)[None]
-            options = dict(seed=seed, sample=sample, truncation=truncation, batch_size=batch_size)
-            return self(labels, instances, style=style, **options)[0]  # pyright: ignore
+            labels, instances = labels[None], None if instances is None else instances[None]
+            options: Any = dict(seed=seed, sample=sample, truncation=truncation)
+            return self(labels, instances, style=style, batch_size=batch_size, **options)[0]
         self._check(labels, instances, style, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
@@ -115,10 +112,9 @@ class TrainedGenerator:
             style = np.asarray(style, np.float32)
             style = np.broadcast_to(style, (len(labels), style.shape[-1]))
         sampler = functools.partial(
-            _sample, self.config, self.use_batch_statistics, False, self._variables
+            jitted.sample, self.config, self.use_batch_statistics, False, self._variables
         )
-        instances = None if instances is None else np.asarray(instances)
-        return _in_batches(sampler, (labels, instances, style), batch_size)
+        return jitted.in_batches(sampler, (labels, instances, style), batch_size)
 
     def prepare(self, labels: np.ndarray, instances: np.ndarray | None = None) -> PreparedMap:
         """Prepare one label map [H, W] for sampling in many styles.
@@ -141,7 +137,7 @@ class TrainedGenerator:
                 'a map cannot be prepared for normalization by the statistics of a batch',
                 'prepare it with the generator that uses running statistics',
             )
-        cache = _prepare(self.config, self._variables, labels, instances)
+        cache = jitted.prepare(self.config, self._variables, labels, instances)
         name = self._model.sampling_networks[0]
         variables = self._variables | {name: self._variables[name] | cache}
         return PreparedMap(self.config, variables, labels, instances)
@@ -173,8 +169,8 @@ class TrainedGenerator:
             return self.encode(images[None])[0]
         size = self.config.data.image_width, self.config.data.image_height
         images = np.stack([resize_image(image, size) for image in images])
-        encoder = functools.partial(_encode, self.config, self._variables)
-        return _in_batches(encoder, (images,), batch_size)
+        encoder = functools.partial(jitted.encode, self.config, self._variables)
+        return jitted.in_batches(encoder, (images,), batch_size)
 
     def trace(
         self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None
@@ -195,7 +191,7 @@ class TrainedGenerator:
         # compile time, which rounds differently.
         barrier = jax.lax.optimization_barrier
         variables = {name: barrier(network) for name, network in self._variables.items()}
-        return _sample(
+        return jitted.sample(
             self.config, self.use_batch_statistics, True, variables, labels, instances, style
         )
 
@@ -216,7 +212,7 @@ class TrainedGenerator:
           UserError: The model has no running statistics, or there is no batch.
         """
         self._check_has_batch_statistics()
-        taken = [_batch_statistics(self.config, self._variables, *batch) for batch in batches]
+        taken = [jitted.batch_statistics(self.config, self._variables, *batch) for batch in batches]
         if not taken:
             raise UserError(
                 'there are no label maps to compute statistics over', 'give at least one batch'
@@ -293,8 +289,8 @@ class PreparedMap:
 
     def __init__(self, config: Config, variables, labels, instances):
         # The map enters only through the cache among the variables.
-        self._sample = functools.partial(
-            _sample, config, False, False, variables, labels, instances
+        self._sampler = functools.partial(
+            jitted.sample, config, False, False, variables, labels, instances
         )
         self._latent_dim = build_model(config).latent_dim or 0
         self._size = labels.shape[1:3]
@@ -338,7 +334,7 @@ class PreparedMap:
             return self(style[None], batch_size=batch_size)[0]
         if not len(style):
             return np.zeros((0, *self._size, 3), np.uint8)
-        return _in_batches(self._sample, (style,), batch_size)
+        return jitted.in_batches(self._sampler, (style,), batch_size)
 
 
 def check_size(config: Config, height: int, width: int) -> None:
@@ -359,52 +355,3 @@ def check_size(config: Config, height: int, width: int) -> None:
                 f'({config.model.size_reason})',
                 f'use {nearest_multiples(size, multiple)}, or the training size {training_size}',
             )
-
-
-def _in_batches(
-    function: Callable[..., jax.Array], arrays: tuple[np.ndarray | None, ...], size: int
-) -> np.ndarray:
-    """Apply a function to arrays [N, ...] in batches; entries from the start pad the last one."""
-    count = len(arrays[0])  # pyright: ignore[reportArgumentType]
-    size = 1 if count == 1 else size
-    results = []
-    for first in range(0, count, size):
-        indices = np.arange(first, first + size) % count
-        batch = [None if array is None else array[indices] for array in arrays]
-        results.append(np.asarray(function(*batch))[: count - first])
-    return np.concatenate(results)
-
-
-# The functions below are jitted once for each configuration, not once for each generator.
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _sample(config, use_batch_statistics, portable, variables, labels, instances, style):
-    model = build_model(config, portable=portable)
-    condition = model.condition(labels, instances)
-    image, _ = model.sample(variables, condition, style, train=use_batch_statistics)
-    return to_uint8(image)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _prepare(config, variables, labels, instances):
-    model = build_model(config)
-    return model.prepare(variables, model.condition(labels, instances))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _batch_statistics(config, variables, labels, instances, style) -> Any:
-    """Means and variances [C] of the activations of a batch, in the tree of the running ones."""
-    model = build_model(config)
-    name = model.sampling_networks[0]
-    zeros = jax.tree.map(jnp.zeros_like, variables[name]['batch_stats'])
-    variables = variables | {name: variables[name] | {'batch_stats': zeros}}
-    condition = model.condition(labels, instances)
-    _, updated = model.sample(variables, condition, style, train=True, mutable=('batch_stats',))
-    # A running statistic is momentum * old + (1 - momentum) * batch, with old = 0.
-    return jax.tree.map(lambda x: x / (1 - MOMENTUM), updated['batch_stats'])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(config, variables, images):
-    return build_model(config).encode(variables, to_signed(images))

@@ -1,7 +1,5 @@
 """A run whose losses are not finite stops with an error that says what happened."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Start a run from the networks of another run."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Diagnostics besides the losses, and means of metrics over steps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import jax

@@ -1,7 +1,5 @@
 """The initial state of a session: the newest intact checkpoint, or fresh networks."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -44,9 +44,9 @@ def train_step(
     statistics and spectral vectors change, whether or not their parameters do.
 
     With `accumulation_steps` the batch is processed in microbatches. Losses and gradients are means
-    over the microbatches, and all microbatches of an update see the same spectral vectors, so with
-    normalization of single images the update is that of the whole batch. Batch normalization uses
-    the statistics of a microbatch, and the running ones move towards their mean.
+    over the microbatches, which all see the same spectral vectors; so with normalization of single
+    images the update is that of the whole batch. Batch normalization uses the statistics of a
+    microbatch, and the running ones move towards their mean.
 
     Args:
       state: Equal on all replicas, except for sharded optimizer states.
@@ -62,12 +62,11 @@ def train_step(
       The new state, and scalars over the global batch: loss terms with their weights, gradient
       norms and other metrics, with the prefix of their update; and the learning rates.
     """
-    updates = model.updates if updates is None else updates
+    updates = updates or model.updates
     microbatches = split_microbatches(batch, config.accumulation_steps, model.axis_name)
     factor = decay_factor(state.step, num_examples=num_examples, config=config)
-    metrics: Metrics = {}
     step = _Step(model, config, constants or {}, noise)
-    reusable = None
+    metrics, reusable = {}, None
     for update in updates:
         rate = config.learning_rate * factor * update.time_scale
         with jax.named_scope(f'{update.player}_update'):
@@ -102,7 +101,10 @@ class _Step(NamedTuple):
 
         def loss(params: dict[str, Any], microbatch: Microbatch) -> tuple[jax.Array, LossOutput]:
             replaced = {name: networks[name] | {'params': params[name]} for name in params}
-            noise = functools.partial(_noise_of, self.noise, state.step, microbatch.indices)
+
+            def noise(stream: Stream, dim: int) -> jax.Array:
+                return self.noise(stream, state.step, microbatch.indices, dim)
+
             variables = networks | replaced | self.constants
             output = update.loss(variables, microbatch.batch, noise, reusable)
             return sum(output.terms.values(), jnp.zeros(())), output
@@ -171,9 +173,3 @@ def mean_over_microbatches(compute: Callable[[Microbatch], Any], microbatches: M
 def seeded_noise(seed: int) -> NoiseSource:
     """The noise of a run: a function of (seed, stream, step, index of the example)."""
     return functools.partial(style_noise, seed)
-
-
-def _noise_of(
-    source: NoiseSource, step: jax.Array, indices: jax.Array, stream: Stream, dim: int
-) -> jax.Array:
-    return source(stream, step, indices, dim)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from spade_jax.checkpoints import checksums
-from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer, kept_steps
+from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
+from spade_jax.checkpoints.retention import kept_steps
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from tests.fixtures.tiny_state import tiny_state

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def folder_flags(tmp_path_factory):
     folders = program.write_folders(tmp_path_factory.mktemp('data'), count=2)
-    return ['--dataset=folders', f'--data_dir={folders}', '--num_classes=3', *program.SMALL]
+    flags = ['--dataset=folders', f'--data_dir={folders}', '--num_classes=3', *program.SMALL]
+    # The published blocks, for the conversion.
+    return [*flags, '--generator_multipliers=', '--upsampling=normal']
 
 
 @pytest.fixture(scope='module')

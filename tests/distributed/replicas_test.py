@@ -15,35 +15,28 @@ from spade_jax.errors import UserError
 from spade_jax.layers.normalization import Normalization
 from spade_jax.models.model import build_model
 from spade_jax.models.optimizers import apply_gradients, make_optimizer
-from spade_jax.models.train_state import init_train_state, trained_params
-from spade_jax.training import state_sharding
+from spade_jax.models.train_state import init_train_state
+from spade_jax.training.state_sharding import StateSharding
 from tests.fixtures.small import SMALL, random_batch, step_of
 
 pytestmark = pytest.mark.usefixtures('eight_devices')
 
 
-def params_of(state, config):
-    model = build_model(config)
-    return {update.player: trained_params(state.networks, update) for update in model.updates}
-
-
 def run(config, num_devices, num_steps=1):
     """Metrics of each step, and the state after the last: on the host, and on the devices."""
-    devices, shard = jax.devices()[:num_devices], config.optimizer.shard_optimizer
-    step = step_of(config, build_model(config, replicas.REPLICA_AXIS))
-    state = init_train_state(config)
-    params = params_of(state, config)
-    axes = state_sharding.pmap_axes(state, params, shard=shard, devices=devices)
-    pmapped = replicas.pmap_step(step, state_axes=axes, devices=devices)
-    state = state_sharding.to_devices(state, params, shard=shard, devices=devices)
+    devices = jax.devices()[:num_devices]
+    model, state = build_model(config, replicas.REPLICA_AXIS), init_train_state(config)
+    sharding = StateSharding(model, state, shard=config.optimizer.shard_optimizer, devices=devices)
+    axes = sharding.pmap_axes(state)
+    pmapped = replicas.pmap_step(step_of(config, model), state_axes=axes, devices=devices)
+    state = sharding.to_devices(state)
     metrics = []
     for i in range(num_steps):
         number = config.optimizer.accumulation_steps
         batch = replicas.shard_batch(random_batch(config, i), num_devices, number)
         state, values = pmapped(state, batch)
         metrics.append({name: float(value) for name, value in values.items()})
-    host = state_sharding.to_host(state, params, shard=shard, devices=devices)
-    return metrics, host, state
+    return metrics, sharding.to_host(state), state
 
 
 @functools.cache
@@ -102,8 +95,9 @@ def test_each_replica_keeps_an_eighth_of_optimizer_state():
     optimizers = jax.tree.map(
         lambda x: np.arange(x.size, dtype=x.dtype).reshape(x.shape), state.optimizers
     )
-    state, params = state.replace(optimizers=optimizers), params_of(state, config)
-    placed = state_sharding.to_devices(state, params, shard=True, devices=devices)
+    state = state.replace(optimizers=optimizers)
+    sharding = StateSharding(build_model(config), state, shard=True, devices=devices)
+    placed = sharding.to_devices(state)
 
     def bytes_on(device, tree):
         shards = [shard for leaf in jax.tree.leaves(tree) for shard in leaf.addressable_shards]
@@ -115,8 +109,7 @@ def test_each_replica_keeps_an_eighth_of_optimizer_state():
             # Padding of two moments; the count.
             difference = bytes_on(device, placed.optimizers[player]) - whole / 8
             assert abs(difference) <= 2 * 4 * 1 + 4
-    host = state_sharding.to_host(placed, params, shard=True, devices=devices)
-    jax.tree.map(np.testing.assert_array_equal, host, state)
+    jax.tree.map(np.testing.assert_array_equal, sharding.to_host(placed), state)
 
 
 def test_sharded_optimizer_gives_update_of_replicated_one():

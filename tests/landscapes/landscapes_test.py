@@ -26,9 +26,7 @@ def python_output(script):
     path = os.pathsep.join(filter(None, sys.path))
     environment = dict(os.environ, PYTHONPATH=path, PYTHONHASHSEED='1')
     command = [sys.executable, '-c', script]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return subprocess.check_output(command, env=environment, text=True).strip()
 
 
 def test_scene_has_shapes_and_dtypes():

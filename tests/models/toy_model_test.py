@@ -16,10 +16,11 @@ from spade_jax.config import model_options
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.memory.step_memory import step_memory
+from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_train_state, init_train_state
-from spade_jax.training import state_sharding
+from spade_jax.training.state_sharding import StateSharding
 from spade_jax.training.train_loop import train
-from tests.distributed.replicas_test import params_of, run
+from tests.distributed.replicas_test import run
 from tests.program import write_folders
 
 ROW = model_options.RegisteredModel(
@@ -107,7 +108,8 @@ def test_toy_model_shards_its_optimizer_over_eight_devices():
     for a, b in zip(one[0], eight[0], strict=True):
         np.testing.assert_allclose(a['p_l1'], b['p_l1'], rtol=1e-5)
     state = init_train_state(config)
-    placed = state_sharding.to_devices(state, params_of(state, config), shard=True)
+    sharding = StateSharding(build_model(config), state, shard=True)
+    placed = sharding.to_devices(state)
     moments = jax.tree.leaves(placed.optimizers['painter'].mu)
     assert len(moments) == 1  # One vector.
     assert moments[0].addressable_shards[0].data.size * 8 == moments[0].size

@@ -7,9 +7,9 @@ from PIL import Image
 from spade_jax.data.files.label_maps import LabelFolder
 from spade_jax.data.pipeline.paired_transforms import resize_ids
 from spade_jax.errors import UserError
+from spade_jax.sampling import jitted
 from spade_jax.sampling.sample_files import SampleRequest, output_files, write_samples
 from spade_jax.sampling.styles import NoStyles, RandomStyles
-from spade_jax.sampling.trained_generator import _sample
 from tests.sampling import tiny
 from tests.sampling.tiny import named_maps, pixels
 
@@ -37,10 +37,10 @@ def test_images_have_names_of_their_maps(plain, tmp_path):
 def test_each_size_is_compiled_once(plain, tmp_path):
     labels = tiny.write_labels(tmp_path / 'labels', *'abcde', size=(64, 32))
     tiny.write_labels(labels, 'f', 'g', size=(32, 64))
-    _sample.clear_cache()
+    jitted.sample.clear_cache()
     paths = sample(plain, labels, tmp_path / 'out', size=None, batch_size=2)
     assert [pixels(path).shape[:2] for path in paths] == [(64, 32)] * 5 + [(32, 64)] * 2
-    assert _sample._cache_size() == 2  # The batch of the fifth map is padded.
+    assert jitted.sample._cache_size() == 2  # The batch of the fifth map is padded.
 
 
 def test_maps_are_resized_to_sample_size(plain, tmp_path):

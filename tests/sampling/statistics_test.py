@@ -61,7 +61,7 @@ def test_recalibrated_statistics_are_means_over_batches(generator, labels):
 
 
 def test_recalibrated_statistics_of_first_layer(generator, labels):
-    """Mean and unbiased variance of the input of the first layer, 2 x 1 x 1 pixels."""
+    """Mean and unbiased variance of the input of the first layer."""
     found = statistics(generator.recalibrated([(labels[:2], None, None)]))['head']['norm_0']['norm']
     model = build_model(CONFIG)
     _, seen = model.networks['generator'].apply(

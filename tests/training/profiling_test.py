@@ -26,13 +26,14 @@ def started(monkeypatch):
     return calls
 
 
-def test_the_trace_of_a_range_can_be_opened(tmp_path, capsys):
+def test_trace_of_steps_is_written(tmp_path, capsys):
     with StepProfiler(tmp_path, '2-3', 0, 4) as profiler:
         state = jnp.ones(3)
         for step in range(1, 5):
             assert len(traces(tmp_path)) == (step > 3)
             state, metrics = profiler.run(step, double, state)
-    assert state.tolist() == [16, 16, 16] and metrics['norm'] == 24
+    assert state.tolist() == [16, 16, 16]
+    assert metrics['norm'] == 24
     assert traces(tmp_path)[0].stat().st_size > 0
     assert 'Trace of the steps 2 to 3' in capsys.readouterr().out
 
@@ -47,16 +48,21 @@ def test_the_trace_of_a_range_can_be_opened(tmp_path, capsys):
         ('', 0, 9, []),
     ],
 )
-def test_the_steps_that_are_recorded(steps, first_step, last_step, expected, started, tmp_path):
+def test_only_chosen_steps_are_recorded(steps, first_step, last_step, expected, started, tmp_path):
     recorded = []
     with StepProfiler(tmp_path, steps, first_step, last_step) as profiler:
+
+        def train_step(step):
+            recorded.extend([step] if started[-1:] == ['start'] else [])
+            return None, {}
+
         for step in range(first_step + 1, last_step + 1):
-            profiler.run(step, lambda: (recorded.extend([step] * (started[-1:] == ['start'])), {}))
+            profiler.run(step, train_step, step)
     assert recorded == expected
     assert started == (['start', 'stop'] if expected else [])
 
 
-def test_a_run_that_fails_within_the_range_leaves_its_trace(started, tmp_path):
+def test_failing_run_keeps_its_trace(started, tmp_path):
     def fails():
         raise FloatingPointError('NaN')
 
@@ -65,7 +71,7 @@ def test_a_run_that_fails_within_the_range_leaves_its_trace(started, tmp_path):
     assert started == ['start', 'stop']
 
 
-def test_a_range_after_the_end_is_refused(tmp_path):
+def test_range_after_last_step_is_refused(tmp_path):
     with pytest.raises(
         UserError,
         match='profile_steps=10-12 begins after the last step of the run, 9; use a range up to 9',

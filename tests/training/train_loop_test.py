@@ -7,7 +7,8 @@ from spade_jax.config.config import Config
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import init_train_state
 from spade_jax.training.metrics import mean_metrics
-from spade_jax.training.train_loop import _SHARED_BY_PROCESSES, _shared_options, is_due
+from spade_jax.training.session import SHARED_BY_PROCESSES, shared_options
+from spade_jax.training.train_loop import is_due
 from tests.fixtures.small import SMALL, random_batch, step_of
 
 
@@ -16,8 +17,15 @@ def test_is_due_at_intervals_and_the_last_step():
 
 
 def test_processes_share_all_options_but_paths():
-    shared = set(_shared_options(Config.create()))
-    assert {'model', 'seed', 'batch_size', 'ema_decay', *_SHARED_BY_PROCESSES} <= shared
+    shared = set(shared_options(Config.create()))
+    assert {
+        'model',
+        'seed',
+        'label_conv',
+        'batch_size',
+        'ema_decay',
+        *SHARED_BY_PROCESSES,
+    } <= shared
     assert shared <= set(Config.create().options())
     own = {'data_dir', 'records_dir', 'vgg19_weights', 'data_workers', 'init_from'}
     assert not shared & own

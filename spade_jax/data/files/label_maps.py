@@ -72,8 +72,9 @@ class LabelFolder:
             )
             raise UserError(problem, 'leave the flag out')
         files = self._label_files(label_dir)
-        self.paths = self.locations = [os.path.join(label_dir, file) for file in files]
-        self.names = [os.path.splitext(file)[0] for file in files]
+        self.paths: Sequence[str] = [os.path.join(label_dir, file) for file in files]
+        self.locations: Sequence[str] = self.paths
+        self.names: Sequence[str] = [os.path.splitext(file)[0] for file in files]
         self._instances, self._photos = [], []
         if instance_dir:
             self._instances = [

@@ -1,252 +1,190 @@
-"""The benchmark, from its command line at a tiny size, and the arithmetic behind its figures."""
+"""The benchmarks, run from the command line with tiny networks."""
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+from experiments.benchmarks import model_flops
+from experiments.benchmarks.benchmark_tables import speedups_of
+from experiments.benchmarks.measurement import sessions_of
 from spade_jax.config.config import Config
-from tests.program import ROOT
+from tests.experiments.runner import TINY_NETWORKS, check_success, refusal, run
 
-sys.path.append(str(ROOT / 'experiments'))  # where its modules find one another
-import device_peaks  # noqa: E402
-import plain_operations  # noqa: E402
+pytestmark = pytest.mark.tools
 
-TINY = [
-    '--generator_width=2',
-    '--spade_hidden=4',
-    '--discriminator_width=4',
-    '--discriminator_depth=2',
-    '--num_discriminators=1',
-    '--widths=32',
-    '--batch_sizes=2',
-    '--rounds=2',
-    '--turn_seconds=0',
-]
+TINY = [*TINY_NETWORKS, '--widths=32', '--batch_sizes=2', '--rounds=2', '--turn_seconds=0']
 HAS_TORCH = importlib.util.find_spec('torch') is not None
+needs_torch = pytest.mark.skipif(not HAS_TORCH, reason='PyTorch is not installed')
 
 
-def run(*arguments, script='benchmark.py'):
-    environment = os.environ | {
-        'XLA_FLAGS': '--xla_backend_optimization_level=0',
-        'PYTHONPATH': str(ROOT),
-        'JAX_PLATFORMS': 'cpu',
-        'OMP_NUM_THREADS': '1',
-    }
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'experiments' / script), *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=600,
-    )
+@pytest.fixture(scope='module')
+def measured(tmp_path_factory):
+    """Output and JSON record of a benchmark of all parts, with PyTorch if it is installed."""
+    path = tmp_path_factory.mktemp('benchmark') / 'speed.json'
+    settings = '--pytorch_settings=eager,channels_last+bfloat16+folded'
+    pytorch = ['--pytorch', '--concurrent=2', settings]
+    # The PyTorch networks have the published blocks; two blocks compile faster.
+    blocks = pytorch if HAS_TORCH else ['--generator_multipliers=4,2']
+    arguments = [*TINY, '--precisions=float32', f'--output_json={path}', *blocks]
+    result = run('benchmarks.benchmark', *arguments)
+    check_success(result)
+    return result.stdout, json.loads(path.read_text())
+
+
+def rows_of(record, part):
+    return [row for row in record['rows'] if row['part'] == part]
 
 
 @pytest.mark.slow
-def test_forms_race(tmp_path):
-    path = tmp_path / 'speed.json'
-    result = run(
-        *TINY,
-        '--precisions=float32',
-        f'--output_json={path}',
-        *(
-            ['--peer', '--together=2', '--peer_forms=eager,channels_last+bfloat16+folded']
-            if HAS_TORCH
-            else []
-        ),
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    record = json.loads(path.read_text())
-    assert {
-        'date',
-        'arguments',
-        'config',
-        'versions',
-        'devices',
-        'rows',
-        'ratios',
-        'measured_cpu_peaks',
-        'load_at_start',
-    } <= set(record)
-    assert record['devices'] == ['cpu'] and 'jax' in record['versions']
-    forms = ['spade_jax float32'] + [
-        'PyTorch eager',
-        'spade_jax float32',
-        'PyTorch channels_last+bfloat16',
-    ] * HAS_TORCH  # in two heats
-    assert [row['form'] for row in record['rows'] if row['part'] == 'train'] == forms
-    assert [row['form'] for row in record['rows'] if row['part'] == 'sampling'] == forms[:3] + [
-        'PyTorch channels_last+bfloat16+folded'
-    ] * HAS_TORCH
-    assert [row['form'] for row in record['rows'] if row['part'] == 'input'] == ['input pipeline']
-    assert [row['heat'] for row in record['rows'] if row['part'] == 'train'] == (
-        [0, 0, 1, 1] if HAS_TORCH else [0]
-    )
+def test_record_tells_environment(measured):
+    _, record = measured
+    expected = {'date', 'arguments', 'config', 'measured_cpu_peaks', 'load_at_start', 'speedups'}
+    assert expected <= set(record)
+    assert record['devices'] == ['cpu']
+    assert 'jax' in record['versions']
+
+
+@pytest.mark.slow
+def test_every_row_has_its_figures(measured):
+    _, record = measured
     for row in record['rows']:
         assert 'error' not in row, row
-        assert (
-            len(row['seconds']) == 2
-            and row['seconds_per_step']['min']
-            <= row['seconds_per_step']['median']
-            <= row['seconds_per_step']['max']
-        )
-        assert row['images_per_second'] == pytest.approx(2 / row['seconds_per_step']['median'])
-        assert row['first_step_seconds'] > 0 and row['peak_memory_bytes'] > 2**20
-        if row['part'] != 'input':
-            assert 0 < row['share_of_peak'] < 1 and row['plain_operations'] > 0
-        if row['part'] != 'input' and row['framework'] == 'jax':
-            assert 0.1 < row['xla_operations'] / row['plain_operations'] < 2
-    assert [
-        entry['to_first'] for entry in record['ratios'] if entry['form'] == 'spade_jax float32'
-    ] == [1, 1] * HAS_TORCH
-    assert all(
-        max(
-            e['to_best_peer']
-            for e in record['ratios']
-            if e['part'] == part and 'PyTorch' in e['form']
-        )
-        == 1
-        for part in ('train', 'sampling')
-        if HAS_TORCH
-    )
-    assert 'images/s' in result.stdout and result.stdout.count('spade_jax float32') >= 2
+        assert len(row['seconds']) == 2
+        steps = row['seconds_per_step']
+        assert steps['min'] <= steps['median'] <= steps['max']
+        assert row['images_per_second'] == pytest.approx(2 / steps['median'])
+        assert row['first_step_seconds'] > 0
+        assert row['peak_memory_bytes'] > 2**20
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HAS_TORCH, reason='PyTorch is not installed')
-def test_a_form_that_fails_stops_no_other(tmp_path):
-    """PyTorch's batch normalisation takes no single pixel."""
+def test_xla_counts_about_the_model_flops(measured):
+    _, record = measured
+    rows = rows_of(record, 'train') + rows_of(record, 'sampling')
+    assert rows
+    for row in rows:
+        assert 0 < row['mfu'] < 1
+        if row['framework'] == 'jax':
+            assert 0.1 < row['xla_flops'] / row['model_flops'] < 2
+
+
+@pytest.mark.slow
+def test_tables_have_a_line_for_each_variant(measured):
+    output, record = measured
+    assert 'images/s' in output
+    assert output.count('spade_jax float32') >= len(rows_of(record, 'train')[:1]) * 2
+    assert [row['variant'] for row in rows_of(record, 'input')] == ['input pipeline']
+
+
+@pytest.mark.slow
+@needs_torch
+def test_first_variant_is_in_every_session(measured):
+    _, record = measured
+    ours, bfloat16 = 'spade_jax float32', 'PyTorch channels_last+bfloat16'
+    rows = [(row['session'], row['variant']) for row in rows_of(record, 'train')]
+    assert rows == [(0, ours), (0, 'PyTorch eager'), (1, ours), (1, bfloat16)]
+    last = rows_of(record, 'sampling')[-1]
+    assert last['variant'] == bfloat16 + '+folded'
+
+
+@pytest.mark.slow
+@needs_torch
+def test_failing_variant_leaves_others_alone(tmp_path):
+    # PyTorch's batch normalization rejects a single pixel.
     path = tmp_path / 'speed.json'
-    result = run(
-        *TINY,
-        '--batch_sizes=1',
-        '--parts=train',
-        '--precisions=float32',
-        '--peer',
-        '--peer_forms=eager',
-        f'--output_json={path}',
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    arguments = ['--batch_sizes=1', '--parts=train', '--precisions=float32', '--pytorch']
+    arguments += ['--pytorch_settings=eager', f'--output_json={path}']
+    result = run('benchmarks.benchmark', *TINY, *arguments)
+    check_success(result)
     ours, theirs = json.loads(path.read_text())['rows']
-    assert len(ours['seconds']) == 2 and theirs['error'].startswith('ValueError')
+    assert len(ours['seconds']) == 2
+    assert theirs['error'].startswith('ValueError')
     assert 'failed: ValueError' in result.stdout
 
 
+@pytest.fixture(scope='module')
+def convolutions(tmp_path_factory):
+    """Output and JSON record of a benchmark of the convolutions."""
+    path = tmp_path_factory.mktemp('convolutions') / 'convolutions.json'
+    size = ['--crop_size=64', '--load_size=64', '--batch_size=2']
+    arguments = [*size, '--precisions=float32', '--rounds=1', f'--output_json={path}']
+    result = run('benchmarks.benchmark_convolutions', *TINY_NETWORKS, *arguments)
+    check_success(result)
+    return result.stdout, json.loads(path.read_text())
+
+
 @pytest.mark.slow
-def test_rates_of_convolutions(tmp_path):
-    path = tmp_path / 'convolutions.json'
-    result = run(
-        '--generator_width=2',
-        '--spade_hidden=4',
-        '--discriminator_width=4',
-        '--discriminator_depth=2',
-        '--num_discriminators=1',
-        '--crop_size=64',
-        '--load_size=64',
-        '--batch_size=2',
-        '--precisions=float32',
-        '--rounds=1',
-        f'--output_json={path}',
-        script='benchmark_convolutions.py',
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    record = json.loads(path.read_text())
-    convolutions = [row for row in record['rows'] if 'operations' in row]
+def test_convolutions_add_up_to_model_flops(convolutions):
+    _, record = convolutions
     config = Config.from_json(record['config'])
-    expected = plain_operations.operations(
-        plain_operations.generator_products(config)
-        + plain_operations.discriminator_products(config)
-    )
-    assert sum(row['layers'] * row['operations'] for row in convolutions) == 2 * expected
-    for row in convolutions:
-        assert all(seconds > 0 for of_forms in row['seconds'].values() for seconds in of_forms)
-        assert [
-            len(row['seconds'][name]) > 0
-            for name in ('result', 'input_gradient', 'weight_gradient')
-        ] == [True, not row['of_data'], True]
-    assert {row['layer'] for row in record['rows'] if 'layer' in row} == {
-        'up_3.norm_0',
-        'up_3.norm_1',
-        'up_3.norm_s',
-    }
-    assert all(
-        len(row['seconds'][form]) == 2
-        for row in record['rows']
-        if 'layer' in row
-        for form in ('everywhere', 'neighbourhoods')
-    )
-    assert all(row['name'] in result.stdout for row in convolutions)
+    convs = model_flops.generator_convs(config) + model_flops.discriminator_convs(config)
+    rows = [row for row in record['rows'] if 'flops' in row]
+    measured = sum(row['layers'] * row['flops'] for row in rows)
+    assert measured == 2 * model_flops.forward_flops(convs)
+
+
+@pytest.mark.slow
+def test_every_needed_gradient_of_a_convolution_is_measured(convolutions):
+    output, record = convolutions
+    rows = [row for row in record['rows'] if 'flops' in row]
+    assert rows
+    for row in rows:
+        assert row['name'] in output
+        seconds = row['seconds']
+        assert all(second > 0 for algorithms in seconds.values() for second in algorithms)
+        has_input_gradient = bool(seconds['input_gradient'])
+        assert has_input_gradient != row['input_is_data']
+        assert seconds['result']
+        assert seconds['weight_gradient']
+
+
+@pytest.mark.slow
+def test_label_convs_are_measured_on_large_grids(convolutions):
+    _, record = convolutions
+    rows = {row['layer']: row for row in record['rows'] if 'layer' in row}
+    assert set(rows) == {'up_3.norm_0', 'up_3.norm_1', 'up_3.norm_s'}
+    for row in rows.values():
+        assert len(row['seconds']['dense']) == 2
+        assert len(row['seconds']['dedup']) == 2
 
 
 @pytest.mark.parametrize(
     'argument, words',
     [
         ('--parts=speed', ['parts=speed', 'train, sampling, input']),
-        ('--peer_forms=warp', ['warp', 'channels_last']),
+        ('--pytorch_settings=warp', ['warp', 'channels_last']),
         ('--batch_sizes=0', ["'0'", '--batch_sizes=1,2,4']),
-        ('--style_encoder', ['without styles']),
+        ('--style_encoder', ['without style encoder']),
         ('--widths=33', ['crop_size=33', '32 or 64']),
     ],
 )
-def test_refuses(argument, words):
-    result = run(argument)
-    assert result.returncode == 2 and 'Traceback' not in result.stderr
-    line = result.stderr.splitlines()[-1]
-    assert line.startswith('error: ') and all(word in line for word in words), line
+def test_benchmark_refuses_bad_flag(argument, words):
+    # A start takes a third of a second: the parent process imports no JAX.
+    line = refusal(run('benchmarks.benchmark', argument))
+    assert [word for word in words if word not in line] == []
 
 
-def coco(**fields):
-    return Config.create(num_classes=182, dontcare=True, condition='labels+edges', **fields)
+def test_sessions_repeat_first_variant():
+    assert sessions_of([1, 2, 3, 4], 0) == [[1, 2, 3, 4]]
+    assert sessions_of([1, 2, 3, 4], 3) == [[1, 2, 3], [1, 4]]
+    assert sessions_of([1, 2], 1) == [[1], [2]]
 
 
-def test_operations_are_the_published_ones():
-    assert plain_operations.sampling_operations(coco()) / 2e9 == pytest.approx(191, abs=0.5)
-    assert plain_operations.sampling_operations(
-        Config.create(num_classes=150, dontcare=True)
-    ) / 2e9 == pytest.approx(181, abs=0.5)
-    cityscapes = Config.create(
-        num_classes=35,
-        condition='labels+edges',
-        crop_size=512,
-        load_size=512,
-        aspect_ratio=2.0,
-        upsampling='more',
-    )
-    assert plain_operations.sampling_operations(cityscapes) / 2e9 == pytest.approx(281, abs=0.5)
-    assert plain_operations.operations(
-        plain_operations.discriminator_products(Config.create(num_classes=150, dontcare=True))
-    ) / 2e9 == pytest.approx(7.8, abs=0.05)
-    vgg19 = plain_operations.training_operations(coco()) - plain_operations.training_operations(
-        coco(perceptual_weight=0.0)
-    )
-    assert vgg19 / 3 / 2e9 == pytest.approx(23.7, abs=0.05)
+def test_speedup_is_relative_to_first_of_same_session():
+    def row(session, variant, framework, seconds):
+        size = dict(part='train', width=32, height=32, batch_size=1, device='cpu')
+        names = dict(session=session, variant=variant, framework=framework)
+        return size | names | {'seconds': [seconds]}
 
-
-def test_a_generator_without_border_effects_has_the_operations_of_its_weights():
-    """Every weight of a kernel is used once at each position, so at one position a network has as many multiply-adds as weights."""
-    products = plain_operations.generator_products(coco())
-    biases = 97_480_899 - sum(product.weights for product in products)
-    assert 0 < biases < 100_000
-
-
-@pytest.mark.parametrize(
-    'device, precision, expected',
-    [
-        ('NVIDIA H100 80GB HBM3', 'bfloat16', 989e12),
-        ('NVIDIA H100 PCIe', 'bfloat16', 756e12),
-        ('NVIDIA A100-SXM4-40GB', 'float32', 156e12),
-        ('NVIDIA L4', 'bfloat16', 121e12),
-        ('Tesla T4', 'float32', 8.1e12),
-        ('NVIDIA GeForce RTX 4090', 'bfloat16', 165e12),
-        ('TPU v5 lite', 'bfloat16', 197e12),
-        ('TPU v5p', 'bfloat16', 459e12),
-        ('TPU v6 lite', 'bfloat16', 918e12),
-        ('NVIDIA L40S', 'bfloat16', 362e12),
-        ('an abacus', 'float32', None),
-    ],
-)
-def test_peaks(device, precision, expected):
-    assert device_peaks.peak_operations(device, precision) == expected
+    rows = [
+        row(0, 'ours', 'jax', 4.0),
+        row(0, 'eager', 'torch', 8.0),
+        row(1, 'ours', 'jax', 6.0),
+        row(1, 'compiled', 'torch', 3.0),
+    ]
+    entries = {entry['variant']: entry for entry in speedups_of(rows)}
+    over_first = {name: entry['over_first'] for name, entry in entries.items()}
+    assert over_first == {'ours': 1.0, 'eager': 0.5, 'compiled': 2.0}
+    assert entries['ours']['best_pytorch'] == 'compiled'
+    assert entries['ours']['over_best_pytorch'] == 0.5

@@ -1,0 +1,61 @@
+"""The jitted functions of sampling, compiled once for each configuration."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spade_jax.layers.normalization import MOMENTUM
+from spade_jax.models.model import build_model, to_signed, to_uint8
+
+
+def in_batches(
+    function: Callable[..., jax.Array], arrays: tuple[np.ndarray | None, ...], size: int
+) -> np.ndarray:
+    """Apply a function to arrays [N, ...] in batches; entries from the start pad the last one."""
+    count = len(arrays[0])  # pyright: ignore[reportArgumentType]
+    size = 1 if count == 1 else size
+    results = []
+    for first in range(0, count, size):
+        indices = np.arange(first, first + size) % count
+        batch = [None if array is None else array[indices] for array in arrays]
+        results.append(np.asarray(function(*batch))[: count - first])
+    return np.concatenate(results)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def sample(config, use_batch_statistics, portable, variables, labels, instances, style):
+    """Images [B, H, W, 3] uint8."""
+    model = build_model(config, portable=portable)
+    condition = model.condition(labels, instances)
+    image, _ = model.sample(variables, condition, style, train=use_batch_statistics)
+    return to_uint8(image)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def prepare(config, variables, labels, instances):
+    """What of a sample does not depend on the style, see `Model.prepare`."""
+    model = build_model(config)
+    return model.prepare(variables, model.condition(labels, instances))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def batch_statistics(config, variables, labels, instances, style) -> Any:
+    """Means and variances [C] of the activations of a batch, in the tree of the running ones."""
+    model = build_model(config)
+    name = model.sampling_networks[0]
+    zeros = jax.tree.map(jnp.zeros_like, variables[name]['batch_stats'])
+    variables = variables | {name: variables[name] | {'batch_stats': zeros}}
+    condition = model.condition(labels, instances)
+    _, updated = model.sample(variables, condition, style, train=True, mutable=('batch_stats',))
+    # A running statistic is momentum * old + (1 - momentum) * batch, with old = 0.
+    return jax.tree.map(lambda x: x / (1 - MOMENTUM), updated['batch_stats'])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode(config, variables, images):
+    """Styles [B, latent_dim] of images [B, H, W, 3] uint8."""
+    return build_model(config).encode(variables, to_signed(images))

@@ -1,0 +1,181 @@
+"""What a session of a run works with: data, model, checkpoints, log."""
+
+import sys
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from spade_jax.batch import Batch
+from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
+from spade_jax.config.config import Config, shared_option_fields
+from spade_jax.data.pipeline.example_order import BatchSchedule
+from spade_jax.data.pipeline.input_pipeline import (
+    Skipped,
+    abstract_batch,
+    training_batches,
+    validation_examples,
+)
+from spade_jax.data.sources.open_source import change_since_prepared, check_source, open_source
+from spade_jax.data.sources.source import SPLITS, Source
+from spade_jax.distributed import processes, replicas
+from spade_jax.models.model import Model, Variables
+from spade_jax.models.train_state import TrainState, parameter_count
+from spade_jax.reports.run_log import NoLog, RunLog
+from spade_jax.reports.run_metadata import RunMetadata
+from spade_jax.training.preemption import Preemption
+from spade_jax.training.profiling import StepProfiler
+
+# Options that may change on resume but must agree across processes, because they decide when
+# collective operations run.
+SHARED_BY_PROCESSES = ('max_steps', 'shard_optimizer', 'log_every', 'checkpoint_every')
+
+
+class TrainingData(NamedTuple):
+    """The data of a session.
+
+    Attributes:
+      source: The training examples.
+      preview: The examples of the sample grids.
+      skipped: Counts the examples that cannot be used.
+    """
+
+    source: Source
+    preview: Batch
+    skipped: Skipped
+
+
+class Session(NamedTuple):
+    """What a session of a run works with; nothing here changes while it trains.
+
+    Attributes:
+      config: Of the run.
+      workdir: Its directory.
+      model: Built for the mapped step.
+      constants: Variables that do not train.
+      data: Training and preview examples.
+      checkpointer: Of the work directory, in the first process.
+      preemption: Signals.
+    """
+
+    config: Config
+    workdir: str
+    model: Model
+    constants: dict[str, Variables]
+    data: TrainingData
+    checkpointer: Checkpointer | NullCheckpointer
+    preemption: Preemption
+
+    @property
+    def schedule(self) -> BatchSchedule:
+        """The examples of each step."""
+        optimizer = self.config.optimizer
+        return BatchSchedule(
+            optimizer.batch_size,
+            self.config.run.seed,
+            optimizer.accumulation_steps,
+            jax.process_index(),
+            jax.process_count(),
+        )
+
+    def batches(self, first_step: int) -> Generator[Batch]:
+        """The batches of this process, on the host."""
+        source, _, skipped = self.data
+        return training_batches(source, self.config.data, self.schedule, first_step, skipped)
+
+    def zero_batch(self) -> Batch:
+        """A batch of the shapes that `batches` yields, on the devices."""
+        shapes = abstract_batch(self.config.data, self.schedule.local_batch_size)
+        return self.put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+
+    def put(self, batch: Batch) -> Batch:
+        """A batch of this process on its devices, [devices, examples, ...]."""
+        number = self.config.optimizer.accumulation_steps
+        return replicas.put_batch(replicas.shard_batch(batch, jax.local_device_count(), number))
+
+    def open_log(self, first_step: int) -> RunLog | NoLog:
+        """The log of the work directory, in the first process."""
+        if not processes.is_first():
+            return NoLog()
+        examples = len(self.data.source)
+        metadata = RunMetadata(self.workdir, self.config, examples, first_step, devices())
+        return RunLog(self.workdir, first_step, metadata)
+
+    def profiler(self, first_step: int, last_step: int) -> StepProfiler:
+        """The profiler of the chosen steps, in the first process."""
+        steps = self.config.run.profile_steps if processes.is_first() else ''
+        return StepProfiler(self.workdir, steps, first_step, last_step)
+
+    def summary(self, state: TrainState, last_step: int) -> str:
+        """What is about to be trained."""
+        data = self.config.data
+        networks = state.networks.items()
+        counts = ', '.join(f'{name} {parameter_count(network):,}' for name, network in networks)
+        return (
+            f'{len(self.data.source)} training examples of {data.image_width}x{data.image_height}, '
+            f'{devices()}, steps {int(state.step) + 1} to {last_step}\n'
+            f'Parameters: {counts}\n'
+            'Compiling the train step ...'
+        )
+
+
+def devices() -> str:
+    """'8 x TPU v4'."""
+    return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+
+
+def progress_bar(first_step: int, last_step: int) -> tqdm:
+    """The progress bar of the steps, in the first process."""
+    return tqdm(
+        total=last_step,
+        initial=first_step,
+        unit='step',
+        dynamic_ncols=True,
+        smoothing=0.05,
+        mininterval=0.5 if sys.stderr.isatty() else 20,
+        disable=not processes.is_first(),
+    )
+
+
+def shared_options(config: Config) -> dict[str, Any]:
+    """The options that all processes must agree on: all but paths and what each does by itself."""
+    own = {
+        name
+        for name, field in shared_option_fields().items()
+        if field.metadata['mutable'] and name not in SHARED_BY_PROCESSES
+    }
+    return {name: value for name, value in config.options().items() if name not in own}
+
+
+def open_training_data(config: Config) -> TrainingData:
+    """Open and check the data; the first process does it before the others.
+
+    Opening may write files (an index, rendered scenes), which the others find if they share a disk.
+
+    Raises:
+      UserError: An example is missing or, unless `on_bad_example` is 'skip', unusable.
+    """
+    data = _open(config) if processes.is_first() else None
+    replicas.any_across_processes(False)  # A barrier.
+    return data or _open(config)
+
+
+def _open(config: Config) -> TrainingData:
+    skipped = Skipped()
+    source, validation = open_source(config.data, 'train'), open_source(config.data, 'validation')
+    assert source is not None
+    for split in SPLITS:
+        if change := change_since_prepared(config.data, split):
+            print(f'warning: {change}', file=sys.stderr)
+    for checked in (source, validation):
+        if checked is not None and (bad := check_source(checked, config.data)):
+            print(f'{len(bad)} of {len(checked)} examples will be skipped:', file=sys.stderr)
+            for location, error in bad.items():
+                skipped.name(location, error)
+    if validation is None:
+        print('There is no validation set; the sample grids show training examples.')
+    number = config.run.num_grid_samples
+    preview = validation_examples(validation or source, config.data, number, skipped)
+    return TrainingData(source, preview, skipped)
