@@ -66,15 +66,14 @@ class SpatiallyAdaptiveNorm(nn.Module):
         x_hat = self._normalize(x, train)  # [B, H, W, C]
         m = resize_nearest(layout, *x_hat.shape[1:3])  # [B, H, W, S]
         conv = functools.partial(Convolution, kernel_size=self.kernel_size, dtype=self.dtype)
-        to_hidden = conv(self.hidden, name='shared')
+        shared = conv(self.hidden, name='shared')
         to_gamma, to_beta = (conv(x_hat.shape[-1], name=name) for name in ('gamma', 'beta'))
         if self.modulation is None:
-            hidden = relu(to_hidden(m))  # [B, H, W, hidden]
-            gamma, beta = to_gamma(hidden), to_beta(hidden)  # [B, H, W, C] each
-        else:
-            gamma, beta = self.modulation(
-                self, m, to_hidden, to_gamma, to_beta
-            )  # The same, faster.
+            hidden = relu(shared(m))  # [B, H, W, hidden]
+            gamma = to_gamma(hidden)  # [B, H, W, C]
+            beta = to_beta(hidden)  # [B, H, W, C]
+        else:  # The same, faster.
+            gamma, beta = self.modulation(self, m, shared, to_gamma, to_beta)
         return x_hat * (1 + gamma) + beta
 
     def _normalize(self, x: jax.Array, train: bool) -> jax.Array:

@@ -48,7 +48,8 @@ class PatchDiscriminator(nn.Module):
         x = leaky_relu(convolve_jointly(layout, image, first, strides=2, padding=2))
         features = [x]  # [N B, H//2 + 1, W//2 + 1, width]
         for i in range(1, self.depth):
-            width, strides = min(self.width * 2**i, MAX_FEATURES), 2 if i < self.depth - 1 else 1
+            width = min(self.width * 2**i, MAX_FEATURES)
+            strides = 2 if i < self.depth - 1 else 1
             x = hidden(width, strides=strides, name=f'conv_{i}')(x, train=train)
             norm = Normalization(self.norm, affine=True, axis_name=self.axis_name, name=f'norm_{i}')
             x = leaky_relu(norm(x, train=train))

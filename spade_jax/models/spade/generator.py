@@ -156,11 +156,9 @@ class SpadeGenerator(nn.Module):
             return Convolution(features, dtype=self.dtype, name='first')(resized)
         units = height * width * features
         stored = self.variables.get('params', {}).get('first')
-        if stored is not None and len(stored['bias']) != units:
-            problem = (
-                f'the first layer has {len(stored["bias"])} units, but a grid of {height}x{width}'
-            )
-            raise ValueError(f'{problem} needs {units}; use layouts of the training size')
+        if stored is not None and (found := len(stored['bias'])) != units:
+            problem = f'the first layer has {found} units; a grid of {height}x{width} needs {units}'
+            raise ValueError(f'{problem}; use layouts of the training size')
         x = nn.Dense(units, dtype=self.dtype, name='first')(style)
         return x.reshape(-1, height, width, features)
 
@@ -174,8 +172,7 @@ def block_name(index: int) -> str:
 def upsampling_blocks(num_blocks: int, num_upsamplings: int) -> set[int]:
     """The indices of the blocks that upsample: the last ones.
 
-    One exception: the published generator of seven blocks and five upsamplings has one in the first
-    of the two middle blocks instead of the second.
+    The published generator of five upsamplings has one in the first middle block, not the second.
     """
     if num_upsamplings > num_blocks:
         raise ValueError(f'{num_upsamplings} upsamplings need as many blocks, not {num_blocks}')

@@ -41,11 +41,11 @@ class Spade:
         self.latent_dim = self.options.latent_dim
         self.can_encode = self.size_is_fixed = self.options.style_encoder
         slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
-        everything, player = tuple(self.networks), 'discriminator'
-        runs = (player,) if self.options.reuse_fakes else everything
+        everything, discriminator = tuple(self.networks), ('discriminator',)
+        runs = discriminator if self.options.reuse_fakes else everything
         self.updates = (
             Update('generator', self.sampling_networks, self._generator_loss, everything, slow),
-            Update(player, (player,), self._discriminator_loss, runs, fast),
+            Update('discriminator', discriminator, self._discriminator_loss, runs, fast),
         )
 
     def _build_networks(self) -> dict[str, nn.Module]:

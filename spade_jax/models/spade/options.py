@@ -36,8 +36,7 @@ class SpadeOptions(ModelOptions):
     )
     generator_norm: str = option(
         'sync_batch',
-        'Parameter-free normalization inside SPADE. sync_batch takes the statistics over all '
-        'devices, batch over each device.',
+        'Normalization inside SPADE. sync_batch: over all devices; batch: over each device.',
         choices=(*BATCH_NORMS, 'instance'),
     )
     generator_spectral_norm: bool = option(
@@ -50,9 +49,8 @@ class SpadeOptions(ModelOptions):
     label_conv: str = option(
         'auto',
         'How SPADE convolves the layout. dense: at every pixel. dedup: once for each distinct '
-        'patch, on grids of 64x64 and more. Both give the same result up to rounding; dedup is two '
-        'to three times as fast on a CPU. On a GPU it sums in varying order, so runs are not '
-        'reproducible bit for bit. auto: dedup on a CPU, dense on other devices.',
+        'patch, on grids of 64x64 and more; the same up to rounding, faster on a CPU, and not '
+        'reproducible bit for bit on a GPU. auto: dedup on a CPU, dense on other devices.',
         choices=('auto', 'dense', 'dedup'),
         mutable=True,
     )
@@ -70,7 +68,7 @@ class SpadeOptions(ModelOptions):
     style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1)
     kl_weight: float = option(
         0.05,
-        'Weight of the KL divergence of the style latent, summed over its dimensions, mean over '
+        'Weight of the KL divergence, summed over the dimensions of the style latent, mean over '
         'the batch. The published recipe with 4 images a GPU equals 0.2.',
         at_least=0,
     )

@@ -109,12 +109,8 @@ def infer(
     if encoder is not None and not options['style_encoder']:
         problem = 'there is a file of a style encoder (net_E), but the generator takes no style'
         raise UserError(problem, "they are not of one model; move the encoder's file away")
-    depth = None
-    if encoder is not None:
-        encoder_options, depth = _encoder_options(encoder)
-        options |= encoder_options
-    if discriminator is not None:
-        options |= _discriminator_options(discriminator)
+    encoder_options, depth = ({}, None) if encoder is None else _encoder_options(encoder)
+    options |= encoder_options | _discriminator_options(discriminator)
     return Architecture(options, channels, grid_cells, depth)
 
 
@@ -164,8 +160,8 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
 
 def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
     """Options, and the number of convolutions."""
-    matches = [re.match(r'layer(\d+)\.', name) for name in state]
-    depth = max((int(match[1]) for match in matches if match), default=0)
+    layers = [int(match[1]) for name in state if (match := re.match(r'layer(\d+)\.', name))]
+    depth = max(layers, default=0)
     width = _shape(state, 'encoder', 'layer1.0.weight_orig')[0]
     features = _shape(state, 'encoder', f'layer{max(1, depth)}.0.weight_orig')[0]
     side = math.isqrt(_shape(state, 'encoder', 'fc_mu.weight', ranks=(2,))[1] // features)
@@ -173,18 +169,17 @@ def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
     return dict(encoder_width=width, encoder_input_size=size, encoder_norm=norm), depth
 
 
-def _discriminator_options(state: State) -> dict[str, Any]:
-    matches = [re.match(r'discriminator_(\d+)\.model(\d+)\.', name) for name in state]
-    numbers = [(int(match[1]), int(match[2])) for match in matches if match]
+def _discriminator_options(state: State | None) -> dict[str, Any]:
+    if state is None:
+        return {}
     width = _shape(state, 'discriminator', 'discriminator_0.model0.0.weight')[0]
-    depth = max((layer for _, layer in numbers), default=0)
+    matches = [re.match(r'discriminator_(\d+)\.model(\d+)\.', name) for name in state]
+    scale, depth = (max(int(match[i]) for match in matches if match) for i in (1, 2))
     if depth < 1:
         problem = 'discriminator: it has no logits (discriminator_0.model1...)'
         raise UserError(problem, 'is this the file of a discriminator (net_D)?')
     options: dict[str, Any] = dict(
-        num_discriminators=1 + max(scale for scale, _ in numbers),
-        discriminator_width=width,
-        discriminator_depth=depth,
+        num_discriminators=scale + 1, discriminator_width=width, discriminator_depth=depth
     )
     if depth > 1:  # Otherwise no hidden layer shows its kind.
         layer = 'discriminator_0.model1.0'  # A convolution alone, or one and its normalization.
