@@ -18,13 +18,12 @@ from spade_jax.config.model_options import MODELS
 from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.files.weight_files import FORMATS, read_state
-from spade_jax.models.initialization import init_variables
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import (
     TrainState,
     abstract_networks,
     create_train_state,
-    weights_stream,
+    init_network,
 )
 
 PROVENANCE = 'torch_provenance.json'
@@ -186,13 +185,7 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
             variables = published.from_reference(states[network], network, config)
             networks[network] = jax.tree.map(np.ascontiguousarray, variables)
         else:
-            networks[network] = init_variables(
-                shapes,
-                config.run.seed,
-                weights_stream(network),
-                initialization=config.optimizer.initialization,
-                gain=config.optimizer.init_gain,
-            )
+            networks[network] = init_network(config, network, shapes)
     return create_train_state(config, networks)
 
 

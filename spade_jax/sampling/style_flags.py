@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from spade_jax.data.files.image_files import PHOTO_EXTENSIONS, read_photo
+from spade_jax.data.files.image_files import read_photo
 from spade_jax.data.files.label_maps import LabelMaps, files_for
 from spade_jax.errors import UserError
 from spade_jax.sampling.styles import (
@@ -102,7 +102,7 @@ def encode_files(generator: TrainedGenerator, maps: LabelMaps, path: str, flag: 
     files = [path]
     if os.path.isdir(path):
         config = generator.config.data
-        files = files_for(maps.names, path, config, PHOTO_EXTENSIONS, flag=flag, what=what)
+        files = files_for(maps.names, path, config, flag=flag, what=what)
     latents = []
     for file in files:
         try:
