@@ -1,15 +1,12 @@
 """Orbax checkpoints: the state of a run and its metadata, with checksums."""
 
-from __future__ import annotations
-
 import contextlib
-import functools
 import itertools
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -28,6 +25,8 @@ from spade_jax.models.train_state import TrainState
 DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
 
+_unraisablehook = sys.unraisablehook
+
 
 class Checkpointer:
     """The checkpoints of one work directory.
@@ -45,7 +44,7 @@ class Checkpointer:
         """Open the checkpoints.
 
         Args:
-          workdir: Of the run.
+          workdir: Of the run; its directory of checkpoints is created.
           keep: Number of the newest checkpoints that are kept.
           keep_best: Also keep the checkpoint with the lowest value of this metric; '': none.
           read_only: Save and change nothing.
@@ -75,7 +74,7 @@ class Checkpointer:
             problem = f'{self.directory} cannot be used ({error.strerror or error})'
             raise UserError(problem, 'choose another --workdir, or fix its permissions') from error
 
-    def __enter__(self) -> Checkpointer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind, *exception) -> None:
@@ -110,13 +109,9 @@ class Checkpointer:
         *,
         metrics: dict[str, float] | None = None,
     ) -> None:
-        """Save a state under its step, in the background.
+        """Save a state from the host under its step, in the background.
 
-        Args:
-          state: On the host.
-          config: See `CheckpointMetadata`, also for the other two.
-          num_examples: Size of the training set.
-          metrics: The last ones.
+        The other arguments go to `CheckpointMetadata`.
 
         Raises:
           FloatingPointError: An array is not finite; nothing is saved.
@@ -157,12 +152,7 @@ class Checkpointer:
         return CheckpointMetadata.from_json(values, f'{self.path(step)}/{METADATA}')
 
     def restore(self, step: int, like: TrainState, config: Config) -> TrainState:
-        """The state of a checkpoint.
-
-        Args:
-          step: Of the checkpoint.
-          like: A state of the same shapes, concrete or abstract.
-          config: Of the run.
+        """The state of a checkpoint, in the shapes of `like`, which is concrete or abstract.
 
         Raises:
           CorruptCheckpoint: It is not the state that was saved.
@@ -267,11 +257,6 @@ def open_latest(
 ) -> Iterator[tuple[Checkpointer, int]]:
     """The checkpoints of an existing run, read-only, and the step of the newest.
 
-    Args:
-      workdir: Of the run.
-      flag: Name of the directory in messages.
-      remedy: Advice in messages.
-
     Raises:
       UserError: There is no such directory, or it has no checkpoint.
     """
@@ -324,20 +309,18 @@ def _full_disk(error: Exception) -> str:
     return next((text for text in map(os.strerror, FULL_DISK) if text in str(error)), '')
 
 
-@functools.cache  # Once in a process.
 def _silence_orbax() -> None:
     """Leave reports to the errors that Orbax raises; it also logs each step and tracebacks."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     for library in ('orbax', 'asyncio'):
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    report = sys.unraisablehook
+    sys.unraisablehook = _report_unraisable
 
-    def report_others(unraisable) -> None:
-        # Reads and writes may still be running when one of them has failed, and after it is raised.
-        if str(unraisable.exc_value) != 'Event loop is closed':
-            report(unraisable)
 
-    sys.unraisablehook = report_others
+def _report_unraisable(unraisable: Any) -> None:
+    # Reads and writes may still be running when one of them has failed, and after it is reported.
+    if str(unraisable.exc_value) != 'Event loop is closed':
+        _unraisablehook(unraisable)
 
 
 def _this_process_alone() -> ocp.options.MultiprocessingOptions:
