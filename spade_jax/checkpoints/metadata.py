@@ -41,4 +41,5 @@ class CheckpointMetadata:
         if other := record.keys() ^ {field.name for field in dataclasses.fields(cls)}:
             problem = f'{place} was written by another version ({", ".join(sorted(other))})'
             raise UserError(problem, 'use the version that wrote it')
-        return cls(**record | {'config': Config.from_json(record['config'])})
+        record['config'] = Config.from_json(record['config'])
+        return cls(**record)

@@ -1,11 +1,10 @@
 """Preemption: on SIGTERM (a cluster takes its machine back) or Ctrl-C, save and exit."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
 import threading
+from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -24,7 +23,7 @@ class Preemption:
         self._may_save = False
         self._old_handlers = {}
 
-    def __enter__(self) -> Preemption:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._old_handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self

@@ -1,10 +1,8 @@
 """A trace of some steps, for Perfetto and XProf."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import jax
 
@@ -43,7 +41,7 @@ class StepProfiler:
                 print(f'No trace: profile_steps={steps} are done already.')
             self._range = range(max(first, first_step + 1), min(last, last_step) + 1)
 
-    def __enter__(self) -> StepProfiler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception) -> None:

@@ -34,7 +34,7 @@ SHARED_BY_PROCESSES = ('max_steps', 'shard_optimizer', 'log_every', 'checkpoint_
 
 
 class TrainingData(NamedTuple):
-    """Training examples, the examples of the sample grids, and a count of the unusable ones."""
+    """The training examples, those of the sample grids, and a count of the unusable ones."""
 
     source: Source
     preview: Batch
@@ -117,9 +117,9 @@ def devices() -> str:
 def progress_bar(first_step: int, last_step: int) -> tqdm:
     """The progress bar of the steps, in the first process."""
     interval = 0.5 if sys.stderr.isatty() else 20  # Seconds.
-    options = dict(unit='step', dynamic_ncols=True, smoothing=0.05, mininterval=interval)
-    hidden = not processes.is_first()
-    return tqdm(total=last_step, initial=first_step, disable=hidden, **options)
+    style: dict[str, Any] = dict(unit='step', dynamic_ncols=True, smoothing=0.05)
+    style |= dict(mininterval=interval, disable=not processes.is_first())
+    return tqdm(total=last_step, initial=first_step, **style)
 
 
 def shared_options(config: Config) -> dict[str, Any]:

@@ -21,20 +21,15 @@ from spade_jax.models.train_state import TrainState, trained_params
 class StateSharding:
     """Moves the states of a run between host and devices.
 
-    Attributes:
-      enabled: True if the optimizer state is sharded.
+    Args:
+      model: Its updates tell which parameters an optimizer moves.
+      state: Of the run, concrete or abstract.
+      shard: Shard the optimizer state if there is more than one replica.
+      devices: Default: all devices.
     """
 
     def __init__(self, model: Model, state: TrainState, *, shard: bool, devices: Any = None):
-        """Note the shapes of the parameters.
-
-        Args:
-          model: Its updates tell which parameters an optimizer moves.
-          state: Of the run, concrete or abstract.
-          shard: Shard the optimizer state if there is more than one replica.
-          devices: Default: all devices.
-        """
-        self.enabled = shard and replicas.replica_counts(devices)[0] > 1
+        self._enabled = shard and replicas.replica_counts(devices)[0] > 1
         self._replicate = functools.partial(replicas.replicate, devices=devices)
         self._shard = functools.partial(replicas.shard, devices=devices)
         self._params = {
@@ -46,7 +41,7 @@ class StateSharding:
 
     def to_devices(self, state: TrainState) -> TrainState:
         """Put a state of NumPy arrays on the devices of this host."""
-        if not self.enabled:
+        if not self._enabled:
             return self._replicate(state)
 
         def shard(moments):
@@ -57,7 +52,7 @@ class StateSharding:
 
     def to_host(self, state: TrainState) -> TrainState:
         """The inverse of `to_devices`. All processes must call it together."""
-        if not self.enabled:
+        if not self._enabled:
             return jax.device_get(replicas.unreplicate(state))
         optimizers = {
             player: jax.tree.map(functools.partial(self._gather, self._params[player]), optimizer)
@@ -68,7 +63,7 @@ class StateSharding:
 
     def pmap_axes(self, state: TrainState) -> Any:
         """Axes of a host state for `replicas.pmap_step`: 0 where it is sharded, None elsewhere."""
-        if not self.enabled:
+        if not self._enabled:
             return None
         optimizers = self._map_moments(state, lambda part: 0, lambda part: None)
         return state.replace(step=None, networks=None, optimizers=optimizers, ema=None)

@@ -132,7 +132,7 @@ def is_due(step: int, last_step: int, interval: int) -> bool:
 def _pmapped_steps(session: Session, state_axes: Any) -> Callable[[int], replicas.PmappedStep]:
     """From the number of a step to its pmapped train step; steps with the same updates share it."""
     model, config, num_examples = session.model, session.config.optimizer, len(session.data.source)
-    fixed = dict(model=model, config=config, num_examples=num_examples)
+    fixed: dict[str, Any] = dict(model=model, config=config, num_examples=num_examples)
     noise = seeded_noise(session.config.run.seed)
     constants = replicas.replicate(session.constants)
 

@@ -25,15 +25,10 @@ NoiseSource = Callable[[Stream, jax.Array, jax.Array, int], jax.Array]
 
 
 class Microbatch(NamedTuple):
-    """Examples that are processed together, [b, ...]; or all microbatches, [n, b, ...].
-
-    Attributes:
-      batch: Images, label maps and instances.
-      indices: Position of each example in the global batch.
-    """
+    """Examples that are processed together, [b, ...]; or all microbatches, [n, b, ...]."""
 
     batch: Batch
-    indices: jax.Array
+    indices: jax.Array  # Position of each example in the global batch.
 
 
 def train_step(
