@@ -68,22 +68,23 @@ def transplanted(
 def _report_network(
     name: str, ours: dict[str, Any], theirs: dict[str, Any], taken: set[str]
 ) -> list[str]:
-    paths, saved = (
-        [path for path in tree if path.startswith(f'{name}/')] for tree in (ours, theirs)
-    )
-    number = sum(path in taken for path in paths)
+    paths = [path for path in ours if path.startswith(f'{name}/')]
+    number = len(taken.intersection(paths))
     report = [f'  {name:<14} {number:>4} of {len(paths):>4} arrays taken']
+    reasons = {
+        path: f'shape {ours[path].shape}, there {theirs[path].shape}'
+        for path in ours.keys() & theirs.keys()
+    }
     initialized = [
-        f'    initialized: {path}: '
-        + (
-            f'shape {ours[path].shape}, there {theirs[path].shape}'
-            if path in theirs
-            else 'not there'
-        )
+        f'    initialized: {path}: {reasons.get(path, "not there")}'
         for path in paths
         if path not in taken
     ]
-    unused = [f'    not used: {path} {theirs[path].shape}' for path in saved if path not in ours]
+    unused = [
+        f'    not used: {path} {leaf.shape}'
+        for path, leaf in theirs.items()
+        if path.startswith(f'{name}/') and path not in ours
+    ]
     for lines in (initialized, unused):
         report += lines[:_MAX_LISTED]
         if len(lines) > _MAX_LISTED:

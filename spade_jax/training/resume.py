@@ -69,7 +69,11 @@ def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialS
     for step in reversed(checkpointer.steps()):
         try:
             metadata = checkpointer.metadata(step)
-            check_same_run(metadata.config, config, workdir)
+            if differing := '; '.join(conflicts(metadata.config, config)):
+                raise UserError(
+                    f'workdir={workdir} holds a run of another configuration ({differing})',
+                    'give these options the saved values to resume it, or choose another --workdir',
+                )
             state = checkpointer.restore(step, like, config)
         except CorruptCheckpoint as error:
             corrupt[step] = error.problem
@@ -85,15 +89,6 @@ def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialS
         f'all checkpoints are corrupt: {"; ".join(corrupt.values())}',
         'restore their files, or start in another --workdir; nothing was changed',
     )
-
-
-def check_same_run(saved: Config, given: Config, workdir: str) -> None:
-    """Raises UserError when another configuration wrote the checkpoint."""
-    if differing := conflicts(saved, given):
-        raise UserError(
-            f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)})',
-            'give these options the saved values to resume it, or choose another --workdir',
-        )
 
 
 def check_same_examples(saved: int | None, given: int, workdir: str) -> None:

@@ -61,7 +61,8 @@ def train_step(
       The new state, and scalars over the global batch: loss terms with their weights, gradient
       norms and other metrics, with the prefix of their update; and the learning rates.
     """
-    updates, metrics, reusable = updates or model.updates, {}, None
+    updates, constants = updates or model.updates, constants or {}
+    metrics, reusable = {}, None
     microbatches = split_microbatches(batch, config.accumulation_steps, model.axis_name)
     decay = decay_factor(state.step, num_examples=num_examples, config=config)
     for update in updates:
@@ -69,9 +70,7 @@ def train_step(
         with jax.named_scope(f'{update.player}_update'):
             iterated = {name: power_iterate(state.networks[name]) for name in update.runs}
             state = state.replace(networks=state.networks | iterated)
-            gradients, output = _gradients(
-                update, state, microbatches, constants or {}, noise, reusable
-            )
+            gradients, output = _gradients(update, state, microbatches, constants, noise, reusable)
             state, norm = _descend(update, state, gradients, rate, config, model.axis_name)
         updated = {name: state.networks[name] | new for name, new in output.updated.items()}
         state, reusable = state.replace(networks=state.networks | updated), output.reusable
