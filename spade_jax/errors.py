@@ -1,11 +1,10 @@
 """`UserError`, raised for bad user input, and how the command line reports it."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -15,8 +14,8 @@ _CANNOT_WRITE = (*FULL_DISK, errno.EROFS)
 class UserError(ValueError):
     """Bad input: a flag, a file, a directory, a checkpoint.
 
-    The message is one line that carries the offending value and the remedy. Programs print it
-    without a traceback (`one_line_errors`); any other exception is a bug and keeps its traceback.
+    Programs print its message as one line (`one_line_errors`). Any other exception is a bug and
+    keeps its traceback.
 
     Attributes:
       problem: What is wrong, with the value.
@@ -27,9 +26,22 @@ class UserError(ValueError):
         super().__init__(f'{problem}; {remedy}' if remedy else problem)
         self.problem, self.remedy = problem, remedy
 
-    def at(self, place: str) -> UserError:
+    def at(self, place: str) -> 'UserError':
         """The same error with the file or example where it occurred in front."""
         return UserError(f'{place}: {self.problem}', self.remedy)
+
+
+@contextlib.contextmanager
+def user_errors(problem: str, remedy: str) -> Iterator[None]:
+    """Turn any exception, e.g. of a library for a damaged file, into a UserError of one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        short = textwrap.shorten(reason, 300, placeholder=' ...')
+        raise UserError(f'{problem} ({short})', remedy) from error
 
 
 @contextlib.contextmanager
@@ -54,25 +66,9 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
 def report_error(error: BaseException) -> int | None:
     """Print an error that the user can fix and return its exit status; None for any other."""
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
-        error = UserError(
-            f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})',
-            'make room on the disk and start the same command again',
-        )
+        problem = f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})'
+        error = UserError(problem, 'make room on the disk and start the same command again')
     if not isinstance(error, (UserError, FloatingPointError)):
         return None
     print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
     return 2 if isinstance(error, UserError) else 3
-
-
-@contextlib.contextmanager
-def user_errors(problem: str, remedy: str) -> Iterator[None]:
-    """Turn any exception, e.g. of a library for a damaged file, into a UserError of one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
-        reason = reason or type(error).__name__
-        short = reason if len(reason) <= 300 else f'{reason[:300]} ...'
-        raise UserError(f'{problem} ({short})', remedy) from error

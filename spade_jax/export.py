@@ -1,24 +1,21 @@
 """A trained generator as one file that JAX alone can run: no Flax, checkpoint or this package."""
 
-from __future__ import annotations
-
-import functools
 import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.sampling.trained_generator import TrainedGenerator, check_size
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
+Inputs = dict[str, jax.ShapeDtypeStruct]
 
 
-def export(
-    generator: TrainedGenerator, path: str, size: tuple[int, int] | None = None
-) -> dict[str, jax.ShapeDtypeStruct]:
+def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None = None) -> Inputs:
     """Write a file that `jax.export.deserialize` reads, with the parameters inside.
 
     It runs on CPU, CUDA and TPU with any number of maps. The function takes its arguments by
@@ -26,8 +23,8 @@ def export(
     does not check ids: one that is out of range gives a pixel of no class.
 
     Args:
-      generator: With its parameters.
-      path: Of the file.
+      generator: The generator with its parameters.
+      path: The file to write.
       size: (width, height) of the label maps; None: the training size.
 
     Returns:
@@ -42,23 +39,20 @@ def export(
     data = generator.config.data
     width, height = size or (data.image_width, data.image_height)
     check_size(generator.config, height, width)
-    inputs = arguments(generator, height, width)
-    sample = jax.jit(functools.partial(_by_position, generator, tuple(inputs)))
-    content = jax_export.export(sample, platforms=PLATFORMS)(*inputs.values()).serialize()
-    try:
-        with atomic_write(path) as partial, open(partial, 'wb') as file:
-            file.write(content)
-    except OSError as error:
-        raise UserError(
-            f'output_file={path} cannot be written ({error.strerror})', 'choose another file'
-        ) from error
+    inputs = _inputs(generator, height, width)
+
+    def sample(*values):
+        return generator.trace(**dict(zip(inputs, values, strict=True)))
+
+    program = jax_export.export(jax.jit(sample), platforms=PLATFORMS)(*inputs.values())
+    with user_errors(f'output_file={path} cannot be written', 'choose another file'):
+        with atomic_write(path) as partial:
+            pathlib.Path(partial).write_bytes(program.serialize())
     return inputs
 
 
-def arguments(
-    generator: TrainedGenerator, height: int, width: int
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape and type of each argument of the exported function; the batch size is symbolic."""
+def _inputs(generator: TrainedGenerator, height: int, width: int) -> Inputs:
+    """Shape and type of each argument; the batch size is symbolic."""
     (batch,) = jax_export.symbolic_shape('batch')
     data = generator.config.data
     ids = jax.ShapeDtypeStruct((batch, height, width), jnp.int32)
@@ -69,9 +63,3 @@ def arguments(
     if generator.latent_dim is not None:
         inputs['style'] = jax.ShapeDtypeStruct((batch, generator.latent_dim), jnp.float32)
     return inputs
-
-
-def _by_position(
-    generator: TrainedGenerator, names: tuple[str, ...], *values: jax.Array
-) -> jax.Array:
-    return generator.trace(**dict(zip(names, values, strict=True)))

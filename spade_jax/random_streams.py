@@ -4,9 +4,8 @@ No key is kept in the state: a resumed run samples what the uninterrupted one wo
 any number of devices.
 """
 
-from __future__ import annotations
-
 import enum
+import functools
 
 import jax
 
@@ -28,18 +27,15 @@ def style_noise(
     """Sample standard normal latents, one for each example of a step.
 
     Args:
-      seed: of the run.
-      stream: the purpose of the latents.
-      step: scalar, number of the train step.
+      seed: Of the run.
+      stream: The purpose of the latents.
+      step: Scalar, number of the train step.
       indices: [B] position of each example in the global batch.
-      style_dim: length of a latent.
+      style_dim: Length of a latent.
 
     Returns:
       [B, style_dim] float32.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
-
-    def latent(index: jax.Array) -> jax.Array:
-        return jax.random.normal(jax.random.fold_in(key, index), (style_dim,))
-
-    return jax.vmap(latent)(indices)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
+    return jax.vmap(lambda key: jax.random.normal(key, (style_dim,)))(keys)

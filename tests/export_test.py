@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
 CASES = {
     'labels': Case(tiny.PLAIN, None, ['labels']),
-    'larger': Case(tiny.PLAIN, (96, 64), ['labels']),
+    'larger': Case(tiny.PLAIN, (48, 32), ['labels']),
     'style': Case(tiny.STYLED, None, ['labels', 'style']),
     'edges': Case(
         tiny.STYLED.replace(condition='labels+edges'), None, ['labels', 'instances', 'style']

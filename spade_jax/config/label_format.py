@@ -5,8 +5,8 @@ the palette file is gone.
 """
 
 import json
-import os
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from spade_jax.errors import UserError
@@ -17,6 +17,7 @@ _COLOR = re.compile(r'#[0-9a-fA-F]{6}')
 _MISTYPED_COLOR = {'colour', 'colors', 'colours', 'Color', 'Colour', 'rgb', 'RGB', 'hex'}
 _REMAP_ENTRY = re.compile(r'(?P<first>\d+)(-(?P<last>\d+))?:(?P<to_first>\d+)(-(?P<to_last>\d+))?')
 _EXAMPLE = '{"name": "sky", "color": "#80c0ff"}'
+_PALETTE_REMEDY = f'give a JSON file with {{"classes": [{_EXAMPLE}, ...]}}'
 
 
 class LabelClass(NamedTuple):
@@ -46,24 +47,23 @@ def read_palette(path: str) -> str:
       UserError: The file cannot be read, lacks a name, or has an id twice.
     """
     try:
-        with open(os.path.expanduser(path), encoding='utf-8') as file:
-            content = json.load(file)
+        content = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        problem = f'palette={path} cannot be read ({getattr(error, "strerror", None) or error})'
-        raise UserError(
-            problem, f'give a JSON file with {{"classes": [{_EXAMPLE}, ...]}}'
-        ) from error
-    entries = enumerate(_entries(content, path))
-    classes = [
-        _label_class(entry, f'palette={path}, class {index}', index) for index, entry in entries
-    ]
-    names: dict[int, str] = {}
-    for number, name, _ in classes:
-        if number in names:
-            problem = f'palette={path}: {names[number]} and {name} have the same id {number}'
+        reason = getattr(error, 'strerror', None) or error
+        raise UserError(f'palette={path} cannot be read ({reason})', _PALETTE_REMEDY) from error
+    content = content if isinstance(content, dict) else {'classes': content}
+    entries, void = content.get('classes'), content.get('void')
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f'palette={path} has no list "classes"', _PALETTE_REMEDY)
+    if isinstance(void, dict) and 'color' in void:
+        entries.append({'id': _VOID_ID, 'name': 'void', **void})
+    classes: dict[int, LabelClass] = {}
+    for index, entry in enumerate(entries):
+        new = _label_class(entry, f'palette={path}, class {index}', index)
+        if (known := classes.setdefault(new.id, new)) is not new:
+            problem = f'palette={path}: {known.name} and {new.name} have the same id {new.id}'
             raise UserError(problem, 'give each class its own id')
-        names[number] = name
-    return json.dumps(sorted(classes), separators=(',', ':'))
+    return json.dumps(sorted(classes.values()), separators=(',', ':'))
 
 
 def parse_palette(text: str) -> list[LabelClass]:
@@ -91,45 +91,34 @@ def parse_remap(text: str) -> Remap:
     """
     targets: dict[int, int] = {}
     other = None
-    for entry in filter(None, (part.strip() for part in text.split(','))):
-        if entry.startswith('*:') and entry[2:].isdigit() and other is None:
+    for entry in filter(None, map(str.strip, text.split(','))):
+        if other is None and re.fullmatch(r'\*:\d+', entry):
             other = int(entry[2:])
             continue
-        for number, target in _remap_entry(entry):
-            if number in targets:
-                problem = f'label_remap: id {number} is listed twice'
-                raise UserError(problem, 'remove one of the entries')
-            targets[number] = target
+        pairs = _remap_entry(entry)
+        if twice := targets.keys() & pairs.keys():
+            problem = f'label_remap: id {min(twice)} is listed twice'
+            raise UserError(problem, 'remove one of the entries')
+        targets |= pairs
     if other is not None and other > LARGEST_ID:
         raise UserError(f'label_remap: "*:{other}" is above {LARGEST_ID}', 'use a smaller id')
     return Remap(targets, other)
 
 
-def _remap_entry(entry: str) -> list[tuple[int, int]]:
-    """Return the pairs of old and new id of an entry like '1-12:0-11'."""
+def _remap_entry(entry: str) -> dict[int, int]:
+    """Return the new id of each id of an entry like '1-12:0-11'."""
     match = _REMAP_ENTRY.fullmatch(entry)
     if not match:
         remedy = 'write "7:0", "1-12:0-11", "1-6:255" or "*:255", separated by commas'
         raise UserError(f'label_remap: "{entry}" is not an entry', remedy)
     first, to_first = int(match['first']), int(match['to_first'])
     last, to_last = int(match['last'] or first), int(match['to_last'] or to_first)
-    same_length = not match['to_last'] or to_last - to_first == last - first
-    if last < first or not same_length or max(last, to_last) > LARGEST_ID:
+    step = 1 if match['to_last'] else 0
+    to_end = to_first + step * (last - first)
+    if not (first <= last <= LARGEST_ID and to_last == to_end <= LARGEST_ID):
         rule = f'does not map a range to one of the same length within 0..{LARGEST_ID}'
         raise UserError(f'label_remap: "{entry}" {rule}', 'write for example "1-12:0-11"')
-    step = 1 if match['to_last'] else 0
-    return [(number, to_first + step * (number - first)) for number in range(first, last + 1)]
-
-
-def _entries(content: Any, path: str) -> list:
-    entries = content.get('classes') if isinstance(content, dict) else content
-    if not isinstance(entries, list) or not entries:
-        problem = f'palette={path} has no list "classes"'
-        raise UserError(problem, f'give {{"classes": [{_EXAMPLE}, ...]}}')
-    void = content.get('void') if isinstance(content, dict) else None
-    if isinstance(void, dict) and 'color' in void:
-        return [*entries, {'id': _VOID_ID, 'name': 'void', **void}]
-    return entries
+    return {number: to_first + step * (number - first) for number in range(first, last + 1)}
 
 
 def _label_class(entry: Any, where: str, index: int) -> LabelClass:

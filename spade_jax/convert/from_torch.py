@@ -1,6 +1,5 @@
 """From published PyTorch files to a work directory that samples and trains on."""
 
-import functools
 import importlib
 import json
 import os
@@ -17,13 +16,12 @@ from spade_jax.config.model_options import MODELS
 from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.files.weight_files import FORMATS, read_state
-from spade_jax.models.initialization import init_variables
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import (
     TrainState,
     abstract_networks,
     create_train_state,
-    weights_stream,
+    init_network,
 )
 
 PROVENANCE = 'torch_provenance.json'
@@ -150,13 +148,11 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
     """
     published = published_weights(config.model.name)
     abstract = abstract_networks(build_model(config))
+    # Zeros that take no memory.
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), abstract)
     faults = []
     for network, state in states.items():
-        zeros = jax.tree.map(
-            lambda leaf: np.broadcast_to(np.float32(0), leaf.shape),  # Takes no memory.
-            abstract[network],
-        )
-        expected = published.to_reference(zeros, network, config)
+        expected = published.to_reference(zeros[network], network, config)
         faults += [f'{network}: {fault}' for fault in faults_of(state, expected)]
     if faults:
         raise UserError(
@@ -164,16 +160,13 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
             f'{"; ".join(faults)}',
             f'give the files of one {config.model.name} model, as training wrote them',
         )
-    networks, optimizer = {}, config.optimizer
-    initialize = functools.partial(
-        init_variables, initialization=optimizer.initialization, gain=optimizer.init_gain
-    )
+    networks = {}
     for network, shapes in abstract.items():
         if network in states:
             variables = published.from_reference(states[network], network, config)
             networks[network] = jax.tree.map(np.ascontiguousarray, variables)
         else:
-            networks[network] = initialize(shapes, config.run.seed, weights_stream(network))
+            networks[network] = init_network(config, network, shapes)
     return create_train_state(config, networks)
 
 

@@ -162,20 +162,14 @@ def _exiting_on_errors() -> Iterator[None]:
     except SystemExit:  # All processes have agreed on it.
         raise
     except BaseException as error:
-        status = report_error(error)
-        if status is None and is_lost_partner(error):
+        status, failed = report_error(error), isinstance(error, jax.errors.JaxRuntimeError)
+        if failed and _LOST_PARTNER.search(str(error)):
             problem = f'another process died ({" ".join(str(error).split())[:200]})'
             remedy = 'start all of them again to resume from the newest checkpoint'
             print(f'error: {problem}; {remedy}', file=sys.stderr)
             status = PARTNER_LOST
         if status is None:
             traceback.print_exc()
-            status = 1
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
-
-
-def is_lost_partner(error: BaseException) -> bool:
-    """True for the error of a collective operation whose other end died."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and bool(_LOST_PARTNER.search(str(error)))
+        os._exit(1 if status is None else status)

@@ -1,7 +1,5 @@
 """How much the style changes an image, and whether it is the style of the given photo."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -18,9 +16,8 @@ def mean_pairwise_distance(images: np.ndarray) -> float:
     """
     if len(images) < 2:
         raise ValueError(f'{len(images)} images have no distance; give 2 or more')
-    pairs = itertools.combinations(images, 2)
-    distances = [np.abs(first.astype(np.float32) - second).mean() for first, second in pairs]
-    return float(np.mean(distances))
+    pairs = itertools.combinations(images.astype(np.float32), 2)
+    return float(np.mean([np.abs(first - second).mean() for first, second in pairs]))
 
 
 def color_distance(

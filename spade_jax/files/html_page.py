@@ -9,8 +9,6 @@ Bodies and additional styles use these CSS variables and classes:
     .quiet .warn                           secondary text, warnings
 """
 
-from __future__ import annotations
-
 import html
 
 GENERATOR = '<meta name="generator" content="spade_jax">'  # within the first 1000 characters
@@ -32,15 +30,12 @@ figcaption, .quiet { color: var(--quiet); }
 
 
 def html_page(title: str, body: str, style: str = '') -> str:
-    """A complete HTML document with the title as its heading.
+    """A complete HTML document with the title as its heading, to be written as UTF-8.
 
     Args:
       title: Plain text; it is escaped here.
       body: HTML below the heading, already escaped.
       style: CSS rules of this page. They override the shared ones.
-
-    Returns:
-      The text of the file, to be written as UTF-8.
     """
     title = html.escape(title)
     return f"""<!doctype html>

@@ -1,7 +1,5 @@
 """Tile images into a grid and write PNG files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -45,9 +43,8 @@ def image_grid(panels: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
 
 def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
     """At most `most` items (two or more), the first and the last among them."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+    places = np.linspace(0, len(items) - 1, min(len(items), most))
+    return [items[round(place)] for place in places]
 
 
 def write_png(path: str, image: np.ndarray) -> None:

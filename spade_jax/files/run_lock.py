@@ -1,7 +1,5 @@
 """A lock that lets one run at a time write to a work directory."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl
@@ -9,9 +7,8 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from typing import TextIO
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 LOCK = 'train.lock'
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
@@ -32,33 +29,24 @@ def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Ite
     Raises:
       UserError: Another run holds the lock, or its file cannot be opened.
     """
-    with _open(os.path.join(workdir, name), flag) as file:
+    path = os.path.join(workdir, name)
+    remedy = f'choose another --{flag}'
+    with user_errors(f'{path} cannot be opened', f'fix the permissions, or {remedy}'):
+        file = open(path, 'a+')
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or 'another process'
-            raise UserError(
-                f'{flag}={workdir} is in use: {holder} writes there',
-                f'wait for it, stop it, or choose another --{flag}',
-            ) from None
+            problem = f'{flag}={workdir} is in use: {holder} writes there'
+            raise UserError(problem, f'wait for it, stop it, or {remedy}') from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            print(
-                f'warning: the file system of {flag}={workdir} has no locks ({error.strerror}); '
-                'make sure only one run uses this directory',
-                file=sys.stderr,
-            )
+            problem = f'the file system of {flag}={workdir} has no locks ({error.strerror})'
+            print(f'warning: {problem}; start only one run there', file=sys.stderr)
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
         yield
-
-
-def _open(path: str, flag: str) -> TextIO:
-    try:
-        return open(path, 'a+')
-    except OSError as error:
-        problem = f'{path} cannot be opened ({error.strerror})'
-        raise UserError(problem, f'fix the permissions, or choose another --{flag}') from error

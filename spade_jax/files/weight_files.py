@@ -4,8 +4,6 @@ No reader runs code from a file: pickles are restricted to tensors and plain con
 arrays are rejected.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 FORMATS = ('pth', 'npz', 'safetensors')
 
@@ -27,104 +25,66 @@ def read_state(path: str) -> dict[str, np.ndarray]:
       UserError: The file cannot be read or holds something other than arrays, or its format needs
         a package that is not installed.
     """
-    readers = {'.npz': _read_npz, '.safetensors': _read_safetensors}
-    state = readers.get(os.path.splitext(path)[1], _read_pth)(path)
-    return {
-        name: array.astype(np.float32) if array.dtype.name in ('float16', 'bfloat16') else array
-        for name, array in state.items()
-    }
+    damaged, remedy = f'{path} is not a readable', 'make or download it again'
+    match os.path.splitext(path)[1]:
+        case '.npz':
+            with user_errors(f'{damaged} .npz file of plain arrays', remedy):
+                state = dict(np.load(path, allow_pickle=False))
+        case '.safetensors':
+            from safetensors.numpy import load_file
+
+            with user_errors(f'{damaged} .safetensors file', remedy):
+                state = load_file(path)
+        case _:
+            torch = import_torch(path, 'reading')
+            with user_errors(f'{damaged} PyTorch state dictionary of plain tensors', remedy):
+                loaded = torch.load(path, map_location='cpu', weights_only=True)
+            state = _tensors_to_numpy(path, loaded, torch)
+    for name, array in state.items():
+        if array.dtype.name in ('float16', 'bfloat16'):
+            state[name] = array.astype(np.float32)
+    return state
 
 
 def write_state(path: str, state: Mapping[str, np.ndarray]) -> None:
     """Write arrays atomically, in the format that the extension of `path` selects."""
-    writers = {'.pth': _write_pth, '.npz': _write_npz, '.safetensors': _write_safetensors}
-    write = writers[os.path.splitext(path)[1]]
-    state = {name: np.array(array, order='C') for name, array in state.items()}
+    arrays: dict[str, Any] = {name: np.array(array, order='C') for name, array in state.items()}
     parent = os.path.dirname(os.path.abspath(path))
     # np.savez changes a name that lacks its extension, so the temporary file keeps the name.
     with tempfile.TemporaryDirectory(dir=parent, prefix='.writing_') as directory:
         unfinished = os.path.join(directory, os.path.basename(path))
-        write(unfinished, state)
+        match os.path.splitext(path)[1]:
+            case '.npz':
+                np.savez(unfinished, **arrays)
+            case '.safetensors':
+                from safetensors.numpy import save_file
+
+                save_file(arrays, unfinished)
+            case _:
+                torch = import_torch(path, 'writing')
+                torch.save({n: torch.from_numpy(a) for n, a in arrays.items()}, unfinished)
         os.replace(unfinished, path)
 
 
 def import_torch(path: str, doing: str) -> Any:
-    """Import PyTorch.
-
-    Args:
-      path: The file for which it is needed.
-      doing: 'reading' or 'writing', for the message.
+    """Import PyTorch, which `doing` ('reading' or 'writing') the file at `path` needs.
 
     Raises:
       UserError: PyTorch is not installed.
     """
-    try:
+    problem = f"{path}: {doing} PyTorch's format needs PyTorch"
+    with user_errors(problem, 'pip install torch, or use .npz or .safetensors files'):
         import torch  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise UserError(
-            f"{path}: {doing} PyTorch's format needs PyTorch",
-            'pip install torch, or use .npz or .safetensors files of the same names',
-        ) from error
     return torch
 
 
-def _read_npz(path):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except Exception as error:
-        raise _unreadable(path, '.npz file of plain arrays', error) from error
-
-
-def _read_safetensors(path):
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except Exception as error:
-        raise _unreadable(path, '.safetensors file', error) from error
-
-
-def _read_pth(path):
-    torch = import_torch(path, 'reading')
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        kind = 'PyTorch state dictionary of plain tensors'
-        raise _unreadable(path, kind, error) from error
-    if isinstance(state, Mapping):
-        other = [str(name) for name, value in state.items() if not torch.is_tensor(value)]
-    else:
-        other = [type(state).__name__]
-    if other:
-        raise UserError(
-            f'{path} holds something other than tensors: {", ".join(other)}',
-            'give the state dictionary of one network',
-        )
-    return {name: _to_numpy(tensor.detach(), torch) for name, tensor in state.items()}
-
-
-def _to_numpy(tensor, torch):
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _unreadable(path: str, kind: str, error: Exception) -> UserError:
-    """The error for a damaged file, with the first line of what the library says."""
-    lines = str(error).splitlines()
-    reason = f'{type(error).__name__}: {lines[0][:120]}' if lines else type(error).__name__
-    return UserError(f'{path} is not a readable {kind} ({reason})', 'make or download it again')
-
-
-def _write_npz(path, state):
-    np.savez(path, **state)
-
-
-def _write_safetensors(path, state):
-    from safetensors.numpy import save_file
-
-    save_file(state, path)
-
-
-def _write_pth(path, state):
-    torch = import_torch(path, 'writing')
-    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
+def _tensors_to_numpy(path: str, state: Any, torch: Any) -> dict[str, np.ndarray]:
+    entries: Mapping[str, Any] = (
+        state if isinstance(state, Mapping) else {type(state).__name__: None}
+    )
+    if other := [str(name) for name, value in entries.items() if not torch.is_tensor(value)]:
+        problem = f'{path} holds something other than tensors: {", ".join(other)}'
+        raise UserError(problem, 'give the state dictionary of one network')
+    # NumPy has no bfloat16.
+    widened = {n: t.float() if t.dtype == torch.bfloat16 else t for n, t in entries.items()}
+    return {name: tensor.detach().numpy() for name, tensor in widened.items()}

@@ -3,8 +3,6 @@
 XLA then need not keep their inputs, and can fuse the activation into the preceding convolution.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

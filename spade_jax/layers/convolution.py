@@ -1,7 +1,5 @@
 """2-D convolutions with explicit symmetric padding, optionally spectrally normalized."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax
@@ -16,13 +14,8 @@ from spade_jax.layers.spectral_norm import SpectralNorm
 
 def xla_conv(x: jax.Array, kernel: jax.Array, strides: int, padding: int) -> jax.Array:
     """Cross-correlate x [B, H, W, I] with kernel [K, K, I, O]; returns [B, H', W', O]."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(strides, strides),
-        padding=[(padding, padding)] * 2,
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+    pads, layout = [(padding, padding)] * 2, ('NHWC', 'HWIO', 'NHWC')
+    return lax.conv_general_dilated(x, kernel, [strides] * 2, pads, dimension_numbers=layout)
 
 
 # The same function. On a CPU, its result and gradients are computed by the fastest algorithm.
@@ -40,14 +33,14 @@ class Convolution(nn.Module):
     """2-D convolution. [B, H, W, I] -> [B, H', W', features].
 
     Attributes:
-      features: output channels.
-      kernel_size: side of the kernel.
-      strides: step in both directions.
-      padding: zeros on each of the four sides; None: (kernel_size - 1) // 2. There is no 'SAME',
+      features: Output channels.
+      kernel_size: Side of the kernel.
+      strides: Step in both directions.
+      padding: Zeros on each of the four sides; None: (kernel_size - 1) // 2. There is no 'SAME',
         which pads convolutions of stride 2 on one side only.
-      use_bias: add a bias per channel.
-      spectral_norm: divide the kernel by its spectral norm, see `SpectralNorm`.
-      dtype: compute type; the parameters are float32.
+      use_bias: Add a bias per channel.
+      spectral_norm: Divide the kernel by its spectral norm, see `SpectralNorm`.
+      dtype: Compute type; the parameters are float32.
     """
 
     features: int

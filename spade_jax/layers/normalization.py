@@ -1,6 +1,6 @@
 """Batch, synchronized batch and instance normalization, with statistics in float32."""
 
-from __future__ import annotations
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,8 @@ from flax import linen as nn
 from spade_jax.distributed import replicas
 
 EPSILON = 1e-5
-MOMENTUM = 0.9  # weight of the old running statistics
+MOMENTUM = 0.9  # Weight of the old running statistics.
+Moments = tuple[jax.Array, jax.Array]  # Mean and variance.
 
 
 class Normalization(nn.Module):
@@ -22,10 +23,10 @@ class Normalization(nn.Module):
     Attributes:
       kind: 'instance': statistics of each image, also in evaluation. 'batch': of the batch on this
         replica. 'sync_batch': of the global batch. 'none': return x.
-      affine: scale and shift each channel after a batch kind.
+      affine: Scale and shift each channel after a batch kind.
       upsampling_factor: x will be upsampled by this factor, which changes neither mean nor biased
         variance; the unbiased variance counts the upsampled pixels.
-      axis_name: the replica axis.
+      axis_name: The replica axis.
     """
 
     kind: str
@@ -41,36 +42,34 @@ class Normalization(nn.Module):
             return standardize(x, *moments(x, axes=(1, 2)))
         y = standardize(x, *self._batch_statistics(x, train))
         if self.affine:
-            scale = self.param('scale', nn.initializers.ones, (x.shape[-1],))
-            bias = self.param('bias', nn.initializers.zeros, (x.shape[-1],))
+            scale = self.param('scale', nn.initializers.ones, x.shape[-1:])
+            bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
             y = (y * scale + bias).astype(x.dtype)
         return y
 
-    def _batch_statistics(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (x.shape[-1],))
-        running_var = self.variable('batch_stats', 'var', jnp.ones, (x.shape[-1],))
+    def _batch_statistics(self, x: jax.Array, train: bool) -> Moments:
+        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, x.shape[-1:])
+        running_var = self.variable('batch_stats', 'var', jnp.ones, x.shape[-1:])
         if not train:
             return running_mean.value, running_var.value
-        axis_name = self.axis_name if self.kind == 'sync_batch' else None
-        if self.is_initializing():  # `init` runs outside pmap, where the axis does not exist
+        if self.is_initializing():  # `init` runs outside pmap, where the axis does not exist.
             return moments(x, axes=(0, 1, 2))
-        mean, variance = moments(x, axes=(0, 1, 2), axis_name=axis_name)
+        shared, unshared = self.axis_name, None
+        if self.kind == 'batch':
+            shared, unshared = unshared, shared
+        mean, variance = moments(x, axes=(0, 1, 2), axis_name=shared)
         if self.is_mutable_collection('batch_stats'):
-            pixels = x.shape[0] * x.shape[1] * x.shape[2] * self.upsampling_factor**2
-            pixels *= replicas.count(axis_name)
+            pixels = math.prod(x.shape[:3]) * self.upsampling_factor**2 * replicas.count(shared)
             unbiased = variance * (pixels / max(pixels - 1, 1))
             # With 'batch' each replica has its own statistics, but the state must be the same on
             # all of them: the running statistics follow the mean over the replicas.
-            unshared = self.axis_name if self.kind == 'batch' else None
             new_mean, new_var = replicas.mean((mean, unbiased), unshared)
             for running, new in ((running_mean, new_mean), (running_var, new_var)):
                 running.value = MOMENTUM * running.value + (1 - MOMENTUM) * new.reshape(-1)
         return mean, variance
 
 
-def moments(
-    x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None
-) -> tuple[jax.Array, jax.Array]:
+def moments(x: jax.Array, axes: tuple[int, ...], axis_name: str | None = None) -> Moments:
     """Mean and biased variance over `axes` and the replicas, in float32, with the axes kept.
 
     In two passes: E[x^2] - E[x]^2 would lose half of the digits where |mean| >> deviation.

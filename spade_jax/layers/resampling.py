@@ -1,6 +1,6 @@
 """Changes of resolution, with the sampling points of the published models."""
 
-from __future__ import annotations
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def _take_nearest(x: jax.Array, axis: int, size: int) -> jax.Array:
     source = x.shape[axis]
     if source == size:
         return x
-    if source % size == 0:  # a strided slice is cheaper than a gather
+    if source % size == 0:  # A strided slice is cheaper than a gather.
         return jax.lax.slice_in_dim(x, 0, source, stride=source // size, axis=axis)
     # Scale and product in float32, as the published models compute them: with exact integers a few
     # indices would differ.
@@ -38,14 +38,9 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
 
 
 def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Interpolate bilinearly between pixel centers, without antialiasing.
-
-    [B, H, W, C] -> [B, height, width, C].
-    """
-    if x.shape[1:3] == (height, width):
-        return x
+    """Interpolate between pixel centers without antialiasing: [B, H, W, C] -> [B, h, w, C]."""
     shape = (x.shape[0], height, width, x.shape[3])
-    return jax.image.resize(x, shape, method='bilinear', antialias=False)
+    return x if x.shape == shape else jax.image.resize(x, shape, 'bilinear', antialias=False)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
@@ -53,11 +48,7 @@ def average_pool(x: jax.Array) -> jax.Array:
 
     The mean is computed in float32 and returned in x's type.
     """
-    mean = nn.avg_pool(
-        x.astype(jnp.float32),
-        window_shape=(3, 3),
-        strides=(2, 2),
-        padding=((1, 1), (1, 1)),  # pyright: ignore[reportArgumentType]
-        count_include_pad=False,
-    )
+    window, strides = (3, 3), (2, 2)
+    padding: Any = [(1, 1), (1, 1)]
+    mean = nn.avg_pool(x.astype(jnp.float32), window, strides, padding, count_include_pad=False)
     return mean.astype(x.dtype)

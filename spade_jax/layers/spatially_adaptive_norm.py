@@ -1,7 +1,6 @@
 """SPADE: spatially-adaptive (de)normalization (Park et al. 2019, section 3.1)."""
 
-from __future__ import annotations
-
+import functools
 from typing import Any, Protocol
 
 import jax
@@ -39,13 +38,12 @@ class SpatiallyAdaptiveNorm(nn.Module):
 
     Attributes:
       norm: 'sync_batch', 'batch' or 'instance', see `Normalization`.
-      hidden: channels of the shared convolution.
-      kernel_size: of all three convolutions; odd.
-      upsample: double the resolution of x after the normalization, whose statistics are the same
+      hidden: Channels of the shared convolution.
+      kernel_size: Of all three convolutions; odd.
+      upsample: Double the resolution of x after the normalization, whose statistics are the same
         before it, at a quarter of the work.
-      modulation: a faster way to compute gamma and beta; None: the plain one.
-      axis_name: the replica axis.
-      dtype: compute type.
+      modulation: A faster way to compute gamma and beta; None: the plain one.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     norm: str = 'sync_batch'
@@ -61,31 +59,25 @@ class SpatiallyAdaptiveNorm(nn.Module):
         """Normalize and modulate x [B, H, W, C] (with `upsample`, of half that size).
 
         Args:
-          x: activations.
+          x: Activations.
           layout: [B, H', W', S] at any resolution; or prepared by `modulation` for [B, H, W].
-          train: normalize with the statistics of the batch and update the running ones.
+          train: Normalize with the statistics of the batch and update the running ones.
         """
-
-        def conv(name: str, features: int) -> Convolution:
-            size = self.kernel_size
-            return Convolution(features, kernel_size=size, dtype=self.dtype, name=name)
-
-        normalized = self._normalize(x, train)  # [B, H, W, C]
-        _, height, width, channels = normalized.shape
-        m = resize_nearest(layout, height, width)  # [B, H, W, S]
+        x_hat = self._normalize(x, train)  # [B, H, W, C]
+        m = resize_nearest(layout, *x_hat.shape[1:3])  # [B, H, W, S]
+        conv = functools.partial(Convolution, kernel_size=self.kernel_size, dtype=self.dtype)
+        shared = conv(self.hidden, name='shared')
+        to_gamma, to_beta = (conv(x_hat.shape[-1], name=name) for name in ('gamma', 'beta'))
         if self.modulation is None:
-            shared = relu(conv('shared', self.hidden)(m))  # [B, H, W, hidden]
-            gamma = conv('gamma', channels)(shared)
-            beta = conv('beta', channels)(shared)
-        else:
-            convs = conv('shared', self.hidden), conv('gamma', channels), conv('beta', channels)
-            gamma, beta = self.modulation(self, m, *convs)  # the same, faster
-        return normalized * (1 + gamma) + beta
+            hidden = relu(shared(m))  # [B, H, W, hidden]
+            gamma = to_gamma(hidden)  # [B, H, W, C]
+            beta = to_beta(hidden)  # [B, H, W, C]
+        else:  # The same, faster.
+            gamma, beta = self.modulation(self, m, shared, to_gamma, to_beta)
+        return x_hat * (1 + gamma) + beta
 
     def _normalize(self, x: jax.Array, train: bool) -> jax.Array:
         factor = 2 if self.upsample else 1
-        norm = Normalization(
-            self.norm, upsampling_factor=factor, axis_name=self.axis_name, name='norm'
-        )
-        normalized = norm(x, train=train)
-        return upsample_nearest(normalized) if self.upsample else normalized
+        norm = Normalization(self.norm, False, factor, self.axis_name, name='norm')
+        x_hat = norm(x, train=train)
+        return upsample_nearest(x_hat) if self.upsample else x_hat

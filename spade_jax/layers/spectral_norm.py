@@ -1,7 +1,5 @@
 """Spectral normalization with stored singular vectors (Miyato et al. 2018, algorithm 1)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax
@@ -67,13 +65,11 @@ def power_iterate(variables: dict[str, Any]) -> dict[str, Any]:
     This is what a training pass does to them. If it runs once, before the first microbatch, all
     microbatches of a batch share vectors and kernels.
     """
-    if COLLECTION not in variables:
-        return variables
-    params, vectors = _flat(variables, 'params'), _flat(variables, COLLECTION)
-    for kernel, u, v in _paths(vectors):
+    params, vectors, paths = _flatten(variables)
+    for kernel, u, v in paths:
         matrix = lax.stop_gradient(params[kernel]).reshape(-1, params[kernel].shape[-1])
         vectors[u], vectors[v] = power_iteration(matrix, vectors[u])
-    return variables | {COLLECTION: traverse_util.unflatten_dict(vectors)}
+    return variables | {COLLECTION: traverse_util.unflatten_dict(vectors)} if paths else variables
 
 
 def fold_spectral_norm(variables: dict[str, Any]) -> dict[str, Any]:
@@ -81,22 +77,19 @@ def fold_spectral_norm(variables: dict[str, Any]) -> dict[str, Any]:
 
     The network is the same, see `SpectralNorm`. The kernels are NumPy arrays: nothing is compiled.
     """
-    if COLLECTION not in variables:
-        return variables
-    params, vectors = _flat(variables, 'params'), _flat(variables, COLLECTION)
-    for path, path_u, path_v in _paths(vectors):
-        kernel = np.asarray(params[path], np.float32)
-        u, v = (np.asarray(vectors[name], np.float32) for name in (path_u, path_v))
+    params, vectors, paths = _flatten(variables)
+    for path, path_u, path_v in paths:
+        arrays = params[path], vectors[path_u], vectors[path_v]
+        kernel, u, v = (np.asarray(array, np.float32) for array in arrays)
         params[path] = kernel / np.vdot(v, kernel.reshape(-1, kernel.shape[-1]) @ u)
     folded = {name: value for name, value in variables.items() if name != COLLECTION}
-    return folded | {'params': traverse_util.unflatten_dict(params)}
+    return folded | {'params': traverse_util.unflatten_dict(params)} if paths else variables
 
 
-def _flat(variables: dict[str, Any], collection: str) -> dict[Path, Any]:
-    return traverse_util.flatten_dict(variables[collection])
-
-
-def _paths(vectors: dict[Path, Any]) -> list[tuple[Path, Path, Path]]:
-    """The paths of kernel, u and v of each spectral norm, which is a sibling of its kernel."""
-    modules = [path[:-1] for path in vectors if path[-1] == 'u']
-    return [((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v')) for module in modules]
+def _flatten(variables: dict[str, Any]) -> tuple[dict[Path, Any], dict[Path, Any], list]:
+    """Flat parameters, flat vectors, and the paths of kernel, u and v of each spectral norm."""
+    names = 'params', COLLECTION
+    params, vectors = (traverse_util.flatten_dict(variables.get(name, {})) for name in names)
+    modules = [path[:-1] for path in vectors if path[-1] == 'u']  # Siblings of their kernels.
+    paths = [((*module[:-1], 'kernel'), (*module, 'u'), (*module, 'v')) for module in modules]
+    return params, vectors, paths

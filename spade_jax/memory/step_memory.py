@@ -1,7 +1,5 @@
 """Does a configuration fit? The memory of a train step on one device, without running it."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os
@@ -47,7 +45,7 @@ class StepMemory(NamedTuple):
 def step_memory(
     config: Config, batch_size: int, *, num_devices: int = 1, compiled: bool = False
 ) -> StepMemory:
-    """Estimate the memory of a train step; it is traced with abstract arrays (`live_bytes`).
+    """Estimate the memory of a train step from its trace (`live_bytes`).
 
     Args:
       config: The configuration of the run.
@@ -56,14 +54,15 @@ def step_memory(
       compiled: Also compile the step and ask the compiler.
     """
     config = as_on_accelerators(config).replace(batch_size=batch_size)
-    step, (state, batch, constants) = abstract_step(config)
-    live = live_bytes(step, state, batch, constants, donated=1)
+    step, arguments = abstract_step(config)
+    state, batch, constants = arguments
+    live = live_bytes(step, *arguments, donated=1)
     parameters = tree_bytes([network['params'] for network in state.networks.values()])
     optimizer = tree_bytes(state.optimizers)
     elsewhere = optimizer - optimizer // num_devices if config.optimizer.shard_optimizer else 0
     planned = None
     if compiled:
-        lowered = jax.jit(step, donate_argnums=0).lower(state, batch, constants)
+        lowered = jax.jit(step, donate_argnums=0).lower(*arguments)
         planned = planned_bytes(lowered.compile()) - elsewhere
     return StepMemory(
         parameters=parameters,
@@ -78,33 +77,19 @@ def step_memory(
 
 
 def as_on_accelerators(config: Config) -> Config:
-    """The configuration with automatic choices made as on an accelerator.
-
-    Questions about memory are mostly about those, wherever they are asked.
-    """
+    """The configuration with automatic choices made as on an accelerator."""
     return dataclasses.replace(config, model=config.model.on_accelerator())
 
 
 def abstract_step(config: Config) -> tuple[Callable, tuple]:
-    """The train step of a single device and the shapes of its arguments, to trace or compile it.
-
-    Returns:
-      The step, and (state, batch, constants).
-    """
-    model = build_model(config)
+    """The train step of one device and its abstract arguments (state, batch, constants)."""
+    model, batch_size = build_model(config), config.optimizer.batch_size
+    noise = seeded_noise(config.run.seed)
     step = functools.partial(
-        train_step,
-        model=model,
-        config=config.optimizer,
-        num_examples=config.optimizer.batch_size,
-        noise=seeded_noise(config.run.seed),
+        train_step, model=model, config=config.optimizer, num_examples=batch_size, noise=noise
     )
-    arguments = (
-        abstract_train_state(config),
-        abstract_batch(config.data, config.optimizer.batch_size),
-        model.abstract_constants(),
-    )
-    return step, arguments
+    batch = abstract_batch(config.data, batch_size)
+    return step, (abstract_train_state(config), batch, model.abstract_constants())
 
 
 def planned_bytes(compiled: jax.stages.Compiled) -> int:
@@ -130,12 +115,7 @@ def report(
 ) -> None:
     """Print a line for each width and batch size, and the memory of this machine.
 
-    Args:
-      config: The configuration of the run.
-      widths: Image widths; empty: that of the configuration.
-      batch_sizes: Images on one device; empty: the share of one device.
-      num_devices: Devices of the run; None: those of this machine.
-      compiled: See `step_memory`.
+    The default sizes are those of the configuration; the default devices are those of this machine.
     """
     device, num_devices = jax.local_devices()[0], num_devices or jax.device_count()
     limit = (device.memory_stats() or {}).get('bytes_limit')
@@ -149,13 +129,12 @@ def report(
         size = f'{sized.data.image_width}x{sized.data.image_height}'
         for batch_size in batch_sizes:
             memory = step_memory(sized, batch_size, num_devices=num_devices, compiled=compiled)
-            numbers = [f'{number / MIB:.1f}' for number in memory if number is not None]
-            row = _row(size, str(batch_size), numbers)
-            print(row + verdict(memory, limit), flush=True)
+            cells = [f'{number / MIB:.1f}' for number in memory if number is not None]
+            print(_row(size, batch_size, cells) + verdict(memory, limit), flush=True)
     print(explanation(device, limit, compiled))
 
 
-def _row(size: str, images: str, cells: Sequence[str]) -> str:
+def _row(size: str, images: int | str, cells: Sequence[str]) -> str:
     return f'{size:>11} {images:>6} ' + ' '.join(f'{cell:>11}' for cell in cells)
 
 
@@ -170,24 +149,15 @@ def verdict(memory: StepMemory, limit: int | None) -> str:
 
 def explanation(device: Any, limit: int | None, compiled: bool) -> str:
     """What the numbers mean on this machine."""
-    lines = [
+    text = (
         'activations: kept for the backward pass, gradients and temporary arrays, estimated '
-        "without compiling; a GPU's convolutions need some working memory besides."
-    ]
-    if compiled:
-        line = f'compiled: the plan of the compiler for {device.platform}'
-        if device.platform == 'cpu':
-            line += '; that for a GPU or TPU differs, e.g. only there recomputation saves memory'
-        lines.append(line + '.')
+        "without compiling; a GPU's convolutions need some working memory besides.\n"
+    )
     name = device.device_kind
-    if limit is not None:
-        lines.append(
-            f'{name}: {limit / GIB:.1f} GiB are for JAX (three quarters of a GPU, unless '
-            'XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise).'
-        )
-        return '\n'.join(lines)
-    line = f'{name} does not report its memory'
-    if hasattr(os, 'sysconf'):
-        total = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-        line += f'; this machine has {total / GIB:.1f} GiB'
-    return '\n'.join([*lines, line + '.'])
+    if compiled:
+        text += f'compiled: the plan of the compiler for {name}; other devices differ.\n'
+    if limit is None:
+        host = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / GIB
+        return f'{text}{name} does not report its memory; this machine has {host:.1f} GiB.'
+    fraction = 'three quarters of a GPU; XLA_PYTHON_CLIENT_MEM_FRACTION changes the share'
+    return f'{text}{name}: {limit / GIB:.1f} GiB are for JAX ({fraction}).'

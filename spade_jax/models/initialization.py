@@ -9,8 +9,6 @@ The values are computed on the host, without compilation. The name of each varia
 seed, so a variable starts the same in any network.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import zlib
@@ -24,21 +22,15 @@ from flax import traverse_util
 
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 
-
-def glorot_normal_std(shape: tuple[int, ...], gain: float) -> float:
-    """Gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    *window, inputs, outputs = shape
-    return gain * math.sqrt(2 / (math.prod(window) * (inputs + outputs)))
-
-
 # Standard deviation of a normally distributed kernel [..., I, O], given its shape and the gain.
 KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
-    'published': glorot_normal_std,
-    'glorot': glorot_normal_std,
+    # gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)
+    'glorot': lambda shape, gain: gain * math.sqrt(2 / (math.prod(shape[:-2]) * sum(shape[-2:]))),
     'normal': lambda shape, gain: gain,
     # sqrt(2 / fan_in) (He et al. 2015); the published code, too, has no gain here.
     'kaiming': lambda shape, gain: math.sqrt(2 / math.prod(shape[:-1])),
 }
+KERNEL_STDS['published'] = KERNEL_STDS['glorot']
 CONSTANTS = {'bias': 0, 'mean': 0, 'var': 1}
 
 
@@ -58,37 +50,35 @@ def init_variables(
     """Initialize the variables of a network.
 
     Args:
-      abstract: from `abstract_variables`.
-      seed: of the run.
-      stream: of the network, see `train_state.weights_stream`.
-      initialization: key of `KERNEL_STDS`. With 'published', spectrally normalized kernels are
-        uniform.
-      gain: of the Glorot, standard deviation of the normal initialization, and of the scales of
+      abstract: From `abstract_variables`.
+      seed: Of the run.
+      stream: Of the network.
+      initialization: Key of `KERNEL_STDS`; spectrally normalized 'published' kernels are uniform.
+      gain: Of the Glorot, standard deviation of the normal initialization, and of the scales of
         normalization layers around 1.
 
     Returns:
       NumPy arrays in the tree of `abstract`.
 
     Raises:
-      ValueError: a variable has a name without a rule.
+      ValueError: A variable has a name without a rule.
     """
     flat: dict[str, Any] = traverse_util.flatten_dict(abstract, sep='/')
-    std_of = KERNEL_STDS[initialization]
 
     def init(path: str, shape: tuple[int, ...]) -> np.ndarray:
         entropy = np.random.SeedSequence((seed, int(stream), zlib.crc32(path.encode())))
         random = np.random.Generator(np.random.PCG64(entropy))
-        collection, _, module = path.rpartition('/')[0].partition('/')
-        name = path.rpartition('/')[2]
+        collection, *module, name = path.split('/')
         if collection == SPECTRAL:
             vector = random.standard_normal(shape)
             return vector / np.linalg.norm(vector)
         if name == 'kernel':
-            has_spectral_norm = f'{SPECTRAL}/{module}/spectral_norm/u' in flat
+            has_spectral_norm = '/'.join([SPECTRAL, *module, 'spectral_norm/u']) in flat
             if initialization == 'published' and has_spectral_norm:
                 bound = 1 / math.sqrt(math.prod(shape[:-1]))
                 return random.uniform(-bound, bound, shape)
-            return std_of(shape, gain) * random.standard_normal(shape, np.float32)
+            std = KERNEL_STDS[initialization](shape, gain)
+            return std * random.standard_normal(shape, np.float32)
         if name == 'scale':
             return 1 + gain * random.standard_normal(shape)
         if name in CONSTANTS:

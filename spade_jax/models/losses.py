@@ -3,8 +3,6 @@
 Each loss is a mean over its batch, so the mean over replicas is the loss of the global batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,7 +20,7 @@ class ScaleOutput(NamedTuple):
     """The output of a discriminator at one scale.
 
     Attributes:
-      features: hidden features by layer, [B, h, w, C] each.
+      features: Hidden features by layer, [B, h, w, C] each.
       logits: [B, h, w, 1] float32, one for each patch; high for real.
     """
 
@@ -31,114 +29,47 @@ class ScaleOutput(NamedTuple):
 
 
 def hinge(logits: jax.Array, target: int) -> jax.Array:
-    """Hinge loss of the discriminator, mean of max(0, 1 - target * logits).
-
-    Saturates at a margin of 1; the published choice of SPADE.
-
-    Args:
-      logits: of any shape.
-      target: 1 for real images, -1 for fake images.
-
-    Returns:
-      Scalar.
-
-    References:
-      Lim and Ye 2017, Geometric GAN.
-    """
+    """Mean of max(0, 1 - target * logits) (Lim and Ye 2017, Geometric GAN)."""
     return jnp.mean(jax.nn.relu(1 - target * logits))
 
 
 def least_squares(logits: jax.Array, target: int) -> jax.Array:
-    """Squared distance to the target, mean of (logits - target)^2.
-
-    Args:
-      logits: of any shape.
-      target: 1 for real images and for the generator, 0 for fake images.
-
-    Returns:
-      Scalar.
-
-    References:
-      Mao et al. 2017, Least squares generative adversarial networks.
-    """
+    """Mean of (logits - target)^2 (Mao et al. 2017, LSGAN)."""
     return jnp.mean(jnp.square(logits - target))
 
 
 def cross_entropy(logits: jax.Array, target: int) -> jax.Array:
-    """Sigmoid cross entropy, the original GAN loss; non-saturating for the generator.
-
-    Args:
-      logits: of any shape.
-      target: 1 for real images and for the generator, 0 for fake images.
-
-    Returns:
-      Scalar.
-
-    References:
-      Goodfellow et al. 2014, Generative adversarial nets.
-    """
-    targets = jnp.full_like(logits, target)
-    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets))
+    """Sigmoid cross entropy (Goodfellow et al. 2014); non-saturating for the generator."""
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)))
 
 
 def wasserstein(logits: jax.Array, target: int) -> jax.Array:
-    """Critic score, mean of -target * logits; also the generator's part of the hinge loss.
-
-    Args:
-      logits: of any shape.
-      target: 1 for real images and for the generator, -1 for fake images.
-
-    Returns:
-      Scalar.
-
-    References:
-      Arjovsky et al. 2017, Wasserstein GAN; without its constraint on the weights.
-    """
+    """Mean of -target * logits (Arjovsky et al. 2017), without the constraint on the weights."""
     return -target * jnp.mean(logits)
 
 
 class GanLoss(NamedTuple):
-    """An adversarial loss: functions from logits to a scalar.
+    """An adversarial loss, from functions of logits and a target, which is 1 for real images."""
 
-    Attributes:
-      generator: of the logits of fake images.
-      discriminator_real: of the logits of real images.
-      discriminator_fake: of the logits of fake images.
-    """
-
-    generator: Callable[[jax.Array], jax.Array]
-    discriminator_real: Callable[[jax.Array], jax.Array]
-    discriminator_fake: Callable[[jax.Array], jax.Array]
+    discriminator: Callable[[jax.Array, int], jax.Array]
+    fake_target: int  # Of the discriminator.
+    generator: Callable[
+        [jax.Array, int], jax.Array
+    ]  # Of fake images, with the target of real ones.
 
 
-GAN_LOSSES: dict[str, GanLoss] = {
-    'hinge': GanLoss(
-        generator=lambda fake: wasserstein(fake, 1),
-        discriminator_real=lambda real: hinge(real, 1),
-        discriminator_fake=lambda fake: hinge(fake, -1),
-    ),
-    'least_squares': GanLoss(
-        generator=lambda fake: least_squares(fake, 1),
-        discriminator_real=lambda real: least_squares(real, 1),
-        discriminator_fake=lambda fake: least_squares(fake, 0),
-    ),
-    'cross_entropy': GanLoss(
-        generator=lambda fake: cross_entropy(fake, 1),
-        discriminator_real=lambda real: cross_entropy(real, 1),
-        discriminator_fake=lambda fake: cross_entropy(fake, 0),
-    ),
-    'wasserstein': GanLoss(
-        generator=lambda fake: wasserstein(fake, 1),
-        discriminator_real=lambda real: wasserstein(real, 1),
-        discriminator_fake=lambda fake: wasserstein(fake, -1),
-    ),
+GAN_LOSSES = {
+    'hinge': GanLoss(hinge, -1, wasserstein),
+    'least_squares': GanLoss(least_squares, 0, least_squares),
+    'cross_entropy': GanLoss(cross_entropy, 0, cross_entropy),
+    'wasserstein': GanLoss(wasserstein, -1, wasserstein),
 }
 
 
 @jax.named_scope('generator_loss')
 def generator_loss(kind: str, fake: Sequence[ScaleOutput]) -> jax.Array:
     """The generator's loss `kind`, mean over the scales of the outputs for fake images."""
-    return _mean_over_scales(GAN_LOSSES[kind].generator, fake)
+    return _mean_over_scales(lambda logits: GAN_LOSSES[kind].generator(logits, 1), fake)
 
 
 @jax.named_scope('discriminator_loss')
@@ -146,23 +77,23 @@ def discriminator_loss(
     kind: str, fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]
 ) -> dict[str, jax.Array]:
     """The discriminator's losses `kind` for 'fake' and 'real' images, mean over the scales."""
-    loss = GAN_LOSSES[kind]
+    loss, fake_target, _ = GAN_LOSSES[kind]
     return {
-        'fake': _mean_over_scales(loss.discriminator_fake, fake),
-        'real': _mean_over_scales(loss.discriminator_real, real),
+        'fake': _mean_over_scales(lambda logits: loss(logits, fake_target), fake),
+        'real': _mean_over_scales(lambda logits: loss(logits, 1), real),
     }
+
+
+def mean_logits(outputs: Sequence[ScaleOutput]) -> jax.Array:
+    """Mean logit over patches and scales: a diagnostic, whatever the loss is."""
+    return _mean_over_scales(jnp.mean, outputs)
 
 
 def _mean_over_scales(
     loss: Callable[[jax.Array], jax.Array], outputs: Sequence[ScaleOutput]
 ) -> jax.Array:
     losses = [loss(scale.logits.astype(jnp.float32)) for scale in outputs]
-    return jnp.asarray(sum(losses)) / len(losses)
-
-
-def mean_logits(outputs: Sequence[ScaleOutput]) -> jax.Array:
-    """Mean logit over patches and scales: a diagnostic, whatever the loss is."""
-    return _mean_over_scales(jnp.mean, outputs)
+    return sum(losses, jnp.zeros(())) / len(losses)
 
 
 @jax.named_scope('feature_matching')
@@ -189,28 +120,21 @@ def perceptual(
     """Weighted mean absolute differences of five VGG19 activations (Johnson et al. 2016).
 
     Args:
-      features: maps images to the five activations.
+      features: Maps images to the five activations.
       fake: [B, H, W, 3] in [-1, 1].
       real: [B, H, W, 3] in [-1, 1]; a constant of this loss.
       input_range: 'raw': VGG19 sees [-1, 1], as in the published models although it was not trained
         so; 'imagenet': normalized as in its training.
-
-    Returns:
-      Scalar.
     """
     if input_range == 'imagenet':
-        fake, real = imagenet_normalize(fake), imagenet_normalize(real)
+        mean, std = jnp.asarray(IMAGENET_MEAN), jnp.asarray(IMAGENET_STD)
+        fake, real = (((image + 1) / 2 - mean) / std for image in (fake, real))
     fake_features = features(fake)
     real_features = lax.stop_gradient(features(lax.stop_gradient(real)))
     total = jnp.zeros(())
     for weight, f, r in zip(PERCEPTUAL_WEIGHTS, fake_features, real_features, strict=True):
         total += weight * mean_absolute_difference(f, r)
     return total
-
-
-def imagenet_normalize(image: jax.Array) -> jax.Array:
-    """Map [-1, 1] to the input that torchvision's networks were trained on. [B, H, W, 3]."""
-    return ((image + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
 
 
 @jax.named_scope('kl_divergence')

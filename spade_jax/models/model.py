@@ -1,10 +1,7 @@
 """The seam between the models and the engine.
 
-Everything above this file (train loop, replicas, checkpoints, EMA, sharding, memory, sampling,
-commands) knows the networks of a model only as keys of a mapping.
+Everything above this file knows the networks of a model only as keys of a mapping.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
@@ -76,8 +73,7 @@ class Model(Protocol):
     Attributes:
       networks: The Flax modules by name.
       updates: The updates of a train step in their order.
-      sampling_networks: The networks that sampling needs, first the one that generates the image;
-        EMA averages these.
+      sampling_networks: Those that sampling needs and EMA averages; the first makes the image.
       latent_dim: Dimensions of the latent; None if the condition alone determines the image.
       can_encode: True if `encode` is implemented.
       size_is_fixed: True if images can only be sampled at the training size.
@@ -93,13 +89,7 @@ class Model(Protocol):
     axis_name: str | None
 
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
-        """Build the networks.
-
-        Args:
-          config: Of the run.
-          axis_name: See the attribute.
-          portable: True if the program may run on another platform than that of this process.
-        """
+        """Build the networks; `portable` if the program may run on another platform than this."""
 
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
         """The updates of a step; steps and epochs count from 0."""
@@ -118,14 +108,11 @@ class Model(Protocol):
         ...
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
-        """What the generator is conditioned on.
+        """What the generator is conditioned on, [B, H, W, S].
 
         Args:
           label: [B, H, W] class ids, or [B, H, W, 3] uint8 with condition "rgb".
           instance: [B, H, W] instance ids; None without instance edges.
-
-        Returns:
-          [B, H, W, S].
         """
         ...
 
@@ -163,21 +150,16 @@ class Model(Protocol):
 
 @functools.lru_cache(maxsize=16)
 def build_model(config: Config, axis_name: str | None = None, *, portable: bool = False) -> Model:
-    """The model of a configuration; see `Model.__init__` for the arguments."""
+    """The model of a configuration; see `Model` for the arguments."""
     model_class = import_attribute(MODELS[config.model.name].model)
     return model_class(config, axis_name, portable=portable)
 
 
 def train_forward(network: nn.Module, variables: Variables, *inputs: Any) -> tuple[Any, Variables]:
-    """Run a network in training mode.
-
-    Returns:
-      The output, and the running statistics that the pass updated.
-    """
+    """The output of a network in training mode, and the running statistics that it updated."""
     mutable = [name for name in variables if name == 'batch_stats']
     output, updated = network.apply(variables, *inputs, train=True, mutable=mutable)
-    updated = dict(updated)
-    return output, jax.lax.stop_gradient(updated)
+    return output, jax.lax.stop_gradient(dict(updated))
 
 
 def to_signed(image: jax.Array) -> jax.Array:
@@ -186,8 +168,5 @@ def to_signed(image: jax.Array) -> jax.Array:
 
 
 def to_uint8(image: jax.Array) -> jax.Array:
-    """[-1, 1] -> uint8 in [0, 255].
-
-    Clipped and truncated, not rounded, as the published models write their images.
-    """
+    """[-1, 1] -> uint8 in [0, 255]; truncated, not rounded, as in the published models."""
     return jnp.clip((image + 1) / 2 * 255, 0, 255).astype(jnp.uint8)

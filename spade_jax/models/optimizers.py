@@ -1,7 +1,5 @@
 """Adam with a schedule of the learning rate; its state may be sharded over the replicas."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +13,7 @@ from spade_jax.distributed import replicas
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Adam without its learning rate.
-
-    `apply_gradients` applies the rate, since it follows the step of the run rather than the number
-    of updates.
-    """
+    """Adam without its learning rate, which `apply_gradients` applies."""
     beta1, beta2 = config.adam_betas
     return optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
 
@@ -28,12 +22,7 @@ def decay_factor(step: jax.Array | int, *, num_examples: int, config: OptimizerC
     """Factor of the learning rate: 1 in the constant epochs, then linear to 0, epoch by epoch.
 
     The first epoch of the decay still has the full rate, since the published models decayed after
-    an epoch.
-
-    Args:
-      step: Number of the step, from 0.
-      num_examples: In the training set.
-      config: Batch size and numbers of epochs.
+    an epoch. Steps count from 0; `num_examples` are those of the training set.
     """
     epoch = (jnp.asarray(step) * config.batch_size) // num_examples  # From 0.
     decays = jnp.maximum(0, epoch - config.constant_epochs)
@@ -43,7 +32,7 @@ def decay_factor(step: jax.Array | int, *, num_examples: int, config: OptimizerC
 def apply_gradients(
     optimizer: optax.GradientTransformation,
     gradients: Any,
-    optimizer_state: optax.OptState,
+    state: optax.OptState,
     params: Any,
     rate: jax.Array,
     axis_name: str | None = None,
@@ -58,7 +47,7 @@ def apply_gradients(
     Args:
       optimizer: Elementwise.
       gradients: Of this replica's share of the batch.
-      optimizer_state: For `params`, or for this replica's shard of them.
+      state: Of the optimizer, for `params` or for this replica's shard of them.
       params: Equal on all replicas.
       rate: Learning rate.
       axis_name: The axis of replicas, or None.
@@ -66,34 +55,34 @@ def apply_gradients(
     Returns:
       The new parameters, the new optimizer state, and the norm of the gradient.
     """
-    if is_sharded(optimizer_state, params):
+    if is_sharded(state, params):
         assert axis_name is not None
-        return _apply_to_shard(optimizer, gradients, optimizer_state, params, rate, axis_name)
+        return _apply_to_shard(optimizer, gradients, state, params, rate, axis_name)
     gradients = replicas.mean(gradients, axis_name)
-    directions, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+    directions, state = optimizer.update(gradients, state, params)
     steps = jax.tree.map(lambda direction: -rate * direction, directions)
-    return optax.apply_updates(params, steps), optimizer_state, optax.tree.norm(gradients)
+    return optax.apply_updates(params, steps), state, optax.tree.norm(gradients)
 
 
-def is_sharded(optimizer_state: optax.OptState, params: Any) -> bool:
-    """True for the state over vectors of parameters instead of over their tree."""
+def is_sharded(state: optax.OptState, params: Any) -> bool:
+    """True for the optimizer state over vectors of parameters instead of over their tree."""
     matches = has_structure_of(params)
-    return not any(map(matches, jax.tree.leaves(optimizer_state, is_leaf=matches)))
+    return not any(map(matches, jax.tree.leaves(state, is_leaf=matches)))
 
 
 def has_structure_of(params: Any) -> Callable[[Any], bool]:
-    """Tells the parts of an optimizer state that have one entry for each parameter."""
+    """A test for the parts of an optimizer state that have one entry for each parameter."""
     structure = jax.tree.structure(params)
     return lambda part: jax.tree.structure(part) == structure
 
 
-def _apply_to_shard(optimizer, gradients, optimizer_state, params, rate, axis_name):
+def _apply_to_shard(optimizer, gradients, state, params, rate, axis_name):
     vector, to_tree = ravel_pytree(params)
     padding = (0, -vector.size % replicas.count(axis_name))
     gradient = jnp.pad(ravel_pytree(gradients)[0], padding)
     gradient = replicas.reduce_scatter_mean(gradient, axis_name)  # [shard]
     shard = replicas.local_shard(jnp.pad(vector, padding), axis_name)
-    direction, optimizer_state = optimizer.update(gradient, optimizer_state, shard)
+    direction, state = optimizer.update(gradient, state, shard)
     vector = replicas.all_gather_shards(shard - rate * direction, axis_name)[: vector.size]
     norm = jnp.sqrt(replicas.squared_norm(gradient, axis_name))
-    return to_tree(vector), optimizer_state, norm
+    return to_tree(vector), state, norm

@@ -1,42 +1,32 @@
 """From integer label maps to the layout that the networks see, on the device."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
-from flax.typing import Dtype
 
 from spade_jax.config.data_config import DONTCARE_ID
 
 
 def semantic_layout(
-    label: jax.Array,
-    instance: jax.Array | None = None,
-    *,
-    num_classes: int,
-    dontcare: bool = False,
-    dtype: Dtype = jnp.float32,
+    label: jax.Array, instance: jax.Array | None = None, *, num_classes: int, dontcare: bool = False
 ) -> jax.Array:
     """One-hot classes, then don't-care, then the edges between instances.
 
     Args:
-      label: [B, H, W] integer class ids. An id out of range silently gives a pixel of no class; the
-        data sources check each file on the host.
+      label: [B, H, W] integer class ids; one that is out of range gives a pixel of no class.
       instance: [B, H, W] integer instance ids; None: no edge channel.
-      num_classes: number of classes.
-      dontcare: add a channel of index `num_classes` for the id 255.
-      dtype: of the layout.
+      num_classes: Number of classes.
+      dontcare: Add a channel of index `num_classes` for the id 255.
 
     Returns:
-      [B, H, W, num_classes + dontcare + edges] of zeros and ones.
+      [B, H, W, num_classes + dontcare + edges] of zeros and ones, float32.
     """
     label = jnp.asarray(label, jnp.int32)
     if dontcare:
         label = jnp.where(label == DONTCARE_ID, num_classes, label)
-    layout = jax.nn.one_hot(label, num_classes + dontcare, dtype=dtype)
+    layout = jax.nn.one_hot(label, num_classes + dontcare, dtype=jnp.float32)
     if instance is None:
         return layout
-    edges = instance_edges(instance)[..., None].astype(dtype)
+    edges = instance_edges(instance)[..., None].astype(layout.dtype)
     return jnp.concatenate([layout, edges], axis=-1)
 
 

@@ -1,7 +1,5 @@
 """Everything that a train step changes."""
 
-from __future__ import annotations
-
 import copy
 import zlib
 from collections.abc import Mapping
@@ -43,11 +41,8 @@ def trained_params(networks: Mapping[str, Variables], update: Update) -> dict[st
 
 def ema_part(networks: Mapping[str, Variables], names: tuple[str, ...]) -> dict[str, Variables]:
     """What EMA averages: parameters and running statistics, not the vectors of spectral norms."""
-    averaged = ('params', 'batch_stats')
-    return {
-        name: {key: value for key, value in networks[name].items() if key in averaged}
-        for name in names
-    }
+    averaged = {'params', 'batch_stats'}
+    return {name: {c: networks[name][c] for c in networks[name] if c in averaged} for name in names}
 
 
 def update_ema(
@@ -56,13 +51,7 @@ def update_ema(
     """Decay * ema + (1 - decay) * networks.
 
     In the first steps the decay is at most (1 + step) / (10 + step), so that the initial weights
-    are forgotten soon.
-
-    Args:
-      ema: The averages so far.
-      networks: The variables after the step.
-      step: Number of the step, from 0.
-      decay: In [0, 1).
+    are forgotten soon. Steps count from 0.
     """
     decay_of_step = jnp.minimum(decay, (1 + step) / (10 + step))
     new = ema_part(networks, tuple(ema))
@@ -72,53 +61,30 @@ def update_ema(
 def sampling_variables(
     networks: Mapping[str, Variables], ema: Mapping[str, Variables] | None, names: tuple[str, ...]
 ) -> dict[str, Variables]:
-    """The variables to sample with: the EMA if there is one, with the spectral vectors of training.
-
-    Args:
-      networks: The variables of at least the networks `names`.
-      ema: Their averages, or None.
-      names: The sampling networks of the model.
-    """
+    """The variables of the networks `names`; EMA, if there is one, with the vectors of training."""
     return {name: networks[name] | (ema[name] if ema else {}) for name in names}
 
 
-def create_train_state(
-    config: Config, networks: dict[str, Variables], model: Model | None = None
-) -> TrainState:
-    """The state before the first step: fresh optimizers and EMA for these variables.
+def create_train_state(config: Config, networks: dict[str, Variables]) -> TrainState:
+    """The state before the first step: fresh optimizers and EMA for variables, maybe abstract."""
+    model, optimizer = build_model(config), make_optimizer(config.optimizer)
 
-    Args:
-      config: Of the run.
-      networks: The variables of each network, concrete or abstract.
-      model: Of the configuration; default: it is built.
-    """
-    model = model or build_model(config)
-    optimizer = make_optimizer(config.optimizer)
-
-    def zero_moments(params):
-        shapes = jax.eval_shape(optimizer.init, params)
+    def zero_moments(update: Update) -> optax.OptState:
+        shapes = jax.eval_shape(optimizer.init, trained_params(networks, update))
         return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
     ema = None
     if config.optimizer.ema_decay:
         ema = jax.tree.map(copy.copy, ema_part(networks, model.sampling_networks))
-    return TrainState(
-        step=np.zeros((), np.int32),  # pyright: ignore[reportArgumentType]
-        networks=networks,
-        optimizers={
-            update.player: zero_moments(trained_params(networks, update))
-            for update in model.updates
-        },
-        ema=ema,
-    )
+    optimizers = {update.player: zero_moments(update) for update in model.updates}
+    step = np.zeros((), np.int32)
+    return TrainState(step, networks, optimizers, ema)  # pyright: ignore[reportArgumentType]
 
 
 def abstract_networks(model: Model) -> dict[str, Variables]:
     """Shapes and types of the variables of each network."""
-    inputs = model.example_inputs()
-    return {
-        name: abstract_variables(network, *inputs[name]) for name, network in model.networks.items()
-    }
+    inputs, networks = model.example_inputs(), model.networks
+    return {name: abstract_variables(networks[name], *inputs[name]) for name in networks}
 
 
 def abstract_train_state(config: Config) -> TrainState:
@@ -129,26 +95,17 @@ def abstract_train_state(config: Config) -> TrainState:
 
 def init_train_state(config: Config) -> TrainState:
     """The state before the first step as NumPy arrays, a function of the configuration."""
-    optimizer = config.optimizer
-    networks = {
-        name: init_variables(
-            variables,
-            config.run.seed,
-            weights_stream(name),
-            initialization=optimizer.initialization,
-            gain=optimizer.init_gain,
-        )
-        for name, variables in abstract_networks(build_model(config)).items()
-    }
+    abstract = abstract_networks(build_model(config))
+    networks = {name: init_network(config, name, abstract[name]) for name in abstract}
     return create_train_state(config, networks)
 
 
-def weights_stream(network: str) -> int:
-    """The stream of random numbers that initializes a network."""
-    try:
-        return Stream[f'{network.upper()}_WEIGHTS']
-    except KeyError:
-        return zlib.crc32(network.encode()) | 1 << 32  # Above the members of Stream.
+def init_network(config: Config, name: str, abstract: Variables) -> Variables:
+    """The initial variables of a network of these shapes, as NumPy arrays."""
+    other = zlib.crc32(name.encode()) | 1 << 32  # Above the members of Stream.
+    stream = Stream.__members__.get(f'{name.upper()}_WEIGHTS', other)
+    kind, gain = config.optimizer.initialization, config.optimizer.init_gain
+    return init_variables(abstract, config.run.seed, stream, initialization=kind, gain=gain)
 
 
 def parameter_count(variables: Variables) -> int:

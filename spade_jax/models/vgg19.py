@@ -1,7 +1,5 @@
 """VGG19 features for the perceptual loss (Simonyan and Zisserman 2015; Johnson et al. 2016)."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
@@ -26,8 +24,8 @@ class Vgg19(nn.Module):
     """The activations relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
 
     Attributes:
-      width_divisor: divides the channels; 1, except for the narrow networks of tests.
-      dtype: compute type.
+      width_divisor: Divides the channels; 1, except for the narrow networks of tests.
+      dtype: Compute type.
     """
 
     width_divisor: int = 1
@@ -55,8 +53,8 @@ def torchvision_names() -> dict[str, str]:
     for stage, widths in enumerate(STAGES, start=1):
         for i in range(1, len(widths) + 1):
             names[f'conv_{stage}_{i}'] = f'features.{index}'
-            index += 2  # the convolution and its ReLU
-        index += 1  # the pooling
+            index += 2  # The convolution and its ReLU.
+        index += 1  # The pooling.
     return names
 
 
@@ -70,7 +68,7 @@ def load_vgg19(path: str) -> dict[str, Any]:
       The variables of `Vgg19`, as NumPy arrays.
 
     Raises:
-      UserError: the file does not exist or is of another kind, or an entry is missing or misshapen.
+      UserError: The file does not exist or is of another kind, or an entry is missing or misshapen.
     """
     remedy = f'download {DOWNLOAD} and pass --vgg19_weights=FILE, or use --perceptual_weight=0'
     if not path:
@@ -81,23 +79,13 @@ def load_vgg19(path: str) -> dict[str, Any]:
     arrays = read_state(path)
     params, channels = {}, 3
     for name, torch_name in torchvision_names().items():
-        kernel = _take(arrays, f'{torch_name}.weight', path)
-        bias = _take(arrays, f'{torch_name}.bias', path)
+        entries = f'{torch_name}.weight', f'{torch_name}.bias'
+        if missing := [entry for entry in entries if entry not in arrays]:
+            raise UserError(f'{path} has no entry {missing[0]} of VGG19', remedy)
+        kernel, bias = (np.asarray(arrays[entry], np.float32) for entry in entries)
         if kernel.shape != (*bias.shape, channels, 3, 3):
-            raise UserError(
-                f'{path}: {torch_name} has weight {kernel.shape} and bias {bias.shape}; expected '
-                f'(N, {channels}, 3, 3) and (N,)',
-                remedy,
-            )
+            shapes = f'{torch_name} has weight {kernel.shape} and bias {bias.shape}'
+            raise UserError(f'{path}: {shapes}, not (N, {channels}, 3, 3) and (N,)', remedy)
         params[name] = {'kernel': kernel.transpose(2, 3, 1, 0), 'bias': bias}
         channels = len(bias)
     return {'params': params}
-
-
-def _take(arrays: dict[str, np.ndarray], name: str, path: str) -> np.ndarray:
-    if name not in arrays:
-        raise UserError(
-            f'{path} has no entry {name}',
-            "use a file with the names of torchvision's VGG19 (without batch normalization)",
-        )
-    return np.asarray(arrays[name], np.float32)

@@ -1,7 +1,6 @@
 """Ranges of the metrics of a healthy run; the documentation of the losses derives them."""
 
-from __future__ import annotations
-
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,12 +8,7 @@ ENOUGH_RECORDS = 5  # A run that has just begun is not judged.
 
 
 class HealthyRange(NamedTuple):
-    """The range of a metric, and what it means to stay outside of it.
-
-    Attributes:
-      low, high: The bounds.
-      below, above: What is wrong when the metric stays there; '' if nothing is.
-    """
+    """The range of a metric, and what is wrong when it stays below or above; '' if nothing is."""
 
     low: float
     high: float
@@ -43,25 +37,14 @@ def healthy_ranges(gan_loss: str) -> dict[str, HealthyRange]:
 
 
 def remarks(values: Mapping[str, Sequence[float]], gan_loss: str) -> list[str]:
-    """One sentence for each metric that is outside of its range at the end of a run.
-
-    Args:
-      values: The finite values of each metric in order.
-      gan_loss: The adversarial loss of the run.
-    """
+    """One sentence for each metric whose last values are outside of its range; all are finite."""
     found = []
-    for name, healthy in healthy_ranges(gan_loss).items():
+    for name, (low, high, below, above) in healthy_ranges(gan_loss).items():
         recorded = values.get(name, ())
         if len(recorded) < ENOUGH_RECORDS:
             continue
-        latest = recorded[-max(ENOUGH_RECORDS, len(recorded) // 10) :]
-        mean = sum(latest) / len(latest)
-        meaning = ''
-        if mean < healthy.low:
-            meaning = healthy.below
-        elif mean > healthy.high:
-            meaning = healthy.above
-        if meaning:
-            bounds = f'{healthy.low:g} to {healthy.high:g}'
+        mean = statistics.fmean(recorded[-max(ENOUGH_RECORDS, len(recorded) // 10) :])
+        if meaning := below if mean < low else above if mean > high else '':
+            bounds = f'{low:g} to {high:g}'
             found.append(f'{name} is {mean:.3g} of late; {bounds} is healthy: {meaning}.')
     return found

@@ -1,7 +1,5 @@
 """The log of a run: scalars as JSON lines and for TensorBoard, and sample grids."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -15,11 +13,27 @@ from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.image_grid import write_png
 from spade_jax.reports.run_metadata import RunMetadata
 
+FILE = 'metrics.jsonl'
 # Metrics of an update that are no losses; the progress bar leaves them out.
 _DIAGNOSTICS = ('_gradient_norm', '_logits_fake', '_logits_real')
 
 
-class RunLog:
+class NoLog(contextlib.AbstractContextManager):
+    """Replaces `RunLog` in all processes but the first: records nothing."""
+
+    samples = ''
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def grid(self, step: int, image: np.ndarray) -> str:
+        return ''
+
+
+class RunLog(NoLog):
     """Writes the log of a run to its work directory.
 
     metrics.jsonl: one JSON object a record, with "step".
@@ -38,16 +52,13 @@ class RunLog:
     """
 
     def __init__(self, workdir: str, first_step: int, metadata: RunMetadata | None = None):
-        os.makedirs(workdir, exist_ok=True)
-        self._metadata = metadata
+        self._metadata, self._path = metadata, os.path.join(workdir, FILE)
         self.samples = os.path.join(workdir, 'samples')
-        self._path = os.path.join(workdir, 'metrics.jsonl')
-        _drop_records_after(self._path, first_step)
+        kept = [record for record in read_scalars(workdir) if record['step'] <= first_step]
+        with atomic_write(self._path) as partial, open(partial, 'w') as file:
+            file.writelines(json.dumps(record) + '\n' for record in kept)
         events = os.path.join(workdir, 'tensorboard')
         self._tensorboard = SummaryWriter(events, purge_step=first_step + 1)
-
-    def __enter__(self) -> RunLog:
-        return self
 
     def __exit__(self, *exception) -> None:
         self._tensorboard.close()
@@ -68,25 +79,6 @@ class RunLog:
         write_png(path, image)
         self._tensorboard.add_image('samples', image, step, dataformats='HWC')
         return path
-
-
-class NoLog:
-    """Replaces `RunLog` in all processes but the first."""
-
-    samples = ''
-
-    def __enter__(self) -> NoLog:
-        return self
-
-    def __exit__(self, *exception) -> None:
-        pass
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Record nothing."""
-
-    def grid(self, step: int, image: np.ndarray) -> str:
-        """Record nothing."""
-        return ''
 
 
 class Stopwatch:
@@ -112,10 +104,8 @@ class Stopwatch:
         if not self._steps:
             return {}
         seconds = time.perf_counter() - self._start
-        return {
-            'images_per_second': self._steps * batch_size / seconds,
-            'share_of_time_waiting_for_data': self.waited / seconds,
-        }
+        speed, share = self._steps * batch_size / seconds, self.waited / seconds
+        return {'images_per_second': speed, 'share_of_time_waiting_for_data': share}
 
 
 def progress_fields(values: dict[str, float]) -> dict[str, str]:
@@ -124,24 +114,14 @@ def progress_fields(values: dict[str, float]) -> dict[str, str]:
     if 'images_per_second' in values:
         fields['images/s'] = f'{values["images_per_second"]:.3g}'
         fields['waiting'] = f'{values["share_of_time_waiting_for_data"]:.0%}'
-    for name, value in values.items():
-        is_loss = name[1:2] == '_' and not name.endswith(_DIAGNOSTICS)
-        if is_loss:
-            fields[name] = f'{value:.3g}'
-    return fields
+    losses = [name for name in values if name[1:2] == '_' and not name.endswith(_DIAGNOSTICS)]
+    return fields | {name: f'{values[name]:.3g}' for name in losses}
 
 
 def read_scalars(workdir: str) -> list[dict[str, float]]:
     """The records of a run in order, without a last line that a crash truncated."""
-    path = os.path.join(workdir, 'metrics.jsonl')
+    path = os.path.join(workdir, FILE)
     if not os.path.exists(path):
         return []
     with open(path) as file:
         return [json.loads(line) for line in file if line.endswith('}\n')]
-
-
-def _drop_records_after(path: str, step: int) -> None:
-    if os.path.exists(path):
-        kept = [record for record in read_scalars(os.path.dirname(path)) if record['step'] <= step]
-        with atomic_write(path) as partial, open(partial, 'w') as file:
-            file.writelines(json.dumps(record) + '\n' for record in kept)

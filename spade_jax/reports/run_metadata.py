@@ -1,7 +1,5 @@
 """run.json: configuration, duration, machine and package versions of a run."""
 
-from __future__ import annotations
-
 import datetime
 import importlib.metadata
 import json
@@ -18,11 +16,10 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 class RunMetadata:
-    """Writes run.json and keeps it current.
+    """Writes run.json and keeps it current; each start or resumption of the run is a session.
 
     {"config": {"data": {...}, "model": {"name": ..., ...}, ...}, "num_examples": N,
     "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "devices"}, ...]}.
-    Each start or resumption of the run is a session.
 
     Args:
       workdir: The work directory.
@@ -36,28 +33,21 @@ class RunMetadata:
         self, workdir: str, config: Config, num_examples: int, first_step: int, devices: str
     ):
         self._path, self._start = os.path.join(workdir, FILE), time.monotonic()
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES}
         self._session = {
             'started': datetime.datetime.now().astimezone().isoformat(timespec='seconds'),
-            'seconds': 0.0,
             'first_step': first_step,
-            'last_step': first_step,
-            'versions': versions(),
+            'versions': {'python': platform.python_version()} | versions,
             'devices': devices,
         }
         earlier = (read_metadata(workdir) or {}).get('sessions', []) if first_step else []
-        self._content = {
-            'config': config.to_json(),
-            'num_examples': num_examples,
-            'sessions': [*earlier, self._session],
-        }
-        self._write()
+        sessions = [*earlier, self._session]
+        self._content = dict(config=config.to_json(), num_examples=num_examples, sessions=sessions)
+        self.reached(first_step)
 
     def reached(self, step: int) -> None:
         """Record that a step is done."""
         self._session |= {'last_step': step, 'seconds': round(time.monotonic() - self._start, 1)}
-        self._write()
-
-    def _write(self):
         with atomic_write(self._path) as partial, open(partial, 'w') as file:
             json.dump(self._content, file, indent=1)
 
@@ -70,14 +60,3 @@ def read_metadata(workdir: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    found = {'python': platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

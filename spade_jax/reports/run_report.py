@@ -1,12 +1,12 @@
 """report.html: a whole run on one page that opens without network access."""
 
-from __future__ import annotations
-
 import base64
+import datetime
 import html
 import io
 import math
 import os
+import pathlib
 import re
 import statistics
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,11 @@ from spade_jax.reports.healthy_ranges import healthy_ranges, remarks
 from spade_jax.reports.run_log import read_scalars
 from spade_jax.reports.run_metadata import read_metadata
 from spade_jax.reports.svg_charts import STYLE as CHART_STYLE
-from spade_jax.reports.svg_charts import chart
+from spade_jax.reports.svg_charts import Points, chart
 
 FILE = 'report.html'
 MAX_GRIDS, MAX_GRID_WIDTH = 12, 960
-MAX_VALUE_LENGTH = 120  # characters of a configuration value
+MAX_CELL_LENGTH = 300  # characters of a table cell
 # Patterns of metrics and titles of their charts, in the order of the page. The group `label` is the
 # name in the legend; a metric that no pattern matches has a chart of its own.
 CHARTS = (
@@ -72,51 +72,37 @@ def write(workdir: str) -> str:
 
 
 def page(workdir: str, metadata: dict[str, Any], records: list[dict[str, float]]) -> str:
-    """The text of the page.
-
-    Args:
-      workdir: The work directory.
-      metadata: See `RunMetadata`; {} if unknown.
-      records: See `run_log.read_scalars`.
-    """
+    """The text of the page; the metadata are {} if they are unknown."""
     options = _options(metadata.get('config', {}))
-    gan_loss = options.get('gan_loss', '')
-    values = finite_values(records)
+    curves, gan_loss = finite_points(records), options.get('gan_loss', '')
     sections = {
-        'Remarks': _remarks(values, gan_loss),
-        'Curves': _curves(records, values, gan_loss),
-        'Samples: label map, generated, real': _samples(os.path.join(workdir, 'samples')),
+        'Remarks': _remarks(curves, gan_loss),
+        'Curves': _curves(curves, gan_loss),
+        'Samples: label map, generated, real': _samples(pathlib.Path(workdir, 'samples')),
         'Configuration': _configuration(options),
         'Sessions': _sessions(metadata.get('sessions', [])),
-        'Checkpoints': _checkpoints(os.path.join(workdir, 'checkpoints')),
+        'Checkpoints': _checkpoints(pathlib.Path(workdir, 'checkpoints')),
     }
-    body = _tiles(metadata, options, records, values) + ''.join(
-        f'\n<h2>{title}</h2>\n{content}' for title, content in sections.items() if content
-    )
+    body = _tiles(metadata, options, records, curves)
+    for title, content in sections.items():
+        body += f'\n<h2>{title}</h2>\n{content}' if content else ''
     return html_page(os.path.basename(os.path.abspath(workdir)), body, _STYLE + CHART_STYLE)
 
 
-def finite_values(records: Iterable[dict[str, float]]) -> dict[str, list[float]]:
-    """The finite values of each metric in order."""
-    values: dict[str, list[float]] = {}
+def finite_points(records: Iterable[dict[str, float]]) -> dict[str, Points]:
+    """Step and value of each record that has a metric, by metric; values are finite."""
+    points: dict[str, Points] = {}
     for record in records:
         for name, value in record.items():
-            if name != 'step' and isinstance(value, (int, float)) and math.isfinite(value):
-                values.setdefault(name, []).append(value)
-    return values
+            if name != 'step' and math.isfinite(value):
+                points.setdefault(name, []).append((record['step'], value))
+    return points
 
 
-def duration(seconds: float) -> str:
-    """'2 h 05 min' or '3 min 07 s'."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours} h {minutes:02d} min' if hours else f'{minutes} min {seconds:02d} s'
-
-
-def bytes_below(directory: str) -> int:
+def bytes_below(directory: str | pathlib.Path) -> int:
     """Bytes of all files in a directory and its subdirectories."""
-    paths = (os.path.join(top, name) for top, _, names in os.walk(directory) for name in names)
-    return sum(map(os.path.getsize, paths))
+    paths = pathlib.Path(directory).rglob('*')
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _options(sections: dict[str, Any]) -> dict[str, Any]:
@@ -125,11 +111,10 @@ def _options(sections: dict[str, Any]) -> dict[str, Any]:
     return {'model' if name == 'name' else name: value for name, value in flat.items()}
 
 
-def _tiles(metadata, options, records, values) -> str:
+def _tiles(metadata, options, records, curves) -> str:
     sessions, num_examples = metadata.get('sessions', []), metadata.get('num_examples')
     steps = [session['last_step'] for session in sessions[-1:]]
-    steps += [record['step'] for record in records[-1:]]
-    step = max(steps, default=0)
+    step = max(steps + [record['step'] for record in records[-1:]], default=0)
     tiles = {'steps': f'{step:,}'}
     if 'batch_size' in options:
         seen = step * options['batch_size']
@@ -138,92 +123,78 @@ def _tiles(metadata, options, records, values) -> str:
             tiles['images in the training set'] = f'{num_examples:,}'
             tiles['epochs'] = f'{seen / num_examples:.1f}'
     if sessions:
-        tiles['wall time'] = duration(sum(session['seconds'] for session in sessions))
-    if speeds := values.get('images_per_second'):
+        seconds = round(sum(session['seconds'] for session in sessions))
+        tiles['wall time'] = str(datetime.timedelta(seconds=seconds))
+    if speeds := [value for _, value in curves.get('images_per_second', ())]:
         tiles['images per second, median'] = f'{statistics.median(speeds):.3g}'
     boxes = (f'<div><b>{value}</b>{label}</div>' for label, value in tiles.items())
     return f'<div class="tiles">{"".join(boxes)}</div>'
 
 
-def _remarks(values, gan_loss: str) -> str:
+def _remarks(curves: dict[str, Points], gan_loss: str) -> str:
+    values = {name: [value for _, value in points] for name, points in curves.items()}
     items = ''.join(f'<li>{html.escape(remark)}</li>' for remark in remarks(values, gan_loss))
     return f'<ul class="warn">{items}</ul>' if items else ''
 
 
-def _curves(records, values, gan_loss: str) -> str:
-    ranges, charts = healthy_ranges(gan_loss), []
-    for title, metrics in _charts(values).items():
-        curves = {label: _curve(records, name) for name, label in metrics.items()}
+def _curves(curves: dict[str, Points], gan_loss: str) -> str:
+    ranges, charts = healthy_ranges(gan_loss), ''
+    for title, metrics in _charts(curves).items():
         healthy = [ranges[name] for name in metrics if name in ranges]
-        bounds = None
-        if healthy:
-            bounds = min(each.low for each in healthy), max(each.high for each in healthy)
-        charts.append(chart(title, curves, healthy=bounds))
+        lows, highs = [each.low for each in healthy], [each.high for each in healthy]
+        bounds = (min(lows), max(highs)) if healthy else None
+        labeled = {label: curves[name] for name, label in metrics.items()}
+        charts += chart(title, labeled, bounds)
     note = 'Shaded: the range of a healthy run. The numbers after the names are the last values.'
-    if not charts:
-        return ''
-    return f'<p class="quiet">{note}</p><div class="charts">{"".join(charts)}</div>'
+    return f'<p class="quiet">{note}</p><div class="charts">{charts}</div>' if charts else ''
 
 
 def _charts(metrics: Iterable[str]) -> dict[str, dict[str, str]]:
     """The metrics of each chart, by its title, with their names in the legend."""
     charts: dict[str, dict[str, str]] = {}
-    rest = dict.fromkeys(metrics)
+    rest = list(metrics)
     for pattern, title in CHARTS:
-        for match in filter(None, (re.fullmatch(pattern, name) for name in list(rest))):
+        for match in filter(None, [re.fullmatch(pattern, name) for name in rest]):
             charts.setdefault(match.expand(title), {})[match[0]] = match['label']
-            del rest[match[0]]
+            rest.remove(match[0])
     return charts | {name.replace('_', ' '): {name: name} for name in rest}
 
 
-def _curve(records, name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of the records that have a metric."""
-    having = [record for record in records if isinstance(record.get(name), (int, float))]
-    return [record['step'] for record in having], [record[name] for record in having]
-
-
-def _samples(directory: str) -> str:
-    steps = {}
-    for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        if match := re.fullmatch(r'step_(\d+)\.png', name):
-            steps[int(match[1])] = os.path.join(directory, name)
-    figures = []
-    for step in evenly_spaced(sorted(steps), MAX_GRIDS):
+def _samples(directory: pathlib.Path) -> str:
+    paths = [path for path in directory.glob('step_*.png') if path.stem[5:].isdigit()]
+    steps, figures = {int(path.stem[5:]): path for path in paths}, ''
+    for step in evenly_spaced(sorted(steps), MAX_GRIDS)[::-1]:  # newest first
         try:
             image = f'<img src="{_data_url(steps[step])}" alt="samples at step {step}">'
-            figures.append(f'<figure>{image}<figcaption>step {step:,}</figcaption></figure>')
+            figures += f'<figure>{image}<figcaption>step {step:,}</figcaption></figure>'
         except OSError as error:
-            name, reason = os.path.basename(steps[step]), type(error).__name__
-            figures.append(f'<p class="warn">step {step}: {name} cannot be read ({reason}).</p>')
-    return ''.join(reversed(figures))  # newest first
+            problem = f'{steps[step].name} cannot be read ({type(error).__name__})'
+            figures += f'<p class="warn">step {step}: {problem}.</p>'
+    return figures
 
 
-def _data_url(path: str) -> str:
+def _data_url(path: pathlib.Path) -> str:
     """The image as a data URL: PNG if that is small, else JPEG; wide images are scaled down."""
-    with Image.open(path) as file:
-        image = file.convert('RGB')
-    if image.width > MAX_GRID_WIDTH:
-        height = round(image.height * MAX_GRID_WIDTH / image.width)
-        image = image.resize((MAX_GRID_WIDTH, height), Image.Resampling.LANCZOS)
+    image = Image.open(path).convert('RGB')
+    image.thumbnail((MAX_GRID_WIDTH, image.height), Image.Resampling.LANCZOS)
     png, jpeg = io.BytesIO(), io.BytesIO()
     image.save(png, 'png', optimize=True)
     image.save(jpeg, 'jpeg', quality=88)
-    use_png = png.tell() <= 1.5 * jpeg.tell()
-    kind, buffer = ('png', png) if use_png else ('jpeg', jpeg)
+    kind, buffer = ('png', png) if png.tell() <= 1.5 * jpeg.tell() else ('jpeg', jpeg)
     return f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
 def _configuration(options: dict[str, Any]) -> str:
     if not options:
         return '<p class="quiet">Not known: the run has no run.json.</p>'
-    model = options.get('model')
-    defaults = Config.create(model if model in MODELS else 'spade').options()
-    changed = {name: value for name, value in options.items() if value != defaults.get(name)}
-    rest = {name: value for name, value in options.items() if name not in changed}
-    rows = [(name, value, defaults.get(name)) for name, value in changed.items()]
-    table = _table(('flag', 'value', 'default'), rows) if rows else '<p>All defaults.</p>'
+    model = options['model'] if options.get('model') in MODELS else 'spade'
+    defaults = Config.create(model).options()
+    rows = [(name, value, defaults.get(name)) for name, value in options.items()]
+    changed = [row for row in rows if row[1] != row[2]]
+    rest = [row[:2] for row in rows if row[1] == row[2]]
+    table = _table(('flag', 'value', 'default'), changed) if changed else '<p>All defaults.</p>'
     summary = f'<summary>{len(rest)} more, at their defaults</summary>'
-    return f'{table}<details>{summary}{_table(("flag", "value"), rest.items())}</details>'
+    return f'{table}<details>{summary}{_table(("flag", "value"), rest)}</details>'
 
 
 def _sessions(sessions: list[dict[str, Any]]) -> str:
@@ -231,27 +202,21 @@ def _sessions(sessions: list[dict[str, Any]]) -> str:
     for session in sessions:
         steps = f'{session["first_step"] + 1:,} to {session["last_step"]:,}'
         versions = ', '.join(f'{name} {version}' for name, version in session['versions'].items())
-        time = duration(session['seconds'])
+        time = datetime.timedelta(seconds=round(session['seconds']))
         rows.append((session['started'], steps, time, session['devices'], versions))
-    header = ('started', 'steps', 'time', 'devices', 'versions')
-    return _table(header, rows, max_length=1000) if rows else ''
+    return _table(('started', 'steps', 'time', 'devices', 'versions'), rows) if rows else ''
 
 
-def _checkpoints(directory: str) -> str:
-    names = os.listdir(directory) if os.path.isdir(directory) else []
-    rows = []
-    for step in sorted(int(name) for name in names if name.isdigit()):
-        megabytes = bytes_below(os.path.join(directory, str(step))) / 1e6
-        rows.append((f'{step:,}', f'{megabytes:,.1f}'))
+def _checkpoints(directory: pathlib.Path) -> str:
+    steps = sorted(int(path.name) for path in directory.glob('*') if path.name.isdigit())
+    rows = [(f'{step:,}', f'{bytes_below(directory / str(step)) / 1e6:,.1f}') for step in steps]
     return _table(('step', 'MB'), rows) if rows else ''
 
 
-def _table(
-    header: Sequence[str], rows: Iterable[Sequence[Any]], max_length: int = MAX_VALUE_LENGTH
-) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     def cell(value: Any) -> str:
         text = '' if value is None else str(value)
-        text = text if len(text) <= max_length else text[:max_length] + ' ...'
+        text = text if len(text) <= MAX_CELL_LENGTH else text[:MAX_CELL_LENGTH] + ' ...'
         return f'<td>{html.escape(text)}</td>'
 
     lines = [''.join(f'<th>{name}</th>' for name in header)]

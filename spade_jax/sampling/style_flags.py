@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from spade_jax.data.files.image_files import PHOTO_EXTENSIONS, read_photo
+from spade_jax.data.files.image_files import read_photo
 from spade_jax.data.files.label_maps import LabelMaps, files_for
 from spade_jax.errors import UserError
 from spade_jax.sampling.styles import (
@@ -110,7 +110,7 @@ def encode_files(generator: TrainedGenerator, maps: LabelMaps, path: str, flag: 
     path, files = os.path.expanduser(path), [path]
     if os.path.isdir(path):
         data, what = generator.config.data, 'style image'
-        files = files_for(maps.names, path, data, PHOTO_EXTENSIONS, flag=flag, what=what)
+        files = files_for(maps.names, path, data, flag=flag, what=what)
     images = (_read_style_image(os.path.expanduser(file), flag) for file in files)
     return GivenStyles(np.concatenate([generator.encode(image[None]) for image in images]))
 

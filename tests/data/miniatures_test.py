@@ -6,13 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from absl import flags
 
-from spade_jax import main as program  # noqa: F401  (defines the flags)
 from spade_jax.config import flags as config_flags
 from spade_jax.data.pipeline.paired_transforms import Geometry, transform
 from spade_jax.data.sources.open_source import check_source, open_source
 from tests.data.miniatures import MINIATURES
+from tests.fixtures.cli import parsed_flags
 
 SMALL = [
     '--crop_size=32',
@@ -26,15 +25,8 @@ WITHOUT_VALIDATION = {'camvid_32'}
 
 def config_from(arguments):
     """The Config that a command line with these flags describes."""
-    values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
-    try:
-        flags.FLAGS(['program', *arguments])
-        return config_flags.config_from_flags(flags.FLAGS)
-    finally:
-        for name, value in values.items():
-            flags.FLAGS[name].value = value
-            flags.FLAGS[name].present = 0
-        flags.FLAGS.unparse_flags()
+    with parsed_flags(*arguments) as values:
+        return config_flags.config_from_flags(values)
 
 
 @pytest.mark.parametrize('name', MINIATURES)

@@ -9,8 +9,7 @@ from spade_jax.evaluation.layout_judge import (
     fit_judge,
     layout_agreement,
     pixel_features,
-    window_deviation,
-    window_mean,
+    window_statistics,
 )
 
 COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
@@ -56,10 +55,9 @@ def naive_windows(values, size):
 
 def test_window_of_three_matches_hand_calculation():
     values = jnp.array([[0.0, 3.0, 6.0]]).reshape(1, 1, 3, 1)
-    np.testing.assert_allclose(window_mean(values, 3).ravel(), [1.5, 3, 4.5])
-    np.testing.assert_allclose(
-        window_deviation(values, 3).ravel(), [1.5, np.sqrt(6), 1.5], rtol=1e-6
-    )
+    mean, deviation = window_statistics(values, 3)
+    np.testing.assert_allclose(mean.ravel(), [1.5, 3, 4.5])
+    np.testing.assert_allclose(deviation.ravel(), [1.5, np.sqrt(6), 1.5], rtol=1e-6)
 
 
 @pytest.mark.parametrize('size', [1, 3, 7])
@@ -67,11 +65,12 @@ def test_windows_match_naive_loops(size):
     # The images are lower than the window of 7.
     values = np.random.default_rng(0).uniform(-1, 1, (2, 5, 9, 3)).astype(np.float32)
     windows = [naive_windows(image, size) for image in values]
-    mean = [[[window.mean(axis=0) for window in row] for row in image] for image in windows]
-    deviation = [[[window.std(axis=0) for window in row] for row in image] for image in windows]
-    np.testing.assert_allclose(window_mean(values, size), mean, atol=1e-6)
+    expected_mean = [[[w.mean(axis=0) for w in row] for row in image] for image in windows]
+    expected_deviation = [[[w.std(axis=0) for w in row] for row in image] for image in windows]
+    mean, deviation = window_statistics(values, size)
+    np.testing.assert_allclose(mean, expected_mean, atol=1e-6)
     tolerance = 1e-3 if size == 1 else 1e-5
-    np.testing.assert_allclose(window_deviation(values, size), deviation, atol=tolerance)
+    np.testing.assert_allclose(deviation, expected_deviation, atol=tolerance)
 
 
 def test_features_of_plain_image_are_its_color():
@@ -132,7 +131,7 @@ def test_fit_is_deterministic_and_depends_on_seed(color_judge):
     labels = layouts(EXAMPLES, seed=0)
 
     def logit_kernel(judge):
-        return np.asarray(judge.variables['params']['logits']['kernel'])
+        return np.asarray(judge.params['logits']['kernel'])
 
     same, other = (
         fit_judge(colored(labels, seed=1), labels, 3, seed=seed, **QUICK) for seed in (0, 1)
@@ -178,7 +177,7 @@ def test_control_needs_a_second_example(color_judge):
     'change, message',
     [
         (dict(num_classes=2), r'label id 2 is not one of the 2 classes 0\.\.1'),
-        (dict(labels=np.full((2, SIZE, SIZE), 255)), 'nothing to fit'),
+        (dict(labels=np.full((2, SIZE, SIZE), 255)), 'no pixel of the 2 label maps has a class'),
         (dict(windows=(3, 4)), 'a window of 4 pixels has no center pixel; use 5'),
         (dict(images=np.zeros((2, SIZE, SIZE, 3))), 'images are float64; give uint8'),
     ],
@@ -193,8 +192,8 @@ def test_fit_rejects_bad_argument(change, message):
 def test_agreement_rejects_bad_argument():
     labels = layouts(2, seed=0)
     images = colored(labels, seed=1)
-    judge = layout_judge.Judge(3, (), {})
+    judge = layout_judge.Judge(3, (), {}, ())
     with pytest.raises(ValueError, match=r'fake of shape \(1, 32, 32, 3\) do not fit'):
         layout_agreement(judge, images, images[:1], labels)
-    with pytest.raises(ValueError, match='nothing to judge'):
+    with pytest.raises(ValueError, match='no pixel of the 2 label maps has a class'):
         layout_agreement(judge, images, images, np.full_like(labels, 255))

@@ -36,7 +36,7 @@ class Case:
     def network(self):
         """The network, its kind, and the shapes of its inputs."""
         if self.name[0] == 'G':
-            network = parity.generator_of(self.options, grid_size=self.grid_size)
+            network = parity.generator_of(self.options)
             side = (self.grid_size or (2, 2))[0] * 2**network.num_upsamplings
             channels = self.shapes['head_0.norm_0.mlp_shared.0.weight'][1]
             style = None if network.style_dim is None else array(1, network.style_dim)

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from spade_jax.reports.healthy_ranges import healthy_ranges, remarks
 from spade_jax.reports.run_log import RunLog
 from spade_jax.reports.run_metadata import RunMetadata, read_metadata
 from tests import program
+from tests.fixtures.cli import succeed_inline
 
 CONFIG = Config.create(num_classes=3, batch_size=4, palette='')
 
@@ -65,6 +67,7 @@ def written_report(workdir):
         '1 to 20',
         '21 to 40',
         '2 x &lt;cpu&gt;',
+        '0:00:00 wall time',
         'jax 0.',
         'numpy 2.',
         '40 1.5',
@@ -101,6 +104,14 @@ def test_changed_options_come_first(workdir):
 def test_report_compares_with_defaults_of_the_model(workdir):
     text = visible_text(run_report.page(str(workdir), read_metadata(str(workdir)), []))
     assert text.index('more, at their defaults') < text.index('model spade')
+
+
+def test_points_are_finite():
+    records = [
+        {'step': step, 'a': value} for step, value in enumerate([1.0, math.nan, math.inf, 2])
+    ]
+    assert run_report.finite_points(records) == {'a': [(0, 1.0), (3, 2.0)]}
+    assert run_report.finite_points(records[1:3]) == {}
 
 
 def test_charts_group_metrics_of_any_network():
@@ -144,14 +155,7 @@ def test_report_names_unreadable_grid(tmp_path):
 def test_wide_grids_are_scaled_down(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (400, 2000, 3)).astype(np.uint8)
     write_png(str(tmp_path / 'samples' / 'step_0000001.png'), noise)
-    assert len(run_report._samples(str(tmp_path / 'samples'))) < 960 * 192 * 3
-
-
-@pytest.mark.parametrize(
-    'seconds, text', [(7, '0 min 07 s'), (187.4, '3 min 07 s'), (3600 * 2 + 299.9, '2 h 05 min')]
-)
-def test_duration(seconds, text):
-    assert run_report.duration(seconds) == text
+    assert len(run_report._samples(tmp_path / 'samples')) < 960 * 192 * 3
 
 
 def test_metadata_holds_config_and_sessions(workdir):
@@ -203,9 +207,8 @@ def test_documentation_has_every_range():
 
 
 def test_program_writes_report(workdir):
-    result = program.run('--mode=report', f'--workdir={workdir}')
-    assert result.returncode == 0
-    assert f'Report: {workdir}/report.html' in result.stdout
+    output = succeed_inline('--mode=report', f'--workdir={workdir}')
+    assert f'Report: {workdir}/report.html' in output
 
 
 def test_report_does_not_import_jax():

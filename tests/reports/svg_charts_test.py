@@ -15,8 +15,12 @@ def points_of(svg):
     ]
 
 
-def texts_of(svg):
-    return [element.text for element in ElementTree.fromstring(svg).iter('text')]
+@pytest.mark.parametrize(
+    'value, text',
+    [(0.0, '0'), (2e-4, '0.0002'), (-0.8, '-0.8'), (1.5e7, '1.5e7'), (-3e-9, '-3e-9')],
+)
+def test_numbers_are_short(value, text):
+    assert f'>loss {text}<' in chart('', {'loss': [(1, value)]})
 
 
 @pytest.mark.parametrize(
@@ -33,72 +37,47 @@ def test_ticks_are_round_and_enclose_values(low, high, expected):
 
 
 def test_curve_spans_its_axes():
-    (line,) = points_of(chart('loss', {'d_real': ([0, 50, 100], [0.0, 0.5, 1.0])}))
+    svg = chart('loss', {'d_real': [(0, 0.0), (50, 0.5), (100, 1.0)]})
+    (line,) = points_of(svg)
     (left, bottom), (middle_x, middle_y), (right, top) = line
     assert left < right
     assert top < bottom  # SVG counts downwards.
     assert middle_x == pytest.approx((left + right) / 2)
     assert middle_y == pytest.approx((top + bottom) / 2)
-    texts = texts_of(chart('loss', {'d_real': ([0, 50, 100], [0.0, 0.5, 1.0])}))
-    assert {'loss', '0.2', '1', '100', 'step', 'd_real 1'} <= set(texts)
-
-
-def test_chart_omits_values_that_are_not_finite():
-    svg = chart(
-        'loss',
-        {
-            'a': ([1, 2, 3, 4], [1.0, float('nan'), float('inf'), 2.0]),
-            'gone': ([1, 2], [float('nan')] * 2),
-        },
-    )
-    assert [len(line) for line in points_of(svg)] == [2]
-    assert 'nan' not in svg.lower()
-    assert 'gone' not in svg
-
-
-def test_chart_without_values_is_empty():
-    assert chart('loss', {'gone': ([1], [float('nan')])}) == ''
-    assert chart('loss', {}) == ''
+    texts = {element.text for element in ElementTree.fromstring(svg).iter('text')}
+    assert {'loss', '0.2', '1', '100', 'step', 'd_real 1'} <= texts
 
 
 @pytest.mark.parametrize(
-    'steps, values',
-    [
-        ([7], [3.0]),
-        ([7], [0.0]),
-        ([1, 2], [5.0, 5.0]),
-        ([1, 2, 3], [0.0] * 3),
-        ([1, 2], [1e-30, 1e30]),
-        ([1, 2], [-1e-12, 1e-12]),
-        ([1, 2], [-1e300, 1e300]),
-    ],
+    'values', [[3.0], [0.0], [5.0, 5.0], [0.0] * 3, [1e-30, 1e30], [-1e-12, 1e-12], [-1e300, 1e300]]
 )
-def test_chart_of_few_equal_or_extreme_values(steps, values):
-    svg = chart('loss', {'a': (steps, values)})
+def test_chart_of_few_equal_or_extreme_values(values):
+    svg = chart('loss', {'a': list(enumerate(values, 1))})
     for number in re.findall(r' (?:[xy][12]?|c[xy]|width|height)="([^"]*)"', svg):
         assert math.isfinite(float(number))
     ElementTree.fromstring(svg)
 
 
 def test_values_over_many_powers_of_ten_use_logarithmic_axis():
-    (line,) = points_of(chart('norm', {'a': ([0, 1, 2], [1.0, 100.0, 10000.0])}))
+    (line,) = points_of(chart('norm', {'a': [(0, 1.0), (1, 100.0), (2, 10000.0)]}))
     assert line[1][1] == pytest.approx((line[0][1] + line[2][1]) / 2)
 
 
 def test_healthy_range_is_clipped_to_axes():
-    def shaded(healthy):
-        svg = chart('loss', {'a': ([0, 1], [0.0, 1.0])}, healthy=healthy)
+    def shaded_height(*healthy):
+        svg = chart('loss', {'a': [(0, 0.0), (1, 1.0)]}, healthy)
         rectangles = ElementTree.fromstring(svg).iter('rect')
-        return [element for element in rectangles if element.get('class') == 'healthy']
+        (shaded,) = (element for element in rectangles if element.get('class') == 'healthy')
+        return float(shaded.get('height'))
 
-    (inside,), (beyond,) = shaded((0.25, 0.75)), shaded((-3, 0.5))
-    assert float(inside.get('height')) == pytest.approx(float(beyond.get('height')))
-    assert not shaded((2, 3))
+    assert shaded_height(0.25, 0.75) > 0
+    assert shaded_height(-3, 0.5) == pytest.approx(shaded_height(0.25, 0.75))
+    assert shaded_height(2, 3) == 0
 
 
 def test_long_curve_shows_means_and_extremes():
     count = 10 * MAX_POINTS
-    svg = chart('loss', {'a': (range(count), [i % 2 for i in range(count)])})
+    svg = chart('loss', {'a': [(i, i % 2) for i in range(count)]})
     (line,) = points_of(svg)
     assert len(line) == MAX_POINTS
     assert len({y for _, y in line}) == 1  # the mean of zeros and ones is constant
@@ -107,4 +86,4 @@ def test_long_curve_shows_means_and_extremes():
 
 
 def test_chart_escapes_names():
-    assert '<script>' not in chart('<script>', {'<script>': ([1, 2], [1.0, 2.0])})
+    assert '<script>' not in chart('<script>', {'<script>': [(1, 1.0), (2, 2.0)]})

@@ -299,7 +299,7 @@ def test_ema_and_rematerialization_do_not_change_the_step():
 def test_constant_real_images_do_not_change_losses_and_gradients(norm):
     config = Config.create(**SMALL, discriminator_norm=norm)
     model, batch = Spade(config), random_batch(config)
-    variables = init_train_state(config).networks['discriminator']
+    variables = init_train_state(config).networks
     layout, real = model.condition(batch.label), to_signed(batch.image)
 
     @functools.partial(jax.jit, static_argnums=1)
@@ -344,10 +344,8 @@ def test_reused_fakes_are_discriminated():
     networks = init_train_state(config).networks
     fake = jnp.zeros_like(to_signed(batch.image))
     output = model._discriminator_loss(networks, batch, lambda stream, dim: None, fake)
-    layout = model.condition(batch.label)
-    expected, *_ = model._discriminate(
-        networks['discriminator'], layout, fake, to_signed(batch.image)
-    )
+    layout, images = model.condition(batch.label), (fake, to_signed(batch.image))
+    expected, *_ = model._discriminate(networks, layout, *images, real_is_constant=False)
     loss = losses.discriminator_loss('hinge', expected, expected)['fake']
     np.testing.assert_allclose(output.terms['fake'], loss, rtol=1e-5)
     assert set(output.updated) == {'discriminator'}

@@ -76,33 +76,25 @@ def read_ids(path: File, role: str = 'label map', *, thorough: bool = True) -> n
     Raises:
       UserError: The file cannot be read, is lossy, or has colors instead of ids.
     """
-    with _checked(path, role, thorough) as image:
-        _reject_lossy(image, path, role)
+    with _checked(path, role, thorough=thorough, lossless=True) as image:
         return _ids(image, path, role)
 
 
 def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
     """Read a map as ids like `read_ids`, or if it has (indexed) colors, as [H, W, 3] uint8."""
-    with _checked(path, role, thorough) as image:
-        _reject_lossy(image, path, role)
+    with _checked(path, role, thorough=thorough, lossless=True) as image:
         return (_opaque_rgb if image.mode in _COLOR_MODES else _ids)(image, path, role)
 
 
 def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
-    """Decode a JPEG file of the usual color space to Pillow's bits, twice as fast; else None.
+    """Decode a JPEG file of the usual color space to Pillow's bits, twice as fast; else None."""
+    if image.format == 'JPEG':
+        import simplejpeg
 
-    Files that this decoder rejects are left to Pillow, which reads those with harmless faults.
-    """
-    if image.format != 'JPEG':
-        return None
-    import simplejpeg
-
-    content = cast(io.BytesIO, image.fp).getvalue()
-    try:
-        if simplejpeg.decode_jpeg_header(content)[2] in ('YCbCr', 'Gray'):
-            return simplejpeg.decode_jpeg(content, 'RGB')
-    except ValueError:
-        pass
+        content = cast(io.BytesIO, image.fp).getvalue()
+        with contextlib.suppress(ValueError):  # Pillow reads files with harmless faults.
+            if simplejpeg.decode_jpeg_header(content)[2] in ('YCbCr', 'Gray'):
+                return simplejpeg.decode_jpeg(content, 'RGB')
     return None
 
 
@@ -118,31 +110,32 @@ def _opaque_rgb(image: Image.Image, path: File, role: str) -> np.ndarray:
     return np.ascontiguousarray(colors[..., :3])
 
 
-def _reject_lossy(image: Image.Image, path: File, role: str) -> None:
-    if image.format in _LOSSY_FORMATS:
-        problem = f'{path}: {image.format} is a lossy format, so the ids of the {role} are inexact'
-        raise UserError(problem, 'recreate the map as PNG')
-
-
 def _ids(image: ImageFile.ImageFile, path: File, role: str) -> np.ndarray:
     if image.mode not in _ID_MODES:
         problem = f'{path}: the {role} has the mode {image.mode}, not one channel of ids'
         raise UserError(problem, 'save ids as gray PNG; a color mask needs --palette=FILE')
-    gray_step = _GRAY_STEPS.get(_raw_mode(image))  # Asked before the pixels are loaded.
+    stored = image.tile[0][3] if image.tile else None  # How: 'L;4' or ('L;4', ...). Gone when read.
+    step = _GRAY_STEPS.get(str(stored[0] if isinstance(stored, tuple) and stored else stored))
     ids = np.asarray(image)
     if ids.dtype == bool:
         return ids.astype(np.uint8)
-    return ids // gray_step if gray_step else ids.astype(ids.dtype.newbyteorder('='), copy=False)
+    return ids // step if step else ids.astype(ids.dtype.newbyteorder('='), copy=False)
 
 
 @contextlib.contextmanager
-def _checked(path: File, role: str, thorough: bool = True) -> Iterator[ImageFile.ImageFile]:
+def _checked(
+    path: File, role: str, *, thorough: bool = True, lossless: bool = False
+) -> Iterator[ImageFile.ImageFile]:
     """Open a file that is read completely and, if it is PNG, checked for damage."""
     with _user_errors(path, role):
         content = pathlib.Path(path).read_bytes() if isinstance(path, str) else path.getvalue()
         with _open(io.BytesIO(content)) as image:
             if image.format == 'PNG':
                 check_png(content, rows=thorough)
+            if lossless and image.format in _LOSSY_FORMATS:
+                lossy = f'{image.format} is a lossy format'
+                problem = f'{path}: {lossy}, so the ids of the {role} are inexact'
+                raise UserError(problem, 'recreate the map as PNG')
             yield image
 
 
@@ -150,8 +143,7 @@ def _user_errors(path: File, role: str) -> contextlib.AbstractContextManager:
     """Turn exceptions into UserErrors: Pillow raises a dozen kinds for damaged files."""
     if isinstance(path, str) and not os.path.isfile(path):  # A pipe would block forever.
         reason = 'not a file' if os.path.lexists(path) else 'missing'
-        problem = f'{path}: the {role} is {reason}'
-        raise UserError(problem, 'restore the file or remove the example')
+        raise UserError(f'{path}: the {role} is {reason}', 'restore it or remove the example')
     remedy = 'replace the file or remove the example'
     return user_errors(f'{path}: the {role} cannot be read', remedy)
 
@@ -164,12 +156,6 @@ def _open(path: File) -> ImageFile.ImageFile:
 
 
 def _is_rotated(image: Image.Image, expected_size: tuple[int, int] | None) -> bool:
-    if expected_size is None or image.size == expected_size or image.size[::-1] != expected_size:
+    if image.size == expected_size or image.size[::-1] != expected_size:
         return False
     return image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_ROTATED_ORIENTATION
-
-
-def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Return how the file stores a pixel, e.g. 'L;4'."""
-    arguments = image.tile[0][3] if image.tile else None
-    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)

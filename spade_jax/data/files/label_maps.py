@@ -1,5 +1,6 @@
 """The label maps to sample from: files of a directory, or the examples of a data set."""
 
+import collections
 import os
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -67,9 +68,7 @@ class LabelFolder:
         if config.instance_edges and not instance_dir:
             raise UserError('this model was trained with instance edges', 'give --instance_dir')
         if instance_dir and not config.instance_edges:
-            problem = (
-                f'instance_dir={instance_dir}, but this model was trained without instance edges'
-            )
+            problem = f'instance_dir={instance_dir}, but this model has no instance edges'
             raise UserError(problem, 'leave the flag out')
         files = self._label_files(label_dir)
         self.paths: Sequence[str] = [os.path.join(label_dir, file) for file in files]
@@ -77,44 +76,37 @@ class LabelFolder:
         self.names: Sequence[str] = [os.path.splitext(file)[0] for file in files]
         self._instances, self._photos = [], []
         if instance_dir:
-            self._instances = [
-                os.path.join(instance_dir, self._instance_name(file)) for file in files
-            ]
+            instances = map(self._instance_name, files)
+            self._instances = [os.path.join(instance_dir, file) for file in instances]
         if photo_dir:
             words = dict(flag='photo_dir', what='photo')
-            self._photos = files_for(self.names, photo_dir, config, PHOTO_EXTENSIONS, **words)
+            self._photos = files_for(self.names, photo_dir, config, **words)
 
     def _label_files(self, directory: str) -> list[str]:
-        if not os.path.isdir(directory):
-            raise UserError(f'label_dir={directory}: no such directory', 'set --label_dir')
-        extensions, suffix = self._reader.extensions, self._config.label_suffix
-        names = sorted(os.path.relpath(path, directory) for path in files_below(directory))
-        names = [name for name in names if os.path.splitext(name)[1].lower() in extensions]
-        if not names:
+        extensions = self._reader.extensions
+        found = _files_by_stem(directory, extensions, 'label_dir')
+        if not found:
             problem = f'label_dir={directory} has no label map ({", ".join(sorted(extensions))})'
             raise UserError(problem, 'set --label_dir')
-        return [name for name in names if os.path.splitext(name)[0].endswith(suffix)] or names
+        stems = [stem for stem in found if stem.endswith(self._config.label_suffix)] or found
+        return sorted(os.path.relpath(path, directory) for stem in stems for path in found[stem])
 
     def _instance_name(self, label_name: str) -> str:
-        stem, extension = os.path.splitext(label_name)
-        if not stem.endswith(self._config.label_suffix):
+        (stem, extension), config = os.path.splitext(label_name), self._config
+        if not stem.endswith(config.label_suffix):
             return label_name
-        return (
-            stem.removesuffix(self._config.label_suffix) + self._config.instance_suffix + extension
-        )
+        return stem.removesuffix(config.label_suffix) + config.instance_suffix + extension
 
     def read_photo(self, index: int) -> np.ndarray | None:
         return read_photo(self._photos[index]) if self._photos else None
 
     def read(self, index: int) -> Example:
-        path = self.paths[index]
+        path, instance = self.paths[index], None
         label = self._reader.read(path)
-        check_label_ids(label, self._config, path, _REMEDY)
-        if not self._instances:
-            return Example(None, label)
-        instance = read_ids(self._instances[index], 'instance map').astype(np.int32, copy=False)
-        require_same_size(self._instances[index], size_of(instance), path, size_of(label))
-        return Example(None, label, instance)
+        if self._instances:
+            instance = read_ids(self._instances[index], 'instance map')
+            require_same_size(self._instances[index], size_of(instance), path, size_of(label))
+        return _checked(Example(None, label, instance), self._config, path)
 
 
 class LabelsOfSource:
@@ -130,53 +122,55 @@ class LabelsOfSource:
         return self._source.read(index).image
 
     def read(self, index: int) -> Example:
-        example = self._source.read_maps(index)
-        check_label_ids(example.label, self._config, self.locations[index], _REMEDY)
-        if example.instance is None:
-            return example
-        return example._replace(instance=example.instance.astype(np.int32, copy=False))
+        return _checked(self._source.read_maps(index), self._config, self.locations[index])
 
 
 def files_for(
-    names: Sequence[str],
-    directory: str,
-    config: DataConfig,
-    extensions: Collection[str],
-    *,
-    flag: str,
-    what: str,
+    names: Sequence[str], directory: str, config: DataConfig, *, flag: str, what: str
 ) -> list[str]:
-    """Return one file below a directory for each label map: of the same name, but for suffixes.
+    """Return one photo below a directory for each label map: of the same name, but for suffixes.
 
     Args:
       names: Relative paths of the label maps, without extensions.
       directory: Searched recursively.
       config: Defines the suffixes.
-      extensions: Files with other extensions are ignored.
       flag: The flag that named the directory, for errors.
       what: What errors call one of its files.
     """
-    if not os.path.isdir(directory):
-        raise UserError(f'{flag}={directory}: no such directory', f'set --{flag}')
-    found: dict[str, list[str]] = {}
-    for path in files_below(directory):
-        base, extension = os.path.splitext(os.path.relpath(path, directory))
-        if extension.lower() in extensions:
-            found.setdefault(base, []).append(path)
-    stems = [name.removesuffix(config.label_suffix) for name in names]
-    matches = [
-        found.get(name) or found.get(stem + config.image_suffix) or found.get(stem, [])
-        for name, stem in zip(names, stems, strict=True)
-    ]
-    if missing := [name for name, files in zip(names, matches, strict=True) if not files]:
-        listed = ', '.join(missing[:_MOST_NAMED])
-        if len(missing) > _MOST_NAMED:
-            listed += f' and {len(missing) - _MOST_NAMED} more'
+    found = _files_by_stem(directory, PHOTO_EXTENSIONS, flag)
+    matches: dict[str, list[str]] = {}
+    for name in names:
+        stem = name.removesuffix(config.label_suffix)
+        candidates = (found.get(base) for base in (name, stem + config.image_suffix, stem))
+        matches[name] = next(filter(None, candidates), [])
+    if missing := [name for name, files in matches.items() if not files]:
+        more = len(missing) - _MOST_NAMED
+        listed = ', '.join(missing[:_MOST_NAMED]) + (f' and {more} more' if more > 0 else '')
         count = f'{len(missing)} of {len(names)} label maps'
         problem = f'{flag}={directory} has no {what} for {count}: {listed}'
         raise UserError(problem, f'name each as its label map ({missing[0]}.png or .jpg)')
-    for name, files in zip(names, matches, strict=True):
+    for name, files in matches.items():
         if len(files) > 1:
             several = f'{len(files)} files for the label map {name}: {", ".join(files)}'
             raise UserError(f'{flag}={directory} has {several}', 'remove all but one')
-    return [files[0] for files in matches]
+    return [matches[name][0] for name in names]
+
+
+def _files_by_stem(directory: str, extensions: Collection[str], flag: str) -> dict[str, list[str]]:
+    """Return the files below a directory by their relative path without extension."""
+    if not os.path.isdir(directory):
+        raise UserError(f'{flag}={directory}: no such directory', f'set --{flag}')
+    found = collections.defaultdict(list)
+    for path in files_below(directory):
+        stem, extension = os.path.splitext(os.path.relpath(path, directory))
+        if extension.lower() in extensions:
+            found[stem].append(path)
+    return found
+
+
+def _checked(example: Example, config: DataConfig, location: str) -> Example:
+    """Return an example with known label ids, and instance ids as int32."""
+    check_label_ids(example.label, config, location, _REMEDY)
+    if example.instance is None:
+        return example
+    return example._replace(instance=example.instance.astype(np.int32, copy=False))

@@ -4,14 +4,8 @@ import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.config.label_format import LARGEST_ID, parse_remap
-from spade_jax.data.files.image_files import (
-    ID_EXTENSIONS,
-    PHOTO_EXTENSIONS,
-    File,
-    read_ids,
-    read_ids_or_colors,
-    read_photo,
-)
+from spade_jax.data.files import image_files
+from spade_jax.data.files.image_files import File, read_ids, read_ids_or_colors, read_photo
 from spade_jax.data.files.palette import ColorMask
 from spade_jax.errors import UserError
 
@@ -29,7 +23,8 @@ class LabelReader:
 
     def __init__(self, config: DataConfig):
         self._uses_labels = config.uses_labels
-        self.extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
+        photos, maps = image_files.PHOTO_EXTENSIONS, image_files.ID_EXTENSIONS
+        self.extensions = maps if config.uses_labels else photos
         self.role = condition_role(config)
         self._colors = ColorMask(config.palette) if config.palette else None
         self._new_ids = _remap_table(config.label_remap)
@@ -45,18 +40,19 @@ class LabelReader:
         read = read_ids_or_colors if self._colors else read_ids
         pixels = read(path, thorough=thorough)
         try:
-            return self.renumber(self._ids(pixels))
+            ids = self._ids(pixels)
         except UserError as error:
             raise error.at(str(path)) from None
+        return self.renumber(ids, str(path))
 
-    def renumber(self, ids: np.ndarray) -> np.ndarray:
-        """Map the ids [H, W] of a file to those of the configuration (`label_remap`)."""
+    def renumber(self, ids: np.ndarray, name: str) -> np.ndarray:
+        """Map the ids [H, W] of a file, which errors name, to those of the configuration."""
         if self._new_ids is None:
             return ids
         for extreme in (ids.min(), ids.max()):
             if not 0 <= extreme <= LARGEST_ID:
-                problem = f'label id {extreme} is outside 0..{LARGEST_ID}, the range of label_remap'
-                raise UserError(problem, 'store other ids')
+                problem = f'{name}: label id {extreme} is outside 0..{LARGEST_ID}'
+                raise UserError(problem, 'store other ids, or leave --label_remap out')
         return self._new_ids[ids]
 
     def _ids(self, pixels: np.ndarray) -> np.ndarray:
@@ -75,10 +71,9 @@ class LabelReader:
             return pixels
         if (as_colors != values).any():
             listed = ', '.join(map(str, values[:5]))
-            raise UserError(
-                f'a gray image with the values {listed}, which are ids as well as palette colors',
-                'save it as RGB if they are colors; leave --palette out if they are ids',
-            )
+            problem = f'the values {listed} of a gray image are ids as well as palette colors'
+            remedy = 'save it as RGB if they are colors; leave --palette out if they are ids'
+            raise UserError(problem, remedy)
         return pixels
 
 
@@ -105,21 +100,19 @@ def check_label_ids(label: np.ndarray, config: DataConfig, name: str, remedy: st
     if not config.uses_labels or 0 <= label.min() and label.max() < config.label_channels:
         return
     known = (label >= 0) & (label < config.label_channels)
-    if config.dontcare:
-        known |= label == DONTCARE_ID
-    if known.all():
-        return
-    y, x = np.argwhere(~known)[0]
-    classes = f'the {config.num_classes} classes 0..{config.num_classes - 1}'
-    problem = f'{name}: label id {label[y, x]} at pixel (x={x}, y={y}) is not one of {classes}'
-    raise UserError(problem, remedy or _id_remedy(label, config))
+    known |= config.dontcare & (label == DONTCARE_ID)
+    if not known.all():
+        y, x = np.argwhere(~known)[0]
+        classes = f'the {config.num_classes} classes 0..{config.num_classes - 1}'
+        problem = f'{name}: label id {label[y, x]} at pixel (x={x}, y={y}) is not one of {classes}'
+        raise UserError(problem, remedy or _id_remedy(label, config))
 
 
 def _id_remedy(label: np.ndarray, config: DataConfig) -> str:
-    classes = label[label != DONTCARE_ID]
     remedies = []
-    if classes.size and classes.max() >= config.label_channels:
-        remedies.append(f'use --num_classes={int(classes.max()) + 1} or more')
+    largest = int(label.max(where=label != DONTCARE_ID, initial=0))
+    if largest >= config.label_channels:
+        remedies.append(f'use --num_classes={largest + 1} or more')
     if DONTCARE_ID in label and not config.dontcare:
         remedies.append('use --dontcare if 255 stands for "unknown"')
     return ', and '.join(remedies) or 'number the classes from 0'
@@ -127,11 +120,11 @@ def _id_remedy(label: np.ndarray, config: DataConfig) -> str:
 
 def _remap_table(text: str) -> np.ndarray | None:
     """Return the new id of every 16-bit id, or None if nothing is renumbered."""
-    remap = parse_remap(text)
-    if not remap.targets and remap.other is None:
+    targets, other = parse_remap(text)
+    if not targets and other is None:
         return None
     table = np.arange(LARGEST_ID + 1, dtype=np.uint16)
-    if remap.other is not None:
-        table[:] = remap.other
-    table[list(remap.targets)] = list(remap.targets.values())
+    if other is not None:
+        table[:] = other
+    table[list(targets)] = list(targets.values())
     return table

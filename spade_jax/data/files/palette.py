@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +27,8 @@ def classes_of(config: DataConfig) -> Classes:
     """Return the classes of the palette, else of the data set, else with generated names."""
     names = [f'class {number}' for number in range(config.num_classes)]
     names += ['unknown'] * config.dontcare
-    unknown = np.array([UNKNOWN_COLOR] * config.dontcare, np.uint8).reshape(-1, 3)
-    colors = np.concatenate([default_palette(config.num_classes), unknown])
+    colors = np.full((len(names), 3), UNKNOWN_COLOR, np.uint8)
+    colors[: config.num_classes] = default_palette(config.num_classes)
     for entry in _known_classes(config):
         if entry.id < len(names):
             names[entry.id] = entry.name
@@ -38,8 +39,7 @@ def classes_of(config: DataConfig) -> Classes:
 
 def builtin_classes(name: str) -> list[LabelClass]:
     """Read a table of `data/classes`, e.g. 'ade20k'. Classes may share a color there."""
-    with open(builtin_palette(name) or name, encoding='utf-8') as file:
-        classes = json.load(file)['classes']
+    classes = json.loads(Path(builtin_palette(name) or name).read_text(encoding='utf-8'))['classes']
     return [LabelClass(entry['id'], entry['name'], entry.get('color')) for entry in classes]
 
 
@@ -49,11 +49,10 @@ def default_palette(num_classes: int) -> np.ndarray:
     The bits of the class number go to red, green and blue in turn, to the highest bits first.
     """
     numbers = np.arange(1, num_classes + 1)
-    colors = np.zeros((num_classes, 3), np.int64)
-    for place in range(8):
-        for channel in range(3):
-            colors[:, channel] |= (numbers >> (3 * place + channel) & 1) << (7 - place)
-    return colors.astype(np.uint8)
+    colors = np.zeros((num_classes, 3), np.uint8)
+    for bit in range(24):
+        colors[:, bit % 3] |= ((numbers >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colors
 
 
 def colorize(label: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -72,13 +71,13 @@ class ColorMask:
     """Turns the colors of a palette (the text of `label_format.read_palette`) into ids."""
 
     def __init__(self, palette: str):
-        self.classes = [entry for entry in parse_palette(palette) if entry.color]
+        self.classes = {entry: entry.color for entry in parse_palette(palette) if entry.color}
         if not self.classes:
             raise UserError('the palette has no colors', 'add "color": "#rrggbb" to its classes')
         # [2^24] int32, 64 MB: the id of every color. One lookup is 20 times as fast as a search.
         self._ids = np.full(1 << 24, _NO_CLASS, np.int32)
-        for entry in self.classes:
-            code = int((entry.color or '')[1:], 16)
+        for entry, color in self.classes.items():
+            code = int(color[1:], 16)
             self._ids[code] = entry.id if self._ids[code] == _NO_CLASS else _SEVERAL_CLASSES
         largest = max(entry.id for entry in self.classes)
         self._dtype = np.dtype(np.uint8 if largest <= 255 else np.uint16)
@@ -88,25 +87,27 @@ class ColorMask:
 
         Raises a UserError, with color and pixel, if a color has no class or several.
         """
-        ids = self._ids[_code(colors)]
+        red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
+        codes = red << 16 | green << 8 | blue
+        ids = self._ids[codes]
         if ids.min() >= 0:
             return ids.astype(self._dtype)
-        shared = ids == _SEVERAL_CLASSES
-        if shared.any():
-            color, where = _first_pixel(colors, shared)
+        reason = ids.min()  # Colors of several classes first.
+        y, x = np.argwhere(ids == reason)[0]
+        color = _hex(colors[y, x])
+        where = f'color {color} at pixel (x={x}, y={y})'
+        if reason == _SEVERAL_CLASSES:
             names = ', '.join(entry.name for entry in self.classes if entry.color == color)
             problem = f'{where} stands for several classes ({names})'
             raise UserError(problem, 'give each class its own color')
-        unknown = ids == _NO_CLASS
-        color, where = _first_pixel(colors, unknown)
-        count = len(np.unique(_code(colors[unknown])))
-        channels = np.array([rgb(entry.color or '') for entry in self.classes])
-        nearest = self.classes[int(np.abs(channels - rgb(color)).sum(axis=1).argmin())]
-        raise UserError(
-            f'{where} is not in the palette ({count} such color{"s" if count > 1 else ""}, '
-            f'{unknown.mean():.2%} of the pixels); the nearest is {nearest.color} ({nearest.name})',
-            'add it to the palette, or save the mask without smoothing, as PNG',
-        )
+        distances = [np.abs(np.subtract(rgb(c), colors[y, x])).sum() for c in self.classes.values()]
+        nearest = list(self.classes)[np.argmin(distances)]
+        count, share = len(np.unique(codes[ids == reason])), np.mean(ids == reason)
+        such = f'{count} such color{"s" * (count > 1)}, {share:.2%} of the pixels'
+        found = f'the nearest is {nearest.color} ({nearest.name})'
+        problem = f'{where} is not in the palette ({such}); {found}'
+        remedy = 'add it to the palette, or save the mask without smoothing, as PNG'
+        raise UserError(problem, remedy)
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -115,20 +116,8 @@ def rgb(color: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _first_pixel(colors: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
-    """Return the color of the first pixel of a mask [H, W], and a description of the two."""
-    y, x = np.argwhere(mask)[0]
-    color = _hex(colors[y, x])
-    return color, f'color {color} at pixel (x={x}, y={y})'
-
-
 def _hex(color) -> str:
     return '#{:02x}{:02x}{:02x}'.format(*map(int, color))
-
-
-def _code(colors: np.ndarray) -> np.ndarray:
-    red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
-    return red << 16 | green << 8 | blue
 
 
 @functools.lru_cache(maxsize=8)
@@ -136,16 +125,13 @@ def _known_classes(config: DataConfig) -> list[LabelClass]:
     if config.palette:
         classes = parse_palette(config.palette)
         return [entry for entry in classes if entry.id != DONTCARE_ID or not config.dontcare]
-    entry = CATALOG.get(config.dataset)
-    if entry is None:
+    if config.dataset not in CATALOG:
         return []
-    classes = builtin_classes(entry.classes) if entry.classes else _landscape_classes()
+    if name := CATALOG[config.dataset].classes:
+        classes = builtin_classes(name)
+    else:
+        from spade_jax.landscapes import CLASSES
+
+        classes = [LabelClass(i, entry.name, _hex(entry.color)) for i, entry in enumerate(CLASSES)]
     # With another number of classes, flags have renumbered the ids.
     return classes if len(classes) in (config.num_classes, config.label_channels) else []
-
-
-def _landscape_classes() -> list[LabelClass]:
-    from spade_jax import landscapes
-
-    classes = enumerate(landscapes.CLASSES)
-    return [LabelClass(number, entry.name, _hex(entry.color)) for number, entry in classes]

@@ -21,35 +21,28 @@ def check_png(content: bytes, *, rows: bool) -> None:
 
     With `rows`, missing pixels are an error too, which takes a second decompression.
     """
-    header, pixels = b'', []
-    for kind, data in _chunks(content):
-        if kind == b'IHDR':
-            header = data
-        elif kind == b'IDAT' and rows:
-            pixels.append(data)
+    chunks = list(_chunks(content))
+    header = dict(chunks).get(b'IHDR', b'')
     if rows and len(header) == 13:
-        missing = _pixel_bytes(header) - len(zlib.decompress(b''.join(pixels)))
-        if missing > 0:
+        pixels = zlib.decompress(b''.join(data for kind, data in chunks if kind == b'IDAT'))
+        if (missing := _pixel_bytes(header) - len(pixels)) > 0:
             raise ValueError(f'{missing} bytes of pixels are missing')
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield (kind, data) of every chunk up to the end of the image."""
-    position = len(SIGNATURE)
-    while position < len(content):
+    position, kind = len(SIGNATURE), b''
+    while kind != b'IEND':
         length, kind = struct.unpack('>I4s', content[position : position + 8].ljust(8, b'\0'))
         end = position + 8 + length
         data, checksum = content[position + 8 : end], content[end : end + 4]
         if len(checksum) < 4:
-            break
+            raise ValueError('the file is truncated')
         if zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum, 'big'):
             name = kind.decode('latin-1')
             raise ValueError(f'the checksum of its part {name} at byte {position} is wrong')
         yield kind, data
-        if kind == b'IEND':
-            return
         position = end + 4
-    raise ValueError('the file is truncated')
 
 
 def _pixel_bytes(header: bytes) -> int:

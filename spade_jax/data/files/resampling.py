@@ -43,35 +43,30 @@ def bicubic(image: np.ndarray, size: _Size, window: _Window, flip: bool = False)
     Returns:
       [window height, window width, 3] uint8.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f'an image of shape {image.shape} and type {image.dtype}'
-        raise ValueError(f'{found} cannot be resized; it must be [H, W, 3] uint8')
+    if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        raise ValueError(
+            f'{image.dtype} {image.shape} cannot be resized; it must be [H, W, 3] uint8'
+        )
     _check_window(size, window)
     left, top, width, height = window
     source_height, source_width, _ = image.shape
-    resizes_columns, resizes_rows = source_width != size[0] or flip, source_height != size[1]
-    if not resizes_columns and not resizes_rows:
-        return np.ascontiguousarray(image[top : top + height, left : left + width])
-
-    columns = _taps(source_width, size[0], slice(left, left + width))
-    rows = _taps(source_height, size[1], slice(top, top + height))
-    if flip:
-        columns = _Taps(*(np.ascontiguousarray(part[::-1]) for part in columns))
-    pixels = np.ascontiguousarray(image).reshape(source_height, source_width * 3)
+    columns, used_columns = _taps(source_width, size[0], left, width)
+    rows, used_rows = _taps(source_height, size[1], top, height)
+    pixels = np.ascontiguousarray(image[used_rows, used_columns])
+    pixels = pixels.reshape(len(pixels), -1)  # [H, 3 W]
+    passes = []
+    if source_width != size[0] or flip:
+        if flip:
+            columns = _Taps(*(np.ascontiguousarray(part[::-1]) for part in columns))
+        passes.append((_resize_columns, columns))
+    if source_height != size[1]:
+        passes.append((_resize_rows, rows))
     # Pixels are rounded to 8 bits between the passes, so their order shows. This is the rule of
     # Pillow 13; older versions always begin with the columns.
-    fewer_columns, fewer_rows = source_width - size[0], source_height - size[1]
-    if not resizes_columns or fewer_rows > max(0, 2 * fewer_columns):
-        columns, used = _from_zero(columns)
-        used_pixels = np.ascontiguousarray(pixels[:, 3 * used.start : 3 * used.stop])
-        pixels = _resize_rows(used_pixels, rows)
-        if resizes_columns:
-            pixels = _resize_columns(pixels, slice(0, height), columns)
-    else:
-        rows, used = _from_zero(rows)
-        pixels = _resize_columns(pixels, used, columns)
-        if resizes_rows:
-            pixels = _resize_rows(pixels, rows)
+    if source_height - size[1] > max(0, 2 * (source_width - size[0])):
+        passes.reverse()
+    for resize, taps in passes:
+        pixels = resize(pixels, taps)
     return pixels.reshape(height, width, 3)
 
 
@@ -104,8 +99,12 @@ def _nearest_pixels(source: int, target: int) -> np.ndarray:
     return pixels
 
 
-def _taps(source: int, target: int, window: slice) -> _Taps:
-    return _Taps(*(part[window] for part in _all_taps(source, target)))
+def _taps(source: int, target: int, begin: int, length: int) -> tuple[_Taps, slice]:
+    """Return the taps of a window, relative to the source pixels that they use, and those."""
+    window = slice(begin, begin + length)
+    first, count, weights = (part[window] for part in _all_taps(source, target))
+    used = slice(int(first.min()), int((first + count).max()))
+    return _Taps(first - np.int32(used.start), count, weights), used
 
 
 @functools.lru_cache(maxsize=_NUM_TABLES)
@@ -142,17 +141,10 @@ def _bicubic_kernel(distance: np.ndarray) -> np.ndarray:
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-def _from_zero(taps: _Taps) -> tuple[_Taps, slice]:
-    """Return the taps relative to the range of source pixels that they use, and that range."""
-    used = slice(int(taps.first.min()), int((taps.first + taps.count).max()))
-    return taps._replace(first=taps.first - np.int32(used.start)), used
-
-
-def _resize_columns(pixels: np.ndarray, rows: slice, columns: _Taps) -> np.ndarray:
-    """Resize these rows of pixels [H, 3 W] to rows of 3 len(columns.first)."""
-    columns, used = _from_zero(columns)
-    resized = np.empty((rows.stop - rows.start, 3 * len(columns.first)), np.uint8)
-    _resize_columns_into(resized, pixels, rows.start, used.start, used.stop, *columns)
+def _resize_columns(pixels: np.ndarray, columns: _Taps) -> np.ndarray:
+    """Resize [H, 3 W] to [H, 3 len(columns.first)]."""
+    resized = np.empty((len(pixels), 3 * len(columns.first)), np.uint8)
+    _resize_columns_into(resized, pixels, *columns)
     return resized
 
 
@@ -212,6 +204,13 @@ def _resize_rows_into(resized, pixels, first, count, weights):
             resized[y, i] = min(max(sums[i] >> _WEIGHT_BITS, 0), 255)
 
 
+# The distance of two rows in 64-bit words of 8 bytes, and which bytes of a word they exchange.
+_BLOCKS = tuple(
+    (distance, np.uint64(mask))
+    for distance, mask in ((1, 0x00FF00FF00FF00FF), (2, 0x0000FFFF0000FFFF), (4, 0xFFFFFFFF))
+)
+
+
 @numba.njit
 def _transpose_bytes(words):
     """Transpose the 8x8 bytes of each column in each 8 rows of words [8 n, K] uint64.
@@ -219,11 +218,7 @@ def _transpose_bytes(words):
     First the bytes within blocks of 2x2, then such blocks within 4x4, then those within 8x8.
     """
     for begin in range(0, words.shape[0], 8):
-        for distance, mask in (
-            (1, np.uint64(0x00FF00FF00FF00FF)),
-            (2, np.uint64(0x0000FFFF0000FFFF)),
-            (4, np.uint64(0x00000000FFFFFFFF)),
-        ):
+        for distance, mask in _BLOCKS:
             shift = np.uint64(8 * distance)
             for row in range(begin, begin + 8):
                 if not row & distance:
@@ -234,38 +229,34 @@ def _transpose_bytes(words):
                         words[row + distance, i] = lower ^ differing
 
 
-@_compiled(_RESIZED, _PIXELS, numba.intp, numba.intp, numba.intp, *_TAPS)
-def _resize_columns_into(resized, pixels, top, left, right, first, count, weights):
-    """Resize the rows from `top` on of `pixels` [H, 3 W] horizontally, to `resized` [h, 3 w].
+@_compiled(_RESIZED, _PIXELS, *_TAPS)
+def _resize_columns_into(resized, pixels, first, count, weights):
+    """Resize `pixels` [H, 3 W] horizontally, to `resized` [H, 3 w].
 
     A strip of 32 rows is transposed, resized like rows, and transposed back: three channels of 32
-    rows are a long row of bytes. `first` counts from pixel `left`; none from `right` on is used.
+    rows are a long row of bytes.
     """
-    length, new_length = 3 * (right - left), resized.shape[1]
+    (rows, length), (_, new_length), groups = pixels.shape, resized.shape, _STRIP // 8
     words, new_words = (length + 7) // 8, (new_length + 7) // 8
-    strip, new_strip = (
-        np.empty((_STRIP, words), np.uint64),
-        np.empty((_STRIP, new_words), np.uint64),
-    )
-    turned = np.empty((8 * words, _STRIP // 8), np.uint64)
-    new_turned = np.empty((8 * new_words, _STRIP // 8), np.uint64)
+    strip, turned = np.empty((_STRIP, words), np.uint64), np.empty((8 * words, groups), np.uint64)
+    new_strip = np.empty((_STRIP, new_words), np.uint64)
+    new_turned = np.empty((8 * new_words, groups), np.uint64)
     strip_bytes, new_strip_bytes = strip.view(np.uint8), new_strip.view(np.uint8)  # [32, 8 words]
     # A column is its red, then its green, then its blue bytes: [columns, 3 * 32].
-    columns = turned.view(np.uint8)[:length].reshape(right - left, 3 * _STRIP)
+    columns = turned.view(np.uint8)[:length].reshape(length // 3, 3 * _STRIP)
     new_columns = new_turned.view(np.uint8)[:new_length].reshape(new_length // 3, 3 * _STRIP)
-    for begin in range(0, resized.shape[0], _STRIP):
-        height = min(_STRIP, resized.shape[0] - begin)
+    for begin in range(0, rows, _STRIP):
+        height = min(_STRIP, rows - begin)
         for y in range(height):
-            source = pixels[top + begin + y][3 * left : 3 * right]
             for i in range(length):  # Twice as fast as the assignment of a slice.
-                strip_bytes[y, i] = source[i]
+                strip_bytes[y, i] = pixels[begin + y, i]
         _transpose_bytes(strip)
-        for group in range(_STRIP // 8):
+        for group in range(groups):
             for i in range(words):
                 for j in range(8):
                     turned[8 * i + j, group] = strip[8 * group + j, i]
         _resize_rows_into(new_columns, columns, first, count, weights)
-        for group in range(_STRIP // 8):
+        for group in range(groups):
             for j in range(8):
                 for i in range(new_words):
                     new_strip[8 * group + j, i] = new_turned[8 * i + j, group]

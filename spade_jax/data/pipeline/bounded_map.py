@@ -1,21 +1,19 @@
 """An ordered parallel map with a bounded number of pending results."""
 
-from __future__ import annotations
-
 import collections
 import concurrent.futures
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
-_T = TypeVar('_T')
-_R = TypeVar('_R')
+T = TypeVar('T')
+R = TypeVar('R')
 
 
 def bounded_map(
-    pool: concurrent.futures.Executor, function: Callable[[_T], _R], items: Iterable[_T], ahead: int
-) -> Generator[_R]:
+    pool: concurrent.futures.Executor, function: Callable[[T], R], items: Iterable[T], ahead: int
+) -> Generator[R]:
     """Map as `pool.map` does, with at most `ahead` results in memory that are not consumed yet."""
-    pending: collections.deque[concurrent.futures.Future[_R]] = collections.deque()
+    pending = collections.deque()
     try:
         for item in items:
             pending.append(pool.submit(function, item))

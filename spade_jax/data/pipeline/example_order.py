@@ -6,8 +6,6 @@ p // N, and its crop and flip come from a hash of (seed, p). So every epoch show
 exactly once, a batch may straddle two epochs, and a resumed run needs nothing but its step.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 
@@ -15,9 +13,7 @@ import numpy as np
 
 from spade_jax.errors import UserError
 
-# Streams of random numbers under one seed.
-_ORDER_STREAM = 0
-_AUGMENTATION_STREAM = 1
+_ORDER_STREAM, _AUGMENTATION_STREAM = 0, 1  # Streams of random numbers under one seed.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +42,7 @@ class BatchSchedule:
     def __post_init__(self):
         unit = self.process_count * self.num_microbatches
         if self.batch_size % unit:
-            parts = f'{self.process_count} processes'
-            if self.num_microbatches > 1:
-                parts += f' x accumulation_steps={self.num_microbatches}'
+            parts = f'{self.process_count} processes x accumulation_steps={self.num_microbatches}'
             problem = f'batch_size={self.batch_size} does not divide among {parts}'
             raise UserError(problem, f'use a multiple of {unit}')
 
@@ -62,8 +56,8 @@ class BatchSchedule:
         step, offset = divmod(number, self.local_batch_size)
         share = self.local_batch_size // self.num_microbatches
         microbatch, offset = divmod(offset, share)
-        first = step * self.batch_size
-        return first + (microbatch * self.process_count + self.process_index) * share + offset
+        place = microbatch * self.process_count + self.process_index
+        return step * self.batch_size + place * share + offset
 
 
 def example_index(seed: int, position: int, num_examples: int) -> int:

@@ -6,17 +6,14 @@ a resumed run skips positions before any decoding. Decoding and geometry are Num
 match Pillow to the bit.
 """
 
-from __future__ import annotations
-
 import atexit
 import concurrent.futures
 import contextlib
-import functools
 import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +32,7 @@ from spade_jax.errors import UserError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# More unusable examples in a row point to a lost disk or to wrong flags.
-MAX_SKIPPED_IN_A_ROW = 100
+MAX_SKIPPED_IN_A_ROW = 100  # More of them point to a lost disk or to wrong flags.
 
 _open_iterators: weakref.WeakSet[Generator[Batch]] = weakref.WeakSet()
 
@@ -110,8 +106,7 @@ def training_batches(
     def batches():
         dataset = training_dataset(config, size, first_step * size, read)
         for step, parts in enumerate(dataset.as_numpy_iterator(), start=first_step):
-            failed = [number for number in list(errors) if number < (step + 1) * size]
-            if failed:
+            if failed := [number for number in list(errors) if number < (step + 1) * size]:
                 raise errors[min(failed)]
             yield Batch(*parts)
 
@@ -122,14 +117,10 @@ def training_batches(
 
 def training_dataset(
     config: DataConfig, batch_size: int, first: int, read: Callable[[int], Example]
-) -> tf.data.Dataset:
-    """Return the endless tf.data dataset of batches (image, label[, instance]).
+) -> 'tf.data.Dataset':
+    """Return the endless tf.data dataset of batches (image, label[, instance]) from number `first`.
 
-    Args:
-      config: Preprocessing and number of workers.
-      batch_size: Examples of a batch.
-      first: Number of the first example.
-      read: Returns an example by its number; called from several threads.
+    Threads call `read`, which returns an example by its number.
     """
     tf = import_tensorflow()
     specs = [spec for spec in _example_specs(config) if spec is not None]
@@ -158,10 +149,8 @@ def abstract_batch(config: DataConfig, batch_size: int) -> Batch:
     """Return the shapes and dtypes of a batch as `jax.ShapeDtypeStruct`, None where it has none."""
     import jax
 
-    def batched(spec) -> Any:
-        return spec and jax.ShapeDtypeStruct((batch_size, *spec[0]), spec[1])
-
-    return Batch(*map(batched, _example_specs(config)))
+    specs = _example_specs(config)
+    return Batch(*(s and jax.ShapeDtypeStruct((batch_size, *s[0]), s[1]) for s in specs))
 
 
 def validation_examples(
@@ -176,18 +165,14 @@ def validation_examples(
     count = min(count, len(source))
     on_skipped = (skipped or Skipped()).name
 
-    def read(index):
-        return _read(source, config, index, lambda largest: (largest[0] // 2, largest[1] // 2))
-
-    def read_near(index):
-        candidates = (other % len(source) for other in range(index, index + len(source)))
-        return _first_usable(candidates, read, source, config, on_skipped)
+    def read_near(index: int) -> Example:
+        indices = (other % len(source) for other in range(index, index + len(source)))
+        return _read_usable(source, config, indices, None, on_skipped)
 
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        indices = [number * len(source) // count for number in range(count)]
-        examples = zip(*pool.map(read_near, indices), strict=True)
-        parts: list[Any] = [None if part[0] is None else np.stack(part) for part in examples]
-    return Batch(*parts)
+        examples = pool.map(read_near, (number * len(source) // count for number in range(count)))
+        parts = zip(*examples, strict=True)
+        return Batch(*(None if part[0] is None else np.stack(part) for part in parts))
 
 
 def split_examples(config: DataConfig, split: str, count: int) -> Batch:
@@ -213,34 +198,26 @@ def read_for_training(
     source: Source, config: DataConfig, seed: int, position: int, skipped: Skipped | None = None
 ) -> Example:
     """Read the example at `position`, cropped and mirrored at random, at the training size."""
-    num_examples = len(source)
-    epoch, place = divmod(position, num_examples)
-    random_x, random_y, random_flip = augmentation_words(seed, position)
-
-    def crop_offset(largest):
-        return random_x % (largest[0] + 1), random_y % (largest[1] + 1)
-
-    candidates = (
-        example_index(seed, epoch * num_examples + other % num_examples, num_examples)
-        for other in range(place, place + num_examples)
-    )
-    flip = config.flip and random_flip % 2 == 1
-    read = functools.partial(_read, source, config, crop_offset=crop_offset, flip=flip)
-    return _first_usable(candidates, read, source, config, (skipped or Skipped()).add)
+    count = len(source)
+    epoch, place = divmod(position, count)
+    positions = (epoch * count + other % count for other in range(place, place + count))
+    indices = (example_index(seed, other, count) for other in positions)
+    words, on_skipped = augmentation_words(seed, position), (skipped or Skipped()).add
+    return _read_usable(source, config, indices, words, on_skipped)
 
 
-def _first_usable(
-    indices: Iterable[int],
-    read: Callable[[int], Example],
+def _read_usable(
     source: Source,
     config: DataConfig,
+    indices: Iterable[int],
+    words: Sequence[int] | None,
     on_skipped: Callable[[str, UserError], None],
 ) -> Example:
     """Read the first usable example; only the very first unless bad examples may be skipped."""
     last = UserError('the source has no examples')
     for index in itertools.islice(indices, MAX_SKIPPED_IN_A_ROW):
         try:
-            return read(index)
+            return _read(source, config, index, words)
         except UserError as error:
             if config.on_bad_example == 'error':
                 raise
@@ -251,30 +228,27 @@ def _first_usable(
     raise UserError(problem, last.remedy)
 
 
-def _read(
-    source: Source,
-    config: DataConfig,
-    index: int,
-    crop_offset: Callable[[tuple[int, int]], tuple[int, int]],
-    flip: bool = False,
-) -> Example:
-    """Read and transform an example; `crop_offset` maps the largest offset to the one to use."""
+def _read(source: Source, config: DataConfig, index: int, words: Sequence[int] | None) -> Example:
+    """Read an example, cropped and mirrored by random words; centered without words."""
     image, label, instance = source.read(index)
     geometry = Geometry.from_config(config, prescaled=source.already_scaled)
     if not source.already_scaled:  # Prepared records were checked when they were written.
         check_label_ids(label, config, source.locations[index])
-    if not config.instance_edges:
-        instance = None
+    example = Example(image, label, instance if config.instance_edges else None)
     try:
-        offset = crop_offset(max_crop_offset(geometry, label.shape[1], label.shape[0]))
-        result = transform(Example(image, label, instance), geometry, offset, flip)
+        max_x, max_y = max_crop_offset(geometry, label.shape[1], label.shape[0])
+        offset, flip = (max_x // 2, max_y // 2), False
+        if words:
+            offset = words[0] % (max_x + 1), words[1] % (max_y + 1)
+            flip = config.flip and words[2] % 2 == 1
+        image, label, instance = transform(example, geometry, offset, flip)
     except UserError as error:
         raise error.at(source.locations[index]) from None
     # Converted after the crop, which leaves fewer pixels.
-    label = result.label.astype(label_dtype(config), copy=False)
-    if result.instance is None:
-        return Example(result.image, label)
-    return Example(result.image, label, result.instance.astype(np.int32, copy=False))
+    label = label.astype(label_dtype(config), copy=False)
+    if instance is not None:
+        instance = instance.astype(np.int32, copy=False)
+    return Example(image, label, instance)
 
 
 def _example_specs(config: DataConfig) -> tuple[Any, Any, Any]:

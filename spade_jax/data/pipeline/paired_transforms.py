@@ -4,11 +4,9 @@ Every function is pure: the caller decides where to crop and whether to mirror. 
 Pillow's to the bit: bicubic (antialiased when it shrinks) for images, nearest for ids.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -53,7 +51,7 @@ class Geometry:
     prescaled: bool = False
 
     @classmethod
-    def from_config(cls, config: DataConfig, prescaled: bool = False) -> Geometry:
+    def from_config(cls, config: DataConfig, prescaled: bool = False) -> Self:
         """Return the geometry of a configuration."""
         size = config.image_width, config.image_height
         return cls(config.preprocess_mode, config.load_size, *size, prescaled)
@@ -80,7 +78,8 @@ def scaled_size(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
         case 'fixed':
             return geometry.width, geometry.height
         case 'none':
-            return _to_grid(width), _to_grid(height)
+            base = POWER_OF_TWO_BASE
+            return round(width / base) * base, round(height / base) * base
         case 'crop':
             return width, height
     raise ValueError(f'unknown preprocess_mode {geometry.mode}')
@@ -96,7 +95,7 @@ def max_crop_offset(geometry: Geometry, width: int, height: int) -> tuple[int, i
     scaled = scaled_size(geometry, width, height)
     offset = scaled[0] - geometry.width, scaled[1] - geometry.height
     if geometry.crops and min(offset) < 0 or not geometry.crops and offset != (0, 0):
-        raise UserError(_misfit(geometry, (width, height), scaled))
+        raise _misfit(geometry, (width, height), scaled)
     return offset
 
 
@@ -112,10 +111,10 @@ def transform(
       ValueError: The crop is not inside the scaled image.
     """
     height, width = example.label.shape[:2]
-    largest = max_crop_offset(geometry, width, height)
+    max_x, max_y = max_crop_offset(geometry, width, height)
     x, y = crop_offset
-    if not (0 <= x <= largest[0] and 0 <= y <= largest[1]):
-        raise ValueError(f'crop offset {crop_offset} is outside (0, 0) to {largest}')
+    if not (0 <= x <= max_x and 0 <= y <= max_y):
+        raise ValueError(f'crop offset {crop_offset} is outside (0, 0) to {max_x, max_y}')
     size = scaled_size(geometry, width, height)
     window = x, y, geometry.width, geometry.height
     return _map_parts(example, lambda pixels: _scaled_window(pixels, size, window, flip))
@@ -136,13 +135,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resize_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Scale ids [H, W] (uint8, uint16 or int32) to `size` (width, height), nearest.
 
-    All dtypes take the same pixels. (Pillow rounds the source coordinate differently for 16-bit
-    images, so that a 16-bit instance map could shift against an 8-bit label map.)
+    All dtypes take the same pixels; Pillow could shift 16-bit instances against 8-bit labels.
     """
     return _scaled_window(ids, size, (0, 0, *size))
 
 
-def _map_parts(example: Example, function: Callable[[np.ndarray], Any]) -> Example:
+def _map_parts(example: Example, function: Callable[[np.ndarray], np.ndarray]) -> Example:
     parts: list[Any] = [None if pixels is None else function(pixels) for pixels in example]
     return Example(*parts)
 
@@ -158,42 +156,29 @@ def _scaled_window(
         return resample(pixels, size, window, flip)
     left, top, width, height = window
     pixels = pixels[top : top + height, left : left + width]
-    return _mirrored(pixels) if flip else np.ascontiguousarray(pixels)
-
-
-def _mirrored(pixels: np.ndarray) -> np.ndarray:
-    """Pixels [H, W] or [H, W, 3] mirrored left to right.
-
-    Channels are copied one by one: NumPy is slow for rows that consist of short pieces.
-    """
+    if not flip:
+        return np.ascontiguousarray(pixels)
     mirrored = np.empty_like(pixels, order='C')
+    # Channel by channel: NumPy is slow for rows that consist of short pieces.
     for channel in range(3) if pixels.ndim == 3 else [...]:
         mirrored[:, :, channel] = pixels[:, ::-1, channel]
     return mirrored
 
 
-def _to_grid(side: int) -> int:
-    return round(side / POWER_OF_TWO_BASE) * POWER_OF_TWO_BASE
-
-
-def _misfit(geometry: Geometry, size: tuple[int, int], scaled: tuple[int, int]) -> str:
+def _misfit(geometry: Geometry, size: tuple[int, int], scaled: tuple[int, int]) -> UserError:
+    """The error of an image that cannot be brought to the size of the result."""
     sizes = size, scaled, (geometry.width, geometry.height)
     source, result, target = (f'{width}x{height}' for width, height in sizes)
-    mode = geometry.mode
+    mode = f'preprocess_mode={geometry.mode}'
     if geometry.prescaled:
-        return (
-            f'a prepared image of {source} does not fit preprocess_mode={mode} with a result of '
-            f'{target}; prepare the images again with the flags of this run'
-        )
+        problem = f'a prepared image of {source} does not fit {mode} with a result of {target}'
+        return UserError(problem, 'prepare the images again with the flags of this run')
     if not geometry.crops:
-        return (
-            f'preprocess_mode={mode} scales this image of {source} to {result}, but the '
-            f'configuration (crop_size, aspect_ratio) is for {target}; use '
-            f'--preprocess_mode=fixed, which scales every image to {target}'
-        )
-    is_scaled = '' if mode == 'crop' else f'is scaled to {result}, which '
-    larger = 'smaller --crop_size' if mode == 'crop' else 'larger --load_size'
-    return (
-        f'an image of {source} {is_scaled}is smaller than the crop of {target}; use a {larger} or '
-        '--preprocess_mode=resize_and_crop'
-    )
+        target_flags = f'the configuration (crop_size, aspect_ratio) is for {target}'
+        problem = f'{mode} scales this image of {source} to {result}, but {target_flags}'
+        return UserError(problem, f'use --preprocess_mode=fixed, which scales all to {target}')
+    is_scaled, flag = f'is scaled to {result}, which ', 'larger --load_size'
+    if geometry.mode == 'crop':
+        is_scaled, flag = '', 'smaller --crop_size'
+    problem = f'an image of {source} {is_scaled}is smaller than the crop of {target}'
+    return UserError(problem, f'use a {flag} or --preprocess_mode=resize_and_crop')

@@ -1,7 +1,5 @@
 """Import TensorFlow as an input pipeline: late, quiet and without accelerators."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os

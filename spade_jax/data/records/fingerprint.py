@@ -1,18 +1,16 @@
 """The fingerprint of prepared records: the settings and the examples they were prepared from."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.paired_transforms import Geometry, scaled_size
-from spade_jax.data.sources.pairing import ExampleFiles, files_below
-from spade_jax.data.sources.source import Source
+from spade_jax.data.sources.pairing import ExampleFiles
+from spade_jax.data.sources.source import DatasetSource
 
 FORMAT = 2  # Raised with every change of what the records hold.
 
@@ -51,23 +49,16 @@ def settings_of(config: DataConfig) -> dict[str, Any]:
     return {'format': FORMAT, **settings, 'scaled_size': f'{width}x{height}'}
 
 
-def fingerprint(source: Source, config: DataConfig, split: str) -> Fingerprint:
-    """Return the fingerprint of the source that `config` opens for a split.
-
-    Files are represented by size and time, which are fast to read.
-    """
-    files = [_paths(example) for example in getattr(source, 'files', ())]
-    shared = list(_shared_files(config, split))
-    *states, shared_states = _file_states([*files, shared])
-    num_files = sum(map(len, files)) + len(shared)
-    contents = _digest('\0'.join(state) for state in [*states, shared_states])
-    summary = {
-        'examples': len(source),
-        'names': _digest(source.names),
-        'contents': f'{num_files} files ({contents})',
-    }
-    digests = map(_short_digests, states)
-    return Fingerprint(summary, dict(zip(source.names, digests, strict=bool(files))))
+def fingerprint(source: DatasetSource) -> Fingerprint:
+    """Return the fingerprint of a source; sizes and times stand for the contents of its files."""
+    files = [*map(_paths, source.files), list(source.shared_files())]
+    states = _file_states(files)
+    contents = _digest('\0'.join(state) for state in states)
+    num_files = sum(map(len, files))
+    summary = dict(examples=len(source), names=_digest(source.names))
+    summary['contents'] = f'{num_files} files ({contents})'
+    names = [example.name for example in source.files]
+    return Fingerprint(summary, dict(zip(names, map(_short_digests, states), strict=False)))
 
 
 def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
@@ -81,13 +72,7 @@ def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
 
 
 def first_change(files: Sequence[ExampleFiles], states: Mapping[str, str]) -> str | None:
-    """Describe the first difference between files and the saved `Fingerprint.states`.
-
-    Only sizes and times are compared.
-
-    Returns:
-      A few words with the path of the file; None without a change.
-    """
+    """Describe the first difference from the saved `Fingerprint.states`; None without one."""
     paths = list(map(_paths, files))
     for example, example_paths, found in zip(files, paths, _file_states(paths), strict=True):
         saved = states.get(example.name)
@@ -106,17 +91,6 @@ def _paths(example: ExampleFiles) -> list[str]:
     return [path for path in example[1:] if path]
 
 
-def _shared_files(config: DataConfig, split: str) -> Iterator[str]:
-    """The files that belong to no single example."""
-    root = os.path.expanduser(config.data_dir)
-    instances = getattr(config, f'{split}_instance_dir')
-    if config.instance_edges and instances.endswith('.json'):
-        yield os.path.join(root, instances)
-    if config.dataset == 'celebamask_hq':  # Every face has up to 18 masks.
-        for name in (config.train_image_dir, config.train_label_dir):
-            yield from files_below(os.path.join(root, name))
-
-
 def _file_states(examples: Sequence[Sequence[str]]) -> list[list[str]]:
     """Name, size and time of the files of each example."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -124,11 +98,12 @@ def _file_states(examples: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _file_state(path: str) -> str:
+    name = os.path.basename(path)
     try:
         found = os.stat(path)
     except OSError:
-        return f'{os.path.basename(path)} missing'  # Reading the example reports it.
-    return f'{os.path.basename(path)} {found.st_size} {found.st_mtime_ns}'
+        return f'{name} missing'  # Reading the example reports it.
+    return f'{name} {found.st_size} {found.st_mtime_ns}'
 
 
 def _short_digests(states: Sequence[str]) -> str:

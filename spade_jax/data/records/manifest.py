@@ -4,16 +4,13 @@ Such a directory is a TFDS data set (shards in ArrayRecord, dataset_info.json, f
 a `Manifest`: examples.json, or incomplete.json as long as some shards are missing.
 """
 
-from __future__ import annotations
-
 import dataclasses
-import itertools
 import json
-import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 from spade_jax.files.atomic_write import atomic_write
 
 MANIFEST, INCOMPLETE = 'examples.json', 'incomplete.json'
@@ -33,12 +30,9 @@ class Split:
 
     Attributes:
       states: The `Fingerprint.states` of the source.
-      shards: The files.
-      names: The name of each example in the source.
-      locations: The location of each example in the source.
+      names, locations: Those of the examples in the source.
       skipped: Location and defect of the examples that were left out.
-      smallest: The least width and height of the examples; empty without examples.
-      largest: The greatest width and height.
+      smallest, largest: The least, greatest width and height of the examples; [] without any.
     """
 
     states: dict[str, str]
@@ -48,6 +42,9 @@ class Split:
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     smallest: list[int] = dataclasses.field(default_factory=list)
     largest: list[int] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        self.shards = [Shard(*shard) for shard in self.shards]
 
     def include(self, width: int, height: int) -> None:
         """Extend `smallest` and `largest` to a size."""
@@ -72,16 +69,15 @@ class Manifest:
 
     def write(self, directory: str, name: str) -> None:
         """Write the manifest atomically."""
-        with atomic_write(os.path.join(directory, name)) as path:
-            with open(path, 'w', encoding='utf-8') as file:
-                json.dump(dataclasses.asdict(self), file)
+        with atomic_write(f'{directory}/{name}') as path:
+            pathlib.Path(path).write_text(json.dumps(dataclasses.asdict(self)), encoding='utf-8')
 
     def __str__(self):
-        return ', '.join(
-            f'{len(split.names)} {name} examples'
-            + (f' ({len(split.skipped)} left out)' if split.skipped else '')
-            for name, split in self.splits.items()
-        )
+        counts = []
+        for name, split in self.splits.items():
+            left_out = f' ({len(split.skipped)} left out)' if split.skipped else ''
+            counts.append(f'{len(split.names)} {name} examples{left_out}')
+        return ', '.join(counts)
 
 
 def read_manifest(directory: str, name: str = MANIFEST) -> Manifest | None:
@@ -90,31 +86,21 @@ def read_manifest(directory: str, name: str = MANIFEST) -> Manifest | None:
     Raises:
       UserError: The manifest cannot be read.
     """
-    path = os.path.join(directory, name)
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-        manifest = Manifest(**content)
-        for key, value in content['splits'].items():
-            split = Split(**value)
-            split.shards = [Shard(*shard) for shard in split.shards]
-            manifest.splits[key] = split
-        return manifest
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f'{path} cannot be read ({getattr(error, "strerror", None) or error})'
-        raise UserError(problem, 'remove the directory and prepare it again') from error
+    path = pathlib.Path(directory, name)
+    with user_errors(f'{path} cannot be read', 'remove the directory and prepare it again'):
+        if not path.exists():
+            return None
+        content = json.loads(path.read_text(encoding='utf-8'))
+        splits = {name: Split(**split) for name, split in content['splits'].items()}
+        return Manifest(content['settings'], content['sources'], splits)
 
 
 def require_complete(directory: str, manifest: Manifest) -> None:
     """Raise UserError if a shard is missing or does not have the size it was written with."""
     remedy = 'copy the records again, or remove the directory and prepare it again'
-    for shard in itertools.chain.from_iterable(split.shards for split in manifest.splits.values()):
-        path = os.path.join(directory, shard.file)
-        try:
-            size = os.stat(path).st_size
-        except OSError as error:
-            raise UserError(f'{path} cannot be read ({error.strerror})', remedy) from error
+    for shard in (shard for split in manifest.splits.values() for shard in split.shards):
+        path = pathlib.Path(directory, shard.file)
+        with user_errors(f'{path} cannot be read', remedy):
+            size = path.stat().st_size
         if size != shard.size:
             raise UserError(f'{path} has {size} bytes instead of {shard.size}', remedy)

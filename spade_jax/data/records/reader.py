@@ -4,15 +4,13 @@ A record is a tf.train.Example. The image is stored as plain bytes, which need n
 and instance maps are compressed with zlib, which makes them 50 times smaller.
 """
 
-from __future__ import annotations
-
 import bisect
 import itertools
 import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,7 @@ from spade_jax.data.files.label_reader import label_dtype
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.records.fingerprint import differences, settings_of
 from spade_jax.data.records.manifest import INCOMPLETE, Manifest, read_manifest, require_complete
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 
 INSTANCE_DTYPE = np.dtype(np.uint16)
 
@@ -31,12 +29,6 @@ class RecordSource:
 
     ArrayRecord is read by index because the order of training is a function of the position; the
     readers of tf.data are sequential.
-
-    Args:
-      directory: The directory of the records.
-      manifest: Its manifest.
-      split: The name of an existing split.
-      config: A configuration with the settings of the records.
     """
 
     already_scaled = True
@@ -50,11 +42,10 @@ class RecordSource:
         found = manifest.splits[split]
         self.names, self.locations = found.names, found.locations
         self._paths = [os.path.join(directory, shard.file) for shard in found.shards]
-        self._ends = list(itertools.accumulate(shard.examples for shard in found.shards))
         counts = [shard.examples for shard in found.shards]
-        files: list[Any] = list(
-            map(_FileInstruction, self._paths, itertools.repeat(0), counts, counts)
-        )
+        self._ends = list(itertools.accumulate(counts))
+        # Without the number of examples, it would open every file to count them.
+        files = [f'{path}[0:{count}]' for path, count in zip(self._paths, counts, strict=True)]
         self._records = ArrayRecordDataSource(files)
         self._parse = messages.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]
         self._label_dtype = label_dtype(config)
@@ -65,7 +56,10 @@ class RecordSource:
 
     def read(self, index: int) -> Example:
         """Read an example. Raises UserError if the record is damaged."""
-        try:
+        path = self._paths[bisect.bisect_right(self._ends, index)]
+        problem = f'{path}: the record of {self.locations[index]} is damaged'
+        # Of many types: ArrayRecord, which has checksums, the protocol buffer, zlib and NumPy.
+        with user_errors(problem, 'remove the directory and prepare it again'):
             features = self._parse(self._records[index]).features.feature
             image = _pixels(features, 'image', np.dtype(np.uint8))
             label = _pixels(features, 'label', self._label_dtype, compressed=self._uses_labels)
@@ -73,14 +67,6 @@ class RecordSource:
             if self._instance_edges:
                 instance = _pixels(features, 'instance', INSTANCE_DTYPE, compressed=True)
             return Example(image, label, instance)
-        # Of many types: ArrayRecord, which has checksums, the protocol buffer, zlib and NumPy.
-        except Exception as error:
-            path = self._paths[bisect.bisect_right(self._ends, index)]
-            reason = (' '.join(str(error).split()) or type(error).__name__)[:200]
-            raise UserError(
-                f'{path}: the record of {self.locations[index]} is damaged ({reason})',
-                'remove the directory and prepare it again with --mode=prepare_data',
-            ) from error
 
     def read_maps(self, index: int) -> Example:
         """Read an example without its image."""
@@ -97,31 +83,30 @@ def open_records(config: DataConfig, split: str) -> RecordSource | None:
       UserError: There are no records, they are incomplete, a shard is missing or truncated, or
         they were prepared with settings that give other pixels.
     """
-    directory = os.path.expanduser(config.records_dir)
+    directory, flag = os.path.expanduser(config.records_dir), f'records_dir={config.records_dir}'
     manifest = read_manifest(directory)
+    if manifest is None and os.path.exists(os.path.join(directory, INCOMPLETE)):
+        state = 'is not complete: its preparation was interrupted or is still running'
+        remedy = 'run --mode=prepare_data again, which continues where it stopped'
+        raise UserError(f'{flag} {state}', remedy)
     if manifest is None:
-        raise _no_records(config.records_dir, directory)
+        remedy = 'write them with --mode=prepare_data and the flags of this run'
+        raise UserError(f'{flag} has no prepared records', f'{remedy}, or leave --records_dir out')
     if changes := '; '.join(differences(manifest.settings, settings_of(config))):
-        problem = f'records_dir={config.records_dir} was prepared with other settings ({changes})'
         remedy = 'use the same flags, or prepare another --records_dir with --mode=prepare_data'
-        raise UserError(problem, remedy)
+        raise UserError(f'{flag} was prepared with other settings ({changes})', remedy)
     if split not in manifest.splits:
-        _reject_validation_flags(config)
+        images = config.validation_image_dir
+        if config.dataset == 'folders' and images not in ('', DataConfig.validation_image_dir):
+            lack = f'{flag} was prepared without validation images'
+            remedy = 'prepare another --records_dir, or leave --validation_image_dir out'
+            raise UserError(f'validation_image_dir={images}, but {lack}', remedy)
         return None
     require_complete(directory, manifest)
     geometry = Geometry.from_config(config, prescaled=True)
-    for width, height in (manifest.splits[split].smallest, manifest.splits[split].largest):
-        max_crop_offset(geometry, width, height)
+    for size in (manifest.splits[split].smallest, manifest.splits[split].largest):
+        max_crop_offset(geometry, *size)
     return RecordSource(directory, manifest, split, config)
-
-
-class _FileInstruction(NamedTuple):
-    """What ArrayRecord needs to know about a file, so that it does not open all of them at once."""
-
-    filename: str
-    skip: int
-    take: int
-    examples_in_shard: int
 
 
 def _pixels(
@@ -134,27 +119,3 @@ def _pixels(
         # With the size, zlib need not grow its buffer and is two to three times as fast.
         content = zlib.decompress(content, bufsize=max(1, math.prod(shape) * dtype.itemsize))
     return np.frombuffer(content, dtype).reshape(shape)
-
-
-def _no_records(records_dir: str, directory: str) -> UserError:
-    if os.path.exists(os.path.join(directory, INCOMPLETE)):
-        return UserError(
-            f'records_dir={records_dir} is not complete: its preparation was interrupted or is '
-            'still running',
-            'run --mode=prepare_data again, which continues where it stopped',
-        )
-    return UserError(
-        f'records_dir={records_dir} has no prepared records',
-        'write them with --mode=prepare_data and the flags of this run, or leave --records_dir out',
-    )
-
-
-def _reject_validation_flags(config: DataConfig) -> None:
-    """Raise UserError if flags name validation images that the records do not have."""
-    default = DataConfig.__dataclass_fields__['validation_image_dir'].default
-    if config.dataset == 'folders' and config.validation_image_dir not in ('', default):
-        raise UserError(
-            f'validation_image_dir={config.validation_image_dir}, but '
-            f'records_dir={config.records_dir} was prepared without validation images',
-            'prepare another --records_dir with these flags, or leave --validation_image_dir out',
-        )

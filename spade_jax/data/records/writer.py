@@ -3,14 +3,12 @@
 Shards are written atomically and in order, so an interrupted preparation continues with the next.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +25,7 @@ from spade_jax.data.records.manifest import INCOMPLETE, MANIFEST, Manifest, Shar
 from spade_jax.data.records.reader import INSTANCE_DTYPE
 from spade_jax.data.sources.open_source import check_example, open_files, pointing_to_the_report
 from spade_jax.data.sources.source import SPLITS, Source
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.run_lock import exclusive_lock
 
@@ -73,14 +71,14 @@ def prepare(config: DataConfig) -> None:
         with pointing_to_the_report(config, preparing=True):
             opened = {split: open_files(config, split) for split in SPLITS}
         sources = {split: source for split, source in opened.items() if source is not None}
-        fingerprints = {name: fingerprint(source, config, name) for name, source in sources.items()}
-        summaries = {name: found.summary for name, found in fingerprints.items()}
+        fingerprints = {name: fingerprint(source) for name, source in sources.items()}
+        summaries = {name: entry.summary for name, entry in fingerprints.items()}
         if found is not None:
             _require_same(given, _flat(found.sources), _flat(summaries))
             manifests.require_complete(directory, found)
             print(f'{given} is already prepared: {found}')
             return
-        splits = {name: Split(found.states) for name, found in fingerprints.items()}
+        splits = {name: Split(entry.states) for name, entry in fingerprints.items()}
         manifest = Manifest(settings, summaries, splits)
         try:
             manifest = _continued(config, directory, manifest)
@@ -90,7 +88,9 @@ def prepare(config: DataConfig) -> None:
             manifest.write(directory, MANIFEST)
             os.unlink(os.path.join(directory, INCOMPLETE))
         except OSError as error:
-            raise _cannot_write(config, error.strerror or str(error)) from error
+            problem = f'records_dir={given} cannot be written ({error.strerror or error})'
+            remedy = 'free space or choose another directory; --mode=prepare_data continues'
+            raise UserError(problem, f'{remedy} where it stopped') from error
         print(f'prepared {manifest} in {given}')
 
 
@@ -122,23 +122,20 @@ def _write_split(
     num_workers = max(config.data_workers, os.cpu_count() or 1)
     bar = tqdm(desc=f'preparing {name}', total=len(source), initial=first, unit='example')
     with concurrent.futures.ThreadPoolExecutor(num_workers) as pool, bar:
-        indices = range(first, len(source))
         # Far enough ahead of the writer that no worker waits for it.
-        records = bounded_map(pool, encode, indices, ahead=2 * num_workers)
+        records = bounded_map(pool, encode, range(first, len(source)), ahead=2 * num_workers)
         with contextlib.closing(records):
             for number in range(len(split.shards), num_shards):
                 file = f'{_DATASET}-{name}.array_record-{number:05d}-of-{num_shards:05d}'
                 of_shard = itertools.islice(records, EXAMPLES_PER_SHARD)
-                _write_shard(config, os.path.join(directory, file), of_shard, split, bar)
+                _write_shard(os.path.join(directory, file), of_shard, split, bar)
                 manifest.write(directory, INCOMPLETE)
     if not split.names:
         problem = f'the {name} split has no usable example: {split.skipped[0][1]}'
         raise UserError(problem, 'fix the data set')
 
 
-def _write_shard(
-    config: DataConfig, path: str, records: Iterable[_Record], split: Split, bar: tqdm
-) -> None:
+def _write_shard(path: str, records: Iterable[_Record], split: Split, bar: tqdm) -> None:
     """Write a shard and add it to its split."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -146,19 +143,18 @@ def _write_shard(
         try:
             return call(*arguments)
         except RuntimeError as error:  # The only exception of ArrayRecord.
-            raise _cannot_write(config, str(error).split(';')[0]) from error
+            raise OSError(str(error).split(';')[0]) from error
 
-    num_before, skipped_in_a_row = len(split.names), 0
+    num_before, in_a_row = len(split.names), 0
     with atomic_write(path) as partial:
         writer = checked(ArrayRecordWriter, partial, WRITER_OPTIONS)
         for record in records:
             bar.update()
-            if record.defect is not None:
+            in_a_row = in_a_row + 1 if record.defect else 0
+            if record.defect:
                 split.skipped.append((record.location, record.defect.problem))
-                skipped_in_a_row += 1
-                _report_defect(record.defect, len(split.skipped), skipped_in_a_row)
+                _report_defect(record.defect, len(split.skipped), in_a_row)
                 continue
-            skipped_in_a_row = 0
             checked(writer.write, record.content)
             split.names.append(record.name)
             split.locations.append(record.location)
@@ -201,14 +197,13 @@ def _checked_example(config: DataConfig, source: Source, index: int) -> Example:
     location = source.locations[index]
     try:
         check_example(source, config, index)
-        example = scale(source.read(index), Geometry.from_config(config))
+        image, label, instance = scale(source.read(index), Geometry.from_config(config))
     except OSError as error:
         problem = f'{location}: the example cannot be read ({error.strerror or error})'
         raise UserError(problem, 'fix the data set') from error
-    label = example.label.astype(label_dtype(config), copy=False)
-    if not config.instance_edges or example.instance is None:
-        return Example(example.image, label)
-    return Example(example.image, label, _in_16_bits(example.instance, location))
+    if instance is not None:
+        instance = _in_16_bits(instance, location) if config.instance_edges else None
+    return Example(image, label.astype(label_dtype(config), copy=False), instance)
 
 
 def _in_16_bits(ids: np.ndarray, location: str) -> np.ndarray:
@@ -245,53 +240,35 @@ def _write_tfds_metadata(config: DataConfig, directory: str, manifest: Manifest)
     """Make the directory a TFDS data set."""
     import tensorflow_datasets as tfds
 
-    files = dict(dataset_name=_DATASET, filetype_suffix='array_record')
-
-    def info(name: str, split: Split) -> tfds.core.SplitInfo:
-        path = tfds.core.Path(directory)
-        template = tfds.core.ShardedFileTemplate(data_dir=path, split=name, **files)
-        lengths = [shard.examples for shard in split.shards]
-        num_bytes = sum(shard.size for shard in split.shards)
-        return tfds.core.SplitInfo(
-            name=name, shard_lengths=lengths, num_bytes=num_bytes, filename_template=template
-        )
-
-    tfds.folder_dataset.write_metadata(
-        data_dir=directory,
-        features=_features(config),
-        check_data=False,
-        description=f'Prepared by spade_jax from {config.dataset}.',
-        split_infos=[info(name, split) for name, split in manifest.splits.items()],
-    )
+    infos = []
+    for name, split in manifest.splits.items():
+        files = dict(dataset_name=_DATASET, split=name, filetype_suffix='array_record')
+        template = tfds.core.ShardedFileTemplate(tfds.core.Path(directory), **files)
+        _, lengths, sizes = zip(*split.shards, strict=True)
+        infos.append(tfds.core.SplitInfo(name, list(lengths), sum(sizes), template))
+    description = f'Prepared by spade_jax from {config.dataset}.'
+    options: dict[str, Any] = dict(description=description, split_infos=infos, check_data=False)
+    write = tfds.folder_dataset.write_metadata
+    write(data_dir=directory, features=_features(config), **options)
 
 
 def _make_directory(directory: str, given: str) -> None:
     """Make the directory. Raises UserError if that fails or if it holds foreign files."""
-    try:
+    with user_errors(f'records_dir={given} cannot be written', 'choose another --records_dir'):
         os.makedirs(directory, exist_ok=True)
         names = sorted(set(os.listdir(directory)) - {LOCK})
-    except OSError as error:
-        problem = f'records_dir={given} cannot be written ({error.strerror})'
-        raise UserError(problem, 'choose another --records_dir') from error
     if names and not {MANIFEST, INCOMPLETE} & set(names):
         problem = f'records_dir={given} is not empty ({names[0]}) and has no prepared records'
         raise UserError(problem, 'choose an empty directory')
 
 
-def _require_same(given: str, saved: Any, wanted: dict[str, Any]) -> None:
+def _require_same(given: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise UserError, with every entry that differs, if the records have another fingerprint."""
     if changes := '; '.join(differences(saved, wanted)):
         problem = f'records_dir={given} has records of other settings or examples ({changes})'
         raise UserError(problem, 'choose another --records_dir, or remove it')
 
 
-def _flat(sources: Any) -> dict[str, Any]:
+def _flat(sources: Mapping[str, Any]) -> dict[str, Any]:
     """{'train': {'examples': 3}} -> {'train examples': 3}."""
     return {f'{split} {name}': value for split in sources for name, value in sources[split].items()}
-
-
-def _cannot_write(config: DataConfig, reason: str) -> UserError:
-    return UserError(
-        f'records_dir={config.records_dir} cannot be written ({reason})',
-        'free space or choose another directory; --mode=prepare_data continues where it stopped',
-    )

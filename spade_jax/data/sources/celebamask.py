@@ -1,8 +1,8 @@
 """CelebAMask-HQ: faces whose label maps are merged from one mask file for each part."""
 
+import collections
 import os
 import re
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import read_ids_or_colors
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
-from spade_jax.data.sources.pairing import Defect, files_below, numbered_lines, raise_defects
-from spade_jax.data.sources.source import DatasetSource, size_of
+from spade_jax.data.sources import pairing
+from spade_jax.data.sources.pairing import Defect, ExampleFiles, files_below, numbered_lines
+from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
 from spade_jax.errors import UserError
 
 # Class ids count from 1 in this order, 0 is background; later parts cover earlier ones. As in
@@ -25,15 +26,9 @@ MAPPING = 'CelebA-HQ-to-CelebA-mapping.txt'
 # training, 2,993 for validation, 2,824 for testing.
 _ORIGINALS = {'train': range(162771), 'validation': range(162771, 182638)}
 _FACES_IN_A_DIRECTORY = 2000
-_MASK_NAME = re.compile(rf'(?P<face>\d{{5}})_(?P<part>{"|".join(PARTS)})\.png')
-_HOME = 'https://github.com/switchablenorms/CelebAMask-HQ'
+_MASK_PATH = re.compile(rf'(?P<face>.*\d{{5}}_)(?P<part>{"|".join(PARTS)})\.png', re.DOTALL)
+_AGAIN = 'download it again: https://github.com/switchablenorms/CelebAMask-HQ'
 _ONE_A_LINE = 'write the number of one face a line, for example 27000'
-
-
-class _Face(NamedTuple):
-    number: int
-    photo: str
-    label: str
 
 
 class CelebAMaskSource(DatasetSource):
@@ -49,35 +44,34 @@ class CelebAMaskSource(DatasetSource):
             condition = f'condition={config.condition}'
             problem = f'{condition}, but dataset=celebamask_hq has label maps and no instance maps'
             raise UserError(problem, 'use --condition=labels')
-        self._photo_directory = _directory(config, 'train_image_dir')
-        self._mask_directory = _directory(config, 'train_label_dir')
+        photos, masks = (_directory(config, f'train_{role}_dir') for role in ('image', 'label'))
+        self._directories = photos, masks
         self._labels = LabelReader(config)
-        self._faces = _faces_of(config, split)
-        self._parts = _parts_of_faces(self._mask_directory)
-        raise_defects(self._defects())
-        self.names = [str(face) for face in self._faces]
-        self.locations = [self._mask_path(face, '*') for face in self._faces]
+        self._faces = [_files_of(face, photos, masks) for face in _faces_of(config, split)]
+        self._parts = _parts_of_faces(masks)
+        pairing.raise_defects(self._defects(set(files_below(photos))))
+        self.names = [face.name for face in self._faces]
+        self.locations = [face.label for face in self._faces]
 
-    def _files(self, index: int) -> _Face:
-        face = self._faces[index]
-        return _Face(face, self._photo_path(face), self._mask_path(face, '*'))
+    def shared_files(self) -> list[str]:  # Every face has up to 18 masks.
+        return [path for directory in self._directories for path in files_below(directory)]
 
-    def _maps(self, files: _Face, thorough: bool) -> Example:
+    def _files(self, index: int) -> ExampleFiles:
+        return self._faces[index]
+
+    def _maps(self, files: ExampleFiles, thorough: bool) -> Example:
         label, first_path = np.zeros((0, 0), np.uint8), ''
-        for part in self._parts[files.number]:
-            path = self._mask_path(files.number, PARTS[part])
-            mask = read_ids_or_colors(path, f'mask of the part {PARTS[part]}', thorough=thorough)
+        for part in sorted(self._parts[files.label], key=PARTS.index):
+            path = files.label.removesuffix('*.png') + f'{part}.png'
+            mask = read_ids_or_colors(path, f'mask of the part {part}', thorough=thorough)
             inside = (mask if mask.ndim == 2 else mask[..., 0]) != 0  # Black and white, as RGB.
             if not first_path:
                 label, first_path = np.zeros(inside.shape, np.uint8), path
-            if inside.shape != label.shape:
-                sizes = ['{}x{}'.format(*size_of(pixels)) for pixels in (inside, label)]
-                problem = f'{path} has {sizes[0]} pixels, but {first_path} has {sizes[1]}'
-                raise UserError(problem, 'make all masks of a face of the same size')
-            label[inside] = part + 1
-        return Example(None, self._labels.renumber(label))
+            require_same_size(path, size_of(inside), first_path, size_of(label))
+            label[inside] = PARTS.index(part) + 1
+        return Example(None, self._labels.renumber(label, files.label))
 
-    def _check_size(self, files: _Face, size: tuple[int, int], label: np.ndarray) -> None:
+    def _check_size(self, files: ExampleFiles, size: tuple[int, int], label: np.ndarray) -> None:
         """Raise a UserError if photo and masks have different aspect ratios."""
         width, height = size_of(label)
         if size[0] * height != size[1] * width:
@@ -85,21 +79,11 @@ class CelebAMaskSource(DatasetSource):
             problem = f'{files.photo} has {size[0]}x{size[1]} pixels, another shape than {masks}'
             raise UserError(problem, 'make the two from the same photo')
 
-    def _defects(self) -> list[Defect]:
-        photos = set(os.listdir(self._photo_directory))
-        no_photo = [f for f in self._faces if f'{f}.jpg' not in photos]
-        no_mask = [f for f in self._faces if f not in self._parts]
-        missing = [('faces have no photo', self._photo_path(face)) for face in no_photo]
-        missing += [('faces have no masks', self._mask_path(face, '*')) for face in no_mask]
-        again = f'download the data set again: {_HOME}'
-        return [Defect(kind, path, f'there is no {path}', again) for kind, path in missing]
-
-    def _photo_path(self, face: int) -> str:
-        return os.path.join(self._photo_directory, f'{face}.jpg')
-
-    def _mask_path(self, face: int, part: str) -> str:
-        directory = os.path.join(self._mask_directory, str(face // _FACES_IN_A_DIRECTORY))
-        return os.path.join(directory, f'{face:05d}_{part}.png')
+    def _defects(self, photos: set[str]) -> list[Defect]:
+        faces, masks = self._faces, self._parts
+        missing = [('faces have no photo', f.photo) for f in faces if f.photo not in photos]
+        missing += [('faces have no masks', f.label) for f in faces if f.label not in masks]
+        return [Defect(kind, path, f'there is no {path}', _AGAIN) for kind, path in missing]
 
 
 def _directory(config: DataConfig, field: str) -> str:
@@ -111,17 +95,20 @@ def _directory(config: DataConfig, field: str) -> str:
     return path
 
 
-def _parts_of_faces(directory: str) -> dict[int, list[int]]:
-    """Return the sorted parts of each face."""
+def _files_of(face: int, photos: str, masks: str) -> ExampleFiles:
+    """Return the files of a face; the label map is a pattern for its masks."""
+    photo = os.path.join(photos, f'{face}.jpg')
+    directory = os.path.join(masks, str(face // _FACES_IN_A_DIRECTORY))
+    return ExampleFiles(str(face), photo, os.path.join(directory, f'{face:05d}_*.png'))
+
+
+def _parts_of_faces(directory: str) -> dict[str, list[str]]:
+    """Return the parts of each face that have a mask, by the pattern for its masks."""
     # One walk over the names: 18 questions for each of 30,000 faces take minutes on a network disk.
-    parts: dict[int, list[int]] = {}
-    for path in files_below(directory):
-        parent, name = os.path.split(path)
-        if match := _MASK_NAME.fullmatch(name):
-            face = int(match['face'])
-            if parent == os.path.join(directory, str(face // _FACES_IN_A_DIRECTORY)):
-                parts.setdefault(face, []).append(PARTS.index(match['part']))
-    return {face: sorted(found) for face, found in parts.items()}
+    parts = collections.defaultdict(list)
+    for match in filter(None, map(_MASK_PATH.fullmatch, files_below(directory))):
+        parts[f'{match["face"]}*.png'].append(match['part'])
+    return parts
 
 
 def _faces_of(config: DataConfig, split: str) -> list[int]:
@@ -136,10 +123,11 @@ def _listed_faces(path: str, flag: str) -> list[int]:
     faces: dict[int, None] = {}  # An ordered set.
     for number, line in numbered_lines(path, flag, f'set --data_dir or --{flag}'):
         where = f'{flag}: {path}, line {number}'
-        face = _number(line, where, _ONE_A_LINE)
-        if face in faces:
-            raise UserError(f'{where}: {face} is listed twice', 'remove one of the lines')
-        faces[face] = None
+        if not (line.isascii() and line.isdigit()):
+            raise UserError(f'{where}: "{line[:60]}" is not a number', _ONE_A_LINE)
+        if int(line) in faces:
+            raise UserError(f'{where}: {line} is listed twice', 'remove one of the lines')
+        faces[int(line)] = None
     if not faces:
         raise UserError(f'{flag}: {path} lists no faces', _ONE_A_LINE)
     return list(faces)
@@ -148,24 +136,15 @@ def _listed_faces(path: str, flag: str) -> list[int]:
 def _partition(path: str, split: str, flag: str) -> list[int]:
     by_list = f'list the numbers of the faces with --{flag}, one a line'
     remedy = f'it comes with the data set and defines the splits; without it, {by_list}'
-    again = f'download it again: {_HOME}'
     faces = []
     for number, line in numbered_lines(path, 'data_dir', remedy):
-        columns, where = line.split(), f'{path}, line {number}'
-        if number == 1 and columns[0] == 'idx':
+        if number == 1 and line.startswith('idx'):
             continue
-        if len(columns) < 2:
-            problem = f'{where}: "{line[:60]}" has not the form "idx orig_idx orig_file"'
-            raise UserError(problem, again)
-        face, original = (_number(column, where, again) for column in columns[:2])
-        if original in _ORIGINALS[split]:
-            faces.append(face)
+        if not (match := re.match(r'([0-9]+)\s+([0-9]+)(\s|$)', line)):
+            problem = f'"{line[:60]}" has not the form "idx orig_idx orig_file"'
+            raise UserError(f'{path}, line {number}: {problem}', _AGAIN)
+        if int(match[2]) in _ORIGINALS[split]:
+            faces.append(int(match[1]))
     if not faces:
         raise UserError(f'{path} has no faces of the {split} split', by_list)
     return sorted(faces)
-
-
-def _number(text: str, where: str, remedy: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise UserError(f'{where}: "{text[:60]}" is not a number', remedy)
-    return int(text)

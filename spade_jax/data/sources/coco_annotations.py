@@ -1,8 +1,7 @@
 """Rasterize the annotations of COCO to instance maps, so that no 120,000 files are needed."""
 
-from __future__ import annotations
-
 import array
+import collections
 import json
 import os
 from typing import Any, NamedTuple
@@ -34,10 +33,13 @@ class _Runs(NamedTuple):
     height: int
 
 
+_Thing = _Runs | tuple[array.array, ...]  # Or polygons [x, y, x, y, ...], as 32-bit floats.
+
+
 class InstanceAnnotations:
     """The things of a COCO file like `instances_train2017.json`; thread-safe.
 
-    Of the 450 MB of text it keeps the outlines, as 32-bit floats: about 250 MB.
+    Of the 450 MB of text it keeps the outlines: about 400 MB.
 
     Args:
       path: The JSON file.
@@ -46,17 +48,17 @@ class InstanceAnnotations:
 
     def __init__(self, path: str, flag: str):
         self._file, self._flag = f'{flag}: {path}', flag
-        self._outlines = outlines = _Outlines(self._file)
-        content = self._parse(path, outlines)
-        lists = [content.get(key) for key in ('images', 'annotations')] if content else []
-        if not lists or not outlines.images or not all(isinstance(item, list) for item in lists):
+        self._images: dict[str, _Image] = {}  # By file name.
+        self._things: dict[int, list[_Thing]] = collections.defaultdict(list)  # By image id.
+        remedy = f'set --data_dir or --{flag}, or use --condition=labels; {_DOWNLOAD}'
+        with user_errors(f'{self._file} cannot be read', remedy):
+            with open(path, encoding='utf-8') as file:
+                content = json.load(file, object_hook=self._take)
+        content = content if isinstance(content, dict) else {}
+        lists = [content.get(key) for key in ('images', 'annotations')]
+        if not self._images or not all(isinstance(item, list) for item in lists):
             problem = f'{self._file} is no COCO file: it has no lists "images" and "annotations"'
             raise UserError(problem, _DOWNLOAD)
-        self._coordinates = np.frombuffer(outlines.coordinates, np.float32)
-        image_ids = np.frombuffer(outlines.image_ids, np.int64)
-        # Those of one image follow each other, in the order of the file.
-        self._order = np.argsort(image_ids, kind='stable')
-        self._ordered_image_ids = image_ids[self._order]
 
     def instance_map(self, image_name: str, label: np.ndarray) -> np.ndarray:
         """Return the instance map [H, W] int32 of an image.
@@ -72,29 +74,21 @@ class InstanceAnnotations:
         Raises:
           UserError: The file does not list the image, or with another size.
         """
-        image = self._outlines.images.get(image_name)
+        image = self._images.get(image_name)
         if image is None:
             problem = f'{self._file} does not list the image {image_name}'
             raise UserError(problem, f'set --{self._flag} to the annotations of these images')
         self._check_size(image, image_name, label)
-        id_range = [image.image_id, image.image_id + 1]
-        first, last = np.searchsorted(self._ordered_image_ids, id_range)
         canvas = Image.fromarray(label.astype(np.int32))
         first_id = max(FIRST_INSTANCE_ID, int(label.max()) + 1)
-        for instance_id, annotation in enumerate(self._order[first:last], start=first_id):
-            if (runs := self._outlines.runs.get(annotation)) is not None:
-                self._check_size(runs, image_name, label)
-                canvas.paste(instance_id, mask=_mask(runs))
-            for polygon in self._polygons(annotation):
-                # Includes the pixels on the outline.
+        for instance_id, thing in enumerate(self._things.get(image.image_id, ()), start=first_id):
+            if isinstance(thing, _Runs):
+                self._check_size(thing, image_name, label)
+                canvas.paste(instance_id, mask=_mask(thing))
+                continue
+            for polygon in thing:  # Includes the pixels on the outline.
                 ImageDraw.Draw(canvas).polygon(polygon.tolist(), fill=instance_id)
         return np.asarray(canvas)
-
-    def _polygons(self, annotation: int) -> list[np.ndarray]:
-        """Return the polygons [x, y, x, y, ...] of an annotation; none if it has runs."""
-        first, last = self._outlines.first_polygons[annotation : annotation + 2]
-        ends = self._outlines.polygon_ends
-        return [self._coordinates[ends[i] : ends[i + 1]] for i in range(first, last)]
 
     def _check_size(self, outlined: _Image | _Runs, image_name: str, label: np.ndarray) -> None:
         height, width = label.shape
@@ -103,39 +97,15 @@ class InstanceAnnotations:
             problem = f'{self._file} has {outlines}, but its label map has {width}x{height}'
             raise UserError(problem, 'use images, label maps and annotations of the same size')
 
-    def _parse(self, path: str, outlines: _Outlines) -> dict | None:
-        remedy = f'set --data_dir or --{self._flag}, or use --condition=labels; {_DOWNLOAD}'
-        with user_errors(f'{self._file} cannot be read', remedy):
-            with open(path, encoding='utf-8') as file:
-                content = json.load(file, object_hook=outlines)
-        return content if isinstance(content, dict) else None
-
-
-class _Outlines:
-    """Keeps what is needed of every JSON object as it is parsed; all at once are several GB.
-
-    Annotation a has the polygons first_polygons[a] to first_polygons[a + 1] - 1, and polygon p the
-    coordinates polygon_ends[p] to polygon_ends[p + 1] - 1; or annotation a has runs[a] instead.
-    """
-
-    def __init__(self, file: str):
-        self.images: dict[str, _Image] = {}  # By file name.
-        self.image_ids = array.array('q')  # Of the annotations, in the order of the file.
-        self.coordinates = array.array('f')
-        self.polygon_ends = array.array('q', [0])
-        self.first_polygons = array.array('q', [0])
-        self.runs: dict[int, _Runs] = {}
-        self._file = file
-
-    def __call__(self, item: dict[str, Any]) -> Any:
-        """Take the fields of an image or annotation, and return other objects as they are."""
-        add = self._add_annotation if 'image_id' in item else self._add_image
-        if 'image_id' not in item and 'file_name' not in item:
-            return item
+    def _take(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        """Keep what is needed of a JSON object as it is parsed; all at once are several GB."""
         try:
-            return add(item)
-        except UserError:
-            raise
+            if 'image_id' in item:
+                self._things[item['image_id']].append(_thing(item['segmentation']))
+            elif 'file_name' in item:
+                self._add_image(item)
+            else:
+                return item
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             kind = 'annotation' if 'image_id' in item else 'image'
             reason = f'it has no "{error.args[0]}"' if isinstance(error, KeyError) else str(error)
@@ -144,29 +114,25 @@ class _Outlines:
 
     def _add_image(self, item: dict[str, Any]) -> None:
         name = os.path.basename(item['file_name'])
-        if name in self.images:
-            problem = f'{self._file} lists the image {name} twice'
-            raise UserError(problem, 'give each image a unique name')
-        self.images[name] = _Image(int(item['id']), int(item['width']), int(item['height']))
+        if name in self._images:
+            raise ValueError(f'the file lists the image {name} twice')
+        self._images[name] = _Image(*(int(item[key]) for key in ('id', 'width', 'height')))
 
-    def _add_annotation(self, item: dict[str, Any]) -> None:
-        number, segmentation = len(self.image_ids), item['segmentation']
-        if isinstance(segmentation, dict):
-            height, width = segmentation['size']
-            counts = segmentation['counts']
-            counts = _decompressed(counts) if isinstance(counts, str) else counts
-            lengths = np.array(counts, np.int64)
-            if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != height * width:
-                raise ValueError(f'its run lengths do not add up to {width}x{height} pixels')
-            self.runs[number] = _Runs(lengths.astype(np.uint32), width, height)
-        else:
-            for polygon in segmentation:
-                if len(polygon) < _SMALLEST_POLYGON or len(polygon) % 2:
-                    raise ValueError(f'a polygon of {len(polygon)} numbers')
-                self.coordinates.extend(polygon)
-                self.polygon_ends.append(len(self.coordinates))
-        self.first_polygons.append(len(self.polygon_ends) - 1)
-        self.image_ids.append(item['image_id'])
+
+def _thing(segmentation: Any) -> _Thing:
+    """Return the region of an annotation; ValueError and others if it has another format."""
+    if isinstance(segmentation, dict):
+        height, width = segmentation['size']
+        counts = segmentation['counts']
+        counts = _decompressed(counts) if isinstance(counts, str) else counts
+        lengths = np.array(counts, np.int64)
+        if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != height * width:
+            raise ValueError(f'its run lengths do not add up to {width}x{height} pixels')
+        return _Runs(lengths.astype(np.uint32), width, height)
+    for polygon in segmentation:
+        if len(polygon) < _SMALLEST_POLYGON or len(polygon) % 2:
+            raise ValueError(f'a polygon of {len(polygon)} numbers')
+    return tuple(array.array('f', polygon) for polygon in segmentation)
 
 
 def _mask(runs: _Runs) -> Image.Image:

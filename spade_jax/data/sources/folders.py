@@ -21,11 +21,11 @@ class FolderSource(DatasetSource):
     pairs_files = True
 
     def __init__(self, config: DataConfig, split: str):
-        self.pairing = pair_files(folders_of(config, split))
-        raise_defects(self.pairing.defects)
+        self.files, defects, _ = pair_files(folders_of(config, split))
+        raise_defects(defects)
         self._annotations = open_annotations(config, split)
+        self._annotations_path = _annotations_path(config, split)
         self._labels = LabelReader(config)
-        self.files = self.pairing.files
         self.names = [files.name for files in self.files]
         self.locations = [files.label for files in self.files]
 
@@ -38,25 +38,27 @@ class FolderSource(DatasetSource):
         root = os.path.expanduser(config.data_dir)
         return os.path.isdir(os.path.join(root, config.validation_image_dir))
 
+    def shared_files(self) -> list[str]:
+        return [self._annotations_path] if self._annotations_path else []
+
     def _files(self, index: int) -> ExampleFiles:
         return self.files[index]
 
     def _maps(self, files: ExampleFiles, thorough: bool) -> Example:
         label = self._labels.read(files.label, thorough=thorough)
+        instance = None
         if self._annotations:
-            name = os.path.basename(files.photo)
-            return Example(None, label, self._annotations.instance_map(name, label))
-        if files.instance is None:
-            return Example(None, label)
-        instance = read_ids(files.instance, 'instance map', thorough=thorough)
-        require_same_size(files.instance, size_of(instance), files.label, size_of(label))
+            instance = self._annotations.instance_map(os.path.basename(files.photo), label)
+        elif files.instance is not None:
+            instance = read_ids(files.instance, 'instance map', thorough=thorough)
+            require_same_size(files.instance, size_of(instance), files.label, size_of(label))
         return Example(None, label, instance)
 
 
 def folders_of(config: DataConfig, split: str) -> Folders:
     """Return where the files of a split are; with instance maps if the run reads files of them."""
     reads_files = config.instance_edges and not _annotations_path(config, split)
-    return Folders.from_config(config, split, instance_files=reads_files)
+    return Folders.from_config(config, split, reads_files)
 
 
 def open_annotations(config: DataConfig, split: str) -> InstanceAnnotations | None:
@@ -67,7 +69,6 @@ def open_annotations(config: DataConfig, split: str) -> InstanceAnnotations | No
 
 def _annotations_path(config: DataConfig, split: str) -> str:
     """Return the JSON file that replaces the directory of instance maps, or ''."""
-    instances = getattr(config, f'{split}_instance_dir')
-    if not config.instance_edges or not instances.endswith('.json'):
-        return ''
-    return os.path.join(os.path.expanduser(config.data_dir), instances)
+    path = getattr(config, f'{split}_instance_dir')
+    is_read = config.instance_edges and path.endswith('.json')
+    return os.path.join(os.path.expanduser(config.data_dir), path) if is_read else ''

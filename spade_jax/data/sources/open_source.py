@@ -2,9 +2,9 @@
 
 import concurrent.futures
 import contextlib
-import functools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import check_label_ids
@@ -34,7 +34,7 @@ def open_source(config: DataConfig, split: str) -> Source | None:
     return open_files(config, split)
 
 
-def open_files(config: DataConfig, split: str) -> Source | None:
+def open_files(config: DataConfig, split: str) -> DatasetSource | None:
     """Open a split of the data set itself, whatever `config.records_dir` is."""
     source = source_class(config)
     return source(config, split) if source.has_split(config, split) else None
@@ -64,13 +64,14 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
     from spade_jax.data.records.reader import read_manifest
 
     manifest = read_manifest(os.path.expanduser(config.records_dir))
-    if manifest is None or split not in manifest.splits or not manifest.splits[split].states:
+    prepared = manifest.splits.get(split) if manifest else None
+    if prepared is None or not prepared.states:
         return None
     try:
         files = pair_files(folders_of(config, split)).files
     except UserError:
         return None
-    if not files or (change := first_change(files, manifest.splits[split].states)) is None:
+    if not files or (change := first_change(files, prepared.states)) is None:
         return None
     return (
         f'the {split} files have changed since records_dir={config.records_dir} was prepared: '
@@ -108,18 +109,22 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
         return {}
     from tqdm import tqdm
 
-    bad = {}
-    bar = functools.partial(tqdm, desc='checking the label maps', unit='map', delay=2, leave=False)
-    with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        checks = pool.map(functools.partial(_error_of, source, config), range(len(source)))
+    def error_of(index: int) -> UserError | None:
         try:
-            errors = bar(checks, total=len(source))
-            for location, error in zip(source.locations, errors, strict=True):
-                if error is None:
-                    continue
-                bad[location] = error
-                if config.on_bad_example == 'error' or len(bad) == len(source):
-                    raise error
+            check_example(source, config, index)
+        except UserError as error:
+            return error
+
+    bad = {}
+    with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
+        checks = zip(source.locations, pool.map(error_of, range(len(source))), strict=True)
+        bar: dict[str, Any] = dict(desc='checking the label maps', unit='map', delay=2, leave=False)
+        try:
+            for location, error in tqdm(checks, total=len(source), **bar):
+                if error is not None:
+                    bad[location] = error
+                    if config.on_bad_example == 'error' or len(bad) == len(source):
+                        raise error
         finally:
             pool.shutdown(cancel_futures=True)
     return bad
@@ -133,11 +138,3 @@ def check_example(source: Source, config: DataConfig, index: int) -> None:
         max_crop_offset(Geometry.from_config(config), *size_of(label))
     except UserError as error:
         raise error.at(source.locations[index]) from None
-
-
-def _error_of(source: Source, config: DataConfig, index: int) -> UserError | None:
-    try:
-        check_example(source, config, index)
-    except UserError as error:
-        return error
-    return None

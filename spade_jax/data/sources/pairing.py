@@ -4,14 +4,14 @@ Files belong together if their relative paths are equal without extension and su
 are searched recursively, without hidden files. Every problem is a Defect; nothing is dropped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools
 import os
+import pathlib
+import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
@@ -53,7 +53,7 @@ class Folders:
     config: DataConfig
 
     @classmethod
-    def from_config(cls, config: DataConfig, split: str, *, instance_files: bool) -> Folders:
+    def from_config(cls, config: DataConfig, split: str, instance_files: bool) -> Self:
         """Return the folders of a split, 'train' or 'validation'."""
         root = os.path.expanduser(config.data_dir)
 
@@ -63,27 +63,18 @@ class Folders:
             suffix = getattr(config, suffix_flag)
             return Role(name, directory, flag, suffix, suffix_flag, extensions)
 
+        photo = role('photo', 'image', PHOTO_EXTENSIONS)
         label_extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
+        label = role(condition_role(config), 'label', label_extensions)
+        instance = role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None
         listing = getattr(config, f'{split}_list')
-        return cls(
-            photo=role('photo', 'image', PHOTO_EXTENSIONS),
-            label=role(condition_role(config), 'label', label_extensions),
-            instance=role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None,
-            listing=os.path.join(root, listing) if listing else '',
-            listing_flag=f'{split}_list',
-            config=config,
-        )
+        path = os.path.join(root, listing) if listing else ''
+        return cls(photo, label, instance, path, f'{split}_list', config)
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """The two or three roles, photos first."""
-        roles = self.photo, self.label
-        return roles if self.instance is None else (*roles, self.instance)
-
-    def of_split(self, split: str) -> Folders:
-        """Return the same roles in the directories of another split."""
-        has_instances = self.instance is not None
-        return Folders.from_config(self.config, split, instance_files=has_instances)
+        return tuple(role for role in (self.photo, self.label, self.instance) if role)
 
 
 class ExampleFiles(NamedTuple):
@@ -111,7 +102,7 @@ class Defect(NamedTuple):
     remedy: str
 
     @classmethod
-    def from_error(cls, kind: str, path: str, error: UserError) -> Defect:
+    def from_error(cls, kind: str, path: str, error: UserError) -> Self:
         """Return a UserError as a Defect."""
         return cls(kind, path, error.problem, error.remedy)
 
@@ -131,14 +122,15 @@ def pair_files(folders: Folders) -> Pairing:
 
 def raise_defects(defects: Sequence[Defect]) -> None:
     """Raise a UserError for the defects of the first kind, if there are any."""
-    if not defects:
+    alike = [defect for defect in defects if defect.kind == defects[0].kind]
+    if not alike:
         return
-    first, *others = [defect for defect in defects if defect.kind == defects[0].kind]
-    if not others:
-        raise UserError(first.problem, first.remedy)
-    paths = [defect.path for defect in (first, *others)[:_NAMES_SHOWN]]
-    listed = ', '.join([*paths, '...'] if len(others) >= _NAMES_SHOWN else paths)
-    raise UserError(f'{len(others) + 1} {first.kind} ({listed}): {first.problem}', first.remedy)
+    problem = alike[0].problem
+    if len(alike) > 1:
+        paths = [defect.path for defect in alike[:_NAMES_SHOWN]]
+        listed = ', '.join(paths + ['...'] * (len(alike) > _NAMES_SHOWN))
+        problem = f'{len(alike)} {alike[0].kind} ({listed}): {problem}'
+    raise UserError(problem, alike[0].remedy)
 
 
 def files_below(directory: str) -> Iterator[str]:
@@ -151,24 +143,19 @@ def files_below(directory: str) -> Iterator[str]:
     if not os.path.isdir(directory):
         return
     for parent, subdirectories, names in os.walk(directory, followlinks=True, onerror=refuse):
+        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith('.'))
         real = os.path.realpath(parent) + os.sep
-        for link in (os.path.join(parent, name) for name in subdirectories):
-            if os.path.islink(link) and real.startswith(os.path.realpath(link) + os.sep):
+        for link in filter(os.path.islink, (os.path.join(parent, n) for n in subdirectories)):
+            if real.startswith(os.path.realpath(link) + os.sep):
                 problem = f'{link} is a link to a directory that contains it'
                 raise UserError(problem, 'remove the link')
-        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith('.'))
-        for name in sorted(names):
-            if not name.startswith('.'):
-                yield os.path.join(parent, name)
+        yield from (os.path.join(parent, n) for n in sorted(names) if not n.startswith('.'))
 
 
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
     """Return the stripped lines of a text file with their numbers, without empty ones."""
-    with (
-        user_errors(f'{flag}: {path} cannot be read', remedy),
-        open(path, encoding='utf-8') as file,
-    ):
-        lines = file.read().splitlines()
+    with user_errors(f'{flag}: {path} cannot be read', remedy):
+        lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -178,47 +165,52 @@ def _paired_files(folders: Folders) -> Pairing:
             problem = f'{role.directory_flag}: there is no directory {role.directory}'
             raise UserError(problem, f'set --data_dir or --{role.directory_flag}')
     found, defects = _files_by_role(folders.roles)
-    photos, labels = found[0], found[1]
+    photos, labels = found[folders.photo], found[folders.label]
     if not photos:
-        raise _no_photos(folders.photo)
+        role, extensions = folders.photo, ' '.join(sorted(PHOTO_EXTENSIONS))
+        ending = f' whose names end in {role.suffix}' if role.suffix else ''
+        problem = f'{role.directory_flag}: no photos ({extensions}){ending} in {role.directory}'
+        raise UserError(problem, f'set --{role.directory_flag} or --{role.suffix_flag}')
     complete = []
-    for stem in sorted(photos):
-        others = zip(folders.roles[1:], found[1:], strict=True)
-        missing = [role for role, files in others if stem not in files]
-        defects += [_missing_partner(role, stem, photos[stem]) for role in missing]
+    for stem, photo in sorted(photos.items()):
+        missing = [role for role, files in found.items() if stem not in files]
+        defects += [_missing_partner(role, stem, photo) for role in missing]
         if not missing:
-            complete.append(ExampleFiles(stem, *(files[stem] for files in found)))
+            complete.append(ExampleFiles(stem, *(files[stem] for files in found.values())))
     return Pairing(complete, defects, [path for stem, path in labels.items() if stem not in photos])
 
 
 def _listed_files(folders: Folders) -> Pairing:
     duplicates: list[Defect] = []
+    has_instances = folders.instance is not None
 
     @functools.cache
-    def search(prefix: str) -> tuple[tuple[Role, ...], list[dict[str, str]]]:
-        roles = (folders.of_split(_SPLIT_OF_PREFIX[prefix]) if prefix else folders).roles
-        found, defects = _files_by_role(roles)
+    def search(split: str) -> dict[Role, dict[str, str]]:
+        """Find the files of another split than the one that is listed; '' for this one."""
+        other = Folders.from_config(folders.config, split, has_instances) if split else folders
+        found, defects = _files_by_role(other.roles)
         duplicates.extend(defects)
-        return roles, found
+        return found
 
     examples: dict[str, ExampleFiles] = {}
-    defects = []
+    defects: list[Defect] = []
     flag = folders.listing_flag
     for number, name in numbered_lines(folders.listing, flag, f'set --data_dir or --{flag}'):
-        prefix, _, stem = name.partition('/')
-        if prefix not in _SPLIT_OF_PREFIX or not stem or name in search('')[1][0]:
-            prefix, stem = '', name
-        roles, found = search(prefix)
-        missing = [role for role, files in zip(roles, found, strict=True) if stem not in files]
+        split, stem = '', name
+        if (match := re.fullmatch('(train|val)/(.+)', name)) and name not in search('')[
+            folders.label
+        ]:
+            split, stem = _SPLIT_OF_PREFIX[match[1]], match[2]
+        photos, *_ = files_of_roles = search(split).values()
+        missing = [role for role, files in search(split).items() if stem not in files]
         line = f'{folders.listing}, line {number}: {name}'
         if name in examples:
             problem = f'{line} is listed twice'
             defects.append(Defect('lines are listed twice', name, problem, 'remove one of them'))
         elif not missing:
-            examples[name] = ExampleFiles(name, *(files[stem] for files in found))
-        elif len(missing) == len(roles) and os.path.splitext(stem)[0] in found[0]:
-            remedy = f'write {os.path.splitext(name)[0]}'
-            problem = f'{line} has an extension'
+            examples[name] = ExampleFiles(name, *(files[stem] for files in files_of_roles))
+        elif len(missing) == len(files_of_roles) and os.path.splitext(stem)[0] in photos:
+            problem, remedy = f'{line} has an extension', f'write {os.path.splitext(name)[0]}'
             defects.append(Defect(LISTED_WITH_EXTENSION, name, problem, remedy))
         else:
             remedy = 'write "stem" or "split/stem", without extension and suffix'
@@ -232,7 +224,7 @@ def _listed_files(folders: Folders) -> Pairing:
     return Pairing(list(examples.values()), defects + duplicates, [])
 
 
-def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[Defect]]:
+def _files_by_role(roles: Sequence[Role]) -> tuple[dict[Role, dict[str, str]], list[Defect]]:
     """Return the files {stem: path} of each role, and the defects of duplicates.
 
     Roles may share a directory. A file then belongs to the role with the longest suffix that it
@@ -244,23 +236,17 @@ def _files_by_role(roles: Sequence[Role]) -> tuple[list[dict[str, str]], list[De
             every_file = f'every file in {other.directory} could be {one.name} or {other.name}'
             remedy = f'tell them apart with --{one.suffix_flag} and --{other.suffix_flag}'
             raise UserError(f'{other.directory_flag}: {every_file}', remedy)
-    candidates = [dict(_candidates(role)) for role in roles]
-    owner: dict[str, Role] = {}
-    for role, stems in zip(roles, candidates, strict=True):  # Photos first: maps win ties.
-        for path in stems:
-            if path not in owner or len(role.suffix) >= len(owner[path].suffix):
-                owner[path] = role
-    found, defects = [], []
-    for role, stems in zip(roles, candidates, strict=True):
-        paths: dict[str, str] = {}
+    candidates = {role: dict(_candidates(role)) for role in roles}
+    by_suffix = sorted(roles, key=lambda role: len(role.suffix))  # Stable: maps after photos.
+    owner = {path: role for role in by_suffix for path in candidates[role]}  # The last one wins.
+    found: dict[Role, dict[str, str]] = {role: {} for role in roles}
+    defects = []
+    for role, stems in candidates.items():
         for path, stem in stems.items():
-            if owner[path] is role and stem in paths:
-                problem = f'{stem} has two files as {role.name}: {paths[stem]} and {path}'
+            if owner[path] is role and found[role].setdefault(stem, path) != path:
+                problem = f'{stem} has two files as {role.name}: {found[role][stem]} and {path}'
                 remedy = f'remove one, or tell them apart with --{role.suffix_flag}'
                 defects.append(Defect(f'{role.name}s are there twice', path, problem, remedy))
-            elif owner[path] is role:
-                paths[stem] = path
-        found.append(paths)
     return found, defects
 
 
@@ -271,15 +257,6 @@ def _candidates(role: Role) -> Iterator[tuple[str, str]]:
         if extension.lower() in role.extensions and os.path.basename(base).endswith(role.suffix):
             relative = os.path.relpath(base, role.directory)
             yield path, relative[: len(relative) - len(role.suffix)].replace(os.sep, '/')
-
-
-def _no_photos(role: Role) -> UserError:
-    flag, remedy = role.directory_flag, f'set --{role.directory_flag}'
-    ending = ''
-    if role.suffix:
-        ending, remedy = f' whose names end in {role.suffix}', f'{remedy} or --{role.suffix_flag}'
-    extensions = ' '.join(sorted(role.extensions))
-    return UserError(f'{flag}: no photos ({extensions}){ending} in {role.directory}', remedy)
 
 
 def _missing_partner(role: Role, stem: str, photo: str) -> Defect:

@@ -14,18 +14,13 @@ from PIL import Image
 from spade_jax import landscapes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import read_ids, read_photo
-from spade_jax.data.pipeline.paired_transforms import (
-    Example,
-    Geometry,
-    max_crop_offset,
-    scaled_size,
-)
+from spade_jax.data.pipeline import paired_transforms
+from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.source import DatasetSource
 from spade_jax.errors import UserError
 
 SCENES_VALIDATION_EXAMPLES = 64
 _SCENES_PER_TASK = 8
-
 
 # A scene as it is stored: 'image', a PNG file of [H, W, 3] uint8; 'label', one of [H, W] uint8;
 # and 'instance', [H, W] uint16.
@@ -38,26 +33,25 @@ class ScenesSource(DatasetSource):
     already_scaled = True
 
     def __init__(self, config: DataConfig, split: str):
-        from spade_jax.data.sources import scenes_builder
+        from spade_jax.data.sources.scenes_builder import ScenesConfig, prepared_scenes
 
         _check_classes(config)
         width, height = scenes_size(config)
         train, held_out = config.scenes_train_examples, SCENES_VALIDATION_EXAMPLES
-        builder_config = scenes_builder.ScenesConfig(
-            height=height, width=width, train_examples=train, validation_examples=held_out
-        )
-        self._records = scenes_builder.prepared_scenes(builder_config, split, config.data_dir)
+        counts: dict[str, Any] = dict(train_examples=train, validation_examples=held_out)
+        scenes = ScenesConfig(width=width, height=height, **counts)
+        self._records = prepared_scenes(scenes, split, config.data_dir)
         self._instance_edges = config.instance_edges
         self.names = self.locations = [f'{split}_{i:05d}' for i in range(len(self._records))]
 
     def read(self, index: int) -> Example:
         record = self._records[index]
-        return self._decoded(record)._replace(image=read_photo(io.BytesIO(record['image'])))
+        return self._maps_of(record)._replace(image=read_photo(io.BytesIO(record['image'])))
 
     def read_maps(self, index: int) -> Example:
-        return self._decoded(self._records[index])
+        return self._maps_of(self._records[index])
 
-    def _decoded(self, record: SceneRecord) -> Example:
+    def _maps_of(self, record: SceneRecord) -> Example:
         instance = record['instance'] if self._instance_edges else None
         return Example(None, read_ids(io.BytesIO(record['label'])), instance)
 
@@ -65,8 +59,8 @@ class ScenesSource(DatasetSource):
 def scenes_size(config: DataConfig) -> tuple[int, int]:
     """Return the (width, height) of the rendered scenes: that to which images are scaled."""
     geometry = Geometry.from_config(config)
-    size = scaled_size(geometry, geometry.width, geometry.height)
-    max_crop_offset(geometry, *size)
+    size = paired_transforms.scaled_size(geometry, geometry.width, geometry.height)
+    paired_transforms.max_crop_offset(geometry, *size)  # Rejects modes without a fixed size.
     return size
 
 
@@ -97,17 +91,16 @@ def usable_cores() -> int:
 
 
 def _check_classes(config: DataConfig) -> None:
-    if not config.uses_labels:
-        problem = f'condition={config.condition}, but dataset=scenes has label maps'
-        raise UserError(problem, 'use --condition=labels or --condition=labels+edges')
     count = len(landscapes.CLASSES)
-    if config.num_classes != count:
-        problem = f'num_classes={config.num_classes}, but dataset=scenes has {count} classes'
-        raise UserError(problem, f'use --num_classes={count}')
-    for name in ('dontcare', 'palette', 'label_remap'):
-        if getattr(config, name):
-            problem = f'{name} is set, but dataset=scenes has its own classes'
-            raise UserError(problem, f'leave --{name} out')
+    if not config.uses_labels:
+        given, remedy = f'condition={config.condition}', 'use --condition=labels or labels+edges'
+    elif config.num_classes != count:
+        given, remedy = f'num_classes={config.num_classes}', f'use --num_classes={count}'
+    elif names := [n for n in ('dontcare', 'palette', 'label_remap') if getattr(config, n)]:
+        given, remedy = f'{names[0]} is set', f'leave --{names[0]} out'
+    else:
+        return
+    raise UserError(f'{given}, but dataset=scenes has label maps with {count} classes', remedy)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from tqdm import tqdm
 
 from spade_jax import landscapes
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.scenes import SceneRecord, render_records
+from spade_jax.data.sources.tfds_source import quiet_logging
 
-# Training seeds count from 0, so that the splits are disjoint, and the validation scenes do not
-# depend on the number of training scenes.
-FIRST_VALIDATION_SEED = 2**31
+# The validation scenes do not depend on the number of training scenes.
+FIRST_SEED = {'train': 0, 'validation': 2**31}
 
 
 @dataclasses.dataclass(eq=False)
@@ -34,7 +33,7 @@ class ScenesConfig(tfds.core.BuilderConfig):
 
     def __post_init__(self):
         counts = f'n{self.train_examples}_v{self.validation_examples}'
-        self.name = self.name or f'{self.width}x{self.height}_{counts}'
+        self.name = f'{self.width}x{self.height}_{counts}'
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
@@ -44,10 +43,10 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version('1.0.0')
     RELEASE_NOTES = {'1.0.0': 'First version.'}
     BUILDER_CONFIGS = [ScenesConfig()]
+    builder_config: Any
 
     def _info(self) -> tfds.core.DatasetInfo:
-        config: Any = self.builder_config
-        size = config.height, config.width
+        size = self.builder_config.height, self.builder_config.width
         png = functools.partial(tfds.features.Image, dtype=np.uint8, encoding_format='png')
         features = {
             'image': png(shape=(*size, 3)),
@@ -62,16 +61,11 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        config: Any = self.builder_config
-        first = FIRST_VALIDATION_SEED
-        seeds = {
-            'train': range(config.train_examples),
-            'validation': range(first, first + config.validation_examples),
-        }
-        return {split: self._generate_examples(split, seeds[split]) for split in seeds}
+        return {split: self._generate_examples(split) for split in FIRST_SEED}
 
-    def _generate_examples(self, split: str, seeds: range) -> Iterator[tuple[int, dict]]:
-        config: Any = self.builder_config
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+        config, first = self.builder_config, FIRST_SEED[split]
+        seeds = range(first, first + getattr(config, f'{split}_examples'))
         records = render_records(seeds, config.height, config.width)
         bar = tqdm(records, desc=f'rendering the {split} scenes', total=len(seeds), unit='scene')
         for key, record in enumerate(bar):
@@ -85,24 +79,15 @@ def prepared_scenes(config: ScenesConfig, split: str, data_dir: str = '') -> Seq
     TFDS never takes an interrupted preparation for a complete one, and has a default directory.
     """
     import_tensorflow()
+    make_builder: Any = Scenes  # The type stubs of TFDS lack its arguments.
     directory = os.path.expanduser(data_dir) or None
-    with _quiet_tfds():
-        make_builder: Any = Scenes  # The type stubs of TFDS lack its arguments.
-        builder = make_builder(config=config, data_dir=directory, file_format='array_record')
-        builder.download_and_prepare()
-        undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
-        return builder.as_data_source(split, decoders=undecoded)
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Silence the announcements of a download, of a custom configuration and of shuffling."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
+        # TFDS announces a download and shuffling, of which there is none.
+        with quiet_logging(), contextlib.redirect_stdout(io.StringIO()):
+            builder = make_builder(config=config, data_dir=directory, file_format='array_record')
+            builder.download_and_prepare()
+            undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
+            return builder.as_data_source(split, decoders=undecoded)
     finally:
         tfds.enable_progress_bar()
-        logging.set_verbosity(verbosity)

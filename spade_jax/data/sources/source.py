@@ -1,6 +1,6 @@
 """The protocol of all sources of examples, and the base class of those that read a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import photo_size, read_photo
 from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.data.sources.pairing import ExampleFiles
 from spade_jax.errors import UserError
 
 SPLITS = ('train', 'validation')
@@ -38,19 +39,19 @@ class Source(Protocol):
         ...
 
 
-class DatasetSource:
+class DatasetSource(Source):
     """Base class of the sources that read a data set itself, not prepared records of it.
 
     Attributes:
       takes_lists: True if `train_list` and `validation_list` select its examples.
       pairs_files: True if its examples are pairs of files in directories.
+      files: The files of each example; empty if they are not a few of its own.
     """
 
     already_scaled = False
     takes_lists = False
     pairs_files = False
-    names: Sequence[str]
-    locations: Sequence[str]
+    files: Sequence[ExampleFiles] = ()
 
     def __init__(self, config: DataConfig, split: str):
         raise NotImplementedError
@@ -62,6 +63,10 @@ class DatasetSource:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def shared_files(self) -> Iterable[str]:
+        """Return the other files that the examples are made from."""
+        return ()
 
     def read(self, index: int) -> Example:
         files = self._files(index)

@@ -1,9 +1,6 @@
 """Render a contact sheet: examples of each split and what the colors of their labels mean."""
 
-from __future__ import annotations
-
-import contextlib
-import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +14,7 @@ from spade_jax.files.image_grid import evenly_spaced, image_grid, write_png
 
 NO_CLASS_COLOR = (255, 0, 255)
 _EXAMPLES = 12  # of each split
-_WIDTH, _MARGIN = 1520, 32  # pixels
+_TEXT_WIDTH, _MARGIN = 1456, 32  # pixels
 _TILE_WIDTH, _CAPTION, _LINE = 236, 24, 28  # pixels
 _LEGEND_COLUMNS = 6
 _FRAME, _OUTLINE = (236, 238, 240), (120, 126, 132)
@@ -25,20 +22,10 @@ _NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 
 
 def write_contact_sheet(path: str, config: DataConfig, splits: Sequence[SplitReport]) -> bool:
-    """Write the sheet as PNG.
-
-    Args:
-      path: The file; an earlier one is removed if there is nothing to show.
-      config: What the data were read with.
-      splits: The findings on the splits, from which examples are read again.
-
-    Returns:
-      True if there are readable examples.
-    """
+    """Write the sheet as PNG, or remove an earlier one and return False if nothing is readable."""
     shown = [split for split in splits if split.readable]
     if not shown:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
+        pathlib.Path(path).unlink(missing_ok=True)
         return False
     classes = classes_of(config) if config.uses_labels else None
     rows = [_text(f'{config.dataset}   {config.data_dir}', 24)]
@@ -46,14 +33,14 @@ def write_contact_sheet(path: str, config: DataConfig, splits: Sequence[SplitRep
         rows += [_text(f'{split.split}: {len(split.names)} examples', 18), _grid(split, classes)]
     if classes:
         rows += [_text('Classes, with their share of the pixels', 18), _legend(splits, classes)]
-    height = sum(row.shape[0] for row in rows) + 2 * _MARGIN
-    sheet = np.full((height, _WIDTH, 3), 255, np.uint8)
-    top = _MARGIN
-    for row in rows:
-        sheet[top : top + row.shape[0], _MARGIN : _MARGIN + row.shape[1]] = row
-        top += row.shape[0]
-    write_png(path, sheet)
+    rows = [_padded(row, (0, 0), (0, _TEXT_WIDTH - row.shape[1])) for row in rows]
+    write_png(path, _padded(np.concatenate(rows), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
     return True
+
+
+def _padded(pixels: np.ndarray, *sides: tuple[int, int]) -> np.ndarray:
+    """Pixels [H, W, 3] with white above and below, left and right."""
+    return np.pad(pixels, (*sides, (0, 0)), constant_values=255)
 
 
 def _grid(split: SplitReport, classes: Classes | None) -> np.ndarray:
@@ -66,7 +53,7 @@ def _grid(split: SplitReport, classes: Classes | None) -> np.ndarray:
         tiles = _tiles(split.read(index), classes, size)
         caption = _text(split.names[index], 13, _TILE_WIDTH, _CAPTION)
         captions = [caption, *[np.full_like(caption, 255)] * (len(tiles) - 1)]
-        groups.append([np.vstack(pair) for pair in zip(tiles, captions, strict=True)])
+        groups.append(map(np.concatenate, zip(tiles, captions, strict=True)))
     columns = [np.stack(column) for column in zip(*groups, strict=True)]
     return image_grid(columns, per_row=6 // len(columns))
 
@@ -102,16 +89,14 @@ def _framed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(ImageOps.pad(image, size, color=_FRAME))
 
 
-def _text(
-    text: str, font_size: int, width: int = _WIDTH - 2 * _MARGIN, height: int = 44
-) -> np.ndarray:
+def _text(text: str, font_size: int, width: int = _TEXT_WIDTH, height: int = 44) -> np.ndarray:
     """One line of text on white, cut if it is too long."""
     image = Image.new('RGB', (width, height), 'white')
-    font = ImageFont.load_default(font_size)
-    draw = ImageDraw.Draw(image)
-    while draw.textlength(text, font) > width and len(text) > 1:
-        text = f'{text[:-4]}...' if text.endswith('...') else f'{text[:-1]}...'
-    draw.text((0, (height - font_size) // 2 - 2), text, 'black', font)
+    draw, font, shown = ImageDraw.Draw(image), ImageFont.load_default(font_size), text
+    while draw.textlength(shown, font) > width and text:
+        text = text[:-1]
+        shown = f'{text}...'
+    draw.text((0, (height - font_size) // 2 - 2), shown, 'black', font)
     return np.asarray(image)
 
 
@@ -122,13 +107,12 @@ def _legend(splits: Sequence[SplitReport], classes: Classes) -> np.ndarray:
     for number in sorted(pixels):
         color, name = NO_CLASS_COLOR, '(no class)'
         if 0 <= number < len(classes.names):
-            color, name = tuple(map(int, classes.colors[number])), classes.names[number]
+            color, name = classes.colors[number], classes.names[number]
         elif number == DONTCARE_ID:
             color, name = UNKNOWN_COLOR, 'unknown'
         entries.append((color, f'{number} {name}  {pixels[number] / pixels.total():.1%}'))
-    rows = -(-len(entries) // _LEGEND_COLUMNS)
-    width = (_WIDTH - 2 * _MARGIN) // _LEGEND_COLUMNS
-    legend = np.full((max(rows, 1) * _LINE, width * _LEGEND_COLUMNS, 3), 255, np.uint8)
+    rows, width = -(-len(entries) // _LEGEND_COLUMNS), _TEXT_WIDTH // _LEGEND_COLUMNS
+    legend = np.full((max(rows, 1) * _LINE, _TEXT_WIDTH, 3), 255, np.uint8)
     for place, (color, text) in enumerate(entries):
         top, left = place % rows * _LINE, place // rows * width
         legend[top + 4 : top + 22, left : left + 26] = color

@@ -1,13 +1,11 @@
 """Inspect one example: collect everything that is wrong with its files, without stopping."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,16 +36,13 @@ class ExampleReport:
     """The findings on one example. Its pixels are not kept.
 
     Attributes:
-      name: Name of the example.
       location: Path that messages name.
-      defects: Findings that training would stop at.
-      warnings: Findings that training accepts.
+      defects, warnings: Findings that training would stop at; that it accepts.
       size: (width, height) of the label map.
       pixels: Number of pixels by id.
       unknown_ids: The ids that are not classes.
       colors: Number of pixels by color (0xrrggbb) of a label map whose colors are not known.
-      is_mistaken: True if the label map has too many colors or grays: it is probably a photo or
-        anti-aliased.
+      is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
       digest: Hash of the pixels of the photo.
       is_readable: True if the example can be shown.
     """
@@ -64,12 +59,13 @@ class ExampleReport:
     digest: bytes | None = None
     is_readable: bool = False
 
-    def attempt(self, kind: str, path: str, function: Callable[[], _T]) -> _T | None:
-        """Return function(), or None if it raises a UserError, which becomes a defect."""
+    def attempt(self, kind: str, path: str, function: Callable[..., _T], *inputs: Any) -> _T | None:
+        """Return function(*inputs), or None if it raises a UserError, which becomes a defect."""
         try:
-            return function()
+            return function(*inputs)
         except UserError as error:
-            self.defects.append(Defect.from_error(kind, path, error))
+            located = error if path in error.problem else error.at(path)
+            self.defects.append(Defect.from_error(kind, path, located))
         return None
 
     def add_photo(self, photo: np.ndarray) -> None:
@@ -79,10 +75,7 @@ class ExampleReport:
     def add_label(self, label: np.ndarray, path: str, config: DataConfig, geometry: Geometry):
         """Check the size and the ids of a label map [H, W]; of an RGB condition, the size."""
         self.size = size_of(label)
-        try:
-            max_crop_offset(geometry, *self.size)
-        except UserError as error:
-            self.defects.append(Defect.from_error(WRONG_SIZE, path, error.at(path)))
+        self.attempt(WRONG_SIZE, path, max_crop_offset, geometry, *self.size)
         if not config.uses_labels:
             return
         self.pixels = _histogram(label)
@@ -94,9 +87,8 @@ class ExampleReport:
             remedy = 'renumber them with --label_remap, or set the flags suggested below'
             self.defects.append(Defect(OUT_OF_RANGE, path, problem, remedy))
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
-            problem = f'{path} has only the id {DONTCARE_ID}'
-            warning = Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out')
-            self.warnings.append(warning)
+            finding = path, f'{path} has only the id {DONTCARE_ID}', 'leave the example out'
+            self.warnings.append(Defect(UNKNOWN_EVERYWHERE, *finding))
 
     def _describe_unknown_ids(self, label: np.ndarray) -> str:
         texts = []
@@ -125,34 +117,24 @@ class FileInspector:
     def inspect(self, files: ExampleFiles) -> ExampleReport:
         """Collect the defects of all files of an example."""
         report = ExampleReport(files.name, files.photo)
-        path = files.label
-        label = self._read_label(path, report)
+        label = self._read_label(files.label, report)
         size = None if label is None else size_of(label)
-        photo = report.attempt(
-            'photos cannot be read', files.photo, lambda: read_photo(files.photo, size)
-        )
+        photo = report.attempt('photos cannot be read', files.photo, read_photo, files.photo, size)
         if photo is not None:
             report.add_photo(photo)
         if label is None:
             return report
-        report.add_label(label, path, self._config, self._geometry)
-
-        def compare_sizes(role: str, other: str, pixels: np.ndarray) -> None:
-            kind = f'{role}s and {self._labels.role}s have different sizes'
-            sizes = other, size_of(pixels), path, size_of(label)
-            report.attempt(kind, other, lambda: require_same_size(*sizes))
-
-        if photo is not None:
-            compare_sizes('photo', files.photo, photo)
-        before = len(report.defects)
-        if self._annotations or files.instance:
-            location = files.instance or files.photo
-            instance = report.attempt(
-                'instance maps cannot be read', location, lambda: self._read_instances(files, label)
-            )
-            if instance is not None:
-                compare_sizes('instance map', location, instance)
-        report.is_readable = photo is not None and len(report.defects) == before
+        report.add_label(label, files.label, self._config, self._geometry)
+        source, kind = files.instance or files.photo, 'instance maps cannot be read'
+        instance = report.attempt(kind, source, self._read_instances, files, label)
+        parts = ('photo', files.photo, photo), ('instance map', source, instance)
+        for role, path, pixels in parts:
+            if pixels is not None:
+                kind = f'{role}s and {self._labels.role}s have different sizes'
+                sizes = path, size_of(pixels), files.label, size
+                report.attempt(kind, path, require_same_size, *sizes)
+        has_instances = not any(d.kind.startswith('instance maps') for d in report.defects)
+        report.is_readable = photo is not None and has_instances
         return report
 
     def _read_instances(self, files: ExampleFiles, label: np.ndarray) -> np.ndarray | None:
@@ -162,7 +144,7 @@ class FileInspector:
 
     def _read_label(self, path: str, report: ExampleReport) -> np.ndarray | None:
         kind = f'{self._labels.role}s cannot be read'
-        label = report.attempt(kind, path, lambda: self._labels.read(path))
+        label = report.attempt(kind, path, self._labels.read, path)
         if label is None and self._config.uses_labels:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)
@@ -184,8 +166,7 @@ def _histogram(label: np.ndarray) -> dict[int, int]:
         values, counts = np.unique(label, return_counts=True)
     else:  # Several times as fast.
         counts = np.bincount(label.ravel())
-        values = np.flatnonzero(counts)
-        counts = counts[values]
+        values, counts = np.flatnonzero(counts), counts[counts > 0]
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 

@@ -1,14 +1,12 @@
 """Read every file of a split and collect all that is wrong with it, without stopping."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import field
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -30,27 +28,20 @@ WITHOUT_PHOTO = 'label maps have no photo (they are ignored)'
 OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photos are in train and in validation'
 
-_T = TypeVar('_T')
-
 
 @dataclasses.dataclass
 class SplitReport:
     """The findings on one split.
 
     Attributes:
-      split: 'train' or 'validation'.
-      photos: Number of photos, or of examples if they are not files.
-      label_maps: Number of label maps.
+      photos, label_maps: Numbers of photos and label maps, or of examples if they are not files.
       incomplete: Number of photos, or lines of a listing, that are not part of an example.
-      names: Names of the complete examples.
       sizes: Number of examples by (width, height).
-      pixels: Number of pixels by id.
-      images: Number of label maps by id.
+      pixels, images: Number of pixels, and of label maps, by id.
       unknown_ids: The ids that are not classes, by name of the example.
       colors: Number of pixels by color 0xrrggbb, of label maps whose colors are not known.
       mistaken_maps: Number of label maps that are probably photos or anti-aliased.
-      defects: Findings that training would stop at.
-      warnings: Findings that training accepts.
+      defects, warnings: Findings that training would stop at; that it accepts.
       defective: Kinds of the defects by name of the example.
       locations: Path of a photo by its digest.
       readable: Indices of the examples that `read` can return.
@@ -97,15 +88,7 @@ class SplitReport:
 
 
 def inspect_split(config: DataConfig, split: str) -> SplitReport | None:
-    """Read all of a split, with a progress bar.
-
-    Args:
-      config: How the data are read.
-      split: 'train' or 'validation'.
-
-    Returns:
-      The findings; None if there is no validation set and no flag names one.
-    """
+    """Read all of a split; None if there is no validation set and no flag names one."""
     report = SplitReport(split)
     try:
         if pairs_files(config):
@@ -131,13 +114,13 @@ def pairs_files(config: DataConfig) -> bool:
 
 def find_duplicates(train: SplitReport, validation: SplitReport) -> list[Defect]:
     """The photos of the validation set whose pixels equal those of a training photo."""
-    findings = []
-    for digest, path in validation.locations.items():
-        if digest in train.locations:
-            problem = f'{path} has the same pixels as {train.locations[digest]}'
-            remedy = 'scores on it say nothing; take it out of one split'
-            findings.append(Defect(IN_BOTH_SPLITS, path, problem, remedy))
-    return findings
+    remedy = 'scores on it say nothing; take it out of one split'
+    pairs = [(path, train.locations.get(key)) for key, path in validation.locations.items()]
+    return [
+        Defect(IN_BOTH_SPLITS, path, f'{path} has the same pixels as {other}', remedy)
+        for path, other in pairs
+        if other
+    ]
 
 
 def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> None:
@@ -150,57 +133,45 @@ def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> 
     def inspect_example(index: int) -> ExampleReport:
         location = source.locations[index]
         findings = ExampleReport(source.names[index], location)
-        example = findings.attempt(UNREADABLE, location, lambda: source.read(index))
+        example = findings.attempt(UNREADABLE, location, source.read, index)
         if example is not None:
             findings.is_readable = True
             findings.add_photo(np.asarray(example.image))
             findings.add_label(example.label, location, config, geometry)
         return findings
 
-    _inspect_all(inspect_example, range(len(source)), config, report)
+    _inspect_all(report, config, inspect_example)
 
 
 def _inspect_all(
-    inspect_one: Callable[[_T], ExampleReport],
-    items: Sequence[_T],
-    config: DataConfig,
-    report: SplitReport,
+    report: SplitReport, config: DataConfig, inspect_one: Callable[[int], ExampleReport]
 ) -> None:
+    """Add what `inspect_one` finds on every example, given its index."""
+    mininterval = 0.5 if sys.stderr.isatty() else 20
+    bar: dict[str, Any] = dict(unit='example', dynamic_ncols=True, mininterval=mininterval)
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        try:
-            examples = tqdm(
-                bounded_map(pool, inspect_one, items, ahead=16 * config.data_workers),
-                desc=f'reading the {report.split} examples',
-                total=len(items),
-                unit='example',
-                dynamic_ncols=True,
-                mininterval=0.5 if sys.stderr.isatty() else 20,
-            )
-            for index, example in enumerate(examples):
-                report.add(index, example)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        indices = range(len(report.names))
+        examples = bounded_map(pool, inspect_one, indices, ahead=16 * config.data_workers)
+        examples = tqdm(examples, f'reading the {report.split} examples', len(indices), **bar)
+        for index, example in enumerate(examples):
+            report.add(index, example)
 
 
 def _inspect_folders(config: DataConfig, report: SplitReport) -> None:
-    """Pair the files of a split and inspect each pair.
-
-    Raises:
-      UserError: There is nothing to pair, or the annotations of the instances cannot be read.
-    """
+    """Pair the files of a split and inspect each pair. Raises UserError without pairs."""
     folders = folders_of(config, report.split)
     pairing = pair_files(folders)
     report.defects += pairing.defects
-    for path in pairing.labels_without_photo:
-        report.warnings.append(Defect(WITHOUT_PHOTO, path, f'{path} has no photo', ''))
+    lone_labels = pairing.labels_without_photo
+    report.warnings += [Defect(WITHOUT_PHOTO, p, f'{p} has no photo', '') for p in lone_labels]
     # A file that exists twice is still part of an example.
     unpaired = [defect for defect in pairing.defects if not defect.kind.endswith('there twice')]
     report.incomplete = len({defect.path for defect in unpaired})
     lone = {defect.path: defect.kind for defect in unpaired if 'list' not in defect.kind}
     missing_maps = sum(f'no {folders.label.name}' in kind for kind in lone.values())
     report.photos = len(pairing.files) + len(lone)
-    report.label_maps = report.photos - missing_maps + len(pairing.labels_without_photo)
+    report.label_maps = report.photos - missing_maps + len(lone_labels)
     report.names = [files.name for files in pairing.files]
     inspector = FileInspector(config, open_annotations(config, report.split))
     report.read = lambda index: inspector.read(pairing.files[index])
-    _inspect_all(inspector.inspect, pairing.files, config, report)
+    _inspect_all(report, config, lambda index: inspector.inspect(pairing.files[index]))

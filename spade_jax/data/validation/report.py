@@ -1,7 +1,6 @@
 """The report of --mode=validate_data: all findings on a data set and the flags that fix them."""
 
-from __future__ import annotations
-
+import collections
 import dataclasses
 import json
 import os
@@ -77,11 +76,9 @@ def validate(
 def _inspect(
     config: DataConfig, output_dir: str, given: Mapping[str, Any] | None
 ) -> tuple[DataConfig, list[SplitReport], list[Suggestion]]:
-    """Inspect every split and suggest flags; count the classes that are not given, if not None.
+    """Inspect every split and suggest flags; count the classes that are not `given`, if not None.
 
-    Returns:
-      The configuration with the endings of names and classes that were found; the findings; the
-      suggestions.
+    Returns the configuration with the endings and classes that were found.
     """
     splits: list[SplitReport] = []
     pairs = suggest.endings(config) if inspect.pairs_files(config) else None
@@ -154,19 +151,16 @@ def _summarize(
 ) -> dict[str, Any]:
     defects = [defect for split in splits for defect in split.defects]
     ids = sorted({number for split in splits for number in split.pixels})
-    flags = dict(given)
-    if defects:
-        flags, extra_flags = {'mode': 'validate_data'} | flags, ()
-    else:
-        flags.pop('output_dir', None)
-        flags = {'workdir': f'runs/{config.dataset}'} | flags
-    flags = format_flags(flags | suggest.merge_changes(suggestions))
+    flags = {name: value for name, value in given.items() if defects or name != 'output_dir'}
+    first = {'mode': 'validate_data'} if defects else {'workdir': f'runs/{config.dataset}'}
+    flags = format_flags(first | flags | suggest.merge_changes(suggestions))
+    extra_flags = () if defects else extra_flags
+    names = {number: _class_name(number, config) for number in ids}
     return {
         'splits': {split.split: _summarize_split(split, config) for split in splits},
         'classes': [
-            {'id': number, 'name': _class_name(number, config)}
-            | {split.split: _occurrence(split, number) for split in splits}
-            for number in ids
+            {'id': number, 'name': name} | {s.split: _occurrence(s, number) for s in splits}
+            for number, name in names.items()
         ],
         'suggestions': [
             {'flags': format_flags(found.changes), 'reason': found.reason, 'advice': found.advice}
@@ -195,10 +189,9 @@ def _summarize_split(split: SplitReport, config: DataConfig) -> dict[str, Any]:
 
 
 def _group(defects: Sequence[Defect]) -> list[dict[str, Any]]:
-    groups: dict[str, list[dict[str, str]]] = {}
+    groups = collections.defaultdict(list)
     for kind, path, problem, remedy in defects:
-        file = {'path': path, 'problem': problem, 'remedy': remedy}
-        groups.setdefault(kind, []).append(file)
+        groups[kind].append(dict(path=path, problem=problem, remedy=remedy))
     return [{'kind': kind, 'count': len(files), 'files': files} for kind, files in groups.items()]
 
 

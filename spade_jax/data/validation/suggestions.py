@@ -4,16 +4,16 @@ The suggestions cover all inspected files and agree with one another: with all o
 same inspection does not repeat the findings that they fix.
 """
 
-from __future__ import annotations
-
 import bisect
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
+import operator
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from spade_jax.config.catalog import builtin_palette
@@ -56,20 +56,16 @@ class Suggestion(NamedTuple):
     file: tuple[str, str] | None = None
 
 
-def suggest(config: DataConfig, reports: Sequence[SplitReport], output_dir: str):
-    """Yield suggestions how to change a configuration.
-
-    Args:
-      config: What the data were read with.
-      reports: The findings on the splits.
-      output_dir: Absolute path of the directory for the files that flags name. The files are not
-        written here.
-    """
-    suspects = suspect_ids(reports, config.label_channels)
-    classes = _replace_maps(config, reports) or _palette(config, reports, output_dir)
-    classes = classes or _number_of_classes(config, reports, suspects)
+def suggest(
+    config: DataConfig, reports: Sequence[SplitReport], output_dir: str
+) -> Iterator[Suggestion]:
+    """Yield suggestions how to change a configuration; files are not written to `output_dir`."""
+    data = _merged(reports)
+    suspects = _suspect_ids(data, config.label_channels)
+    classes = _replace_maps(config, data) or _palette(config, data, output_dir)
+    classes = classes or _number_of_classes(config, data, suspects)
     fixed = frozenset()
-    for suggestion in (classes, _geometry(config, reports)):
+    for suggestion in (classes, _geometry(config, data)):
         if suggestion:
             yield suggestion
             fixed |= suggestion.fixes
@@ -85,16 +81,22 @@ def merge_changes(suggestions: Iterable[Suggestion]) -> dict[str, Any]:
 
 def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
     """num_classes and dontcare for the ids that occur; {} if the files are no label maps."""
-    ids = sorted(_total(report.images for report in reports).keys() - suspect_ids(reports, 1))
-    if not ids or ids[0] < 0 or _are_mistaken(reports):
-        return {}
-    return _covering(ids)
+    data = _merged(reports)
+    ids = sorted(data.images.keys() - _suspect_ids(data, 1))
+    return {} if not ids or ids[0] < 0 or _is_mistaken(data) else _covering(ids)
 
 
-def suspect_ids(reports: Sequence[SplitReport], num_classes: int) -> frozenset[int]:
+def _merged(reports: Sequence[SplitReport]) -> SplitReport:
+    """The findings on all splits together."""
+    names = ('label_maps', 'sizes', 'images', 'colors', 'mistaken_maps', 'defects')
+    columns = {name: [getattr(report, name) for report in reports] for name in names}
+    sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
+    return SplitReport('all', **sums)
+
+
+def _suspect_ids(data: SplitReport, num_classes: int) -> frozenset[int]:
     """Ids far beyond num_classes and all other ids, in few label maps: probably mistakes."""
-    maps = _total(report.images for report in reports)
-    few = _FEW_FILES * sum(report.label_maps for report in reports)
+    maps, few = data.images, _FEW_FILES * data.label_maps
     ids = sorted(value for value in maps if value != DONTCARE_ID)
     for place, value in enumerate(ids):
         if value >= _FAR_BEYOND * num_classes and sum(maps[other] for other in ids[place:]) <= few:
@@ -104,7 +106,7 @@ def suspect_ids(reports: Sequence[SplitReport], num_classes: int) -> frozenset[i
 
 
 def endings(config: DataConfig) -> Suggestion | None:
-    """The endings by which the names of photos and label maps differ, if nothing pairs without."""
+    """The endings by which names of photos and label maps differ, if nothing pairs without."""
     folders = folders_of(config, 'train')
     try:
         if folders.listing or pair_files(dataclasses.replace(folders, instance=None)).files:
@@ -141,9 +143,9 @@ def _stems(directory: str, extensions: Collection[str]) -> list[str]:
     return [stem for stem, extension in parts if extension.lower() in extensions]
 
 
-def _replace_maps(config: DataConfig, reports: Sequence[SplitReport]) -> Suggestion | None:
+def _replace_maps(config: DataConfig, data: SplitReport) -> Suggestion | None:
     """Advice if most label maps are photos or anti-aliased masks, which no flag can fix."""
-    if not config.uses_labels or not _count(reports, _BAD_MAPS) or not _are_mistaken(reports):
+    if not config.uses_labels or not _count(data, _BAD_MAPS) or not _is_mistaken(data):
         return None
     reason = 'most label maps are lossy or have too many colors: photos or anti-aliased masks'
     advice = (
@@ -153,23 +155,19 @@ def _replace_maps(config: DataConfig, reports: Sequence[SplitReport]) -> Suggest
     return Suggestion(reason, fixes=_BAD_MAPS, advice=advice)
 
 
-def _are_mistaken(reports: Sequence[SplitReport]) -> bool:
-    mistaken = sum(report.mistaken_maps for report in reports) + _count(reports, {LOSSY})
-    return mistaken * 2 > sum(report.label_maps for report in reports)
+def _is_mistaken(data: SplitReport) -> bool:
+    return (data.mistaken_maps + _count(data, {LOSSY})) * 2 > data.label_maps
 
 
-def _palette(
-    config: DataConfig, reports: Sequence[SplitReport], output_dir: str
-) -> Suggestion | None:
+def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggestion | None:
     """A palette with the colors that were found: a built-in one or a draft."""
-    counts = _total(report.colors for report in reports)
     classes = parse_palette(config.palette) if config.palette else []
     known = {entry.color for entry in classes}
-    new = [color for color, _ in counts.most_common() if f'#{color:06x}' not in known]
+    new = [color for color, _ in data.colors.most_common() if f'#{color:06x}' not in known]
     if not new or len(new) > (_MOST_NEW_COLORS if classes else MOST_COLORS):
         return None
     if not classes:
-        if _count(reports, {kinds.COLORED}) * 2 < sum(report.label_maps for report in reports):
+        if _count(data, {kinds.COLORED}) * 2 < data.label_maps:
             return None  # The other maps hold ids: these few are mistakes.
         if name := _builtin_palette_with(new):
             reason = f'the label maps have {len(new)} colors of the palette "{name}"'
@@ -193,12 +191,10 @@ def _new_classes(classes: Sequence[LabelClass], colors: Sequence[int]) -> list[L
     ids = [gray for gray in grays if gray != DONTCARE_ID]
     are_ids = not classes and len(grays) == len(colors) and 1 < len(ids) > ids[-1] / 4
     first = max((entry.id for entry in classes if entry.id != DONTCARE_ID), default=-1) + 1
-    added = []
-    for number, color in enumerate(sorted(colors), start=first):
-        number = color & 255 if are_ids else number
-        name = 'unknown' if number == DONTCARE_ID else f'class {number}'
-        added.append(LabelClass(number, name, f'#{color:06x}'))
-    return added
+    numbers = [color & 255 if are_ids else first + i for i, color in enumerate(sorted(colors))]
+    names = ['unknown' if number == DONTCARE_ID else f'class {number}' for number in numbers]
+    texts = [f'#{color:06x}' for color in sorted(colors)]
+    return list(map(LabelClass, numbers, names, texts))
 
 
 def _builtin_palette_with(colors: Collection[int]) -> str | None:
@@ -214,23 +210,23 @@ def _builtin_palette_with(colors: Collection[int]) -> str | None:
 
 
 def _number_of_classes(
-    config: DataConfig, reports: Sequence[SplitReport], suspects: frozenset[int]
+    config: DataConfig, data: SplitReport, suspects: Set[int]
 ) -> Suggestion | None:
     """The number of classes and don't-care that cover all ids but the suspects."""
-    maps = _total(report.images for report in reports)
-    present = sorted(maps.keys() - suspects)
+    present = sorted(data.images.keys() - suspects)
     unknown = [value for value in present if not is_class(value, config)]
     if not unknown or present[0] < 0 or present[-1] > LARGEST_ID:
         return None
     options = {'dontcare': config.dontcare} | _covering(present)
     num_classes = max(options['num_classes'], config.num_classes)
+    dontcare = options['dontcare'] and num_classes <= DONTCARE_ID
     changes: dict[str, Any] = {}
     if num_classes > config.label_channels:
         changes['num_classes'] = num_classes
-    if (dontcare := options['dontcare'] and num_classes <= DONTCARE_ID) != config.dontcare:
+    if dontcare != config.dontcare:
         changes['dontcare'] = dontcare
-    all_maps = sum(report.label_maps for report in reports)
-    listed = [f'id {value} is in {maps[value]} of {all_maps} label maps' for value in unknown[:3]]
+    counts = [f'id {value} is in {data.images[value]}' for value in unknown[:3]]
+    listed = [f'{count} of {data.label_maps} label maps' for count in counts]
     reason = ', '.join(listed + [f'{len(unknown) - 3} more ids'] * (len(unknown) > 3))
     return Suggestion(reason, changes, frozenset({kinds.OUT_OF_RANGE}))
 
@@ -242,11 +238,10 @@ def _covering(ids: Sequence[int]) -> dict[str, Any]:
     return {'num_classes': ids[-1] + 1}
 
 
-def _geometry(config: DataConfig, reports: Sequence[SplitReport]) -> Suggestion | None:
+def _geometry(config: DataConfig, data: SplitReport) -> Suggestion | None:
     """Flags that bring every image to the training size."""
-    sizes = _total(report.sizes for report in reports)
-    wrong = sorted((size for size in sizes if not _all_fit(config, [size])), key=min)
-    if not wrong or not _count(reports, {kinds.WRONG_SIZE}):
+    wrong = sorted((size for size in data.sizes if not _all_fit(config, [size])), key=min)
+    if not wrong or not _count(data, {kinds.WRONG_SIZE}):
         return None
     changes: dict[str, Any] = {'preprocess_mode': 'resize_and_crop'}
     if config.preprocess_mode not in CROPPING_MODES:
@@ -255,9 +250,9 @@ def _geometry(config: DataConfig, reports: Sequence[SplitReport]) -> Suggestion 
         changes = {'load_size': load_size}
     elif config.load_size < config.crop_size:
         changes['load_size'] = config.crop_size
-    number, (width, height) = sum(sizes[size] for size in wrong), wrong[0]
+    number, smallest = sum(data.sizes[size] for size in wrong), '{}x{}'.format(*wrong[0])
     wanted = f'{config.image_width}x{config.image_height}'
-    reason = f'{number} images, e.g. of {width}x{height}, cannot be brought to {wanted}'
+    reason = f'{number} images, e.g. of {smallest}, cannot be brought to {wanted}'
     advice = '' if 'preprocess_mode' in changes else 'or set --preprocess_mode=resize_and_crop'
     return Suggestion(reason, changes, frozenset({kinds.WRONG_SIZE}), advice)
 
@@ -279,24 +274,19 @@ def _all_fit(config: DataConfig, sizes: Iterable[tuple[int, int]]) -> bool:
 
 
 def _good_examples(
-    config: DataConfig,
-    report: SplitReport,
-    fixed: frozenset[str],
-    suspects: frozenset[int],
-    output_dir: str,
+    config: DataConfig, report: SplitReport, fixed: Set[str], suspects: Set[int], output_dir: str
 ) -> Suggestion | None:
     """A list of the good examples of a split if most are good; --on_bad_example without lists."""
-    bad = {name for name, ids in report.unknown_ids.items() if suspects.intersection(ids)}
+    bad = {name for name, ids in report.unknown_ids.items() if suspects & set(ids)}
     bad |= {name for name, found in report.defective.items() if found - fixed}
-    incomplete = report.incomplete - (_count([report], {LOSSY}) if LOSSY in fixed else 0)
+    incomplete = report.incomplete - (_count(report, {LOSSY}) if LOSSY in fixed else 0)
     good = [name for name in report.names if name not in bad]
     if len(good) < max(1, len(bad), incomplete) or not bad and not incomplete:
         return None
     number = len(bad) + incomplete
     reason = f'{report.split}: {number} of {number + len(good)} examples cannot be used'
-    if found := sorted(suspects & report.images.keys()):
-        listed = ', '.join(map(str, found[:8]))
-        reason = f'{reason}; probably mistakes: ids {listed} in few label maps'
+    if found := ', '.join(map(str, sorted(suspects & report.images.keys())[:8])):
+        reason = f'{reason}; probably mistakes: ids {found} in few label maps'
     skips = config.on_bad_example == 'skip'
     if config.records_dir or not source_class(config).takes_lists:
         return None if skips else Suggestion(reason, {'on_bad_example': 'skip'})
@@ -322,9 +312,5 @@ def _unused_path(path: str, text: str) -> str:
     return path
 
 
-def _count(reports: Iterable[SplitReport], found: Collection[str]) -> int:
-    return sum(defect.kind in found for report in reports for defect in report.defects)
-
-
-def _total(counters: Iterable[Counter]) -> Counter:
-    return sum(counters, Counter())
+def _count(report: SplitReport, found: Collection[str]) -> int:
+    return sum(defect.kind in found for defect in report.defects)

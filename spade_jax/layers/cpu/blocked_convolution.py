@@ -12,8 +12,6 @@ reach a quarter of the chip's rate or less. Two exact alternatives:
   results of each b are shifted by b pixels and added.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax
@@ -22,7 +20,7 @@ from jax import lax
 
 from spade_jax.layers.cpu.matrix_product import dot_float32, matrix_product, transposed
 
-BLOCK_PIXELS = 1024  # enough for an efficient product whose results stay in the cache
+BLOCK_PIXELS = 1024  # Enough for an efficient product whose results stay in the cache.
 MIN_BLOCK_ROWS = 8
 
 
@@ -34,27 +32,10 @@ def im2col_convolution(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Arr
     size, _, channels, features = kernel.shape
     height, width = _output_size(x, size, padding)
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    shifts = [(a, b) for a in range(size) for b in range(size)]
-    patches = [x[:, a : a + height, b : b + width] for a, b in shifts]
+    patches = [x[:, a : a + height, b : b + width] for a in range(size) for b in range(size)]
     rows = jnp.concatenate(patches, axis=-1).reshape(-1, size * size * channels)
     y = matrix_product(rows, kernel.reshape(-1, features))
     return y.reshape(-1, height, width, features)
-
-
-class Blocks(NamedTuple):
-    """The partition of a convolution's result.
-
-    Attributes:
-      count: blocks of an image.
-      rows: of a block; the last rows of the last block may be below the image.
-      width: of the padded input.
-      height: of the padded input, with the rows that the last block needs.
-    """
-
-    count: int
-    rows: int
-    width: int
-    height: int
 
 
 def blocked_convolution(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
@@ -87,13 +68,11 @@ def blocked_weight_gradient(
     x [B, H, W, I], cotangent of the result [B, H', W', O], size K -> [K, K, I, O].
     """
     batch, height, width, features = cotangent.shape
-    channels = x.shape[-1]
     blocks = _partition(x, size, padding)
     pixels = jnp.pad(_padded_pixels(x, blocks, padding), ((0, size - 1), (0, 0)))
-    rows = blocks.count * blocks.rows
+    rows, length = blocks.count * blocks.rows, blocks.rows * blocks.width
     margins = ((0, 0), (0, rows - height), (0, blocks.width - width), (0, 0))
-    cotangents = jnp.pad(cotangent, margins).reshape(-1, features)  # zero outside of the result
-    length = blocks.rows * blocks.width
+    cotangents = jnp.pad(cotangent, margins).reshape(-1, features)  # Zero outside of the result.
     block_length = (blocks.rows + size - 1) * blocks.width + size - 1
 
     def add_block(total, firsts):
@@ -107,15 +86,20 @@ def blocked_weight_gradient(
             total[a] += dot_float32(shifted, block[start : start + length + size - 1])
         return total, None
 
-    zeros = [jnp.zeros((size * features, channels), jnp.float32)] * size
+    zeros = [jnp.zeros((size * features, x.shape[-1]), jnp.float32)] * size
     firsts = _first_pixels(batch, blocks, blocks.height), _first_pixels(batch, blocks, rows)
     total, _ = lax.scan(add_block, zeros, firsts)
-    gradient = jnp.stack(total).reshape(size, size, features, channels)
+    gradient = jnp.stack(total).reshape(size, size, features, -1)
     return gradient.transpose(0, 1, 3, 2).astype(x.dtype)
 
 
-def _output_size(x: jax.Array, size: int, padding: int) -> tuple[int, int]:
-    return x.shape[1] + 2 * padding - size + 1, x.shape[2] + 2 * padding - size + 1
+class Blocks(NamedTuple):
+    """The partition of a convolution's result."""
+
+    count: int  # Blocks of an image.
+    rows: int  # Of a block; the last rows of the last block may be below the image.
+    width: int  # Of the padded input.
+    height: int  # Of the padded input, with the rows that the last block needs.
 
 
 def _partition(x: jax.Array, size: int, padding: int) -> Blocks:
@@ -123,6 +107,10 @@ def _partition(x: jax.Array, size: int, padding: int) -> Blocks:
     count = max(1, height // max(MIN_BLOCK_ROWS, BLOCK_PIXELS // width))
     rows = -(-height // count)
     return Blocks(count, rows, width + size - 1, count * rows + size - 1)
+
+
+def _output_size(x: jax.Array, size: int, padding: int) -> tuple[int, int]:
+    return x.shape[1] + 2 * padding - size + 1, x.shape[2] + 2 * padding - size + 1
 
 
 def _padded_pixels(x: jax.Array, blocks: Blocks, padding: int) -> jax.Array:

@@ -1,7 +1,5 @@
 """The choice of a convolution algorithm on a CPU."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,9 +10,9 @@ from jax import lax
 
 from spade_jax.layers.cpu import blocked_convolution as blocked
 
-FEW_PIXELS = 512  # of the whole batch
+FEW_PIXELS = 512  # Of the whole batch.
 MANY_PIXELS = 64 * 64
-LARGE_KERNEL = 2**21  # weights: 3x3 from 512 to 512 channels
+LARGE_KERNEL = 2**21  # Weights: 3x3 from 512 to 512 channels.
 
 
 class ConvAlgorithm(NamedTuple):
@@ -37,15 +35,10 @@ def from_autodiff(conv: Callable[[jax.Array, jax.Array], jax.Array]) -> ConvAlgo
     return ConvAlgorithm(conv, input_gradient, weight_gradient)
 
 
-def im2col_conv(padding: int) -> ConvAlgorithm:
-    """One matrix product with the patches of all pixels; stride 1."""
-    return from_autodiff(functools.partial(blocked.im2col_convolution, padding=padding))
-
-
 def blocked_conv(padding: int) -> ConvAlgorithm:
     """Matrix products over blocks of rows; stride 1."""
 
-    def input_gradient(x, kernel, cotangent):  # a convolution with the rotated kernel
+    def input_gradient(x, kernel, cotangent):  # A convolution with the rotated kernel.
         rotated = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
         return blocked.blocked_convolution(cotangent, rotated, kernel.shape[0] - 1 - padding)
 
@@ -65,16 +58,15 @@ def fastest_on_cpu(
     """
     batch, height, width, _ = x.shape
     size, _, channels, features = kernel.shape
-    any_batch = not isinstance(batch, int)  # an exported program: it cannot loop over blocks
+    any_batch = not isinstance(batch, int)  # An exported program: it cannot loop over blocks.
     pixels = height * width if any_batch else batch * height * width
     if strides > 1:
         return xla
-    if pixels <= FEW_PIXELS and kernel.size >= LARGE_KERNEL:  # reading the kernel takes longest
-        return im2col_conv(padding)
+    if pixels <= FEW_PIXELS and kernel.size >= LARGE_KERNEL:  # Reading the kernel takes longest.
+        return from_autodiff(functools.partial(blocked.im2col_convolution, padding=padding))
     if any_batch:
         return xla
-    low = x.dtype == jnp.bfloat16
-    blocks = blocked_conv(padding)
+    low, blocks = x.dtype == jnp.bfloat16, blocked_conv(padding)
     result = low and channels >= 128 and features >= 64
     input_gradient = low and features >= 128 and channels >= 64
     weight_gradient = low or pixels > MANY_PIXELS or size % 2 == 0

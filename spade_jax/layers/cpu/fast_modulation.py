@@ -1,9 +1,6 @@
 """Faster ways to compute gamma and beta of a SPADE layer."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +9,7 @@ from flax import linen as nn
 from spade_jax.layers.convolution import Convolution, concat_kernels
 from spade_jax.layers.cpu import patch_dedup
 
-CACHE = 'modulation_cache'  # the collection
+CACHE = 'modulation_cache'  # The collection.
 Layout = jax.Array | patch_dedup.PatchIndex
 
 
@@ -24,7 +21,7 @@ class FastModulation:
     variables with that collection supply them, for more samples of the same layout.
 
     Attributes:
-      dedup: convolve the layout once for each distinct patch, where that may be faster, see
+      dedup: Convolve the layout once for each distinct patch, where that may be faster, see
         `patch_dedup`. No gradient flows to the layout.
     """
 
@@ -38,19 +35,17 @@ class FastModulation:
 
     @jax.named_scope('modulation')
     def __call__(self, layer: nn.Module, layout: Layout, *convs: Convolution) -> list[jax.Array]:
-        shared, gamma, beta = convs
+        shared, *others = convs
 
-        def gamma_and_beta() -> jax.Array:
+        def gamma_and_beta() -> jax.Array:  # [B, H, W, 2C]
             first = shared.weights(layout.shape[-1])
-            second = concat_kernels(*(conv.weights(shared.features) for conv in (gamma, beta)))
+            second = concat_kernels(*(conv.weights(shared.features) for conv in others))
             return patch_dedup.conv_relu_conv(layout, first, second)
 
-        return jnp.split(_cached(layer, gamma_and_beta), 2, axis=-1)  # [B, H, W, C] each
-
-
-def _cached(layer: nn.Module, compute: Callable[[], jax.Array]) -> jax.Array:
-    name = 'gamma_and_beta'  # [B, H, W, 2C]
-    cached = layer.has_variable(CACHE, name) or layer.is_mutable_collection(CACHE)
-    if layer.is_initializing() or not cached:
-        return compute()
-    return layer.variable(CACHE, name, compute).value
+        name = 'gamma_and_beta'
+        has_cache = layer.has_variable(CACHE, name) or layer.is_mutable_collection(CACHE)
+        if has_cache and not layer.is_initializing():
+            both = layer.variable(CACHE, name, gamma_and_beta).value
+        else:
+            both = gamma_and_beta()
+        return jnp.split(both, 2, axis=-1)  # [B, H, W, C] each

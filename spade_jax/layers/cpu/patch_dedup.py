@@ -3,11 +3,9 @@
 Two stacked 3x3 convolutions see exactly a 5x5 patch, so identical patches give identical outputs.
 In a 256x256 label map about 90 % of the patches are duplicates. So the patches are indexed as by
 `np.unique`, the convolutions are computed at one pixel of each distinct patch, as matrix products,
-and every pixel looks up the result of its patch. This is exact. A map with too many distinct
-patches, or a layout that is not one-hot, is convolved densely.
+and every pixel looks up the result of its patch. A map with too many distinct patches, or a layout
+that is not one-hot, is convolved densely.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Callable
@@ -23,42 +21,31 @@ from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Weights, add_bias, convolve
 from spade_jax.layers.cpu.matrix_product import matrix_product
 
-KERNEL_SIZE = 3
 MIN_GRID = 64 * 64  # pixels; on coarser grids nearly all patches are distinct
 CAPACITIES = (16, 8, 4, 2)  # pixels for each distinct patch: arrays have a fixed size
 MAX_CODES = 1290  # the largest number whose cube is an int32
 
 
 class UniqueRows(NamedTuple):
-    """What `np.unique` returns, as int32 arrays of a fixed size.
+    """What `np.unique` returns, as int32 arrays of a fixed size."""
 
-    Attributes:
-      inverse: [N], the id of each row.
-      index: [N], a row of each id; the entries from `count` on are undefined.
-      count: scalar, the number of ids.
-    """
-
-    inverse: jax.Array
-    index: jax.Array
-    count: jax.Array
+    inverse: jax.Array  # [N], the id of each row.
+    index: jax.Array  # [N], a row of each id; the entries from `count` on are undefined.
+    count: jax.Array  # Scalar, the number of ids.
 
 
 @struct.dataclass
 class PatchIndex:
     """A layout with ids for its patches.
 
-    Attributes:
-      layout: [B, H, W, S].
-      inner: 3x3 patches around the pixels and a margin of 1, [B, H + 2, W + 2].
-      outer: 5x5 patches around the pixels.
-      branch: scalar index into `_branches`: the smallest capacity that holds all distinct patches,
-        or the dense convolution if none does.
+    The branch is the smallest capacity that holds all distinct patches; if none does, the dense
+    convolution.
     """
 
-    layout: jax.Array
-    inner: UniqueRows
-    outer: UniqueRows
-    branch: jax.Array
+    layout: jax.Array  # [B, H, W, S]
+    inner: UniqueRows  # 3x3 patches around the pixels and a margin of 1, [B, H + 2, W + 2].
+    outer: UniqueRows  # 5x5 patches around the pixels.
+    branch: jax.Array  # Scalar index into `_branches`.
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,8 +56,7 @@ class PatchIndex:
 def should_dedup(layout: jax.Array, kernel_size: int) -> bool:
     """True if deduplication is possible and may be faster, as far as the shapes tell."""
     _, height, width, channels = layout.shape
-    countable = kernel_size == KERNEL_SIZE and 2 * channels + 1 <= MAX_CODES
-    return countable and height * width >= MIN_GRID
+    return kernel_size == 3 and 2 * channels + 1 <= MAX_CODES and height * width >= MIN_GRID
 
 
 def index_patches(layout: jax.Array) -> PatchIndex:
@@ -104,12 +90,8 @@ def pixel_codes(layout: jax.Array) -> tuple[jax.Array, jax.Array]:
     channels = layout.shape[-1]
     numbers = np.arange(1, channels + 1)
     is_class = np.arange(channels) < channels - 1  # the last channel may be edges
-    sums = jnp.einsum(
-        'bhws,sk->bhwk',
-        layout.astype(jnp.float32),
-        jnp.asarray(np.stack([numbers, is_class], -1), jnp.float32),
-        precision=lax.Precision.HIGHEST,
-    )
+    columns = jnp.asarray(np.stack([numbers, is_class], axis=-1), jnp.float32)
+    sums = jnp.matmul(layout.astype(jnp.float32), columns, precision=lax.Precision.HIGHEST)
     is_one_hot = jnp.all((layout == 0) | (layout == 1)) & jnp.all(sums[..., 1] <= 1)
     return sums[..., 0].astype(jnp.int32) + 1, is_one_hot
 
@@ -118,8 +100,7 @@ def unique_ids(*keys: jax.Array) -> UniqueRows:
     """Ids of rows of integers, equal exactly for equal rows; each key is a column, flattened."""
     size = keys[0].size
     columns = [key.reshape(-1) for key in keys]
-    columns.append(jnp.arange(size, dtype=jnp.int32))
-    *ordered, rows = lax.sort(columns, num_keys=len(keys))
+    *ordered, rows = lax.sort([*columns, jnp.arange(size, dtype=jnp.int32)], num_keys=len(keys))
     differs = functools.reduce(jnp.logical_or, (key[1:] != key[:-1] for key in ordered))
     is_first = jnp.concatenate([jnp.ones(1, bool), differs])
     ids = jnp.cumsum(is_first, dtype=jnp.int32) - 1
@@ -137,10 +118,6 @@ def conv_relu_conv(layout: jax.Array | PatchIndex, first: Weights, second: Weigh
     """
     if isinstance(layout, PatchIndex):
         return _on_unique_patches(layout, first, second)
-    return _dense(layout, first, second)
-
-
-def _dense(layout: jax.Array, first: Weights, second: Weights) -> jax.Array:
     hidden = relu(_convolve(layout, first))  # [B, H, W, hidden]
     return _convolve(hidden, second)
 
@@ -165,11 +142,12 @@ def _backward(residuals, cotangent):
     patches, *weights = residuals
 
     def gradients(branch):
-        return lambda patches, weights, cotangent: jax.vjp(
-            functools.partial(branch, patches), *weights
-        )[1](cotangent)
+        def of_branch(patches, weights, cotangent):
+            return jax.vjp(functools.partial(branch, patches), *weights)[1](cotangent)
 
-    branches = [gradients(branch) for branch in _branches()]
+        return of_branch
+
+    branches = list(map(gradients, _branches()))
     return None, *lax.switch(patches.branch, branches, patches, weights, cotangent)
 
 
@@ -179,7 +157,7 @@ _on_unique_patches.defvjp(_forward, _backward)
 def _branches() -> list[Callable[..., jax.Array]]:
     """One for each of `CAPACITIES`, then the dense convolution."""
     compact = [functools.partial(_compact, capacity) for capacity in CAPACITIES]
-    return [*compact, lambda patches, first, second: _dense(patches.layout, first, second)]
+    return [*compact, lambda patches, *weights: conv_relu_conv(patches.layout, *weights)]
 
 
 def _compact(capacity: int, patches: PatchIndex, first: Weights, second: Weights) -> jax.Array:

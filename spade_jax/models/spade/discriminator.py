@@ -1,7 +1,5 @@
 """The multi-scale patch discriminator (Park et al. 2019, figure 13; Wang et al. 2018)."""
 
-from __future__ import annotations
-
 import functools
 
 import jax
@@ -25,12 +23,11 @@ class PatchDiscriminator(nn.Module):
     logits with stride 1, the others with stride 2. The channels double, up to 512.
 
     Attributes:
-      width: channels of the first convolution.
-      depth: convolutions before the logits.
-      norm: of the hidden layers, see `Normalization`.
-      spectral_norm: normalize the kernels of the hidden layers.
-      axis_name: the replica axis.
-      dtype: compute type.
+      width: Channels of the first convolution.
+      depth: Convolutions before the logits.
+      norm: Of the hidden layers, see `Normalization`.
+      spectral_norm: Normalize the kernels of the hidden layers.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64
@@ -44,18 +41,16 @@ class PatchDiscriminator(nn.Module):
     def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> ScaleOutput:
         """Classify images [N B, H, W, 3] of layouts [B, H, W, S]."""
         conv = functools.partial(Convolution, kernel_size=4, padding=2, dtype=self.dtype)
-        channels = layout.shape[-1] + image.shape[-1]
-        first = conv(self.width, strides=2, name='conv_0').weights(channels)
+        hidden = functools.partial(
+            conv, use_bias=self.norm == 'none', spectral_norm=self.spectral_norm
+        )
+        first = conv(self.width, name='conv_0').weights(layout.shape[-1] + image.shape[-1])
         x = leaky_relu(convolve_jointly(layout, image, first, strides=2, padding=2))
         features = [x]  # [N B, H//2 + 1, W//2 + 1, width]
         for i in range(1, self.depth):
-            x = conv(
-                min(self.width * 2**i, MAX_FEATURES),
-                strides=2 if i < self.depth - 1 else 1,
-                use_bias=self.norm == 'none',
-                spectral_norm=self.spectral_norm,
-                name=f'conv_{i}',
-            )(x, train=train)
+            width = min(self.width * 2**i, MAX_FEATURES)
+            strides = 2 if i < self.depth - 1 else 1
+            x = hidden(width, strides=strides, name=f'conv_{i}')(x, train=train)
             norm = Normalization(self.norm, affine=True, axis_name=self.axis_name, name=f'norm_{i}')
             x = leaky_relu(norm(x, train=train))
             features.append(x)
@@ -80,7 +75,7 @@ class MultiscaleDiscriminator(nn.Module):
     """Identical patch discriminators, each at half the resolution of the previous one.
 
     Attributes:
-      num_scales: number of patch discriminators; the other attributes are theirs.
+      num_scales: Number of patch discriminators; the other attributes are theirs.
     """
 
     num_scales: int = 2
@@ -98,30 +93,29 @@ class MultiscaleDiscriminator(nn.Module):
         Args:
           layout: [B, H, W, S].
           image: [N B, H, W, 3] in [-1, 1], N images of each layout, in the order of `jnp.tile`.
-          train: update the running statistics and spectral vectors.
+          train: Update the running statistics and spectral vectors.
 
         Returns:
           The outputs of the scales, from fine to coarse.
 
         Raises:
-          ValueError: the layouts do not have the same number of images each.
+          ValueError: The layouts do not have the same number of images each.
         """
-        images, layouts = len(image), len(layout)
-        if images % layouts:
+        if (images := len(image)) % (layouts := len(layout)):
             raise ValueError(f'{images} images cannot be shared equally by {layouts} layouts')
-        discriminator = functools.partial(
-            PatchDiscriminator,
-            width=self.width,
-            depth=self.depth,
-            norm=self.norm,
-            spectral_norm=self.spectral_norm,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
+        attributes = (
+            self.width,
+            self.depth,
+            self.norm,
+            self.spectral_norm,
+            self.axis_name,
+            self.dtype,
         )
         layout, image = layout.astype(self.dtype), image.astype(self.dtype)
         outputs = []
         for scale in range(self.num_scales):
             if scale:  # [B, ceil(H/2), ceil(W/2), ...]
                 layout, image = average_pool(layout), average_pool(image)
-            outputs.append(discriminator(name=f'scale_{scale}')(layout, image, train=train))
+            discriminator = PatchDiscriminator(*attributes, name=f'scale_{scale}')
+            outputs.append(discriminator(layout, image, train=train))
         return outputs

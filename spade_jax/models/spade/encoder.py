@@ -1,6 +1,6 @@
 """The style encoder of the VAE (Park et al. 2019, figure 14)."""
 
-from __future__ import annotations
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,12 @@ class StyleEncoder(nn.Module):
     one take their sizes from the input, so that any crop works.
 
     Attributes:
-      width: channels of the first convolution; the others have 2, 4, 8, 8, 8 times as many.
-      style_dim: length of the latent.
-      depth: number of convolutions, at most 6. Published: 6, but 5 for training crops below 256.
-      input_size: side of the square to which the image is resized first.
-      norm: see `Normalization`; 'instance' as published.
-      axis_name: the replica axis.
-      dtype: compute type.
+      width: Channels of the first convolution; the others have 2, 4, 8, 8, 8 times as many.
+      style_dim: Length of the latent.
+      depth: Number of convolutions, at most 6. Published: 6, but 5 for training crops below 256.
+      input_size: Side of the square to which the image is resized first.
+      norm: See `Normalization`; 'instance' as published.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64
@@ -43,16 +42,11 @@ class StyleEncoder(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[B, H, W, 3] in [-1, 1] -> mean and log-variance, [B, style_dim] float32 each."""
+        conv = functools.partial(Convolution, strides=2, use_bias=False, spectral_norm=True)
         x = resize_bilinear(image, self.input_size, self.input_size).astype(self.dtype)
         for i, multiplier in enumerate(MULTIPLIERS[: self.depth]):
-            x = Convolution(
-                multiplier * self.width,
-                strides=2,
-                use_bias=False,
-                spectral_norm=True,
-                dtype=self.dtype,
-                name=f'conv_{i}',
-            )(x, train=train)  # [B, ceil(H/2), ceil(W/2), multiplier * width]
+            x = conv(multiplier * self.width, dtype=self.dtype, name=f'conv_{i}')(x, train=train)
+            # [B, ceil(H/2), ceil(W/2), multiplier * width]
             norm = Normalization(self.norm, affine=True, axis_name=self.axis_name, name=f'norm_{i}')
             x = leaky_relu(norm(x, train=train))
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)  # [B, h * w * C]

@@ -1,7 +1,5 @@
 """The SPADE generator (Park et al. 2019, figures 4 and 11)."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +14,7 @@ from spade_jax.layers.convolution import Convolution
 from spade_jax.layers.resampling import resize_nearest, upsample_nearest
 from spade_jax.layers.spatially_adaptive_norm import Modulation, SpatiallyAdaptiveNorm
 
-FIRST_BLOCKS = ('head', 'middle_0', 'middle_1')  # then up_0, up_1, ...
+FIRST_BLOCKS = ('head', 'middle_0', 'middle_1')  # Then up_0, up_1, ...
 PUBLISHED_BLOCKS = 7
 
 
@@ -26,11 +24,11 @@ class SpadeResidualBlock(nn.Module):
     If the channels differ, the input is added through SPADE and a 1x1 convolution.
 
     Attributes:
-      features: output channels; between the convolutions the smaller of input and output.
-      upsample: double the resolution of the input first.
-      norm: makes a SPADE layer, given a name.
-      conv: makes a convolution, given channels and a name.
-      rematerialize_norms: recompute the SPADE layers in the backward pass.
+      features: Output channels; between the convolutions the smaller of input and output.
+      upsample: Double the resolution of the input first.
+      norm: Makes a SPADE layer, given a name.
+      conv: Makes a convolution, given channels and a name.
+      rematerialize_norms: Recompute the SPADE layers in the backward pass.
     """
 
     features: int
@@ -41,10 +39,7 @@ class SpadeResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
-        """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, features].
-
-        The arguments are those of `SpatiallyAdaptiveNorm`.
-        """
+        """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, features]."""
 
         def norm(name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
             layer = self.norm(name=name, upsample=upsample)
@@ -72,24 +67,20 @@ class SpadeGenerator(nn.Module):
     layout at its own resolution.
 
     Attributes:
-      width: unit of the channels.
-      multipliers: channels of the residual blocks, in multiples of `width`.
-      num_upsamplings: number of blocks that upsample, see `upsampling_blocks`.
-      style_dim: length of the style latent; None: the grid is a convolution of the layout.
-      grid_size: height and width of the coarse grid; None: those that the layout implies.
-      norm, spade_hidden, spade_kernel_size, modulation: see `SpatiallyAdaptiveNorm`.
-      spectral_norm: normalize the convolutions of the residual blocks.
-      rematerialize: what the backward pass recomputes to save memory: 'none', 'modulation' (the
-        SPADE layers) or 'blocks' (whole residual blocks).
-      axis_name: the replica axis.
-      dtype: compute type.
+      width: Unit of the channels.
+      multipliers: Channels of the residual blocks, in multiples of `width`.
+      num_upsamplings: Number of blocks that upsample, see `upsampling_blocks`.
+      style_dim: Length of the style latent; None: the grid is a convolution of the layout.
+      norm, spade_hidden, spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
+      spectral_norm: Normalize the convolutions of the residual blocks.
+      rematerialize: What the backward pass recomputes: 'none', 'modulation' (SPADE) or 'blocks'.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64
     multipliers: tuple[float, ...] = (16, 16, 16, 8, 4, 2, 1)
     num_upsamplings: int = 5
     style_dim: int | None = None
-    grid_size: tuple[int, int] | None = None
     norm: str = 'sync_batch'
     spade_hidden: int = 128
     spade_kernel_size: int = 3
@@ -108,18 +99,17 @@ class SpadeGenerator(nn.Module):
         Args:
           layout: [B, H, W, S] one-hot classes, then the edge channel if there is one.
           style: [B, style_dim]; None exactly if `style_dim` is None.
-          train: normalize with the statistics of the batch, and update the running ones and the
-            spectral vectors.
+          train: Use batch statistics; update the running ones and the spectral vectors.
 
         Returns:
           [B, H, W, 3] in [-1, 1], float32.
 
         Raises:
-          ValueError: the style is missing or superfluous, or the size does not fit.
+          ValueError: The style is missing or superfluous, or the size does not fit.
         """
         layout = layout.astype(self.dtype)
 
-        @functools.cache  # the SPADE layers of a resolution share it
+        @functools.cache  # The SPADE layers of a resolution share it.
         def layout_at(height: int, width: int) -> Any:
             resized = resize_nearest(layout, height, width)
             if self.modulation is None:
@@ -147,50 +137,30 @@ class SpadeGenerator(nn.Module):
             axis_name=self.axis_name,
             dtype=self.dtype,
         )
-        return SpadeResidualBlock(
-            features,
-            upsample=upsample,
-            norm=norm,
-            conv=functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype),
-            rematerialize_norms=self.rematerialize == 'modulation',
-            name=block_name(index),
-        )
+        conv = functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype)
+        remat, name = self.rematerialize == 'modulation', block_name(index)
+        return SpadeResidualBlock(features, upsample, norm, conv, remat, name=name)
 
     def _coarse_grid(self, layout: jax.Array, style: jax.Array | None) -> jax.Array:
         """[B, h, w, C], from the style latent if there is one, else from the layout."""
         if (style is None) != (self.style_dim is None):
             state = 'missing' if style is None else 'given'
             raise ValueError(f'style is {state}, but the generator has style_dim={self.style_dim}')
-        height, width = self._grid_size(layout)
+        scale, size = 2**self.num_upsamplings, layout.shape[1:3]
+        if any(side % scale for side in size):
+            raise ValueError(f'layout of (height, width) = {size} is not divisible by {scale}')
+        height, width = (side // scale for side in size)
         features = int(self.multipliers[0] * self.width)
         if style is None:
             resized = resize_nearest(layout, height, width)
             return Convolution(features, dtype=self.dtype, name='first')(resized)
         units = height * width * features
         stored = self.variables.get('params', {}).get('first')
-        if stored is not None and len(stored['bias']) != units:
-            raise ValueError(
-                f'the first layer has {len(stored["bias"])} units, but a grid of {height}x{width} '
-                f'(height x width) needs {units}; use layouts of the training size'
-            )
+        if stored is not None and (found := len(stored['bias'])) != units:
+            problem = f'the first layer has {found} units; a grid of {height}x{width} needs {units}'
+            raise ValueError(f'{problem}; use layouts of the training size')
         x = nn.Dense(units, dtype=self.dtype, name='first')(style)
         return x.reshape(-1, height, width, features)
-
-    def _grid_size(self, layout: jax.Array) -> tuple[int, int]:
-        scale = 2**self.num_upsamplings
-        height, width = layout.shape[1:3]
-        if height % scale or width % scale:
-            raise ValueError(
-                f'layout of {height}x{width} (height x width) is not divisible by {scale}, the '
-                f'{self.num_upsamplings} upsamplings'
-            )
-        grid = height // scale, width // scale
-        if self.grid_size is not None and grid != tuple(self.grid_size):
-            raise ValueError(
-                f'layout of {height}x{width} (height x width) needs a grid of {grid[0]}x{grid[1]}, '
-                f'but the generator has grid_size={self.grid_size}'
-            )
-        return grid
 
 
 def block_name(index: int) -> str:
@@ -202,16 +172,14 @@ def block_name(index: int) -> str:
 def upsampling_blocks(num_blocks: int, num_upsamplings: int) -> set[int]:
     """The indices of the blocks that upsample: the last ones.
 
-    One exception: the published generator of seven blocks and five upsamplings has one in the first
-    of the two middle blocks instead of the second.
+    The published generator of five upsamplings has one in the first middle block, not the second.
     """
     if num_upsamplings > num_blocks:
         raise ValueError(f'{num_upsamplings} upsamplings need as many blocks, not {num_blocks}')
-    indices = set(range(num_blocks - num_upsamplings, num_blocks))
-    middle_0, middle_1 = 1, 2
-    if num_blocks >= PUBLISHED_BLOCKS and min(indices, default=0) == middle_1:
-        indices = indices - {middle_1} | {middle_0}
-    return indices
+    first, middle_0, middle_1 = num_blocks - num_upsamplings, 1, 2
+    if num_blocks >= PUBLISHED_BLOCKS and first == middle_1:
+        return {middle_0, *range(first + 1, num_blocks)}
+    return set(range(first, num_blocks))
 
 
 def remat_if(enabled: bool, module: nn.Module, *inputs: Any, train: bool) -> Any:

@@ -1,7 +1,5 @@
 """SPADE: networks, condition, losses and sampling (Park et al. 2019)."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +21,9 @@ from spade_jax.models.spade.options import SpadeOptions
 from spade_jax.models.vgg19 import Vgg19, load_vgg19
 from spade_jax.random_streams import Stream
 
+Networks = Mapping[str, Variables]
+Outputs = list[losses.ScaleOutput]
+
 
 class Spade:
     """The implementation of `Model`; networks 'generator', 'discriminator' and maybe 'encoder'."""
@@ -30,39 +31,34 @@ class Spade:
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
         assert isinstance(config.model, SpadeOptions)
         self.config, self.options, self.axis_name = config, config.model, axis_name
-        self._portable = portable
-        self._dtype = jnp.dtype(config.optimizer.compute_dtype)
+        dtype = jnp.dtype(config.optimizer.compute_dtype)
+        self._shared: dict[str, Any] = dict(axis_name=axis_name, dtype=dtype)
+        may_choose = self.options.label_conv == 'auto' and self.options.supports_dedup(config.data)
+        self._chooses_dedup = portable and may_choose
         self.networks = self._build_networks()
-        self.perceptual_network = Vgg19(dtype=self._dtype)
+        self.perceptual_network = Vgg19(dtype=dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
         self.can_encode = self.size_is_fixed = self.options.style_encoder
         slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
-        everything = tuple(self.networks)
-        reused = self.options.reuse_fakes
+        everything, discriminator = tuple(self.networks), ('discriminator',)
+        runs = discriminator if self.options.reuse_fakes else everything
         self.updates = (
             Update('generator', self.sampling_networks, self._generator_loss, everything, slow),
-            Update(
-                'discriminator',
-                ('discriminator',),
-                self._discriminator_loss,
-                ('discriminator',) if reused else everything,
-                fast,
-            ),
+            Update('discriminator', discriminator, self._discriminator_loss, runs, fast),
         )
 
     def _build_networks(self) -> dict[str, nn.Module]:
         options, data = self.options, self.config.data
         networks: dict[str, nn.Module] = {
-            'generator': self._generator(dedup=self._use_dedup()),
+            'generator': self._generator(options.use_dedup(data, jax.default_backend())),
             'discriminator': MultiscaleDiscriminator(
                 num_scales=options.num_discriminators,
                 width=options.discriminator_width,
                 depth=options.discriminator_depth,
                 norm=options.discriminator_norm,
                 spectral_norm=options.discriminator_spectral_norm,
-                axis_name=self.axis_name,
-                dtype=self._dtype,
+                **self._shared,
             ),
         }
         if options.style_encoder:
@@ -72,8 +68,7 @@ class Spade:
                 depth=options.encoder_depth(data),
                 input_size=options.encoder_input_size,
                 norm=options.encoder_norm,
-                axis_name=self.axis_name,
-                dtype=self._dtype,
+                **self._shared,
             )
         return networks
 
@@ -89,20 +84,9 @@ class Spade:
             spade_kernel_size=options.spade_kernel_size,
             spectral_norm=options.generator_spectral_norm,
             rematerialize=options.rematerialize,
-            modulation=FastModulation(dedup=dedup),
-            axis_name=self.axis_name,
-            dtype=self._dtype,
+            modulation=FastModulation(dedup),
+            **self._shared,
         )
-
-    def _use_dedup(self) -> bool:
-        """True if the layout is convolved once for each distinct patch.
-
-        On accelerators the dense convolution is faster than the lookup of patches.
-        """
-        wanted = self.options.label_conv == 'dedup'
-        if self.options.label_conv == 'auto':
-            wanted = jax.default_backend() == 'cpu'
-        return wanted and self.options.supports_dedup(self.config.data)
 
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
         """The generator is updated in every `discriminator_steps`-th step only."""
@@ -112,30 +96,26 @@ class Spade:
 
     def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of one layout, style latent and image."""
+
+        def floats(*shape: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
         data = self.config.data
-        height, width = data.image_height, data.image_width
-        layout = _float_array(1, height, width, data.layout_channels)
-        image = _float_array(1, height, width, 3)
-        style = None if self.latent_dim is None else _float_array(1, self.latent_dim)
-        inputs = {
-            'generator': (layout, style),
-            'discriminator': (layout, image),
-            'encoder': (image,),
-        }
+        size = data.image_height, data.image_width
+        layout, image = floats(*size, data.layout_channels), floats(*size, 3)
+        style = None if self.latent_dim is None else floats(self.latent_dim)
+        inputs = dict(generator=(layout, style), discriminator=(layout, image), encoder=(image,))
         return {name: inputs[name] for name in self.networks}
 
     def abstract_constants(self) -> dict[str, Variables]:
-        """Shapes of VGG19 if its loss has a weight."""
         if not self.config.losses.perceptual_weight:
             return {}
         _, image = self.example_inputs()['discriminator']
         return {'vgg19': jax.eval_shape(self.perceptual_network.init, jax.random.key(0), image)}
 
     def load_constants(self) -> dict[str, Variables]:
-        """VGG19 from `vgg19_weights` if its loss has a weight."""
-        if not self.config.losses.perceptual_weight:
-            return {}
-        return {'vgg19': load_vgg19(self.config.losses.vgg19_weights)}
+        weights = self.config.losses
+        return {'vgg19': load_vgg19(weights.vgg19_weights)} if weights.perceptual_weight else {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
         """One-hot classes and instance edges; or an RGB image in [-1, 1]."""
@@ -143,56 +123,46 @@ class Spade:
         if not data.uses_labels:
             return to_signed(label)
         instance = instance if data.instance_edges else None
-        return semantic_layout(
-            label, instance, num_classes=data.num_classes, dontcare=data.dontcare
-        )
+        classes = data.num_classes
+        return semantic_layout(label, instance, num_classes=classes, dontcare=data.dontcare)
 
     def sample(
         self,
-        variables: Mapping[str, Variables],
+        variables: Networks,
         condition: jax.Array,
         latent: jax.Array | None = None,
         *,
         train: bool = False,
         mutable: tuple[str, ...] = (),
     ) -> tuple[jax.Array, Variables]:
-        """See `Model.sample`."""
+        def apply(generator: nn.Module, *inputs: Any) -> Any:
+            return generator.apply(*inputs, train=train, mutable=list(mutable))
 
-        def apply(generator, variables, condition, latent) -> Any:
-            return generator.apply(variables, condition, latent, train=train, mutable=list(mutable))
+        inputs = (variables['generator'], condition, latent)
+        if not self._chooses_dedup:
+            return apply(self.networks['generator'], *inputs)
+        cpu, default = (functools.partial(apply, self._generator(dedup)) for dedup in (True, False))
+        return jax.lax.platform_dependent(*inputs, cpu=cpu, default=default)
 
-        arguments = (variables['generator'], condition, latent)
-        may_dedup = self.options.supports_dedup(self.config.data)
-        if self._portable and self.options.label_conv == 'auto' and may_dedup:
-            return jax.lax.platform_dependent(
-                *arguments,
-                cpu=functools.partial(apply, self._generator(dedup=True)),
-                default=functools.partial(apply, self._generator(dedup=False)),
-            )
-        return apply(self.networks['generator'], *arguments)
-
-    def encode(self, variables: Mapping[str, Variables], image: jax.Array) -> jax.Array:
-        """The mean of the style latent."""
+    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
         mean, _ = self.networks['encoder'].apply(variables['encoder'], image, train=False)
         return mean
 
-    def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:
+    def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
         """Gamma and beta of every SPADE layer, which depend on the layout alone."""
         latent = None if self.latent_dim is None else jnp.zeros((1, self.latent_dim))
         return self.sample(variables, condition, latent, mutable=(CACHE,))[1]
 
     def _generator_loss(
-        self, variables: Mapping[str, Variables], batch: Batch, noise: Noise, reused: Any
+        self, variables: Networks, batch: Batch, noise: Noise, _: Any
     ) -> LossOutput:
         """Adversarial, feature matching, perceptual and KL terms (section 3.3 and appendix A)."""
-        del reused
         weights = self.config.losses
-        layout = self.condition(batch.label, batch.instance)
-        real = to_signed(batch.image)
+        layout, real = self.condition(batch.label, batch.instance), to_signed(batch.image)
         stream = Stream.STYLE_IN_GENERATOR_UPDATE
         fake, kl, updated = self._generate(variables, layout, real, noise, stream)
-        fake_outputs, real_outputs, updated_discriminator = self._discriminate(
-            variables['discriminator'], layout, fake, real, real_is_constant=True
+        fake_outputs, real_outputs, updated['discriminator'] = self._discriminate(
+            variables, layout, fake, real, real_is_constant=True
         )
         terms = {'gan': losses.generator_loss(weights.gan_loss, fake_outputs)}
         if weights.feature_matching_weight:
@@ -204,91 +174,61 @@ class Spade:
             terms['perceptual'] = weights.perceptual_weight * perceptual
         if kl is not None:
             terms['kl'] = self.options.kl_weight * kl
-        reusable = fake if self.options.reuse_fakes else None
-        return LossOutput(terms, {}, updated | updated_discriminator, reusable)
+        return LossOutput(terms, {}, updated, fake if self.options.reuse_fakes else None)
 
     def _discriminator_loss(
-        self, variables: Mapping[str, Variables], batch: Batch, noise: Noise, reused: Any
+        self, variables: Networks, batch: Batch, noise: Noise, reused: Any
     ) -> LossOutput:
         """The adversarial terms of fake and real images; generator and encoder only run.
 
         `reused` are the fake images of the generator update, if they are reused.
         """
-        layout = self.condition(batch.label, batch.instance)
-        real = to_signed(batch.image)
+        layout, real = self.condition(batch.label, batch.instance), to_signed(batch.image)
         if reused is None:
             stream = Stream.STYLE_IN_DISCRIMINATOR_UPDATE
             fake, _, updated = self._generate(variables, layout, real, noise, stream)
         else:
             fake, updated = jax.lax.stop_gradient(reused), {}
-        fake_outputs, real_outputs, updated_discriminator = self._discriminate(
-            variables['discriminator'], layout, fake, real
-        )
+        outputs = self._discriminate(variables, layout, fake, real, real_is_constant=False)
+        fake_outputs, real_outputs, updated['discriminator'] = outputs
         terms = losses.discriminator_loss(self.config.losses.gan_loss, fake_outputs, real_outputs)
-        metrics = {
-            'logits_fake': losses.mean_logits(fake_outputs),
-            'logits_real': losses.mean_logits(real_outputs),
-        }
-        return LossOutput(terms, metrics, updated | updated_discriminator)
+        logits = {'fake': fake_outputs, 'real': real_outputs}
+        metrics = {f'logits_{name}': losses.mean_logits(logits[name]) for name in logits}
+        return LossOutput(terms, metrics, updated)
 
     def _generate(
-        self,
-        variables: Mapping[str, Variables],
-        layout: jax.Array,
-        real: jax.Array,
-        noise: Noise,
-        stream: Stream,
+        self, variables: Networks, layout: jax.Array, real: jax.Array, noise: Noise, stream: Stream
     ) -> tuple[jax.Array, jax.Array | None, dict[str, Variables]]:
         """Fake images [B, H, W, 3], the KL divergence or None, and the updated collections."""
         style, kl, updated = None, None, {}
+
+        def forward(name: str, *inputs: Any) -> Any:
+            network = self.networks[name]
+            output, updated[name] = train_forward(network, variables[name], *inputs)
+            return output
+
         if 'encoder' in self.networks:
-            (mean, log_variance), updated['encoder'] = train_forward(
-                self.networks['encoder'], variables['encoder'], real
-            )
+            mean, log_variance = forward('encoder', real)
             style = sample_style(mean, log_variance, noise(stream, self.options.style_dim))
             kl = losses.kl_divergence(mean, log_variance)
-        fake, updated['generator'] = train_forward(
-            self.networks['generator'], variables['generator'], layout, style
-        )
-        return fake, kl, updated
+        return forward('generator', layout, style), kl, updated
 
     def _discriminate(
-        self,
-        variables: Variables,
-        layout: jax.Array,
-        fake: jax.Array,
-        real: jax.Array,
-        *,
-        real_is_constant: bool = False,
-    ) -> tuple[list[losses.ScaleOutput], list[losses.ScaleOutput], dict[str, Variables]]:
-        """Discriminate fake and real images in one batch, so that batch statistics are shared.
+        self, variables: Networks, layout: jax.Array, *images: jax.Array, real_is_constant: bool
+    ) -> tuple[Outputs, Outputs, Variables]:
+        """Outputs for fake and for real images [B, H, W, 3], and the updated collections.
 
-        Args:
-          variables: Of the discriminator.
-          layout: [B, H, W, S].
-          fake: [B, H, W, 3].
-          real: [B, H, W, 3].
-          real_is_constant: True if no gradient flows through the outputs for real images. If each
-            image is normalized by itself, they then take a forward pass of their own, which has no
-            backward pass.
-
-        Returns:
-          Outputs for fake images, for real images, and the updated collections.
+        One batch, so that both share batch statistics. If each image is normalized by itself and no
+        gradient flows through the outputs for real images, these take a pass of their own instead,
+        which has no backward pass.
         """
-        discriminator = self.networks['discriminator']
+        fake, real = images
+        args = self.networks['discriminator'], variables['discriminator'], layout
         if real_is_constant and self.options.discriminator_norm in ('instance', 'none'):
-            fake_outputs, updated = train_forward(discriminator, variables, layout, fake)
-            real_outputs, _ = train_forward(discriminator, variables, layout, real)
+            fake_outputs, updated = train_forward(*args, fake)
+            real_outputs, _ = train_forward(*args, real)
         else:
-            both = jnp.concatenate([fake, real])  # [2B, H, W, 3]
-            outputs, updated = train_forward(discriminator, variables, layout, both)
-            batch = fake.shape[0]
-            fake_outputs = jax.tree.map(lambda x: x[:batch], outputs)
-            real_outputs = jax.tree.map(lambda x: x[batch:], outputs)
-        if real_is_constant:
-            real_outputs = jax.lax.stop_gradient(real_outputs)
-        return fake_outputs, real_outputs, {'discriminator': updated}
-
-
-def _float_array(*shape: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
+            outputs, updated = train_forward(*args, jnp.concatenate([fake, real]))  # [2B, ...]
+            fake_outputs = jax.tree.map(lambda x: x[: len(fake)], outputs)
+            real_outputs = jax.tree.map(lambda x: x[len(fake) :], outputs)
+        return fake_outputs, real_outputs, updated

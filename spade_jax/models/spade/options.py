@@ -1,7 +1,5 @@
 """The options of the SPADE model. This module imports no JAX: the flags are generated from it."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import ClassVar
 
@@ -12,6 +10,8 @@ from spade_jax.config.option import option
 from spade_jax.errors import UserError
 
 UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
+# Channels of the residual blocks; the last one is there with upsampling=most only.
+PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
 BATCH_NORMS = ('sync_batch', 'batch')
 
 
@@ -22,14 +22,11 @@ class SpadeOptions(ModelOptions):
     name: ClassVar[str] = 'spade'
 
     generator_width: int = option(
-        64,
-        "Channels of the generator's last block; its first block has 16 times as many.",
-        at_least=1,
+        64, "Channels of the generator's last block; the first has 16 times as many.", at_least=1
     )
     upsampling: str = option(
         'normal',
-        'Number of upsamplings from the coarsest grid: normal 5, more 6, most 7 (and one more '
-        'block).',
+        'Upsamplings from the coarsest grid: normal 5, more 6, most 7 (and one more block).',
         choices=tuple(UPSAMPLINGS),
     )
     generator_multipliers: str = option(
@@ -39,25 +36,21 @@ class SpadeOptions(ModelOptions):
     )
     generator_norm: str = option(
         'sync_batch',
-        'Parameter-free normalization inside SPADE. sync_batch takes the statistics over all '
-        'devices, batch over each device.',
+        'Normalization inside SPADE. sync_batch: over all devices; batch: over each device.',
         choices=(*BATCH_NORMS, 'instance'),
     )
     generator_spectral_norm: bool = option(
         True, 'Use spectral normalization in the convolutions of the residual blocks.'
     )
-    spade_hidden: int = option(
-        128, 'Channels of the hidden convolution of a SPADE layer.', at_least=1
-    )
+    spade_hidden: int = option(128, 'Hidden channels of a SPADE layer.', at_least=1)
     spade_kernel_size: int = option(
         3, 'Kernel size of the convolutions over the layout; odd.', at_least=1
     )
     label_conv: str = option(
         'auto',
         'How SPADE convolves the layout. dense: at every pixel. dedup: once for each distinct '
-        'patch, on grids of 64x64 and more. Both give the same result up to rounding; dedup is two '
-        'to three times as fast on a CPU. On a GPU it sums in varying order, so runs are not '
-        'reproducible bit for bit. auto: dedup on a CPU, dense on other devices.',
+        'patch, on grids of 64x64 and more; the same up to rounding, faster on a CPU, and not '
+        'reproducible bit for bit on a GPU. auto: dedup on a CPU, dense on other devices.',
         choices=('auto', 'dense', 'dedup'),
         mutable=True,
     )
@@ -70,22 +63,19 @@ class SpadeOptions(ModelOptions):
     )
 
     style_encoder: bool = option(
-        False,
-        'Train a style encoder (VAE); the generator then starts from a style latent instead of '
-        'the layout.',
+        False, 'Train a style encoder (VAE); the generator then starts from a style latent.'
     )
     style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1)
     kl_weight: float = option(
         0.05,
-        'Weight of the KL divergence of the style latent, summed over its dimensions, mean over '
+        'Weight of the KL divergence, summed over the dimensions of the style latent, mean over '
         'the batch. The published recipe with 4 images a GPU equals 0.2.',
         at_least=0,
     )
     encoder_width: int = option(64, "Channels of the encoder's first convolution.", at_least=1)
     encoder_norm: str = option(
         'instance',
-        'Normalization of the encoder. sync_batch takes the statistics over all devices, batch '
-        'over each device.',
+        'Normalization of the encoder, see --generator_norm.',
         choices=('instance', *BATCH_NORMS),
     )
     encoder_input_size: int = option(
@@ -95,13 +85,9 @@ class SpadeOptions(ModelOptions):
     discriminator_width: int = option(
         64, "Channels of a discriminator's first convolution.", at_least=1
     )
-    discriminator_depth: int = option(
-        4, 'Convolutions of a discriminator before its logits.', at_least=1
-    )
+    discriminator_depth: int = option(4, 'Convolutions before the logits.', at_least=1)
     num_discriminators: int = option(
-        2,
-        'Number of discriminators; each sees half the resolution of the previous one.',
-        at_least=1,
+        2, 'Number of discriminators, each at half the resolution of the previous one.', at_least=1
     )
     discriminator_norm: str = option(
         'instance',
@@ -121,68 +107,48 @@ class SpadeOptions(ModelOptions):
         super().__post_init__()
         size = self.spade_kernel_size
         if size % 2 == 0:
-            raise UserError(
-                f'spade_kernel_size={size} is even, so its output would not be centered',
-                f'use {size - 1} or {size + 1}' if size > 1 else 'use 1',
-            )
+            problem = f'spade_kernel_size={size} is even, so its output would not be centered'
+            raise UserError(problem, f'use {size - 1} or {size + 1}')
         if min(self.width_multipliers) * self.generator_width < 1:
-            raise UserError(
-                f'generator_width={self.generator_width} leaves no channel for the narrowest block',
-                'use 2 or more',
-            )
+            problem = f'generator_width={self.generator_width} leaves no channel for the narrowest'
+            raise UserError(f'{problem} block', 'use 2 or more')
         if self.generator_multipliers and self.upsampling != 'normal':
-            raise UserError(
-                f'generator_multipliers with upsampling={self.upsampling}: the blocks determine '
-                'the upsamplings',
-                'leave --upsampling out',
-            )
+            problem = f'upsampling={self.upsampling} with generator_multipliers, which determine it'
+            raise UserError(problem, 'leave --upsampling out')
 
     def check(self, config: Config) -> None:
-        """Raises UserError when these options do not fit the data or the optimizer."""
-        if self.label_conv == 'dedup' and not self.supports_dedup(config.data):
-            cause = f'spade_kernel_size={self.spade_kernel_size}'
-            if not config.data.uses_labels:
-                cause = f'condition={config.data.condition}'
-            raise UserError(
-                f'label_conv=dedup with {cause}: it needs label maps and 3x3 kernels',
-                'use --label_conv=auto',
-            )
-        smallest = 2 ** (self.encoder_depth(config.data) + 1)
-        if self.style_encoder and self.encoder_input_size < smallest:
-            raise UserError(
-                f'encoder_input_size={self.encoder_input_size} leaves a single pixel after '
-                f'{self.encoder_depth(config.data)} convolutions of stride 2',
-                f'use {smallest} or more',
-            )
-        for name, reason in (
-            ('accumulation_steps', 'the fake images of a microbatch are not kept'),
-            ('discriminator_steps', 'steps without a generator update have no fake images'),
-        ):
-            value = getattr(config.optimizer, name)
-            if self.reuse_fakes and value > 1:
-                raise UserError(
-                    f'reuse_fakes with {name}={value}: {reason}',
-                    f'use --{name}=1 or --noreuse_fakes',
-                )
+        data = config.data
+        if self.label_conv == 'dedup' and not self.supports_dedup(data):
+            kernel_size = f'spade_kernel_size={self.spade_kernel_size}'
+            cause = kernel_size if data.uses_labels else f'condition={data.condition}'
+            problem = f'label_conv=dedup with {cause}: it needs label maps and 3x3 kernels'
+            raise UserError(problem, 'use --label_conv=auto')
+        depth, size = self.encoder_depth(data), self.encoder_input_size
+        if self.style_encoder and size < 2 ** (depth + 1):
+            problem = f'encoder_input_size={size} leaves a single pixel after {depth} convolutions'
+            raise UserError(f'{problem} of stride 2', f'use {2 ** (depth + 1)} or more')
+        reasons = {
+            'accumulation_steps': 'the fake images of a microbatch are not kept',
+            'discriminator_steps': 'steps without a generator update have no fake images',
+        }
+        for name, reason in reasons.items():
+            if self.reuse_fakes and (value := getattr(config.optimizer, name)) > 1:
+                problem = f'reuse_fakes with {name}={value}: {reason}'
+                raise UserError(problem, f'use --{name}=1 or --noreuse_fakes')
 
-    def portable(self) -> SpadeOptions:
-        """`label_conv` is chosen by the device that samples."""
+    def portable(self) -> ModelOptions:
         return dataclasses.replace(self, label_conv='auto')
 
-    def on_accelerator(self) -> SpadeOptions:
-        """On a GPU or TPU 'auto' means 'dense'."""
-        if self.label_conv == 'auto':
-            return dataclasses.replace(self, label_conv='dense')
-        return self
+    def on_accelerator(self) -> ModelOptions:
+        dense = dataclasses.replace(self, label_conv='dense')
+        return dense if self.label_conv == 'auto' else self
 
     @property
     def size_multiple(self) -> int:
-        """The factor between the coarsest grid and the image."""
         return 2**self.num_upsamplings
 
     @property
     def size_reason(self) -> str:
-        """'5 upsamplings'."""
         return f'{self.num_upsamplings} upsamplings'
 
     @property
@@ -196,14 +162,11 @@ class SpadeOptions(ModelOptions):
     def width_multipliers(self) -> tuple[float, ...]:
         """Channels of the residual blocks, in multiples of `generator_width`."""
         if not self.generator_multipliers:
-            return (16, 16, 16, 8, 4, 2, 1) + ((0.5,) if self.upsampling == 'most' else ())
+            return PUBLISHED_MULTIPLIERS[: 8 if self.upsampling == 'most' else 7]
         texts = self.generator_multipliers.split(',')
         if not all(text.strip().isdigit() and int(text) for text in texts):
-            raise UserError(
-                f'generator_multipliers={self.generator_multipliers} is not a list of positive '
-                'integers',
-                'write for example --generator_multipliers=8,4,2,1',
-            )
+            problem = f'generator_multipliers={self.generator_multipliers} is not a list of '
+            raise UserError(f'{problem}positive integers', 'write for example 8,4,2,1')
         return tuple(map(int, texts))
 
     @property
@@ -222,3 +185,8 @@ class SpadeOptions(ModelOptions):
     def supports_dedup(self, data: DataConfig) -> bool:
         """True if the layout can be convolved once for each distinct patch."""
         return data.uses_labels and self.spade_kernel_size == 3
+
+    def use_dedup(self, data: DataConfig, backend: str) -> bool:
+        """True if it is: on accelerators the dense convolution is faster than the lookup."""
+        wanted = 'dedup' if self.label_conv == 'auto' and backend == 'cpu' else self.label_conv
+        return wanted == 'dedup' and self.supports_dedup(data)

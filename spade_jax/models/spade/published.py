@@ -6,8 +6,6 @@ images; and, without a style encoder, whether there are 5 or 6 upsamplings, whic
 parameters. These are asked for by name, never guessed.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping
@@ -19,10 +17,11 @@ from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.models.model import Variables
 from spade_jax.models.spade import reference_names
-from spade_jax.models.spade.generator import block_name
-from spade_jax.models.spade.options import UPSAMPLINGS, SpadeOptions
+from spade_jax.models.spade.generator import PUBLISHED_BLOCKS, block_name
+from spade_jax.models.spade.options import PUBLISHED_MULTIPLIERS, UPSAMPLINGS, SpadeOptions
 
 State = Mapping[str, Any]  # Name -> anything with a shape.
+Options = Mapping[str, Any]
 
 # Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
 FILES = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
@@ -30,44 +29,26 @@ REQUIRED = ('generator',)
 
 # Channels of the layout of a published model -> its data set, a description, and the options that
 # the data set does not set. The upsamplings of the Cityscapes model are not on record.
+_SIZE = dict(crop_size=256, upsampling='normal')
 PUBLISHED = {
-    184: (
-        'coco_stuff',
-        "COCO-Stuff: 182 classes, don't-care, edges",
-        dict(crop_size=256, upsampling='normal'),
-    ),
-    151: (
-        'ade20k',
-        'ADE20K: 150 classes and one channel more',
-        dict(crop_size=256, upsampling='normal'),
-    ),
+    184: ('coco_stuff', "COCO-Stuff: 182 classes, don't-care, edges", _SIZE),
+    151: ('ade20k', 'ADE20K: 150 classes and one channel more', _SIZE),
     36: ('cityscapes', 'Cityscapes: 35 classes, edges', dict(crop_size=512)),
 }
 # Values of a norm that files cannot tell apart.
 _SAME_FILES = {'sync_batch', 'batch'}
-# Of the residual blocks; the last one is there with upsampling=most only.
-PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
 
 
 class Architecture(NamedTuple):
-    """What the entries of a checkpoint tell.
+    """What the entries of a checkpoint tell."""
 
-    Attributes:
-      options: Of Config, by name.
-      layout_channels: Classes, don't-care and edges together.
-      grid_cells: Height times width of the coarsest grid; None without a style latent.
-      encoder_depth: Number of convolutions of the encoder; None without one.
-    """
-
-    options: dict[str, Any]
-    layout_channels: int
-    grid_cells: int | None
-    encoder_depth: int | None
+    options: dict[str, Any]  # Of Config, by name.
+    layout_channels: int  # Classes, don't-care and edges together.
+    grid_cells: int | None  # Height times width of the coarsest grid; None without a style latent.
+    encoder_depth: int | None  # Number of convolutions of the encoder; None without one.
 
 
-def infer_config(
-    states: Mapping[str, State], described: Mapping[str, Any], given: Mapping[str, Any]
-) -> Config:
+def infer_config(states: Mapping[str, State], described: Options, given: Options) -> Config:
     """The configuration of a published checkpoint.
 
     Args:
@@ -84,112 +65,78 @@ def infer_config(
 
 def to_reference(variables: Variables, network: str, config: Config) -> dict[str, np.ndarray]:
     """The state dictionary of a network of the reference implementation."""
-    grid = _grid_of_dense_layer(network, config)
-    return reference_names.to_state(variables, network, grid_size=grid)
+    return reference_names.to_state(variables, network, grid_size=_dense_grid(network, config))
 
 
 def from_reference(state: Mapping[str, np.ndarray], network: str, config: Config) -> Variables:
     """The inverse of `to_reference`."""
-    grid = _grid_of_dense_layer(network, config)
-    return reference_names.to_variables(state, network, grid_size=grid)
+    return reference_names.to_variables(state, network, grid_size=_dense_grid(network, config))
+
+
+def _dense_grid(network: str, config: Config) -> tuple[int, int] | None:
+    """The grid that the first layer of a generator with a style latent makes, else None."""
+    options = _options(config)
+    is_dense = network == 'generator' and options.style_encoder
+    return options.grid_size(config.data) if is_dense else None
+
+
+def _options(config: Config) -> SpadeOptions:
+    assert isinstance(config.model, SpadeOptions)
+    return config.model
 
 
 def unsupported_by_reference(config: Config) -> list[str]:
     """Options, as flags, whose values the reference implementation cannot build networks of."""
-    options = config.model
-    assert isinstance(options, SpadeOptions)
-    fixed = {'spade_hidden': 128, 'generator_multipliers': ''}
+    options = _options(config)
+    fixed = dict(spade_hidden=128, generator_multipliers='')
     if options.style_encoder:
-        fixed |= {'encoder_input_size': 256, 'style_dim': 256}
-    flags = [
-        f'--{name}={getattr(options, name)}'
-        for name, value in fixed.items()
-        if getattr(options, name) != value
-    ]
+        fixed |= dict(encoder_input_size=256, style_dim=256)
+    values = {name: getattr(options, name) for name in fixed}
+    flags = [f'--{name}={value}' for name, value in values.items() if value != fixed[name]]
     if options.style_encoder and options.encoder_depth(config.data) == 5:
         flags.append(f'--crop_size={config.data.crop_size} with a style encoder')
     return flags
 
 
-def _grid_of_dense_layer(network: str, config: Config) -> tuple[int, int] | None:
-    """The grid that the first layer of a generator with a style latent makes, else None."""
-    options = config.model
-    assert isinstance(options, SpadeOptions)
-    is_dense = network == 'generator' and options.style_encoder
-    return options.grid_size(config.data) if is_dense else None
-
-
 def infer(
     generator: State, discriminator: State | None = None, encoder: State | None = None
 ) -> Architecture:
-    """The architecture of the networks with these state dictionaries.
-
-    Raises:
-      UserError: An entry that the architecture depends on is missing, or the networks do not
-        belong together.
-    """
+    """The architecture of the networks with these state dictionaries; see `infer_config`."""
     options, channels, grid_cells = _generator_options(generator)
     if options['style_encoder'] and encoder is None:
-        raise UserError(
-            'the generator starts from a style latent (fc.weight is dense), but there is no file '
-            'of the style encoder (net_E)',
-            "put it next to the generator's",
-        )
+        problem = 'the generator starts from a style latent, but there is no file of the style '
+        raise UserError(f'{problem}encoder (net_E)', "put it next to the generator's")
     if encoder is not None and not options['style_encoder']:
-        raise UserError(
-            'there is a file of a style encoder (net_E), but the generator takes no style '
-            '(fc.weight is a convolution)',
-            "they are not of one model; move the encoder's file away",
-        )
-    depth = None
-    if encoder is not None:
-        encoder_options, depth = _encoder_options(encoder)
-        options |= encoder_options
-    if discriminator is not None:
-        options |= _discriminator_options(discriminator)
+        problem = 'there is a file of a style encoder (net_E), but the generator takes no style'
+        raise UserError(problem, "they are not of one model; move the encoder's file away")
+    encoder_options, depth = ({}, None) if encoder is None else _encoder_options(encoder)
+    options |= encoder_options | _discriminator_options(discriminator)
     return Architecture(options, channels, grid_cells, depth)
 
 
 def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
     """Options, channels of the layout, and cells of the coarsest grid or None."""
     spectral = 'head_0.conv_0.weight_orig' in state
-    names = {
-        'fc.weight': (2, 4),
-        'head_0.norm_0.mlp_shared.0.weight': (4,),
-        'head_0.conv_0.weight_orig' if spectral else 'head_0.conv_0.weight': (4,),
-    }
-    shapes = [_shape(state, name, 'generator') for name in names]
-    for (name, ranks), shape in zip(names.items(), shapes, strict=True):
-        if len(shape) not in ranks or not math.prod(shape):
-            raise UserError(
-                f'generator: {name} has the shape {shape}, which no SPADE generator has',
-                'is this the file of a generator (net_G)?',
-            )
-    first, hidden, kernel = shapes
-    has_statistics = 'head_0.norm_0.param_free_norm.running_mean' in state
+    conv = 'head_0.conv_0.weight' + '_orig' * spectral
+    first = _shape(state, 'generator', 'fc.weight', ranks=(2, 4))
+    hidden = _shape(state, 'generator', 'head_0.norm_0.mlp_shared.0.weight')
+    features = _shape(state, 'generator', conv)[0]
     has_style = len(first) == 2
     options: dict[str, Any] = dict(
         generator_spectral_norm=spectral,
-        generator_norm='sync_batch' if has_statistics else 'instance',
+        generator_norm=_norm_of(state, 'head_0.norm_0.param_free_norm'),
         spade_hidden=hidden[0],
         spade_kernel_size=hidden[-1],
         style_encoder=has_style,
     )
     if has_style:
         options['style_dim'] = first[1]
-    options |= _generator_widths(state, kernel[0])
-    if 'generator_multipliers' not in options and any(name.startswith('up_4.') for name in state):
-        options['upsampling'] = 'most'
-    return options, hidden[1], first[0] // kernel[0] if has_style else None
+    options |= _generator_widths(state, features)
+    return options, hidden[1], first[0] // features if has_style else None
 
 
 def _generator_widths(state: State, first: int) -> dict[str, Any]:
-    """The width of a generator; its multipliers too unless they are the published ones.
-
-    Args:
-      state: Of the generator.
-      first: Channels of its first block.
-    """
+    """Width; multipliers or upsampling unless normal. `first` are the first block's channels."""
     channels = []
     while True:
         block = reference_names.module_name(block_name(len(channels)), 'generator')
@@ -199,12 +146,13 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
         channels.append(np.shape(kernel)[0])
     width = max(1, first // 16)
     published = [int(multiplier * width) for multiplier in PUBLISHED_MULTIPLIERS]
-    is_published = len(channels) >= 7 and channels == published[: len(channels)]
+    is_published = len(channels) >= PUBLISHED_BLOCKS and channels == published[: len(channels)]
     # A file that lacks blocks is a damaged published one: its last kernel fits no block.
     inputs_of_last = np.shape(state.get('conv_img.weight', ()))[1:2]
     is_complete = bool(channels) and inputs_of_last == (channels[-1],)
     if is_published or not is_complete:
-        return {'generator_width': width}
+        has_up_4 = any(name.startswith('up_4.') for name in state)
+        return {'generator_width': width} | ({'upsampling': 'most'} if has_up_4 else {})
     width = math.gcd(*channels)
     multipliers = ','.join(str(number // width) for number in channels)
     return {'generator_width': width, 'generator_multipliers': multipliers}
@@ -212,121 +160,99 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
 
 def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
     """Options, and the number of convolutions."""
-    matches = [re.match(r'layer(\d+)\.', name) for name in state]
-    depth = max((int(match[1]) for match in matches if match), default=0)
-    first = _shape(state, 'layer1.0.weight_orig', 'encoder')
-    last = _shape(state, f'layer{max(1, depth)}.0.weight_orig', 'encoder')
-    side = math.isqrt(_shape(state, 'fc_mu.weight', 'encoder')[-1] // last[0])
-    options = dict(
-        encoder_width=first[0],
-        encoder_input_size=side * 2**depth,
-        encoder_norm='sync_batch' if 'layer1.1.running_mean' in state else 'instance',
-    )
-    return options, depth
+    layers = [int(match[1]) for name in state if (match := re.match(r'layer(\d+)\.', name))]
+    depth = max(layers, default=0)
+    width = _shape(state, 'encoder', 'layer1.0.weight_orig')[0]
+    features = _shape(state, 'encoder', f'layer{max(1, depth)}.0.weight_orig')[0]
+    side = math.isqrt(_shape(state, 'encoder', 'fc_mu.weight', ranks=(2,))[1] // features)
+    norm, size = _norm_of(state, 'layer1.1'), side * 2**depth
+    return dict(encoder_width=width, encoder_input_size=size, encoder_norm=norm), depth
 
 
-def _discriminator_options(state: State) -> dict[str, Any]:
+def _discriminator_options(state: State | None) -> dict[str, Any]:
+    if state is None:
+        return {}
+    width = _shape(state, 'discriminator', 'discriminator_0.model0.0.weight')[0]
     matches = [re.match(r'discriminator_(\d+)\.model(\d+)\.', name) for name in state]
-    numbers = [(int(match[1]), int(match[2])) for match in matches if match]
-    width = _shape(state, 'discriminator_0.model0.0.weight', 'discriminator')[0]
-    depth = max((layer for _, layer in numbers), default=0)
+    scale, depth = (max(int(match[i]) for match in matches if match) for i in (1, 2))
     if depth < 1:
-        raise UserError(
-            'discriminator: it has no logits (discriminator_0.model1...)',
-            'is this the file of a discriminator (net_D)?',
-        )
+        problem = 'discriminator: it has no logits (discriminator_0.model1...)'
+        raise UserError(problem, 'is this the file of a discriminator (net_D)?')
     options: dict[str, Any] = dict(
-        num_discriminators=1 + max(scale for scale, _ in numbers),
-        discriminator_width=width,
-        discriminator_depth=depth,
+        num_discriminators=scale + 1, discriminator_width=width, discriminator_depth=depth
     )
     if depth > 1:  # Otherwise no hidden layer shows its kind.
-        prefix = 'discriminator_0.model1.'
-        hidden = [name.removeprefix(prefix) for name in state if name.startswith(prefix)]
-        alone = any(name in ('0.weight', '0.weight_orig') for name in hidden)
-        has_statistics = '0.1.running_mean' in hidden
-        options['discriminator_spectral_norm'] = any(
-            name.endswith('weight_orig') for name in hidden
-        )
-        options['discriminator_norm'] = (
-            'none' if alone else 'sync_batch' if has_statistics else 'instance'
-        )
+        layer = 'discriminator_0.model1.0'  # A convolution alone, or one and its normalization.
+        is_alone = bool({f'{layer}.weight', f'{layer}.weight_orig'} & set(state))
+        spectral = any(name.startswith(layer) and name.endswith('_orig') for name in state)
+        norm = 'none' if is_alone else _norm_of(state, f'{layer}.1')
+        options |= dict(discriminator_spectral_norm=spectral, discriminator_norm=norm)
     return options
 
 
-def _shape(state: State, name: str, network: str) -> tuple[int, ...]:
+def _norm_of(state: State, module: str) -> str:
+    return 'sync_batch' if f'{module}.running_mean' in state else 'instance'
+
+
+def _shape(state: State, network: str, name: str, ranks: tuple[int, ...] = (4,)) -> tuple[int, ...]:
+    remedy = f'is this the file of a SPADE {network} (net_{FILES[network]})?'
     if name not in state:
         known = ', '.join(list(state)[:3]) or 'nothing'
-        raise UserError(
-            f'{network}: there is no entry {name} (it begins with {known})',
-            f'is this the file of a SPADE {network}?',
-        )
-    return tuple(np.shape(state[name]))
+        raise UserError(f'{network}: there is no entry {name} (it begins with {known})', remedy)
+    shape = tuple(np.shape(state[name]))
+    if len(shape) not in ranks or not math.prod(shape):
+        problem = f'{network}: {name} has the shape {shape}, which no SPADE {network} has'
+        raise UserError(problem, remedy)
+    return shape
 
 
-def resolve(found: Architecture, described: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+def resolve(found: Architecture, described: Options, given: Options) -> Config:
     """The Config of a checkpoint whose entries tell `found`; see `infer_config`."""
-    if contradictions := _contradictions(found, given):
-        raise UserError(
-            f'the flags contradict the files: {"; ".join(contradictions)}', 'leave these flags out'
-        )
-    dataset, about, defaults = PUBLISHED.get(found.layout_channels, ('', '', {}))
+    if contradictions := '; '.join(_contradictions(found, given)):
+        raise UserError(f'the flags contradict the files: {contradictions}', 'leave these out')
+    channels = found.layout_channels
+    dataset, about, defaults = PUBLISHED.get(channels, ('', '', {}))
     if 'crop_size' in given and given['crop_size'] != defaults.get('crop_size'):
         defaults = {}  # A model of another size is another model.
     options: dict[str, Any] = {'dataset': 'folders'}
     options |= defaults if given.get('dataset') == dataset else {}
     options |= {**described, **found.options}
     options |= {name: given[name] for name in found.options if name in given}
-
-    hint = ''
-    if about:
-        hint = (
-            f'; {found.layout_channels} channels are those of the published model of {about}: '
-            f'--dataset={dataset}'
-        )
-    missing = _missing(found, options)
+    source = f'{channels} channels are those of the published model of {about}: --dataset={dataset}'
+    hint = f'; {source}' if about else ''
+    missing = '; nor '.join(_missing(found, options))
     if 'crop_size' in options and found.grid_cells is not None:
         options['upsampling'] = _upsampling_of_grid(found.grid_cells, options)
     if missing:
-        raise UserError(f'the files do not tell {"; nor ".join(missing)}', f'set these flags{hint}')
-    _check_channels(found.layout_channels, options, hint)
+        raise UserError(f'the files do not tell {missing}', f'set these flags{hint}')
+    _check_channels(channels, options, hint)
     options.setdefault('load_size', max(286, options['crop_size']))
     config = Config.create(**options)
-    assert isinstance(config.model, SpadeOptions)
-    depth = config.model.encoder_depth(config.data)
+    depth, size = _options(config).encoder_depth(config.data), config.data.crop_size
     if found.encoder_depth not in (None, depth):
-        raise UserError(
-            f'the style encoder has {found.encoder_depth} convolutions, but with '
-            f'crop_size={config.data.crop_size} it would have {depth} (6 from 256 on, 5 below)',
-            'set the --crop_size that the model was trained at',
-        )
+        problem = f'the style encoder has {found.encoder_depth} convolutions, but with '
+        problem += f'crop_size={size} it would have {depth} (6 from 256 on, 5 below)'
+        raise UserError(problem, 'set the --crop_size that the model was trained at')
     return config
 
 
-def _missing(found: Architecture, options: Mapping[str, Any]) -> list[str]:
+def _missing(found: Architecture, options: Options) -> list[str]:
     """What neither the entries nor the options tell, with the flags that do."""
+    channels = found.layout_channels
     missing = []
     if 'num_classes' not in options and options.get('condition') != 'rgb':
-        channels = found.layout_channels
         missing.append(
-            f'how the {channels} channels of the layout divide: --num_classes=N, with --dontcare '
-            f'and --condition=labels+edges if the model has them (N + 1 + 1 = {channels} with both)'
+            f'how the {channels} channels of the layout divide: --num_classes=N, with '
+            '--dontcare and --condition=labels+edges if the model has them'
         )
     if 'crop_size' not in options:
-        missing.append(
-            'the size of the images: --crop_size=WIDTH, with --aspect_ratio=WIDTH/HEIGHT if they '
-            'are not square'
-        )
-    has_upsampling = 'upsampling' in options or 'generator_multipliers' in options
-    if not has_upsampling and found.grid_cells is None:
-        missing.append(
-            'the number of upsamplings: --upsampling=normal or --upsampling=more, which have the '
-            'same entries'
-        )
+        missing.append('the image size: --crop_size=WIDTH, and --aspect_ratio=WIDTH/HEIGHT')
+    if not {'upsampling', 'generator_multipliers'} & set(options) and found.grid_cells is None:
+        missing.append('the upsamplings: --upsampling=normal or --upsampling=more')
     return missing
 
 
-def _contradictions(found: Architecture, given: Mapping[str, Any]) -> list[str]:
+def _contradictions(found: Architecture, given: Options) -> list[str]:
     def same(name: str, value: Any) -> bool:
         if name == 'encoder_input_size' and found.encoder_depth is not None:
             # Only the size after the convolutions of stride 2 matters; each rounds up.
@@ -344,7 +270,7 @@ def _contradictions(found: Architecture, given: Mapping[str, Any]) -> list[str]:
     return contradictions
 
 
-def _upsampling_of_grid(cells: int, options: Mapping[str, Any]) -> str:
+def _upsampling_of_grid(cells: int, options: Options) -> str:
     """The kind of upsampling with which images of the given size have this many grid cells."""
     width, ratio = options['crop_size'], options.get('aspect_ratio', 1.0)
     kinds = [options['upsampling']] if 'upsampling' in options else ['normal', 'more']
@@ -359,31 +285,25 @@ def _upsampling_of_grid(cells: int, options: Mapping[str, Any]) -> str:
             return kind
         grids.append(f'{columns}x{rows} with {number} upsamplings')
     scale = 2 ** min(numbers.values())
-    sizes = [
-        (cells // rows * scale, rows * scale)
-        for rows in range(1, cells + 1)
-        if cells % rows == 0 and 0.25 <= cells / rows**2 <= 4
-    ]
+    sizes = [(cells // rows * scale, rows * scale) for rows in range(1, cells + 1)]
+    sizes = [(w, h) for w, h in sizes if w * h == cells * scale**2 and 0.25 <= w / h <= 4]
     examples = ', '.join(f'--crop_size={w} --aspect_ratio={w / h:.4g} ({w}x{h})' for w, h in sizes)
-    raise UserError(
-        f'the generator starts from a grid of {cells} cells, but crop_size={width} and '
-        f'aspect_ratio={ratio:.4g} have {" or ".join(grids)}',
-        'set the size that the model was trained at' + f', for example {examples}' * bool(sizes),
-    )
+    problem = f'the generator starts from a grid of {cells} cells, but crop_size={width} and '
+    problem += f'aspect_ratio={ratio:.4g} have {" or ".join(grids)}'
+    example = f', for example {examples}' if examples else ''
+    raise UserError(problem, f'set the size that the model was trained at{example}')
 
 
-def _check_channels(channels: int, options: Mapping[str, Any], hint: str) -> None:
+def _check_channels(channels: int, options: Options, hint: str) -> None:
     """Raises UserError when the options do not make a layout of so many channels."""
     if options.get('condition') == 'rgb':
-        parts, total = 'red, green and blue', 3
+        parts = {'red, green and blue': 3}
     else:
-        edges = options.get('condition') == 'labels+edges'
-        dontcare = bool(options.get('dontcare'))
-        parts = f'num_classes={options["num_classes"]}'
-        parts += ', dontcare' * dontcare + ', instance edges' * edges
-        total = options['num_classes'] + dontcare + edges
-    if total != channels:
-        raise UserError(
-            f'the generator takes a layout of {channels} channels, but {parts} make {total}',
-            f'set --num_classes, --[no]dontcare and --condition to make {channels}{hint}',
-        )
+        parts = {f'num_classes={options["num_classes"]}': options['num_classes']}
+        parts['dontcare'] = int(options.get('dontcare', False))
+        parts['instance edges'] = int(options.get('condition') == 'labels+edges')
+    if (total := sum(parts.values())) != channels:
+        names = ', '.join(name for name, number in parts.items() if number)
+        problem = f'the generator takes a layout of {channels} channels, but {names} make {total}'
+        remedy = f'set --num_classes, --[no]dontcare and --condition to make {channels}{hint}'
+        raise UserError(problem, remedy)

@@ -1,11 +1,8 @@
 """Names and layouts of the published PyTorch checkpoints <-> the variables of this package.
 
-The released files hold one state dictionary for each network: generator (G), discriminator (D) and
-style encoder (E). This table translates names and orders of axes (OIHW <-> HWIO, channels first <->
-channels last) in both directions, and nothing else.
+The released files hold one state dictionary for each network. Names and orders of axes (OIHW <->
+HWIO, channels first <-> channels last) are translated in both directions, and nothing else.
 """
-
-from __future__ import annotations
 
 import math
 import re
@@ -19,40 +16,35 @@ from spade_jax.errors import UserError
 
 # (name of a module there, name here); {} is the same number or letter in both. The first row that
 # matches a whole name counts.
-GENERATOR_MODULES = (
-    ('fc', 'first'),
-    ('conv_img', 'to_rgb'),
-    ('head_0', 'head'),
-    ('G_middle_{}', 'middle_{}'),
-    ('up_{}', 'up_{}'),
-)
 NORM_MODULES = (
     ('param_free_norm', 'norm'),
     ('mlp_shared.0', 'shared'),
     ('mlp_gamma', 'gamma'),
     ('mlp_beta', 'beta'),
 )
-BLOCK_MODULES = tuple(
-    (f'norm_{{}}.{theirs}', f'norm_{{}}/{ours}') for theirs, ours in NORM_MODULES
-) + (('conv_{}', 'conv_{}'),)
-# A hidden convolution that a normalization follows is one level deeper than one without.
-DISCRIMINATOR_MODULES = (
-    ('discriminator_{}.model{}.0', 'scale_{}/conv_{}'),
-    ('discriminator_{}.model{}.0.0', 'scale_{}/conv_{}'),
-    ('discriminator_{}.model{}.0.1', 'scale_{}/norm_{}'),
-)
-ENCODER_MODULES = (
-    *((f'layer{i + 1}.0', f'conv_{i}') for i in range(9)),
-    *((f'layer{i + 1}.1', f'norm_{i}') for i in range(9)),
-    ('fc_mu', 'mean'),
-    ('fc_var', 'log_variance'),
-)
+NORMS_OF_BLOCK = ((f'norm_{{}}.{theirs}', f'norm_{{}}/{ours}') for theirs, ours in NORM_MODULES)
 MODULES = {
-    'generator': GENERATOR_MODULES,
-    'block': BLOCK_MODULES,
+    'generator': (
+        ('fc', 'first'),
+        ('conv_img', 'to_rgb'),
+        ('head_0', 'head'),
+        ('G_middle_{}', 'middle_{}'),
+        ('up_{}', 'up_{}'),
+    ),
+    'block': (*NORMS_OF_BLOCK, ('conv_{}', 'conv_{}')),
     'norm': NORM_MODULES,
-    'discriminator': DISCRIMINATOR_MODULES,
-    'encoder': ENCODER_MODULES,
+    # A hidden convolution that a normalization follows is one level deeper than one without.
+    'discriminator': (
+        ('discriminator_{}.model{}.0', 'scale_{}/conv_{}'),
+        ('discriminator_{}.model{}.0.0', 'scale_{}/conv_{}'),
+        ('discriminator_{}.model{}.0.1', 'scale_{}/norm_{}'),
+    ),
+    'encoder': (
+        *((f'layer{i + 1}.0', f'conv_{i}') for i in range(9)),
+        *((f'layer{i + 1}.1', f'norm_{i}') for i in range(9)),
+        ('fc_mu', 'mean'),
+        ('fc_var', 'log_variance'),
+    ),
 }
 
 # (name of a parameter there, collection and name here). A spectrally normalized kernel is called
@@ -95,6 +87,13 @@ def module_name(path: str, network: str) -> str:
     return _translate(path, [(ours, theirs) for theirs, ours in MODULES[network]])
 
 
+def _translate(name: str, rows: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in rows:
+        if match := re.fullmatch(re.escape(pattern).replace(r'\{\}', '([a-z0-9]+)'), name):
+            return replacement.format(*match.groups())
+    raise KeyError(f'no network of the published models has a module named {name}')
+
+
 def to_variables(
     state: Mapping[str, np.ndarray], network: str, *, grid_size: tuple[int, int] | None = None
 ) -> dict:
@@ -103,8 +102,7 @@ def to_variables(
     Args:
       state: Name -> array as PyTorch holds it; 'weight_orig' and 'weight' are both kernels.
       network: See `module_path`.
-      grid_size: Height and width of the coarsest grid of a generator with a style latent, whose
-        first layer is dense; None without a style latent.
+      grid_size: Height and width of a generator's coarsest grid; None without a style latent.
 
     Returns:
       {'params': ..., 'spectral': ..., 'batch_stats': ...}, the collections that occur.
@@ -119,32 +117,51 @@ def to_variables(
         module, _, parameter = name.rpartition('.')
         if parameter == BATCH_COUNT:
             continue
+        array, path = np.asarray(array), module_path(module, network)
         collection, leaf = collections[parameter]
-        path = module_path(module, network)
-        if network == 'discriminator' and '/conv_' in path:
+        if network == 'discriminator':
             path = _last_is_logits(path, state)
-        is_norm = path.rpartition('/')[2].startswith('norm_')
-        if network in ('discriminator', 'encoder') and is_norm and parameter == 'weight':
-            leaf = 'scale'
-        array = np.asarray(array)
-        if parameter == 'weight_v':
-            if f'{module}.weight_orig' not in state:
-                raise KeyError(
-                    f'{module}.weight_v has no {module}.weight_orig that gives its layout'
-                )
-            array = _right_vector(array, np.shape(state[f'{module}.weight_orig']))
+        if parameter == 'weight' and array.ndim == 1:
+            leaf = 'scale'  # Of a normalization.
+        if parameter == 'weight_v':  # [I * K * K] -> [K * K * I]
+            if (kernel := state.get(f'{module}.weight_orig')) is None:
+                raise KeyError(f'{name} has no {module}.weight_orig that gives its layout')
+            array = array.reshape(np.shape(kernel)[1:]).transpose(1, 2, 0).reshape(-1)
         elif array.ndim == 4:  # OIHW -> HWIO
             array = array.transpose(2, 3, 1, 0)
         elif network == 'generator' and path == 'first' and grid_size is not None:
             _check_grid(len(array), grid_size, state)
-            array = _grid_to_channels_last(array, grid_size).T
+            array = _move_channels(array, grid_size, 0, 2).T
         elif network == 'encoder' and array.ndim == 2:
-            grid = _encoder_grid(array, _last_channels(state))
-            array = _grid_to_channels_last(array.T, grid)
+            array = _move_channels(array.T, _square(len(array.T), _encoder_channels(state)), 0, 2)
         else:
             array = array.T
         flat[(collection, *path.split('/'), *leaf.split('/'))] = array
     return traverse_util.unflatten_dict(flat)
+
+
+def _last_is_logits(path: str, state: Mapping) -> str:
+    """The path of a layer of a discriminator, whose layer of the highest number is the logits."""
+    scale, layer = path.split('/')
+    pattern = scale.replace('scale', 'discriminator') + r'\.model(\d+)'
+    last = max(int(match[1]) for name in state if (match := re.match(pattern, name)))
+    return f'{scale}/logits' if layer == f'conv_{last}' else path
+
+
+def _check_grid(rows: int, grid: tuple[int, int], state: Mapping) -> None:
+    """Raises UserError when the rows of the first dense layer are not channels * height * width."""
+    head = state.get('head_0.conv_0.weight_orig', state.get('head_0.conv_0.weight'))
+    cells = math.prod(grid)
+    if rows % cells if head is None else rows != np.shape(head)[1] * cells:
+        problem = f'the first dense layer has {rows} rows, which do not fit a grid of '
+        problem += f'{grid[0]}x{grid[1]} (height x width)'
+        raise UserError(problem, 'give the size and --upsampling that the model was trained with')
+
+
+def _encoder_channels(state: Mapping) -> int:
+    """Output channels of the last convolution of an encoder."""
+    layers = [name for name in state if re.fullmatch(r'layer\d+\.0\.weight(_orig)?', name)]
+    return np.shape(state[max(layers, key=lambda name: int(name[5:].split('.')[0]))])[0]
 
 
 def to_state(
@@ -152,42 +169,32 @@ def to_state(
 ) -> dict[str, np.ndarray]:
     """The state dictionary of a network from its Flax variables: the inverse of `to_variables`.
 
-    Args:
-      variables: Of a whole network.
-      network: See `to_variables`.
-      grid_size: See `to_variables`.
+    The variables are those of a whole network; see `to_variables` for the other arguments.
     """
     names = {meaning: name for name, meaning in reversed(PARAMETERS)}
-    params = variables['params']
-    leaves: dict[Any, Any] = dict(traverse_util.flatten_dict(params, sep='/'))
-    shapes = {path: np.shape(leaf) for path, leaf in leaves.items()}
+    params: Any = variables['params']
+    leaves: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep='/')
     state = {}
-    for (collection, *path), array in traverse_util.flatten_dict(variables).items():
-        array, leaf = np.asarray(array), path.pop()
+    for name, array in leaves.items():
+        collection, *modules, leaf = name.split('/')
         if collection == 'spectral':
-            leaf = f'{path.pop()}/{leaf}'
-        path, parameter = '/'.join(path), names[collection, leaf]
-        if parameter == 'weight' and leaf == 'kernel' and _at(variables.get('spectral', {}), path):
+            leaf = f'{modules.pop()}/{leaf}'
+        path = '/'.join(modules)
+        array, parameter = np.asarray(array), names[collection, leaf]
+        if leaf == 'kernel' and f'spectral/{path}/spectral_norm/u' in leaves:
             parameter = 'weight_orig'
         if parameter == 'weight_v':  # [K * K * I] -> [I * K * K]
-            window = shapes[f'{path}/kernel'][:3]
+            window = np.shape(leaves[f'params/{path}/kernel'])[:3]
             array = array.reshape(window).transpose(2, 0, 1).reshape(-1)
         elif array.ndim == 4:  # HWIO -> OIHW
             array = array.transpose(3, 2, 0, 1)
         elif network == 'generator' and path == 'first' and grid_size is not None:
-            array = _grid_to_channels_first(array.T, grid_size)
+            array = _move_channels(array.T, grid_size, 2, 0)
         elif network == 'encoder' and array.ndim == 2:
-            channels = shapes[f'conv_{_num_convolutions(params) - 1}/kernel'][-1]
-            array = _grid_to_channels_first(array, _encoder_grid(array.T, channels)).T
+            channels = np.shape(params[f'conv_{_num_convolutions(params) - 1}']['kernel'])[-1]
+            array = _move_channels(array, _square(len(array), channels), 2, 0).T
         state[f'{_whole_module_name(path, network, params)}.{parameter}'] = array
     return state
-
-
-def _translate(name: str, rows: Iterable[tuple[str, str]]) -> str:
-    for pattern, replacement in rows:
-        if match := re.fullmatch(re.escape(pattern).replace(r'\{\}', '([a-z0-9]+)'), name):
-            return replacement.format(*match.groups())
-    raise KeyError(f'no network of the published models has a module named {name}')
 
 
 def _whole_module_name(path: str, network: str, params: Mapping) -> str:
@@ -205,59 +212,17 @@ def _num_convolutions(params: Mapping) -> int:
     return sum(name.startswith('conv_') for name in params)
 
 
-def _last_is_logits(path: str, state: Mapping) -> str:
-    """The path of a layer of a discriminator, whose layer of the highest number is the logits."""
-    scale, layer = path.split('/')
-    prefix = scale.replace('scale', 'discriminator') + '.model'
-    numbers = [name[len(prefix) :].split('.')[0] for name in state if name.startswith(prefix)]
-    return f'{scale}/logits' if layer == f'conv_{max(map(int, numbers))}' else path
-
-
-def _at(tree: Any, path: str) -> Any:
-    for name in path.split('/'):
-        tree = tree.get(name, {})
-    return tree
-
-
-def _right_vector(array: np.ndarray, kernel_shape: tuple[int, ...]) -> np.ndarray:
-    """[I * K * K] -> [K * K * I], for a kernel of the shape OIKK."""
-    return array.reshape(kernel_shape[1:]).transpose(1, 2, 0).reshape(-1)
-
-
-def _last_channels(state: Mapping) -> int:
-    """Output channels of the last convolution of an encoder."""
-    kernels = {
-        int(name[len('layer') :].split('.')[0]): np.shape(array)
-        for name, array in state.items()
-        if name.startswith('layer') and name.endswith(('weight_orig', '.0.weight'))
-    }
-    return kernels[max(kernels)][0]
-
-
-def _encoder_grid(head: np.ndarray, channels: int) -> tuple[int, int]:
-    """Height and width of the square grid that a dense head [D, C * h * w] of the encoder sees."""
-    side = math.isqrt(head.shape[1] // channels)
+def _square(rows: int, channels: int) -> tuple[int, int]:
+    """The square grid with so many rows in the dense layer that sees it."""
+    side = math.isqrt(rows // channels)
     return side, side
 
 
-def _check_grid(rows: int, grid: tuple[int, int], state: Mapping) -> None:
-    """Raises UserError when the rows of the first dense layer are not channels * height * width."""
-    head = state.get('head_0.conv_0.weight_orig', state.get('head_0.conv_0.weight'))
-    cells = grid[0] * grid[1]
-    fits = rows % cells == 0 if head is None else rows == np.shape(head)[1] * cells
-    if not fits:
-        raise UserError(
-            f'the first dense layer has {rows} rows, which do not fit a grid of '
-            f'{grid[0]}x{grid[1]} (height x width)',
-            'give the size and --upsampling that the model was trained with',
-        )
-
-
-def _grid_to_channels_last(array: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """[C * h * w, ...] -> [h * w * C, ...]: the rows of a dense layer to or from a grid."""
-    return np.moveaxis(array.reshape(-1, *grid, *array.shape[1:]), 0, 2).reshape(array.shape)
-
-
-def _grid_to_channels_first(array: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """[h * w * C, ...] -> [C * h * w, ...]."""
-    return np.moveaxis(array.reshape(*grid, -1, *array.shape[1:]), 2, 0).reshape(array.shape)
+def _move_channels(
+    array: np.ndarray, grid: tuple[int, int], source: int, destination: int
+) -> np.ndarray:
+    """Reorder the rows [C * h * w, ...] or [h * w * C, ...] of a dense layer to or from a grid."""
+    shape = list(grid)
+    shape.insert(source, -1)
+    rows = array.reshape(*shape, *array.shape[1:])
+    return np.moveaxis(rows, source, destination).reshape(array.shape)

@@ -43,8 +43,7 @@ def test_folder_rejects_directory_without_label_maps(tmp_path):
 
 
 def find(directory, names):
-    words = dict(flag='photo_dir', what='photo')
-    return files_for(names, str(directory), DataConfig(), {'.jpg', '.png'}, **words)
+    return files_for(names, str(directory), DataConfig(), flag='photo_dir', what='photo')
 
 
 def test_files_for_returns_one_file_a_name(tmp_path):

@@ -93,7 +93,7 @@ def test_read_rejects_grays_that_are_ids_and_colors(tmp_path):
         json.dumps([{'name': 'sea', 'color': '#0000ff'}, {'name': 'void', 'color': '#000000'}])
     )
     palette = read_palette(str(tmp_path / 'palette.json'))
-    problem = 'x.png: a gray image with the values 0, which are ids as well as palette colors; save'
+    problem = 'x.png: the values 0 of a gray image are ids as well as palette colors; save'
     with pytest.raises(UserError, match=problem):
         reader(palette=palette).read(save(tmp_path / 'x.png', np.zeros((2, 2), np.uint8)))
     np.testing.assert_array_equal(reader(palette=palette).read(save(tmp_path / 'y.png', IDS)), IDS)

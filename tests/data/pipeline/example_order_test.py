@@ -60,7 +60,8 @@ def test_processes_share_each_microbatch():
     [
         (
             dict(process_count=3),
-            'batch_size=4 does not divide among 3 processes; use a multiple of 3',
+            'batch_size=4 does not divide among 3 processes x accumulation_steps=1; '
+            'use a multiple of 3',
         ),
         (
             dict(process_count=2, num_microbatches=4),

@@ -42,7 +42,9 @@ def test_records_are_complete_in_seed_order(prepared):
     for index in range(3):
         _assert_is_scene(records['train'][index], index)
     for index in range(2):
-        _assert_is_scene(records['validation'][index], scenes_builder.FIRST_VALIDATION_SEED + index)
+        _assert_is_scene(
+            records['validation'][index], scenes_builder.FIRST_SEED['validation'] + index
+        )
 
 
 def test_prepared_records_are_not_rendered_again(prepared, monkeypatch):
@@ -96,7 +98,7 @@ def test_source_returns_rendered_scenes(tmp_path, monkeypatch):
     [
         (
             dict(num_classes=20),
-            'num_classes=20, but dataset=scenes has 13 classes; use --num_classes=13',
+            'dataset=scenes has label maps with 13 classes; use --num_classes=13',
         ),
         (dict(dontcare=True), 'leave --dontcare out'),
     ],

@@ -88,9 +88,7 @@ def test_upsampling_block_equals_block_after_upsampling(features):
 def test_generator_has_golden_numbers(case, modulation):
     golden = parity.Golden(case)
     grid_size = tuple(golden.meta['latent_hw'])
-    generator = parity.generator_of(
-        golden.options, grid_size=grid_size, modulation=MODULATIONS[modulation]
-    )
+    generator = parity.generator_of(golden.options, modulation=MODULATIONS[modulation])
     layout, cotangent = golden['in/semantics'], golden['in/cotangent']
     style = golden['in/z'] if golden.options['use_vae'] else None
     to_flax = functools.partial(
@@ -217,21 +215,13 @@ def test_unexpected_style_is_refused():
         shapes_of(SpadeGenerator(width=2), (1, 32, 32, 3), (1, 8))
 
 
-def test_layout_of_another_grid_is_refused():
-    generator = SpadeGenerator(
-        width=2, multipliers=(1,), num_upsamplings=0, style_dim=3, grid_size=(4, 4)
-    )
-    with pytest.raises(ValueError, match=r'needs a grid of 2x8, but .* grid_size=\(4, 4\)'):
-        shapes_of(generator, (1, 2, 8, 3), (1, 3))
-
-
 def test_dense_layer_of_another_grid_is_refused():
     generator = SpadeGenerator(
         width=2, multipliers=(1,), num_upsamplings=0, style_dim=3, spade_hidden=2
     )
     _, variables = shapes_of(generator, (1, 4, 4, 3), (1, 3))
     apply = functools.partial(generator.apply, train=False)
-    with pytest.raises(ValueError, match='has 32 units, but a grid of 4x6 .* needs 48'):
+    with pytest.raises(ValueError, match='has 32 units; a grid of 4x6 needs 48'):
         jax.eval_shape(apply, variables, jnp.zeros((1, 4, 6, 3)), jnp.zeros((1, 3)))
 
 
