@@ -1,14 +1,12 @@
 """Orbax checkpoints: the state of a run and its metadata, with checksums."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -27,6 +25,8 @@ from spade_jax.models.train_state import TrainState
 DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
 
+_unraisablehook = sys.unraisablehook
+
 
 class Checkpointer:
     """The checkpoints of one work directory.
@@ -44,7 +44,7 @@ class Checkpointer:
         """Open the checkpoints.
 
         Args:
-          workdir: Of the run.
+          workdir: Of the run; its directory of checkpoints is created.
           keep: Number of the newest checkpoints that are kept.
           keep_best: Also keep the checkpoint with the lowest value of this metric; '': none.
           read_only: Save and change nothing.
@@ -71,13 +71,10 @@ class Checkpointer:
                 os.makedirs(self.directory, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=items)
         except OSError as error:
-            raise UserError(
-                f'{self.directory} cannot be used ({error.strerror or error})',
-                'choose another --workdir, or fix its permissions',
-            ) from error
+            problem = f'{self.directory} cannot be used ({error.strerror or error})'
+            raise UserError(problem, 'choose another --workdir, or fix its permissions') from error
 
-    def __enter__(self) -> Checkpointer:
-        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind, *exception) -> None:
@@ -87,7 +84,6 @@ class Checkpointer:
                 end()
             except UserError as error:
                 failures.append(error)
-        sys.unraisablehook = self._hook
         if failures and kind is None:
             raise failures[0]
         if failures:  # Do not replace the exception that is propagating.
@@ -113,13 +109,9 @@ class Checkpointer:
         *,
         metrics: dict[str, float] | None = None,
     ) -> None:
-        """Save a state under its step, in the background.
+        """Save a state from the host under its step, in the background.
 
-        Args:
-          state: On the host.
-          config: See `CheckpointMetadata`.
-          num_examples: See `CheckpointMetadata`.
-          metrics: See `CheckpointMetadata`.
+        The other arguments go to `CheckpointMetadata`.
 
         Raises:
           FloatingPointError: An array is not finite; nothing is saved.
@@ -129,22 +121,19 @@ class Checkpointer:
         step, latest = int(state.step), self.latest_step()
         if latest is not None and step <= latest:  # Orbax would skip it silently.
             raise ValueError(f'step {step} is saved after step {latest}')
-        check_finite_state(state, f', the newest checkpoint is that of step {latest}')
+        check_finite_state(state, latest)
         items = split_items(state, build_model(config).sampling_networks)
         sums = {name: checksums.checksums(tree) for name, tree in items.items()}
         metadata = CheckpointMetadata(config, num_examples, metrics or {}, sums)
         self._metrics[step], self._saving = metadata.metrics, step
         if self._unseen_best and self._unseen_best not in metadata.metrics:
-            print(
-                f'warning: keep_best={self._unseen_best} keeps nothing: there is no such metric; '
-                f'there are {", ".join(sorted(metadata.metrics))}',
-                file=sys.stderr,
-            )
+            problem = f'keep_best={self._unseen_best} keeps nothing: there is no such metric'
+            names = ', '.join(sorted(metadata.metrics))
+            print(f'warning: {problem}; there are {names}', file=sys.stderr)
         self._unseen_best = ''
-        arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-        record = {METADATA: ocp.args.JsonSave(metadata.to_json())}
-        composite = ocp.args.Composite(**arrays, **record)
-        self._write(lambda: self._manager.save(step, args=composite))
+        arguments: dict[str, Any] = {name: ocp.args.StandardSave(items[name]) for name in items}
+        arguments[METADATA] = ocp.args.JsonSave(metadata.to_json())
+        self._write(lambda: self._manager.save(step, args=ocp.args.Composite(**arguments)))
 
     def finish(self) -> None:
         """Wait until the last save is on the disk. Raises UserError if it cannot be written."""
@@ -160,15 +149,10 @@ class Checkpointer:
           UserError: There is no such checkpoint, or another version wrote it.
         """
         values = self._restore(step, **{METADATA: ocp.args.JsonRestore()})[METADATA]
-        return CheckpointMetadata.from_json(values, os.path.join(self.path(step), METADATA))
+        return CheckpointMetadata.from_json(values, f'{self.path(step)}/{METADATA}')
 
     def restore(self, step: int, like: TrainState, config: Config) -> TrainState:
-        """The state of a checkpoint.
-
-        Args:
-          step: Of the checkpoint.
-          like: A state of the same shapes, concrete or abstract.
-          config: Of the run.
+        """The state of a checkpoint, in the shapes of `like`, which is concrete or abstract.
 
         Raises:
           CorruptCheckpoint: It is not the state that was saved.
@@ -185,8 +169,7 @@ class Checkpointer:
         """Move a corrupt checkpoint out of the way and keep it. Returns its new path."""
         target = os.path.join(self.directory, CORRUPT_DIRECTORY, str(step))
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        numbered = (f'{target}.{number}' for number in itertools.count(2))
-        candidates = itertools.chain([target], numbered)
+        candidates = itertools.chain([target], (f'{target}.{i}' for i in itertools.count(2)))
         free = next(path for path in candidates if not os.path.lexists(path))
         os.rename(self.path(step), free)
         self._manager.reload()
@@ -195,10 +178,9 @@ class Checkpointer:
     def _metrics_of(self, step: int) -> dict[str, float]:
         """The metrics of a checkpoint; {} if it is corrupt."""
         if step not in self._metrics:
-            try:
+            self._metrics[step] = {}
+            with contextlib.suppress(UserError):
                 self._metrics[step] = self.metadata(step).metrics
-            except UserError:
-                self._metrics[step] = {}
         return self._metrics[step]
 
     def _verified(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,16 +190,13 @@ class Checkpointer:
         for name, target in targets.items():
             other = metadata.checksums.get(name, {}).keys() ^ set(checksums.paths(target))
             if other:
-                raise UserError(
-                    f'{self.path(step)} does not hold the state of this version and configuration '
-                    f'({min(other)}, ... {len(other)} arrays)',
-                    'use the version that wrote it, or choose another --workdir',
-                )
-        arguments = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
-        items = self._restore(step, **arguments)
+                what = 'does not hold the state of this version and configuration'
+                problem = f'{self.path(step)} {what} ({min(other)}, ... {len(other)} arrays)'
+                remedy = 'use the version that wrote it, or choose another --workdir'
+                raise UserError(problem, remedy)
+        items = self._restore(step, **{k: ocp.args.StandardRestore(targets[k]) for k in targets})
         for name in targets:
-            place = os.path.join(self.path(step), name)
-            checksums.check(items[name], metadata.checksums[name], place)
+            checksums.check(items[name], metadata.checksums[name], f'{self.path(step)}/{name}')
         return items
 
     def _restore(self, step: int, **items) -> Any:
@@ -229,9 +208,9 @@ class Checkpointer:
         except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:  # Orbax raises a dozen types for a damaged file.
-            raise CorruptCheckpoint(
-                f'{self.path(step)}: {" and ".join(items)} cannot be read ({one_line(error)})'
-            ) from error
+            names = ' and '.join(items)
+            problem = f'{self.path(step)}: {names} cannot be read ({_one_line(error)})'
+            raise CorruptCheckpoint(problem) from error
 
     def _write(self, write) -> None:
         try:
@@ -247,14 +226,9 @@ class Checkpointer:
             full = _full_disk(error)
             raise UserError(
                 f'the checkpoint of step {step} cannot be written to {self.directory} '
-                f'({full or one_line(error)}); {intact}',
+                f'({full or _one_line(error)}); {intact}',
                 f'{"make room on the disk" if full else "fix it"} and run the same command again',
             ) from error
-
-    def _unraisable(self, unraisable) -> None:
-        # Reads and writes that are still running after one of them has failed.
-        if str(unraisable.exc_value) != 'Event loop is closed':
-            self._hook(unraisable)
 
 
 class NullCheckpointer:
@@ -262,19 +236,13 @@ class NullCheckpointer:
 
     directory = ''
 
-    def __enter__(self) -> NullCheckpointer:
-        return self
-
-    def __exit__(self, *exception) -> None:
-        pass
-
     def latest_step(self) -> int | None:
         """Unknown here."""
         return None
 
     def save(self, state: TrainState, *arguments, **metadata) -> None:
         """Save nothing; raise FloatingPointError as the first process does, to stay in lockstep."""
-        check_finite_state(state)
+        check_finite_state(state, None)
 
     def finish(self) -> None:
         """Nothing to wait for."""
@@ -288,11 +256,6 @@ def open_latest(
     remedy: str = 'give the work directory of a run that was trained or converted',
 ) -> Iterator[tuple[Checkpointer, int]]:
     """The checkpoints of an existing run, read-only, and the step of the newest.
-
-    Args:
-      workdir: Of the run.
-      flag: Name of the directory in messages.
-      remedy: Advice in messages.
 
     Raises:
       UserError: There is no such directory, or it has no checkpoint.
@@ -323,22 +286,16 @@ def join_items(items: Mapping[str, Any]) -> TrainState:
     return TrainState(rest['step'], networks, rest['optimizers'], sampled['ema'])
 
 
-def check_finite_state(state: TrainState, newest: str = '') -> None:
-    """Raises FloatingPointError when an array of a state on the host is not finite.
-
-    Args:
-      state: NumPy arrays.
-      newest: End of the message.
-    """
+def check_finite_state(state: TrainState, newest: int | None) -> None:
+    """Raises FloatingPointError when an array of a state on the host is not finite."""
     if broken := checksums.not_finite(state):
         raise FloatingPointError(
             f'step {int(state.step)}: {len(broken)} arrays of the state ({broken[0]}, ...) are not '
-            f'finite; it is not saved{newest}'
+            f'finite; it is not saved, the newest checkpoint is that of step {newest}'
         )
 
 
-def one_line(error: Exception) -> str:
-    """An error of a library in one line."""
+def _one_line(error: Exception) -> str:
     name, text = type(error).__name__, ' '.join(str(error).split())[:300]
     return f'{name}: {text}' if text else name
 
@@ -353,10 +310,17 @@ def _full_disk(error: Exception) -> str:
 
 
 def _silence_orbax() -> None:
-    """Orbax logs each step of each save, and several tracebacks beside the error it raises."""
+    """Leave reports to the errors that Orbax raises; it also logs each step and tracebacks."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     for library in ('orbax', 'asyncio'):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _report_unraisable
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    # Reads and writes may still be running when one of them has failed, and after it is reported.
+    if str(unraisable.exc_value) != 'Event loop is closed':
+        _unraisablehook(unraisable)
 
 
 def _this_process_alone() -> ocp.options.MultiprocessingOptions:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,39 +24,33 @@ def checksums(tree: Any) -> dict[str, str]:
     Returns:
       Path of the array, such as 'networks/generator/params/to_rgb/kernel', -> checksum.
     """
-    leaves = named_leaves(tree)
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(leaves, pool.map(_checksum, leaves.values()), strict=True))
+
+    def checksum(leaf: np.ndarray) -> str:
+        content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data
+        return _digest(f'{leaf.dtype.name} {leaf.shape}'.encode(), content)
+
+    return _map_leaves(checksum, tree)
 
 
 def check(tree: Any, saved: dict[str, str], place: str) -> None:
-    """Raises CorruptCheckpoint when a tree does not have the saved checksums.
-
-    Args:
-      tree: Of arrays.
-      saved: See `checksums`.
-      place: Name of the tree in messages.
-    """
+    """Raises CorruptCheckpoint at `place` when a tree of arrays lacks the saved checksums."""
     found = checksums(tree)
     changed = [path for path in found.keys() & saved.keys() if found[path] != saved[path]]
     if wrong := sorted(changed + list(found.keys() ^ saved.keys())):
         more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
+        names = ', '.join(wrong[:3]) + more
         raise CorruptCheckpoint(
-            f'{place}: {", ".join(wrong[:3])}{more} of {len(found)} arrays are not as saved '
-            '(checksum)'
+            f'{place}: {names} of {len(found)} arrays are not as saved (checksum)'
         )
 
 
 def not_finite(tree: Any) -> list[str]:
     """The paths of the arrays of a tree that contain a NaN or an infinity."""
 
-    def is_finite(leaf):
-        return not np.issubdtype(leaf.dtype, np.floating) or bool(np.isfinite(leaf).all())
+    def is_broken(leaf: np.ndarray) -> bool:
+        return np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all()
 
-    leaves = named_leaves(tree)
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        finite = pool.map(is_finite, leaves.values())
-        return [path for path, good in zip(leaves, finite, strict=True) if not good]
+    return [path for path, broken in _map_leaves(is_broken, tree).items() if broken]
 
 
 def named_leaves(tree: Any) -> dict[str, np.ndarray]:
@@ -66,7 +61,7 @@ def named_leaves(tree: Any) -> dict[str, np.ndarray]:
 def paths(tree: Any) -> list[str]:
     """The paths of the leaves of a tree: keys, fields and indices joined by '/'."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return ['/'.join(_key(part) for part in path) for path, _ in leaves]
+    return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in leaves]
 
 
 def with_checksum(record: dict[str, Any]) -> dict[str, Any]:
@@ -85,19 +80,18 @@ def verified(values: Any, place: str) -> dict[str, Any]:
     return record
 
 
-def _checksum(leaf: np.ndarray) -> str:
-    digest = hashlib.blake2b(f'{leaf.dtype.name} {leaf.shape}'.encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+def _map_leaves(function: Callable[[np.ndarray], Any], tree: Any) -> dict[str, Any]:
+    leaves = named_leaves(tree)
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(leaves, pool.map(function, leaves.values()), strict=True))
 
 
 def _json_checksum(record: Any) -> str:
-    text = json.dumps(record, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return _digest(json.dumps(record, sort_keys=True).encode())
 
 
-def _key(part: Any) -> str:
-    for attribute in ('key', 'idx', 'name'):
-        if hasattr(part, attribute):
-            return str(getattr(part, attribute))
-    return str(part)
+def _digest(*parts: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,9 +1,7 @@
 """The metadata of a checkpoint, beside its arrays."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 from spade_jax.checkpoints.checksums import verified, with_checksum
 from spade_jax.config.config import Config
@@ -29,27 +27,19 @@ class CheckpointMetadata:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, with a checksum of all of them."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return with_checksum(values | {'config': self.config.to_json()})
+        return with_checksum(vars(self) | {'config': self.config.to_json()})
 
     @classmethod
-    def from_json(cls, values: Any, place: str) -> CheckpointMetadata:
-        """The inverse of `to_json`.
-
-        Args:
-          values: What was read.
-          place: Name of the item in messages.
+    def from_json(cls, values: Any, place: str) -> Self:
+        """The inverse of `to_json`; `place` names the item in messages.
 
         Raises:
           CorruptCheckpoint: The values are not what was written.
           UserError: Another version wrote them.
         """
         record = verified(values, place)
-        other = record.keys() ^ {field.name for field in dataclasses.fields(cls)}
-        if other:
-            raise UserError(
-                f'{place} was written by another version ({", ".join(sorted(other))})',
-                'use the version that wrote it',
-            )
-        record: dict[str, Any] = record | {'config': Config.from_json(record['config'])}
+        if other := record.keys() ^ {field.name for field in dataclasses.fields(cls)}:
+            problem = f'{place} was written by another version ({", ".join(sorted(other))})'
+            raise UserError(problem, 'use the version that wrote it')
+        record['config'] = Config.from_json(record['config'])
         return cls(**record)

@@ -11,22 +11,16 @@ class Retention:
 
     def should_preserve(self, checkpoints, *, context):
         del context
-        metrics_of = self._metrics_of if self._keep_best else lambda step: {}
-        metrics = {info.step: metrics_of(info.step) for info in checkpoints}
+        steps = [info.step for info in checkpoints]
+        metrics = {step: self._metrics_of(step) if self._keep_best else {} for step in steps}
         kept = kept_steps(metrics, self._keep, self._keep_best)
-        return [info.step in kept for info in checkpoints]
+        return [step in kept for step in steps]
 
 
 def kept_steps(
     metrics: Mapping[int, Mapping[str, float]], keep: int, keep_best: str = ''
 ) -> set[int]:
-    """The steps whose checkpoints are kept: the newest `keep`, and the best one.
-
-    Args:
-      metrics: Step -> the metrics that were saved with its checkpoint.
-      keep: Number of the newest.
-      keep_best: Metric whose lowest value is kept (the older one of equals); '': none.
-    """
+    """The newest `keep` steps, and the one with the lowest `keep_best`, the older one of equals."""
     kept = set(sorted(metrics)[-keep:])
     ranked = [(values[keep_best], step) for step, values in metrics.items() if keep_best in values]
     return kept | ({min(ranked)[1]} if ranked else set())

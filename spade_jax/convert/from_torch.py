@@ -1,7 +1,5 @@
 """From published PyTorch files to a work directory that samples and trains on."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os
@@ -68,11 +66,9 @@ def convert(
     """
     if os.path.isdir(os.path.join(workdir, DIRECTORY)):
         with Checkpointer(workdir, read_only=True) as checkpointer:
-            if checkpointer.latest_step() is not None:
-                raise UserError(
-                    f'workdir={workdir} has checkpoints already',
-                    'choose another --workdir for the converted model',
-                )
+            if checkpointer.steps():
+                problem = f'workdir={workdir} has checkpoints already'
+                raise UserError(problem, 'choose another --workdir for the converted model')
     published = published_weights(given.get('model', 'spade'))
     files = find_files(directory, epoch, published.FILES, published.REQUIRED)
     states, counts = read_networks(files)
@@ -92,33 +88,23 @@ def find_files(
 ) -> dict[str, str]:
     """Network -> path of its file.
 
-    Args:
-      directory: Of the files.
-      epoch: Start of their names.
-      letters: Network -> letter in the name of its file.
-      required: Networks that must have a file.
-
     Raises:
       UserError: A required file is missing, or a network has several files.
     """
     if not os.path.isdir(directory):
-        raise UserError(
-            f'torch_checkpoint_dir={directory}: no such directory',
-            'give the one with the files latest_net_G.pth, ...',
-        )
+        problem = f'torch_checkpoint_dir={directory}: no such directory'
+        raise UserError(problem, 'give the one with the files latest_net_G.pth, ...')
     files = {}
     for network, letter in letters.items():
-        stem = os.path.join(directory, f'{epoch}_net_{letter}')
-        found = [f'{stem}.{format}' for format in FORMATS if os.path.isfile(f'{stem}.{format}')]
+        paths = (os.path.join(directory, f'{epoch}_net_{letter}.{format}') for format in FORMATS)
+        found = [path for path in paths if os.path.isfile(path)]
         if len(found) > 1:
-            raise UserError(
-                f'the {network} has several files: {", ".join(found)}', 'move all but one away'
-            )
+            problem = f'the {network} has several files: {", ".join(found)}'
+            raise UserError(problem, 'move all but one away')
+        if not found and network in required:
+            raise _missing_file(directory, epoch, letter)
         if found:
             files[network] = found[0]
-    for network in required:
-        if network not in files:
-            raise _missing_file(directory, epoch, letters[network])
     return files
 
 
@@ -134,11 +120,7 @@ def _missing_file(directory: str, epoch: str, letter: str) -> UserError:
 
 
 def read_networks(files: Mapping[str, str]) -> tuple[dict[str, State], Counts]:
-    """Read state dictionaries, without the prefix of parallel modules.
-
-    Returns:
-      Network -> state dictionary without the counts of batches, and these counts.
-    """
+    """State dictionaries without the prefix of parallel modules; their counts of batches apart."""
     states, counts = {}, {}
     for network, path in files.items():
         state = read_state(path)
@@ -151,13 +133,10 @@ def read_networks(files: Mapping[str, str]) -> tuple[dict[str, State], Counts]:
 
 
 def _is_batch_count(name: str, state: State) -> bool:
-    array = state[name]
-    return (
-        name.rpartition('.')[2] == BATCH_COUNT
-        and np.ndim(array) == 0
-        and np.issubdtype(array.dtype, np.integer)
-        and name.replace(BATCH_COUNT, 'running_mean') in state
-    )
+    module, _, last = name.rpartition('.')
+    if last != BATCH_COUNT or f'{module}.running_mean' not in state:
+        return False
+    return state[name].ndim == 0 and np.issubdtype(state[name].dtype, np.integer)
 
 
 def train_state(states: Mapping[str, State], config: Config, place: str) -> TrainState:
@@ -169,9 +148,11 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
     """
     published = published_weights(config.model.name)
     abstract = abstract_networks(build_model(config))
+    # Zeros that take no memory.
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), abstract)
     faults = []
     for network, state in states.items():
-        expected = published.to_reference(_without_memory(abstract[network]), network, config)
+        expected = published.to_reference(zeros[network], network, config)
         faults += [f'{network}: {fault}' for fault in faults_of(state, expected)]
     if faults:
         raise UserError(
@@ -191,29 +172,24 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
 
 def faults_of(state: State, expected: State) -> list[str]:
     """What is wrong with the entries of a network, grouped; `expected` counts by its shapes."""
-    present = {name: array for name, array in state.items() if name in expected}
-    fitting = {
-        name: array for name, array in present.items() if array.shape == expected[name].shape
-    }
-    floats = {name: array for name, array in fitting.items() if array.dtype == np.float32}
-    groups = {
-        'missing': [name for name in expected if name not in state],
-        'unknown': [name for name in state if name not in expected],
-        'of another shape': [
-            f'{name} {array.shape}, expected {expected[name].shape}'
-            for name, array in present.items()
-            if name not in fitting
-        ],
-        'not float32': [
-            f'{name} {array.dtype}' for name, array in fitting.items() if name not in floats
-        ],
-        'not finite': [name for name, array in floats.items() if not np.isfinite(array).all()],
-    }
+    kinds = ('missing', 'unknown', 'of another shape', 'not float32', 'not finite')
+    groups = {kind: [] for kind in kinds}
+    groups['missing'] += [name for name in expected if name not in state]
+    for name, array in state.items():
+        if name not in expected:
+            group, text = 'unknown', name
+        elif array.shape != expected[name].shape:
+            group, text = (
+                'of another shape',
+                f'{name} {array.shape}, expected {expected[name].shape}',
+            )
+        elif array.dtype != np.float32:
+            group, text = 'not float32', f'{name} {array.dtype}'
+        elif not np.isfinite(array).all():
+            group, text = 'not finite', name
+        else:
+            continue
+        groups[group].append(text)
     return [
-        f'{len(names)} {group} ({", ".join(names)})' for group, names in groups.items() if names
+        f'{len(texts)} {group} ({", ".join(texts)})' for group, texts in groups.items() if texts
     ]
-
-
-def _without_memory(abstract: Any) -> Any:
-    """Arrays of the shapes of abstract variables that take no memory."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), abstract)

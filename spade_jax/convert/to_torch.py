@@ -1,7 +1,5 @@
 """From a work directory to PyTorch files that the reference implementation loads."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any
@@ -39,12 +37,10 @@ def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Conf
             network: os.path.join(output_dir, f'{epoch}_net_{letter}.{format}')
             for network, letter in published.FILES.items()
         }
-        for path in paths.values():
-            if os.path.exists(path):
-                raise UserError(f'{path} exists', 'choose another --output_dir or --torch_epoch')
+        for path in filter(os.path.exists, paths.values()):
+            raise UserError(f'{path} exists', 'choose another --output_dir or --torch_epoch')
         state = checkpointer.restore(step, abstract_train_state(config), config)
-    counts = _recorded_counts(workdir)
-    networks = jax.device_get(state.networks)
+    networks, counts = jax.device_get(state.networks), _recorded_counts(workdir)
     paths = {network: path for network, path in paths.items() if network in networks}
     for network, path in paths.items():
         entries = published.to_reference(networks[network], network, config)
@@ -69,6 +65,5 @@ def _recorded_counts(workdir: str) -> dict[str, Any]:
         with open(path) as file:
             return json.load(file)['batch_counts']
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{path} is damaged', 'remove it; all counts of batches are then 0'
-        ) from error
+        remedy = 'remove it; all counts of batches are then 0'
+        raise UserError(f'{path} is damaged', remedy) from error

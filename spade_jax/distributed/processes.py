@@ -7,6 +7,7 @@ All processes run in lockstep: if one dies, the others stop with an error.
 import collections
 import contextlib
 import os
+import re
 import sys
 import traceback
 import zlib
@@ -19,12 +20,15 @@ import numpy as np
 from spade_jax.distributed import replicas
 from spade_jax.errors import UserError, report_error
 
-# Seconds without a heartbeat after which a process counts as dead.
-HEARTBEAT_TIMEOUT = 60
-# Seconds that the processes wait for each other at the end.
-SHUTDOWN_TIMEOUT = 60
-# Exit status of a process that stops because another one died.
-PARTNER_LOST = 4
+HEARTBEAT_TIMEOUT = 60  # Seconds without a heartbeat after which a process counts as dead.
+SHUTDOWN_TIMEOUT = 60  # Seconds that the processes wait for each other at the end.
+PARTNER_LOST = 4  # Exit status of a process that stops because another one died.
+# In the errors of a collective operation whose other end died.
+_LOST_PARTNER = re.compile(
+    'gloo|nccl|connection closed|connection reset|unavailable|coordination service|'
+    'deadline_exceeded',
+    re.IGNORECASE,
+)
 
 
 @contextlib.contextmanager
@@ -45,17 +49,16 @@ def joined(
       UserError: Only some of the three are given, they contradict each other, the processes do not
         find each other, or they have different numbers of devices.
     """
-    alone = coordinator is None and num_processes is None and process_id is None
-    if alone and not started_by_a_cluster(os.environ):
+    flags: dict[str, Any] = dict(coordinator_address=coordinator)
+    flags |= dict(num_processes=num_processes, process_id=process_id)
+    if any(value is not None for value in flags.values()):
+        _check_flags(flags)
+    elif not started_by_a_cluster(os.environ):
         yield
         return
-    if not alone:
-        _check_flags(coordinator, num_processes, process_id)
     try:
         jax.distributed.initialize(
-            coordinator_address=coordinator,
-            num_processes=num_processes,
-            process_id=process_id,
+            **flags,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
             shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
         )
@@ -92,11 +95,10 @@ def check_agreed(values: Mapping[str, Any]) -> None:
     differs = own != replicas.broadcast_one_to_all(own)
     names = [f'{name}={values[name]}' for name, other in zip(values, differs, strict=True) if other]
     if replicas.any_across_processes(bool(names)):
-        what = 'see the log of the other process'
-        if names:
-            what = f'here {", ".join(names)}, unlike in the first process'
+        here = f'here {", ".join(names)}, unlike in the first process'
         raise UserError(
-            f'the processes were started with different settings: {what}',
+            'the processes were started with different settings: '
+            + (here if names else 'see the log of the other process'),
             'start all of them with the same flags, over the same data',
         )
 
@@ -105,22 +107,19 @@ def started_by_a_cluster(environment: Mapping[str, str]) -> bool:
     """True if Slurm (srun), Open MPI (mpirun) or a TPU pod started several processes."""
     slurm = 'SLURM_STEP_NODELIST' in environment and int(environment.get('SLURM_NTASKS', 1)) > 1
     mpi = int(environment.get('OMPI_COMM_WORLD_SIZE', 1)) > 1
-    tpu = any(
-        ',' in environment.get(name, '')
-        for name in ('TPU_WORKER_HOSTNAMES', 'TPU_PROCESS_ADDRESSES')
-    )
-    return slurm or mpi or tpu
+    hosts = ('TPU_WORKER_HOSTNAMES', 'TPU_PROCESS_ADDRESSES')
+    return slurm or mpi or any(',' in environment.get(name, '') for name in hosts)
 
 
-def _check_flags(coordinator: str | None, number: int | None, index: int | None) -> None:
-    flags = {'coordinator_address': coordinator, 'num_processes': number, 'process_id': index}
+def _check_flags(flags: Mapping[str, Any]) -> None:
     if missing := [name for name, value in flags.items() if value is None]:
         raise UserError(
             f'--{missing[0]} is missing',
             'several processes need --coordinator_address=HOST:PORT, --num_processes=N and '
             '--process_id=I, each its own I',
         )
-    if number is not None and index not in range(number):
+    index, number = flags['process_id'], flags['num_processes']
+    if index not in range(number):
         problem = f'process_id={index} is not one of {number} processes'
         raise UserError(problem, f'use 0 to {number - 1}')
 
@@ -129,10 +128,8 @@ def _check_devices() -> None:
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         numbers = ', '.join(map(str, counts.values()))
-        raise UserError(
-            f'the processes have different numbers of devices ({numbers})',
-            'give each the same number',
-        )
+        problem = f'the processes have different numbers of devices ({numbers})'
+        raise UserError(problem, 'give each the same number')
 
 
 @contextlib.contextmanager
@@ -146,9 +143,8 @@ def _silent() -> Iterator[None]:
 def _ending_together() -> Iterator[None]:
     """Wait at the end for the slowest process, also on an exit that all have agreed on.
 
-    The first process may still be writing its last checkpoint. The shutdown of JAX that follows
-    would abort all processes, the writing one too, `SHUTDOWN_TIMEOUT` seconds after the fastest
-    one arrives.
+    The first one may still be writing a checkpoint; the shutdown of JAX that follows would abort
+    it `SHUTDOWN_TIMEOUT` seconds after the fastest one arrives.
     """
     try:
         yield
@@ -166,33 +162,14 @@ def _exiting_on_errors() -> Iterator[None]:
     except SystemExit:  # All processes have agreed on it.
         raise
     except BaseException as error:
-        status = report_error(error)
-        if status is None and is_lost_partner(error):
-            print(
-                f'error: another process died ({" ".join(str(error).split())[:200]}); start all of '
-                'them again to resume from the newest checkpoint',
-                file=sys.stderr,
-            )
+        status, failed = report_error(error), isinstance(error, jax.errors.JaxRuntimeError)
+        if failed and _LOST_PARTNER.search(str(error)):
+            problem = f'another process died ({" ".join(str(error).split())[:200]})'
+            remedy = 'start all of them again to resume from the newest checkpoint'
+            print(f'error: {problem}; {remedy}', file=sys.stderr)
             status = PARTNER_LOST
         if status is None:
             traceback.print_exc()
-            status = 1
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
-
-
-def is_lost_partner(error: BaseException) -> bool:
-    """True for the error of a collective operation whose other end died."""
-    signs = (
-        'gloo',
-        'nccl',
-        'connection closed',
-        'connection reset',
-        'unavailable',
-        'coordination service',
-        'deadline_exceeded',
-    )
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(
-        sign in str(error).lower() for sign in signs
-    )
+        os._exit(1 if status is None else status)

@@ -57,15 +57,9 @@ def squared_norm(shard: jax.Array, axis_name: str) -> jax.Array:
 
 
 def global_indices(local_batch: int, axis_name: str | None, num_microbatches: int = 1) -> jax.Array:
-    """Position of each example of the local batch in the global one.
+    """Position [local_batch] of each example of this replica in the global batch.
 
-    Args:
-      local_batch: Number of examples of this replica.
-      axis_name: Axis of the replicas, or None.
-      num_microbatches: See `shard_batch`.
-
-    Returns:
-      [local_batch] int32.
+    See `shard_batch` for the microbatches.
     """
     size = local_batch // num_microbatches
     replica = 0 if axis_name is None else lax.axis_index(axis_name)
@@ -99,8 +93,8 @@ class PmappedStep:
     """A function of state and batch, made by `pmap_step`."""
 
     def __init__(self, step: Callable, state_axes: Any, constants: Any, devices: list | None):
-        self._step, self._state_axes, self._devices = step, state_axes, devices
-        self._constants = constants
+        self._step, self._state_axes = step, state_axes
+        self._constants, self._devices = constants, devices
         self._mapped: Any = None
         self._compiling: concurrent.futures.Future | None = None
 
@@ -131,27 +125,20 @@ class PmappedStep:
         """
         if self._mapped is not None:
             return self._mapped
-        tree, replicated = jax.tree.structure(state), -1  # None would not be a leaf.
-        prefix = jax.tree.map(
-            lambda axis: replicated if axis is None else axis,
-            self._state_axes,
-            is_leaf=lambda axis: axis is None,
-        )
-        leaves = jax.tree.leaves(jax.tree.broadcast(prefix, state))
-        axes = [None if axis == replicated else axis for axis in leaves]
+        tree, axes = jax.tree.structure(state), []
+
+        def add(axis, part):
+            axes.extend([axis] * len(jax.tree.leaves(part)))
+
+        jax.tree.map(add, self._state_axes, state, is_leaf=lambda axis: axis is None)
 
         def step_of_leaves(leaves, batch, constants):
             state, metrics = self._step(tree.unflatten(leaves), batch, constants)
             return tuple(jax.tree.leaves(state)), metrics
 
-        self._mapped = jax.pmap(
-            step_of_leaves,
-            axis_name=REPLICA_AXIS,
-            in_axes=(axes, 0, None),
-            out_axes=(tuple(axes), None),
-            donate_argnums=(0,),
-            devices=self._devices,
-        )
+        in_axes, out_axes = (axes, 0, None), (tuple(axes), None)
+        options: dict[str, Any] = dict(in_axes=in_axes, out_axes=out_axes, donate_argnums=0)
+        self._mapped = jax.pmap(step_of_leaves, REPLICA_AXIS, devices=self._devices, **options)
         return self._mapped
 
 
@@ -164,11 +151,7 @@ def replicate(tree: Any, devices: list | None = None) -> Any:
 
 
 def shard(vector: np.ndarray, devices: list | None = None) -> jax.Array:
-    """Shard a vector [size] over the replicas, zero-padded to a multiple of their number.
-
-    Returns:
-      [devices of this host, shard size], for a mapped step that takes it along axis 0.
-    """
+    """Shard a zero-padded vector over the replicas -> [devices of this host, shard size]."""
     num_replicas, num_local = replica_counts(devices)
     shards = np.pad(vector, (0, -len(vector) % num_replicas)).reshape(num_replicas, -1)
     start = jax.process_index() * num_local
@@ -189,13 +172,10 @@ def unreplicate(tree: Any) -> Any:
 
 
 def shard_batch(batch: Any, num_replicas: int, num_microbatches: int = 1) -> Any:
-    """Split a batch over replicas: [B, ...] -> [num_replicas, B / num_replicas, ...].
+    """Split a tree of arrays over replicas: [B, ...] -> [num_replicas, B / num_replicas, ...].
 
-    Args:
-      batch: A tree of arrays.
-      num_replicas: Devices of this host.
-      num_microbatches: The batch is first split into these, then each is split over the replicas;
-        so a microbatch has the same examples whatever the number of replicas.
+    It is first split into microbatches, then each is split over the replicas of this host; so a
+    microbatch has the same examples whatever the number of replicas.
     """
 
     def split(x):
@@ -212,17 +192,14 @@ def put_batch(batch: Any, devices: list | None = None) -> Any:
 
 def check_divisible(batch_size: int, num_replicas: int, num_microbatches: int = 1) -> None:
     """Raises UserError when a batch, or each of its microbatches, does not split evenly."""
-    unit = num_replicas * num_microbatches
-    if batch_size % unit:
-        lower = batch_size // unit * unit
-        options = ' or '.join(str(size) for size in (lower, lower + unit) if size)
+    if excess := batch_size % (unit := num_replicas * num_microbatches):
+        sizes = (batch_size - excess, batch_size - excess + unit)
+        options = ' or '.join(str(size) for size in sizes if size)
         devices = f'the {num_replicas} devices'
         if num_microbatches > 1:
             devices = f'{num_replicas} devices x accumulation_steps={num_microbatches}'
-        raise UserError(
-            f'batch_size={batch_size} is not divisible by {devices}',
-            f'use {options}, or fewer devices',
-        )
+        problem = f'batch_size={batch_size} is not divisible by {devices}'
+        raise UserError(problem, f'use {options}, or fewer devices')
 
 
 def replica_counts(devices: list | None = None) -> tuple[int, int]:
@@ -236,11 +213,7 @@ def replica_counts(devices: list | None = None) -> tuple[int, int]:
 
 
 def broadcast_one_to_all(tree: Any) -> Any:
-    """The arrays of the first process in all processes, bit for bit.
-
-    Args:
-      tree: NumPy arrays of 4 bytes an entry, of the same shapes in all processes.
-    """
+    """The arrays of the first process in all processes, bit for bit; of 4 bytes an entry."""
     if jax.process_count() == 1:
         return tree
 
@@ -267,10 +240,8 @@ def _sum(x: np.ndarray) -> jax.Array:
 
 @functools.cache  # A new function would compile again at each call.
 def _pmapped(collective: Callable) -> Callable:
-    def apply(x):
-        return collective(x, REPLICA_AXIS)
-
-    return jax.pmap(apply, axis_name=REPLICA_AXIS, out_axes=None)  # pyright: ignore
+    step = functools.partial(collective, axis_name=REPLICA_AXIS)
+    return jax.pmap(step, axis_name=REPLICA_AXIS, out_axes=None)  # pyright: ignore
 
 
 def _sharding(spec: PartitionSpec, devices: list | None) -> NamedSharding:

@@ -23,8 +23,7 @@ def from_run(state: TrainState, config: Config) -> TrainState:
       UserError: There is no such run, its checkpoint is corrupt, or none of its arrays fits.
     """
     workdir = config.run.init_from
-    other = networks_of(os.path.expanduser(workdir))
-    networks, report = transplanted(state.networks, other)
+    networks, report = transplanted(state.networks, networks_of(os.path.expanduser(workdir)))
     print(f'From init_from={workdir}:\n' + '\n'.join(report), flush=True)
     if networks is state.networks:
         raise UserError(
@@ -47,50 +46,44 @@ def transplanted(
 ) -> tuple[dict[str, Variables], list[str]]:
     """Networks with the arrays of other ones where path, shape and type agree.
 
-    Args:
-      networks: Network -> variables.
-      other: Network -> variables.
-
     Returns:
       The new networks, or `networks` itself if nothing fits; and the lines of a report: how many
       arrays of each network were taken, which are initialized, and which were not used.
     """
     ours, theirs = named_leaves(networks), named_leaves(other)
-    fits = {
-        path
+    taken = {
+        path: np.array(theirs[path])
         for path, leaf in ours.items()
         if path in theirs and theirs[path].shape == leaf.shape and theirs[path].dtype == leaf.dtype
     }
     report = []
-    for network in networks:
-        report += _report_network(f'{network}/', ours, theirs, fits)
-    if not fits:
+    for name in networks:
+        report += _report_network(name, ours, theirs, set(taken))
+    if not taken:
         return networks, report
-    leaves, structure = jax.tree.flatten(networks)
-    taken = [
-        np.array(theirs[path]) if path in fits else leaf
-        for path, leaf in zip(ours, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, taken), report
+    structure = jax.tree.structure(networks)
+    return jax.tree.unflatten(structure, (ours | taken).values()), report
 
 
 def _report_network(
-    prefix: str, ours: dict[str, Any], theirs: dict[str, Any], fits: set[str]
+    name: str, ours: dict[str, Any], theirs: dict[str, Any], taken: set[str]
 ) -> list[str]:
-    paths = [path for path in ours if path.startswith(prefix)]
-    taken = sum(path in fits for path in paths)
-    report = [f'  {prefix[:-1]:<14} {taken:>4} of {len(paths):>4} arrays taken']
-    initialized = []
-    for path in paths:
-        if path not in fits:
-            reason = 'not there'
-            if path in theirs:
-                reason = f'shape {ours[path].shape}, there {theirs[path].shape}'
-            initialized.append(f'    initialized: {path}: {reason}')
+    paths = [path for path in ours if path.startswith(f'{name}/')]
+    number = len(taken.intersection(paths))
+    report = [f'  {name:<14} {number:>4} of {len(paths):>4} arrays taken']
+    reasons = {
+        path: f'shape {ours[path].shape}, there {theirs[path].shape}'
+        for path in ours.keys() & theirs.keys()
+    }
+    initialized = [
+        f'    initialized: {path}: {reasons.get(path, "not there")}'
+        for path in paths
+        if path not in taken
+    ]
     unused = [
         f'    not used: {path} {leaf.shape}'
         for path, leaf in theirs.items()
-        if path.startswith(prefix) and path not in ours
+        if path.startswith(f'{name}/') and path not in ours
     ]
     for lines in (initialized, unused):
         report += lines[:_MAX_LISTED]

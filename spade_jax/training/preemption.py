@@ -1,11 +1,10 @@
 """Preemption: on SIGTERM (a cluster takes its machine back) or Ctrl-C, save and exit."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
 import threading
+from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -24,7 +23,7 @@ class Preemption:
         self._may_save = False
         self._old_handlers = {}
 
-    def __enter__(self) -> Preemption:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._old_handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
@@ -45,20 +44,17 @@ class Preemption:
     def exit_after(self, step: int) -> None:
         """Raise SystemExit; call it once the state is saved, in all processes alike."""
         number = self._signal or signal.SIGTERM
-        print(
-            f'\n{signal.Signals(number).name}: stopped after step {step}, which is saved; '
-            'the same command resumes.',
-            file=sys.stderr,
-        )
+        message = f'stopped after step {step}, which is saved; the same command resumes.'
+        print(f'\n{signal.Signals(number).name}: {message}', file=sys.stderr)
         raise SystemExit(128 + number)
 
     def _handle(self, number: int, frame) -> None:
         del frame
-        name = signal.Signals(number).name
         if self.requested or not self._may_save:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(128 + number)  # Some threads, such as a compilation, would delay sys.exit.
         self._signal = number
+        name = signal.Signals(number).name
         message = f'\n{name}: finishing and saving the step; send it again to exit at once.\n'
         os.write(sys.stderr.fileno(), message.encode())  # print is not reentrant.

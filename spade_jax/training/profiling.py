@@ -1,17 +1,13 @@
 """A trace of some steps, for Perfetto and XProf."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import jax
 
 from spade_jax.config.option import parse_step_range
 from spade_jax.errors import UserError
-
-DIRECTORY = 'profile'
 
 
 class StepProfiler:
@@ -25,15 +21,14 @@ class StepProfiler:
 
         Args:
           workdir: Of the run.
-          steps: 'FIRST-LAST', or '' for no trace.
+          steps: 'FIRST-LAST', or '' for no trace. Steps that are done already are left out.
           first_step: Number of steps that are done.
           last_step: The last step of this run.
 
         Raises:
-          UserError: The run ends before the range begins. Steps of an earlier session are no error,
-            so that the same command resumes.
+          UserError: The run ends before the range begins.
         """
-        self.directory = os.path.join(workdir, DIRECTORY)
+        self._directory = os.path.join(workdir, 'profile')
         self._range, self._tracing = range(0), False
         if steps:
             first, last = parse_step_range('profile_steps', steps)
@@ -46,30 +41,25 @@ class StepProfiler:
                 print(f'No trace: profile_steps={steps} are done already.')
             self._range = range(max(first, first_step + 1), min(last, last_step) + 1)
 
-    def __enter__(self) -> StepProfiler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._stop()
+        if self._tracing:
+            self._tracing = False
+            jax.profiler.stop_trace()
+            print(f'\nTrace of the steps {self._range[0]} to {self._range[-1]}: {self._directory}')
 
-    def run(
-        self, step: int, train_step: Callable[..., tuple[Any, Any]], *arguments
-    ) -> tuple[Any, Any]:
+    def run(self, step: int, train_step: Callable[..., tuple[Any, Any]], *arguments) -> Any:
         """The (state, metrics) of a train step, which is recorded if it is in the range."""
         if step not in self._range:
             return train_step(*arguments)
         if not self._tracing:
-            jax.profiler.start_trace(self.directory, create_perfetto_trace=True)
+            jax.profiler.start_trace(self._directory, create_perfetto_trace=True)
             self._tracing = True
         with jax.profiler.StepTraceAnnotation('train', step_num=step):
             state, metrics = train_step(*arguments)
         if step == self._range[-1]:
             jax.block_until_ready(metrics)  # The devices run behind the host.
-            self._stop()
+            self.__exit__()
         return state, metrics
-
-    def _stop(self) -> None:
-        if self._tracing:
-            self._tracing = False
-            jax.profiler.stop_trace()
-            print(f'\nTrace of the steps {self._range[0]} to {self._range[-1]}: {self.directory}')

@@ -1,8 +1,7 @@
 """The initial state of a session: the newest intact checkpoint, or fresh networks."""
 
 import sys
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -36,10 +35,7 @@ class InitialState(NamedTuple):
 def initial_state(
     checkpointer: Checkpointer | NullCheckpointer, config: Config, workdir: str
 ) -> InitialState:
-    """The state to start from.
-
-    1. The newest intact checkpoint of the work directory;
-    2. else fresh networks, with the arrays of `init_from` where that is set.
+    """The newest intact checkpoint; without one fresh networks, with the arrays of `init_from`.
 
     The first of several processes reads it and sends it to the others.
 
@@ -67,59 +63,32 @@ def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialS
       workdir: Name of the directory in messages.
 
     Raises:
-      UserError: Another configuration wrote the checkpoint, or all checkpoints are corrupt.
+      UserError: Another configuration wrote it, or all are corrupt; nothing is changed then.
     """
-    like = abstract_train_state(config)
-
-    def read(step):
-        metadata = checkpointer.metadata(step)
-        check_same_run(metadata.config, config, workdir)
-        return metadata, checkpointer.restore(step, like, config)
-
-    step, (metadata, state), corrupt = latest_intact(checkpointer, read)
-    for other, error in corrupt.items():
-        target = checkpointer.move_aside(other)
-        print(f'warning: corrupt checkpoint {error.problem}; moved to {target}', file=sys.stderr)
-    if corrupt:
-        print(f'warning: resuming from step {step}, the newest intact one', file=sys.stderr)
-    # On the host, so that the first device does not hold a second state during the session.
-    return InitialState(jax.device_get(state), metadata.num_examples)
-
-
-def latest_intact(
-    checkpointer: Checkpointer, read: Callable[[int], Any]
-) -> tuple[int, Any, dict[int, CorruptCheckpoint]]:
-    """Read checkpoints, the newest first, until one is intact. Changes nothing.
-
-    Args:
-      checkpointer: It has checkpoints.
-      read: Reads the checkpoint of a step; raises CorruptCheckpoint.
-
-    Returns:
-      Its step, what `read` returned, and the errors of the later checkpoints by step.
-
-    Raises:
-      UserError: All checkpoints are corrupt.
-    """
-    corrupt: dict[int, CorruptCheckpoint] = {}
+    like, corrupt = abstract_train_state(config), {}
     for step in reversed(checkpointer.steps()):
         try:
-            return step, read(step), corrupt
+            metadata = checkpointer.metadata(step)
+            if differing := '; '.join(conflicts(metadata.config, config)):
+                raise UserError(
+                    f'workdir={workdir} holds a run of another configuration ({differing})',
+                    'give these options the saved values to resume it, or choose another --workdir',
+                )
+            state = checkpointer.restore(step, like, config)
         except CorruptCheckpoint as error:
-            corrupt[step] = error
+            corrupt[step] = error.problem
+            continue
+        for other, problem in corrupt.items():
+            target = checkpointer.move_aside(other)
+            print(f'warning: corrupt checkpoint {problem}; moved to {target}', file=sys.stderr)
+        if corrupt:
+            print(f'warning: resuming from step {step}, the newest intact one', file=sys.stderr)
+        # On the host, so that the first device does not hold a second state during the session.
+        return InitialState(jax.device_get(state), metadata.num_examples)
     raise UserError(
-        f'all checkpoints are corrupt: {"; ".join(error.problem for error in corrupt.values())}',
+        f'all checkpoints are corrupt: {"; ".join(corrupt.values())}',
         'restore their files, or start in another --workdir; nothing was changed',
     )
-
-
-def check_same_run(saved: Config, given: Config, workdir: str) -> None:
-    """Raises UserError when another configuration wrote the checkpoint."""
-    if differing := conflicts(saved, given):
-        raise UserError(
-            f'workdir={workdir} holds a run of another configuration ({"; ".join(differing)})',
-            'give these options the saved values to resume it, or choose another --workdir',
-        )
 
 
 def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
@@ -133,9 +102,6 @@ def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
 
 def _broadcast(initial: InitialState) -> InitialState:
     """The initial state of the first process, in all processes."""
-    if jax.process_count() == 1:
-        return initial
-    number = np.array(-1 if initial.num_examples is None else initial.num_examples, np.int32)
-    number = int(replicas.broadcast_one_to_all(number))
-    state = replicas.broadcast_one_to_all(initial.state)
-    return InitialState(state, None if number < 0 else number)
+    number = np.array(initial.num_examples or -1, np.int32)
+    state, number = replicas.broadcast_one_to_all((initial.state, number))
+    return InitialState(state, int(number) if number > 0 else None)

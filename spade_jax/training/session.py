@@ -34,13 +34,7 @@ SHARED_BY_PROCESSES = ('max_steps', 'shard_optimizer', 'log_every', 'checkpoint_
 
 
 class TrainingData(NamedTuple):
-    """The data of a session.
-
-    Attributes:
-      source: The training examples.
-      preview: The examples of the sample grids.
-      skipped: Counts the examples that cannot be used.
-    """
+    """The training examples, those of the sample grids, and a count of the unusable ones."""
 
     source: Source
     preview: Batch
@@ -71,14 +65,9 @@ class Session(NamedTuple):
     @property
     def schedule(self) -> BatchSchedule:
         """The examples of each step."""
-        optimizer = self.config.optimizer
-        return BatchSchedule(
-            optimizer.batch_size,
-            self.config.run.seed,
-            optimizer.accumulation_steps,
-            jax.process_index(),
-            jax.process_count(),
-        )
+        optimizer, seed = self.config.optimizer, self.config.run.seed
+        share = jax.process_index(), jax.process_count()
+        return BatchSchedule(optimizer.batch_size, seed, optimizer.accumulation_steps, *share)
 
     def batches(self, first_step: int) -> Generator[Batch]:
         """The batches of this process, on the host."""
@@ -110,13 +99,12 @@ class Session(NamedTuple):
 
     def summary(self, state: TrainState, last_step: int) -> str:
         """What is about to be trained."""
-        data = self.config.data
-        networks = state.networks.items()
-        counts = ', '.join(f'{name} {parameter_count(network):,}' for name, network in networks)
+        number, config = len(self.data.source), self.config.data
+        counts = (f'{name} {parameter_count(tree):,}' for name, tree in state.networks.items())
         return (
-            f'{len(self.data.source)} training examples of {data.image_width}x{data.image_height}, '
+            f'{number} training examples of {config.image_width}x{config.image_height}, '
             f'{devices()}, steps {int(state.step) + 1} to {last_step}\n'
-            f'Parameters: {counts}\n'
+            f'Parameters: {", ".join(counts)}\n'
             'Compiling the train step ...'
         )
 
@@ -128,24 +116,16 @@ def devices() -> str:
 
 def progress_bar(first_step: int, last_step: int) -> tqdm:
     """The progress bar of the steps, in the first process."""
-    return tqdm(
-        total=last_step,
-        initial=first_step,
-        unit='step',
-        dynamic_ncols=True,
-        smoothing=0.05,
-        mininterval=0.5 if sys.stderr.isatty() else 20,
-        disable=not processes.is_first(),
-    )
+    interval = 0.5 if sys.stderr.isatty() else 20  # Seconds.
+    style: dict[str, Any] = dict(unit='step', dynamic_ncols=True, smoothing=0.05)
+    style |= dict(mininterval=interval, disable=not processes.is_first())
+    return tqdm(total=last_step, initial=first_step, **style)
 
 
 def shared_options(config: Config) -> dict[str, Any]:
     """The options that all processes must agree on: all but paths and what each does by itself."""
-    own = {
-        name
-        for name, field in shared_option_fields().items()
-        if field.metadata['mutable'] and name not in SHARED_BY_PROCESSES
-    }
+    fields = shared_option_fields().items()
+    own = {name for name, field in fields if field.metadata['mutable']} - set(SHARED_BY_PROCESSES)
     return {name: value for name, value in config.options().items() if name not in own}
 
 

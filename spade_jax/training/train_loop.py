@@ -6,7 +6,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -26,13 +26,17 @@ from spade_jax.models.train_state import TrainState, sampling_variables
 from spade_jax.reports import run_report
 from spade_jax.reports.run_log import Stopwatch, progress_fields
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training.divergence import check_finite
-from spade_jax.training.metrics import mean_metrics, weight_norms
+from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
 from spade_jax.training.resume import check_same_examples, initial_state
 from spade_jax.training.session import Session, open_training_data, progress_bar, shared_options
 from spade_jax.training.state_sharding import StateSharding
 from spade_jax.training.train_step import seeded_noise, train_step
+
+_FIRST_STEP = (
+    'First step after {:.0f} s, compilation included; the first batch, read meanwhile, was there '
+    'after {:.0f} s.'
+)
 
 
 def train(config: Config, workdir: str) -> None:
@@ -45,10 +49,9 @@ def train(config: Config, workdir: str) -> None:
       FloatingPointError: A loss is not finite.
       SystemExit: After SIGTERM or SIGINT, see `Preemption`.
     """
-    optimizer = config.optimizer
-    with _lock(workdir), Preemption() as preemption, _checkpointer(workdir, config) as checkpointer:
-        microbatches = optimizer.accumulation_steps
-        replicas.check_divisible(optimizer.batch_size, jax.device_count(), microbatches)
+    optimizer, num_devices = config.optimizer, jax.device_count()
+    with Preemption() as preemption, _checkpoints(workdir, config) as checkpointer:
+        replicas.check_divisible(optimizer.batch_size, num_devices, optimizer.accumulation_steps)
         model = build_model(config, replicas.REPLICA_AXIS)
         constants = model.load_constants()
         processes.check_agreed(shared_options(config))
@@ -76,10 +79,9 @@ def train(config: Config, workdir: str) -> None:
 
 def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
     """Train a state from the host up to a step. Returns the directory of the sample grids."""
-    config, first_step = session.config, int(state.step)
-    began, stopwatch, pending = time.monotonic(), Stopwatch(), []
-    shard = config.optimizer.shard_optimizer
-    sharding = StateSharding(session.model, state, shard=shard)
+    config, first_step, start = session.config, int(state.step), time.monotonic()
+    sharding = StateSharding(session.model, state, shard=config.optimizer.shard_optimizer)
+    stopwatch, pending = Stopwatch(), []
     with contextlib.ExitStack() as stack:
         batches = stack.enter_context(contextlib.closing(session.batches(first_step)))
         log = stack.enter_context(session.open_log(first_step))
@@ -97,37 +99,29 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
             progress.update()
             if step == first_step + 1:
                 jax.block_until_ready(metrics)  # Its compilation belongs in no rate.
-                progress.write(_first_step_message(time.monotonic() - began, stopwatch.waited))
+                progress.write(_FIRST_STEP.format(time.monotonic() - start, stopwatch.waited))
                 stopwatch = Stopwatch()
                 session.preemption.enable_saving()
 
             due = functools.partial(is_due, step, last_step)
-            stop = _stop_requested(session, due)
-            values = {}
-            if due(config.run.log_every) or due(config.run.checkpoint_every) or stop:
+            stop = _stop_requested(session, due(config.run.log_every))
+            save = stop or due(config.run.checkpoint_every)
+            if save or due(config.run.log_every):
                 values = _means(session, step, state, pending)
                 values |= stopwatch.rates(config.optimizer.batch_size)
                 log.scalars(step, values)
                 progress.set_postfix(progress_fields(values))
+                if save:
+                    host, num_examples = sharding.to_host(state), len(session.data.source)
+                    session.checkpointer.save(host, config, num_examples, metrics=values)
                 pending, stopwatch = [], Stopwatch()
             if due(config.run.sample_every) and processes.is_first():
                 log.grid(step, _sample_grid(session, state))
-                stopwatch = Stopwatch()
-            if due(config.run.checkpoint_every) or stop:
-                host, examples = sharding.to_host(state), len(session.data.source)
-                session.checkpointer.save(host, config, examples, metrics=values)
                 stopwatch = Stopwatch()
             if stop:
                 session.checkpointer.finish()
                 session.preemption.exit_after(step)
         return log.samples
-
-
-def _first_step_message(seconds: float, waited: float) -> str:
-    return (
-        f'First step after {seconds:.0f} s, compilation included; the first batch, read meanwhile, '
-        f'was there after {waited:.0f} s.'
-    )
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:
@@ -137,26 +131,17 @@ def is_due(step: int, last_step: int, interval: int) -> bool:
 
 def _pmapped_steps(session: Session, state_axes: Any) -> Callable[[int], replicas.PmappedStep]:
     """From the number of a step to its pmapped train step; steps with the same updates share it."""
-    config, num_examples = session.config, len(session.data.source)
+    model, config, num_examples = session.model, session.config.optimizer, len(session.data.source)
+    fixed: dict[str, Any] = dict(model=model, config=config, num_examples=num_examples)
+    noise = seeded_noise(session.config.run.seed)
     constants = replicas.replicate(session.constants)
 
     @functools.cache
     def pmapped(updates):
-        step = functools.partial(
-            train_step,
-            model=session.model,
-            config=config.optimizer,
-            num_examples=num_examples,
-            noise=seeded_noise(config.run.seed),
-            updates=updates,
-        )
+        step = functools.partial(train_step, **fixed, noise=noise, updates=updates)
         return replicas.pmap_step(step, state_axes=state_axes, constants=constants)
 
-    def step_at(step: int) -> replicas.PmappedStep:
-        epoch = step * config.optimizer.batch_size // num_examples
-        return pmapped(session.model.updates_at(step, epoch))
-
-    return step_at
+    return lambda step: pmapped(model.updates_at(step, step * config.batch_size // num_examples))
 
 
 def _means(
@@ -173,12 +158,12 @@ def _means(
     return values
 
 
-def _stop_requested(session: Session, due: Callable[[int], bool]) -> bool:
+def _stop_requested(session: Session, log_is_due: bool) -> bool:
     """True to stop after this step; several processes agree on it when a log entry is due."""
     requested = session.preemption.requested
     if jax.process_count() == 1:
         return requested
-    return due(session.config.run.log_every) and replicas.any_across_processes(requested)
+    return log_is_due and replicas.any_across_processes(requested)
 
 
 def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
@@ -192,14 +177,15 @@ def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
     return image_grid([colorize_input(preview.label, config.data), fake, preview.image])
 
 
-def _lock(workdir: str) -> contextlib.AbstractContextManager:
-    """The lock of the work directory, in the first process."""
-    return exclusive_lock(workdir) if processes.is_first() else contextlib.nullcontext()
-
-
-def _checkpointer(workdir: str, config: Config) -> Checkpointer | NullCheckpointer:
-    """The checkpoints of the work directory, in the first process."""
+@contextlib.contextmanager
+def _checkpoints(workdir: str, config: Config) -> Iterator[Checkpointer | NullCheckpointer]:
+    """The checkpoints of the work directory, locked, in the first process."""
     if not processes.is_first():
-        return NullCheckpointer()
+        yield NullCheckpointer()
+        return
     run = config.run
-    return Checkpointer(workdir, keep=run.keep_checkpoints, keep_best=run.keep_best)
+    with (
+        exclusive_lock(workdir),
+        Checkpointer(workdir, keep=run.keep_checkpoints, keep_best=run.keep_best) as checkpointer,
+    ):
+        yield checkpointer

@@ -3,8 +3,6 @@
 On a first reading, go straight to `train_step`.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,6 +24,13 @@ Metrics = dict[str, jax.Array]
 NoiseSource = Callable[[Stream, jax.Array, jax.Array, int], jax.Array]
 
 
+class Microbatch(NamedTuple):
+    """Examples that are processed together, [b, ...]; or all microbatches, [n, b, ...]."""
+
+    batch: Batch
+    indices: jax.Array  # Position of each example in the global batch.
+
+
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -37,16 +42,10 @@ def train_step(
     noise: NoiseSource,
     updates: tuple[Update, ...] | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Apply the updates of a model to the state.
+    """Apply the updates of a model to the state, a pure function of its positional arguments.
 
-    A pure function of its positional arguments; `replicas.pmap_step` maps it over replicas and
-    donates the state. All networks that an update runs are in training mode, so their running
-    statistics and spectral vectors change, whether or not their parameters do.
-
-    With `accumulation_steps` the batch is processed in microbatches. Losses and gradients are means
-    over the microbatches, which all see the same spectral vectors; so with normalization of single
-    images the update is that of the whole batch. Batch normalization uses the statistics of a
-    microbatch, and the running ones move towards their mean.
+    All networks that an update runs are in training mode, so their running statistics and spectral
+    vectors change, whether or not their parameters do. `replicas.pmap_step` donates the state.
 
     Args:
       state: Equal on all replicas, except for sharded optimizer states.
@@ -62,86 +61,73 @@ def train_step(
       The new state, and scalars over the global batch: loss terms with their weights, gradient
       norms and other metrics, with the prefix of their update; and the learning rates.
     """
-    updates = updates or model.updates
-    microbatches = split_microbatches(batch, config.accumulation_steps, model.axis_name)
-    factor = decay_factor(state.step, num_examples=num_examples, config=config)
-    step = _Step(model, config, constants or {}, noise)
+    updates, constants = updates or model.updates, constants or {}
     metrics, reusable = {}, None
+    microbatches = split_microbatches(batch, config.accumulation_steps, model.axis_name)
+    decay = decay_factor(state.step, num_examples=num_examples, config=config)
     for update in updates:
-        rate = config.learning_rate * factor * update.time_scale
+        rate = config.learning_rate * decay * update.time_scale
         with jax.named_scope(f'{update.player}_update'):
-            state, update_metrics, reusable = step.run(update, state, microbatches, rate, reusable)
-        metrics |= update_metrics | {f'{update.player}_learning_rate': rate}
+            iterated = {name: power_iterate(state.networks[name]) for name in update.runs}
+            state = state.replace(networks=state.networks | iterated)
+            gradients, output = _gradients(update, state, microbatches, constants, noise, reusable)
+            state, norm = _descend(update, state, gradients, rate, config, model.axis_name)
+        updated = {name: state.networks[name] | new for name, new in output.updated.items()}
+        state, reusable = state.replace(networks=state.networks | updated), output.reusable
+        scalars = output.terms | output.metrics | {'gradient_norm': norm}
+        metrics |= {update.prefix + name: value for name, value in scalars.items()}
+        metrics |= {f'{update.player}_learning_rate': rate}
     if state.ema is not None and any(set(update.networks) & set(state.ema) for update in updates):
         ema = update_ema(state.ema, state.networks, step=state.step, decay=config.ema_decay)
         state = state.replace(ema=ema)
     return state.replace(step=state.step + 1), replicas.mean(metrics, model.axis_name)
 
 
-class _Step(NamedTuple):
-    """What does not change between the updates of a step."""
+def _gradients(
+    update: Update,
+    state: TrainState,
+    microbatches: Microbatch,
+    constants: dict[str, Variables],
+    noise: NoiseSource,
+    reusable: Any,
+) -> tuple[dict[str, Any], LossOutput]:
+    """The gradients of the parameters of an update, zero where they are frozen; and its losses."""
 
-    model: Model
-    config: OptimizerConfig
-    constants: dict[str, Variables]
-    noise: NoiseSource
+    def loss(params: dict[str, Any], microbatch: Microbatch) -> tuple[jax.Array, LossOutput]:
+        def microbatch_noise(stream: Stream, dim: int) -> jax.Array:
+            return noise(stream, state.step, microbatch.indices, dim)
 
-    def run(
-        self,
-        update: Update,
-        state: TrainState,
-        microbatches: Microbatch,
-        rate: jax.Array,
-        reusable: Any,
-    ) -> tuple[TrainState, Metrics, Any]:
-        """One optimizer step of one player."""
-        networks = dict(state.networks)
-        for name in update.runs:
-            networks[name] = power_iterate(networks[name])
+        networks = _with_params(state.networks, params)
+        output = update.loss(networks | constants, microbatch.batch, microbatch_noise, reusable)
+        return sum(output.terms.values(), jnp.zeros(())), output
 
-        def loss(params: dict[str, Any], microbatch: Microbatch) -> tuple[jax.Array, LossOutput]:
-            replaced = {name: networks[name] | {'params': params[name]} for name in params}
-
-            def noise(stream: Stream, dim: int) -> jax.Array:
-                return self.noise(stream, state.step, microbatch.indices, dim)
-
-            variables = networks | replaced | self.constants
-            output = update.loss(variables, microbatch.batch, noise, reusable)
-            return sum(output.terms.values(), jnp.zeros(())), output
-
-        params = trained_params(networks, update)
-        free = {name: tree for name, tree in params.items() if name not in update.frozen}
-        gradient = functools.partial(jax.grad(loss, has_aux=True), free)
-        gradients, output = mean_over_microbatches(gradient, microbatches)
-        frozen = {name: jax.tree.map(jnp.zeros_like, params[name]) for name in update.frozen}
-        new_params, optimizer_state, norm = apply_gradients(
-            make_optimizer(self.config),
-            gradients | frozen,
-            state.optimizers[update.player],
-            params,
-            rate,
-            self.model.axis_name,
-        )
-        for name, collections in output.updated.items():
-            networks[name] = networks[name] | collections
-        for name in free:
-            networks[name] = networks[name] | {'params': new_params[name]}
-        metrics = output.terms | output.metrics | {'gradient_norm': norm}
-        metrics = {update.prefix + name: value for name, value in metrics.items()}
-        optimizers = state.optimizers | {update.player: optimizer_state}
-        return state.replace(networks=networks, optimizers=optimizers), metrics, output.reusable
+    params = trained_params(state.networks, update)
+    frozen = {name: jax.tree.map(jnp.zeros_like, params.pop(name)) for name in update.frozen}
+    gradient = functools.partial(jax.grad(loss, has_aux=True), params)
+    gradients, output = mean_over_microbatches(gradient, microbatches)
+    return gradients | frozen, output
 
 
-class Microbatch(NamedTuple):
-    """Examples that are processed together, [b, ...]; or all microbatches, [n, b, ...].
+def _descend(
+    update: Update,
+    state: TrainState,
+    gradients: dict[str, Any],
+    rate: jax.Array,
+    config: OptimizerConfig,
+    axis_name: str | None,
+) -> tuple[TrainState, jax.Array]:
+    """The state after the optimizer step of an update, and the norm of the gradient."""
+    optimizer, moments = make_optimizer(config), state.optimizers[update.player]
+    params = trained_params(state.networks, update)
+    params, moments, norm = apply_gradients(optimizer, gradients, moments, params, rate, axis_name)
+    free = {name: params[name] for name in params if name not in update.frozen}
+    optimizers = state.optimizers | {update.player: moments}
+    return state.replace(networks=_with_params(state.networks, free), optimizers=optimizers), norm
 
-    Attributes:
-      batch: Images, label maps and instances.
-      indices: Position of each example in the global batch.
-    """
 
-    batch: Batch
-    indices: jax.Array
+def _with_params(networks: dict[str, Variables], params: dict[str, Any]) -> dict[str, Variables]:
+    """Networks with other parameters, by network."""
+    return networks | {name: networks[name] | {'params': params[name]} for name in params}
 
 
 def split_microbatches(batch: Batch, number: int, axis_name: str | None = None) -> Microbatch:
@@ -155,7 +141,12 @@ def split_microbatches(batch: Batch, number: int, axis_name: str | None = None) 
 
 
 def mean_over_microbatches(compute: Callable[[Microbatch], Any], microbatches: Microbatch) -> Any:
-    """Mean over the microbatches of a tree of arrays; they are computed one after the other."""
+    """Mean of a tree of arrays over the microbatches, which are computed one after the other.
+
+    All microbatches see the same spectral vectors, so with normalization of single images the mean
+    is that of the whole batch. Batch normalization uses the statistics of a microbatch, and the
+    running ones move towards their mean.
+    """
     number = microbatches.indices.shape[0]
     first = jax.tree.map(lambda x: x[0], microbatches)
     if number == 1:

@@ -1,12 +1,10 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spade_jax.config.config import Config
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import init_train_state
-from spade_jax.training.metrics import mean_metrics
 from spade_jax.training.session import SHARED_BY_PROCESSES, shared_options
 from spade_jax.training.train_loop import is_due
 from tests.fixtures.small import SMALL, random_batch, step_of
@@ -29,11 +27,6 @@ def test_processes_share_all_options_but_paths():
     assert shared <= set(Config.create().options())
     own = {'data_dir', 'records_dir', 'vgg19_weights', 'data_workers', 'init_from'}
     assert not shared & own
-
-
-def test_mean_metrics_ignores_steps_without_a_metric():
-    records = [{'d_real': jnp.asarray(1.0), 'g_gan': jnp.asarray(4.0)}, {'d_real': jnp.asarray(3)}]
-    assert mean_metrics(records) == {'d_real': 2.0, 'g_gan': 4.0}
 
 
 def test_generator_is_updated_every_n_steps():
