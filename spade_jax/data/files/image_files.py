@@ -19,6 +19,7 @@ LOSSY_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.webp'})
 
 # A file: its path, or its content, whose `str()` is then the name that errors use.
 File = str | io.BytesIO
+Size = tuple[int, int]  # Width, height.
 
 _LOSSY_FORMATS = frozenset({'JPEG', 'MPO', 'WEBP'})
 _COLOR_MODES = frozenset({'RGB', 'RGBA', 'P', 'PA'})
@@ -27,22 +28,16 @@ _DEEP_MODES = frozenset({'I', 'F', 'I;16', 'I;16B'})
 # Pillow scales 2-bit and 4-bit grays to 0..255; divided by the step they are the stored ids again.
 _GRAY_STEPS = {'L;2': 85, 'L;4': 17}
 _EXIF_ORIENTATION = 0x0112
-_FIRST_ROTATED_ORIENTATION = 5  # From here on, EXIF orientations exchange width and height.
 
 
-def read_photo(
-    path: File, expected_size: tuple[int, int] | None = None, role: str = 'photo'
-) -> np.ndarray:
-    """Read a photo (or other image) with 8 bits a channel as [H, W, 3] uint8.
+def read_photo(path: File, expected_size: Size | None = None, role: str = 'photo') -> np.ndarray:
+    """Read a photo (or other image) with 8 bits a channel, none transparent, as [H, W, 3] uint8.
 
     Args:
       path: The file.
-      expected_size: (width, height) of the label map; an EXIF rotation is applied only if it gives
-        the image this size, since annotation tools ignore it.
+      expected_size: (width, height) of the label map. As annotation tools ignore the EXIF rotation,
+        it is applied only if it gives the image this size.
       role: What errors call the file.
-
-    Raises:
-      UserError: The file cannot be read, has more than 8 bits a channel or transparent pixels.
     """
     with _checked(path, role) as image:
         if image.mode in _DEEP_MODES:
@@ -55,7 +50,7 @@ def read_photo(
         return _opaque_rgb(image, path, role)
 
 
-def photo_size(path: File, expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
+def photo_size(path: File, expected_size: Size | None = None) -> Size:
     """Return the width and height of `read_photo`'s result; reads the header only."""
     with _user_errors(path, 'photo'), _open(path) as image:
         width, height = image.size
@@ -63,18 +58,12 @@ def photo_size(path: File, expected_size: tuple[int, int] | None = None) -> tupl
 
 
 def read_ids(path: File, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
-    """Read a map of class or instance ids; those of an indexed image are its indices.
+    """Read a lossless map of ids as [H, W] uint8, uint16 (16-bit files) or int32 (32-bit files).
 
     Args:
-      path: A file with one channel in a lossless format.
+      path: A file with one channel; the ids of an indexed image are its indices.
       role: What errors call the map.
       thorough: False skips the pixel count of PNG files (`check_png`), if it passed before.
-
-    Returns:
-      [H, W] uint8, uint16 (16-bit files) or int32 (32-bit files).
-
-    Raises:
-      UserError: The file cannot be read, is lossy, or has colors instead of ids.
     """
     with _checked(path, role, thorough=thorough, lossless=True) as image:
         return _ids(image, path, role)
@@ -155,7 +144,7 @@ def _open(path: File) -> ImageFile.ImageFile:
         raise ValueError('not an image file') from None
 
 
-def _is_rotated(image: Image.Image, expected_size: tuple[int, int] | None) -> bool:
+def _is_rotated(image: Image.Image, expected_size: Size | None) -> bool:
     if image.size == expected_size or image.size[::-1] != expected_size:
         return False
-    return image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_ROTATED_ORIENTATION
+    return image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # These exchange width and height.
