@@ -16,44 +16,30 @@ from spade_jax.data.sources.source import Source, require_same_size, size_of
 from spade_jax.errors import UserError
 
 _MOST_NAMED = 3
-_REMEDY = (
-    'a trained model has fixed classes: renumber the ids with --label_remap, or read color masks '
-    'with --palette'
-)
+_FIXED = 'a trained model has fixed classes'
+_REMEDY = f'{_FIXED}: renumber the ids with --label_remap, or read color masks with --palette'
 
 
 class LabelMaps(Protocol):
-    """Label maps by index; reading raises a UserError with the file's name.
+    """Label maps by index; reading raises a UserError with the file's name."""
 
-    Attributes:
-      names: Relative path of each map, without extension; its output files get this name.
-      locations: What errors call each map.
-      paths: The file of each map, which no output may overwrite; empty if there are none.
-    """
-
-    names: Sequence[str]
-    locations: Sequence[str]
-    paths: Sequence[str]
+    names: Sequence[str]  # The relative paths without extension: names for output files.
+    locations: Sequence[str]  # What errors call the maps.
+    paths: Sequence[str]  # Files that no output may overwrite; empty if there are none.
 
     def read(self, index: int) -> Example:
         """Read and check a label map and, for models with edges, its instance map (int32)."""
-        ...
 
     def read_photo(self, index: int) -> np.ndarray | None:
         """Read the photo [H, W, 3] uint8 of the map, of any size; None if there is none."""
-        ...
 
 
 class LabelFolder:
     """The label maps (or condition images) below a directory, in the order of their names.
 
-    Args:
-      config: Of the model.
-      label_dir: Searched recursively for files whose stems end in `config.label_suffix`; if there
-        are none, all files count.
-      instance_dir: Instance maps of the same names, for models with instance edges.
-      photo_dir: Photos of the same names (see `files_for`).
-      reader: Default: reads label maps as training did.
+    These are the files whose stems end in `config.label_suffix`; if there are none, all files.
+    `instance_dir` (for models with edges) and `photo_dir` (see `files_for`) have the same names.
+    The default `reader` reads label maps as training did.
     """
 
     def __init__(
@@ -74,13 +60,10 @@ class LabelFolder:
         self.paths: Sequence[str] = [os.path.join(label_dir, file) for file in files]
         self.locations: Sequence[str] = self.paths
         self.names: Sequence[str] = [os.path.splitext(file)[0] for file in files]
-        self._instances, self._photos = [], []
-        if instance_dir:
-            instances = map(self._instance_name, files)
-            self._instances = [os.path.join(instance_dir, file) for file in instances]
-        if photo_dir:
-            words = dict(flag='photo_dir', what='photo')
-            self._photos = files_for(self.names, photo_dir, config, **words)
+        names = map(self._instance_name, files)
+        self._instances = [os.path.join(instance_dir, name) for name in names if instance_dir]
+        words = dict(flag='photo_dir', what='photo')
+        self._photos = files_for(self.names, photo_dir, config, **words) if photo_dir else []
 
     def _label_files(self, directory: str) -> list[str]:
         extensions = self._reader.extensions
@@ -130,12 +113,7 @@ def files_for(
 ) -> list[str]:
     """Return one photo below a directory for each label map: of the same name, but for suffixes.
 
-    Args:
-      names: Relative paths of the label maps, without extensions.
-      directory: Searched recursively.
-      config: Defines the suffixes.
-      flag: The flag that named the directory, for errors.
-      what: What errors call one of its files.
+    `names` are relative paths without extension; errors use `flag` (of the directory) and `what`.
     """
     found = _files_by_stem(directory, PHOTO_EXTENSIONS, flag)
     matches: dict[str, list[str]] = {}
