@@ -11,14 +11,10 @@ from spade_jax.errors import UserError
 
 
 class LabelReader:
-    """Reads the files that the generator is conditioned on.
+    """Reads the files that the generator is conditioned on; errors call one `role`.
 
     Grays and palette indices are ids; with a palette in the configuration, (indexed) colors are
     looked up in it. Then ids are renumbered by `config.label_remap`. RGB conditions stay unchanged.
-
-    Attributes:
-      extensions: The extensions of readable files.
-      role: What errors call such a file.
     """
 
     def __init__(self, config: DataConfig):
@@ -90,12 +86,8 @@ def label_dtype(config: DataConfig) -> np.dtype:
 def check_label_ids(label: np.ndarray, config: DataConfig, name: str, remedy: str = '') -> None:
     """Raise a UserError, with id and pixel, if a label map has an id without a class.
 
-    Args:
-      label: [H, W]; 0 to label_channels - 1 and, with don't-care, 255 are legal. Condition images
-        [H, W, 3] pass.
-      config: Defines the classes.
-      name: The example, for the error.
-      remedy: Default: the flags with which the ids are legal.
+    Legal are 0 to label_channels - 1 and, with don't-care, 255; condition images [H, W, 3] pass.
+    `name` is that of the example; the default `remedy` lists the flags with which ids are legal.
     """
     if not config.uses_labels or 0 <= label.min() and label.max() < config.label_channels:
         return
