@@ -44,13 +44,10 @@ def builtin_classes(name: str) -> list[LabelClass]:
 
 
 def default_palette(num_classes: int) -> np.ndarray:
-    """Return distinct colors [num_classes, 3] uint8: the scheme of PASCAL VOC, without its black.
-
-    The bits of the class number go to red, green and blue in turn, to the highest bits first.
-    """
+    """Return distinct colors [num_classes, 3] uint8: as in PASCAL VOC, without its black."""
     numbers = np.arange(1, num_classes + 1)
     colors = np.zeros((num_classes, 3), np.uint8)
-    for bit in range(24):
+    for bit in range(24):  # To red, green and blue in turn, to their highest bits first.
         colors[:, bit % 3] |= ((numbers >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
     return colors
 
@@ -83,10 +80,7 @@ class ColorMask:
         self._dtype = np.dtype(np.uint8 if largest <= 255 else np.uint16)
 
     def ids(self, colors: np.ndarray) -> np.ndarray:
-        """Return the ids [H, W] of a color mask [H, W, 3] uint8.
-
-        Raises a UserError, with color and pixel, if a color has no class or several.
-        """
+        """Return the ids [H, W] of a color mask [H, W, 3] uint8; each color must have one class."""
         red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
         codes = red << 16 | green << 8 | blue
         ids = self._ids[codes]
@@ -106,8 +100,7 @@ class ColorMask:
         such = f'{count} such color{"s" * (count > 1)}, {share:.2%} of the pixels'
         found = f'the nearest is {nearest.color} ({nearest.name})'
         problem = f'{where} is not in the palette ({such}); {found}'
-        remedy = 'add it to the palette, or save the mask without smoothing, as PNG'
-        raise UserError(problem, remedy)
+        raise UserError(problem, 'add it to the palette, or save the mask unsmoothed, as PNG')
 
 
 def rgb(color: str) -> tuple[int, int, int]:
