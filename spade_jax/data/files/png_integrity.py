@@ -48,8 +48,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _pixel_bytes(header: bytes) -> int:
     """Return the number of bytes of the decompressed pixels: each row has a byte for its filter."""
     width, height, depth, color_type, _, _, interlacing = struct.unpack('>IIBBBBB', header)
-    bits = depth * _SAMPLES.get(color_type, 1)
-    total = 0
+    bits, total = depth * _SAMPLES.get(color_type, 1), 0
     for left, top, column_step, row_step in _ADAM7 if interlacing else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // column_step), -(-(height - top) // row_step)
         if columns > 0 and rows > 0:
