@@ -39,14 +39,9 @@ def bicubic(image: np.ndarray, size: _Size, window: _Window, flip: bool = False)
       size: Width and height of the resized image.
       window: Left, top, width and height of the crop of the resized image.
       flip: Whether to mirror the crop left to right.
-
-    Returns:
-      [window height, window width, 3] uint8.
     """
     if image.dtype != np.uint8 or image.shape[2:] != (3,):
-        raise ValueError(
-            f'{image.dtype} {image.shape} cannot be resized; it must be [H, W, 3] uint8'
-        )
+        raise ValueError(f'{image.dtype} {image.shape} must be [H, W, 3] uint8')
     _check_window(size, window)
     left, top, width, height = window
     source_height, source_width, _ = image.shape
@@ -54,27 +49,28 @@ def bicubic(image: np.ndarray, size: _Size, window: _Window, flip: bool = False)
     rows, used_rows = _taps(source_height, size[1], top, height)
     pixels = np.ascontiguousarray(image[used_rows, used_columns])
     pixels = pixels.reshape(len(pixels), -1)  # [H, 3 W]
+    if flip:
+        columns = _Taps(*(np.ascontiguousarray(part[::-1]) for part in columns))
     passes = []
     if source_width != size[0] or flip:
-        if flip:
-            columns = _Taps(*(np.ascontiguousarray(part[::-1]) for part in columns))
-        passes.append((_resize_columns, columns))
+        passes.append((_resize_columns_into, columns))
     if source_height != size[1]:
-        passes.append((_resize_rows, rows))
+        passes.append((_resize_rows_into, rows))
     # Pixels are rounded to 8 bits between the passes, so their order shows. This is the rule of
     # Pillow 13; older versions always begin with the columns.
     if source_height - size[1] > max(0, 2 * (source_width - size[0])):
         passes.reverse()
-    for resize, taps in passes:
-        pixels = resize(pixels, taps)
+    for resize_into, taps in passes:
+        is_rows = resize_into is _resize_rows_into
+        shape = (height, pixels.shape[1]) if is_rows else (len(pixels), 3 * width)
+        resized = np.empty(shape, np.uint8)
+        resize_into(resized, pixels, *taps)
+        pixels = resized
     return pixels.reshape(height, width, 3)
 
 
 def nearest(ids: np.ndarray, size: _Size, window: _Window, flip: bool = False) -> np.ndarray:
-    """Resize like Pillow's `resize(size, NEAREST)` of 8-bit and 32-bit maps, then crop.
-
-    `ids` is [H, W] of any type, and so is the result; the rest is as for `bicubic`.
-    """
+    """Resize ids [H, W] of any type like Pillow's `resize(size, NEAREST)`, then crop."""
     _check_window(size, window)
     left, top, width, height = window
     columns = _nearest_pixels(ids.shape[1], size[0])[left : left + width]
@@ -141,20 +137,6 @@ def _bicubic_kernel(distance: np.ndarray) -> np.ndarray:
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-def _resize_columns(pixels: np.ndarray, columns: _Taps) -> np.ndarray:
-    """Resize [H, 3 W] to [H, 3 len(columns.first)]."""
-    resized = np.empty((len(pixels), 3 * len(columns.first)), np.uint8)
-    _resize_columns_into(resized, pixels, *columns)
-    return resized
-
-
-def _resize_rows(pixels: np.ndarray, rows: _Taps) -> np.ndarray:
-    """Resize [H, 3 W] to [len(rows.first), 3 W]."""
-    resized = np.empty((len(rows.first), pixels.shape[1]), np.uint8)
-    _resize_rows_into(resized, pixels, *rows)
-    return resized
-
-
 def _compiled(*argument_types):
     """Compile a function when it is defined, to run without Python's lock."""
 
@@ -174,17 +156,14 @@ _TAPS = _VECTOR, _VECTOR, _MATRIX
 
 @_compiled(_RESIZED, _PIXELS, *_TAPS)
 def _resize_rows_into(resized, pixels, first, count, weights):
-    """Row y of `resized` [h, N] is the weighted sum of `count[y]` rows of `pixels` [H, N].
-
-    It adds three rows at a time, so that the sums are loaded and stored a third as often.
-    """
+    """Row y of `resized` [h, N] is the weighted sum of `count[y]` rows of `pixels` [H, N]."""
     length = resized.shape[1]
     sums = np.empty(length, np.int32)
     for y in range(resized.shape[0]):
         for i in range(length):
             sums[i] = _HALF
         row, end, tap = first[y], first[y] + count[y], 0
-        while end - row >= 3:
+        while end - row >= 3:  # The sums are loaded and stored a third as often.
             weight0, weight1, weight2 = weights[y, tap], weights[y, tap + 1], weights[y, tap + 2]
             for i in range(length):
                 sums[i] += (  # One expression: it compiles to faster code than two.
@@ -205,10 +184,8 @@ def _resize_rows_into(resized, pixels, first, count, weights):
 
 
 # The distance of two rows in 64-bit words of 8 bytes, and which bytes of a word they exchange.
-_BLOCKS = tuple(
-    (distance, np.uint64(mask))
-    for distance, mask in ((1, 0x00FF00FF00FF00FF), (2, 0x0000FFFF0000FFFF), (4, 0xFFFFFFFF))
-)
+_MASKS = map(np.uint64, (0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0xFFFFFFFF))
+_BLOCKS = tuple(zip((1, 2, 4), _MASKS, strict=True))
 
 
 @numba.njit
@@ -231,11 +208,7 @@ def _transpose_bytes(words):
 
 @_compiled(_RESIZED, _PIXELS, *_TAPS)
 def _resize_columns_into(resized, pixels, first, count, weights):
-    """Resize `pixels` [H, 3 W] horizontally, to `resized` [H, 3 w].
-
-    A strip of 32 rows is transposed, resized like rows, and transposed back: three channels of 32
-    rows are a long row of bytes.
-    """
+    """Resize `pixels` [H, 3 W] to `resized` [H, 3 w]: transposed in strips of rows, and back."""
     (rows, length), (_, new_length), groups = pixels.shape, resized.shape, _STRIP // 8
     words, new_words = (length + 7) // 8, (new_length + 7) // 8
     strip, turned = np.empty((_STRIP, words), np.uint64), np.empty((8 * words, groups), np.uint64)
