@@ -41,15 +41,19 @@ class CelebAMaskSource(DatasetSource):
 
     def __init__(self, config: DataConfig, split: str):
         if config.condition != 'labels':
-            condition = f'condition={config.condition}'
-            problem = f'{condition}, but dataset=celebamask_hq has label maps and no instance maps'
+            problem = f'condition={config.condition}, but dataset=celebamask_hq has only label maps'
             raise UserError(problem, 'use --condition=labels')
         photos, masks = (_directory(config, f'train_{role}_dir') for role in ('image', 'label'))
         self._directories = photos, masks
         self._labels = LabelReader(config)
-        self._faces = [_files_of(face, photos, masks) for face in _faces_of(config, split)]
+        faces = _listed_faces if getattr(config, f'{split}_list') else _partition
+        self._faces = [_files_of(face, photos, masks) for face in faces(config, split)]
         self._parts = _parts_of_faces(masks)
-        pairing.raise_defects(self._defects(set(files_below(photos))))
+        found = self._parts.keys() | set(files_below(photos))
+        for kind, role in (('faces have no photo', 'photo'), ('faces have no masks', 'label')):
+            paths = [path for face in self._faces if (path := getattr(face, role)) not in found]
+            defects = [Defect(kind, path, f'there is no {path}', _AGAIN) for path in paths]
+            pairing.raise_defects(defects)
         self.names = [face.name for face in self._faces]
         self.locations = [face.label for face in self._faces]
 
@@ -79,12 +83,6 @@ class CelebAMaskSource(DatasetSource):
             problem = f'{files.photo} has {size[0]}x{size[1]} pixels, another shape than {masks}'
             raise UserError(problem, 'make the two from the same photo')
 
-    def _defects(self, photos: set[str]) -> list[Defect]:
-        faces, masks = self._faces, self._parts
-        missing = [('faces have no photo', f.photo) for f in faces if f.photo not in photos]
-        missing += [('faces have no masks', f.label) for f in faces if f.label not in masks]
-        return [Defect(kind, path, f'there is no {path}', _AGAIN) for kind, path in missing]
-
 
 def _directory(config: DataConfig, field: str) -> str:
     root = os.path.expanduser(config.data_dir)
@@ -97,9 +95,8 @@ def _directory(config: DataConfig, field: str) -> str:
 
 def _files_of(face: int, photos: str, masks: str) -> ExampleFiles:
     """Return the files of a face; the label map is a pattern for its masks."""
-    photo = os.path.join(photos, f'{face}.jpg')
-    directory = os.path.join(masks, str(face // _FACES_IN_A_DIRECTORY))
-    return ExampleFiles(str(face), photo, os.path.join(directory, f'{face:05d}_*.png'))
+    label = os.path.join(masks, str(face // _FACES_IN_A_DIRECTORY), f'{face:05d}_*.png')
+    return ExampleFiles(str(face), os.path.join(photos, f'{face}.jpg'), label)
 
 
 def _parts_of_faces(directory: str) -> dict[str, list[str]]:
@@ -111,15 +108,9 @@ def _parts_of_faces(directory: str) -> dict[str, list[str]]:
     return parts
 
 
-def _faces_of(config: DataConfig, split: str) -> list[int]:
-    """Return the numbers of the faces of a split: as listed, else by the partition of CelebA."""
-    root, flag = os.path.expanduser(config.data_dir), f'{split}_list'
-    if listing := getattr(config, flag):
-        return _listed_faces(os.path.join(root, listing), flag)
-    return _partition(os.path.join(root, MAPPING), split, flag)
-
-
-def _listed_faces(path: str, flag: str) -> list[int]:
+def _listed_faces(config: DataConfig, split: str) -> list[int]:
+    flag = f'{split}_list'
+    path = os.path.join(os.path.expanduser(config.data_dir), getattr(config, flag))
     faces: dict[int, None] = {}  # An ordered set.
     for number, line in numbered_lines(path, flag, f'set --data_dir or --{flag}'):
         where = f'{flag}: {path}, line {number}'
@@ -133,18 +124,18 @@ def _listed_faces(path: str, flag: str) -> list[int]:
     return list(faces)
 
 
-def _partition(path: str, split: str, flag: str) -> list[int]:
-    by_list = f'list the numbers of the faces with --{flag}, one a line'
+def _partition(config: DataConfig, split: str) -> list[int]:
+    path = os.path.join(os.path.expanduser(config.data_dir), MAPPING)
+    by_list = f'list the numbers of the faces with --{split}_list, one a line'
     remedy = f'it comes with the data set and defines the splits; without it, {by_list}'
     faces = []
     for number, line in numbered_lines(path, 'data_dir', remedy):
-        if number == 1 and line.startswith('idx'):
-            continue
-        if not (match := re.match(r'([0-9]+)\s+([0-9]+)(\s|$)', line)):
+        if match := re.match(r'([0-9]+)\s+([0-9]+)(\s|$)', line):
+            if int(match[2]) in _ORIGINALS[split]:
+                faces.append(int(match[1]))
+        elif number > 1 or not line.startswith('idx'):
             problem = f'"{line[:60]}" has not the form "idx orig_idx orig_file"'
             raise UserError(f'{path}, line {number}: {problem}', _AGAIN)
-        if int(match[2]) in _ORIGINALS[split]:
-            faces.append(int(match[1]))
     if not faces:
         raise UserError(f'{path} has no faces of the {split} split', by_list)
     return sorted(faces)

@@ -221,6 +221,6 @@ def test_read_maps_rejects_damaged_mask(root):
 def test_source_rejects_other_conditions(root, condition):
     message = _refusal(CelebAMaskSource, _config(root, condition=condition), 'train')
     assert message == (
-        f'condition={condition}, but dataset=celebamask_hq has label maps and no instance maps; '
+        f'condition={condition}, but dataset=celebamask_hq has only label maps; '
         'use --condition=labels'
     )
