@@ -13,16 +13,8 @@ from spade_jax.errors import UserError, user_errors
 
 FIRST_INSTANCE_ID = 1000
 _SMALLEST_POLYGON = 6  # Numbers: three points.
-_DOWNLOAD = (
-    'instances_train2017.json and instances_val2017.json are in annotations_trainval2017.zip of '
-    'https://cocodataset.org/#download'
-)
-
-
-class _Image(NamedTuple):
-    image_id: int
-    width: int
-    height: int
+_ARCHIVE = 'annotations_trainval2017.zip of https://cocodataset.org/#download'
+_DOWNLOAD = f'instances_train2017.json and instances_val2017.json are in {_ARCHIVE}'
 
 
 class _Runs(NamedTuple):
@@ -33,21 +25,18 @@ class _Runs(NamedTuple):
     height: int
 
 
+_Image = tuple[int, int, int]  # Id, width, height.
 _Thing = _Runs | tuple[array.array, ...]  # Or polygons [x, y, x, y, ...], as 32-bit floats.
 
 
 class InstanceAnnotations:
-    """The things of a COCO file like `instances_train2017.json`; thread-safe.
+    """The outlines (400 MB) of a COCO file like `instances_train2017.json`; thread-safe.
 
-    Of the 450 MB of text it keeps the outlines: about 400 MB.
-
-    Args:
-      path: The JSON file.
-      flag: The flag that names it, for errors.
+    `flag` is the flag that names the file, for errors.
     """
 
     def __init__(self, path: str, flag: str):
-        self._file, self._flag = f'{flag}: {path}', flag
+        self.path, self._file, self._flag = path, f'{flag}: {path}', flag
         self._images: dict[str, _Image] = {}  # By file name.
         self._things: dict[int, list[_Thing]] = collections.defaultdict(list)  # By image id.
         remedy = f'set --data_dir or --{flag}, or use --condition=labels; {_DOWNLOAD}'
@@ -61,39 +50,32 @@ class InstanceAnnotations:
             raise UserError(problem, _DOWNLOAD)
 
     def instance_map(self, image_name: str, label: np.ndarray) -> np.ndarray:
-        """Return the instance map [H, W] int32 of an image.
+        """Return the instance map [H, W] int32 of an image (its file name) with label map [H, W].
 
         Stuff keeps the ids of the label map. Things are painted over it in the order of the file,
         with ids above all others. Deviation: the published script counts things from 0, so that
         they can merge with stuff of the same id, and omits crowds.
-
-        Args:
-          image_name: The file name of the image, without directory.
-          label: [H, W] label ids.
-
-        Raises:
-          UserError: The file does not list the image, or with another size.
         """
-        image = self._images.get(image_name)
-        if image is None:
+        if image_name not in self._images:
             problem = f'{self._file} does not list the image {image_name}'
             raise UserError(problem, f'set --{self._flag} to the annotations of these images')
-        self._check_size(image, image_name, label)
+        image_id, *size = self._images[image_name]
+        self._check_size(size, image_name, label)
         canvas = Image.fromarray(label.astype(np.int32))
         first_id = max(FIRST_INSTANCE_ID, int(label.max()) + 1)
-        for instance_id, thing in enumerate(self._things.get(image.image_id, ()), start=first_id):
+        for instance_id, thing in enumerate(self._things.get(image_id, ()), start=first_id):
             if isinstance(thing, _Runs):
-                self._check_size(thing, image_name, label)
+                self._check_size([thing.width, thing.height], image_name, label)
                 canvas.paste(instance_id, mask=_mask(thing))
                 continue
             for polygon in thing:  # Includes the pixels on the outline.
                 ImageDraw.Draw(canvas).polygon(polygon.tolist(), fill=instance_id)
         return np.asarray(canvas)
 
-    def _check_size(self, outlined: _Image | _Runs, image_name: str, label: np.ndarray) -> None:
+    def _check_size(self, size: list[int], image_name: str, label: np.ndarray) -> None:
         height, width = label.shape
-        if (outlined.width, outlined.height) != (width, height):
-            outlines = f'outlines of {image_name} at {outlined.width}x{outlined.height} pixels'
+        if size != [width, height]:
+            outlines = f'outlines of {image_name} at {size[0]}x{size[1]} pixels'
             problem = f'{self._file} has {outlines}, but its label map has {width}x{height}'
             raise UserError(problem, 'use images, label maps and annotations of the same size')
 
@@ -103,7 +85,10 @@ class InstanceAnnotations:
             if 'image_id' in item:
                 self._things[item['image_id']].append(_thing(item['segmentation']))
             elif 'file_name' in item:
-                self._add_image(item)
+                name = os.path.basename(item['file_name'])
+                if name in self._images:
+                    raise ValueError(f'the file lists the image {name} twice')
+                self._images[name] = int(item['id']), int(item['width']), int(item['height'])
             else:
                 return item
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -112,18 +97,11 @@ class InstanceAnnotations:
             entry = f'{self._file}: the {kind} with id {item.get("id")}'
             raise UserError(f'{entry} has not the format of COCO ({reason})', _DOWNLOAD) from error
 
-    def _add_image(self, item: dict[str, Any]) -> None:
-        name = os.path.basename(item['file_name'])
-        if name in self._images:
-            raise ValueError(f'the file lists the image {name} twice')
-        self._images[name] = _Image(*(int(item[key]) for key in ('id', 'width', 'height')))
-
 
 def _thing(segmentation: Any) -> _Thing:
     """Return the region of an annotation; ValueError and others if it has another format."""
     if isinstance(segmentation, dict):
-        height, width = segmentation['size']
-        counts = segmentation['counts']
+        (height, width), counts = segmentation['size'], segmentation['counts']
         counts = _decompressed(counts) if isinstance(counts, str) else counts
         lengths = np.array(counts, np.int64)
         if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != height * width:
@@ -149,18 +127,15 @@ def _decompressed(text: str) -> list[int]:
     follow; the highest bit of the last five is the sign. From the fourth on, a number is the
     difference to the last but one.
     """
-    counts: list[int] = []
-    value, shift = 0, 0
+    counts, value, shift = [], 0, 0
     for character in text:
         code = ord(character) - ord('0')
         if not 0 <= code < 64:
             raise ValueError(f'its compressed run lengths have the character {character!r}')
         value |= (code & 31) << shift
         shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value, shift = 0, 0
+        if not code & 32:
+            value -= 1 << shift if code & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value, shift = 0, 0
     return counts
