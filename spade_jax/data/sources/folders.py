@@ -24,7 +24,6 @@ class FolderSource(DatasetSource):
         self.files, defects, _ = pair_files(folders_of(config, split))
         raise_defects(defects)
         self._annotations = open_annotations(config, split)
-        self._annotations_path = _annotations_path(config, split)
         self._labels = LabelReader(config)
         self.names = [files.name for files in self.files]
         self.locations = [files.label for files in self.files]
@@ -39,10 +38,7 @@ class FolderSource(DatasetSource):
         return os.path.isdir(os.path.join(root, config.validation_image_dir))
 
     def shared_files(self) -> list[str]:
-        return [self._annotations_path] if self._annotations_path else []
-
-    def _files(self, index: int) -> ExampleFiles:
-        return self.files[index]
+        return [self._annotations.path] if self._annotations else []
 
     def _maps(self, files: ExampleFiles, thorough: bool) -> Example:
         label = self._labels.read(files.label, thorough=thorough)
@@ -64,7 +60,7 @@ def folders_of(config: DataConfig, split: str) -> Folders:
 def open_annotations(config: DataConfig, split: str) -> InstanceAnnotations | None:
     """Open the COCO annotations of a split; None if the run does not rasterize any."""
     path = _annotations_path(config, split)
-    return InstanceAnnotations(path, flag=f'{split}_instance_dir') if path else None
+    return InstanceAnnotations(path, f'{split}_instance_dir') if path else None
 
 
 def _annotations_path(config: DataConfig, split: str) -> str:
