@@ -19,11 +19,8 @@ from spade_jax.errors import UserError
 def open_source(config: DataConfig, split: str) -> Source | None:
     """Open 'train' or 'validation': the records of `config.records_dir`, or the data set itself.
 
-    Returns:
-      None if there is no validation set and no flag names one.
-
-    Raises:
-      UserError: There are no data, or they do not match each other or the configuration.
+    Returns None if there is no validation set and no flag names one. Raises a UserError if there
+    are no data, or they do not match each other or the configuration.
     """
     if split not in SPLITS:
         raise ValueError(f'split={split} is not one of {", ".join(SPLITS)}')
@@ -65,18 +62,13 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
 
     manifest = read_manifest(os.path.expanduser(config.records_dir))
     prepared = manifest.splits.get(split) if manifest else None
-    if prepared is None or not prepared.states:
-        return None
-    try:
-        files = pair_files(folders_of(config, split)).files
-    except UserError:
-        return None
-    if not files or (change := first_change(files, prepared.states)) is None:
-        return None
-    return (
-        f'the {split} files have changed since records_dir={config.records_dir} was prepared: '
-        f'{change}; to update it, remove it and run --mode=prepare_data with the same flags'
-    )
+    if prepared and prepared.states:
+        with contextlib.suppress(UserError):
+            files = pair_files(folders_of(config, split)).files
+            if files and (change := first_change(files, prepared.states)):
+                changed = f'the {split} files have changed since records_dir={config.records_dir}'
+                update = 'remove it and run --mode=prepare_data with the same flags'
+                return f'{changed} was prepared: {change}; to update it, {update}'
 
 
 @contextlib.contextmanager
@@ -99,11 +91,8 @@ def pointing_to_the_report(config: DataConfig, *, preparing: bool = False) -> It
 def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
     """Read every label map and instance map once, so that a bad one stops the run at its start.
 
-    Returns:
-      With config.on_bad_example 'skip', the error of each example to skip, by location; else {}.
-
-    Raises:
-      UserError: For the first bad example (see `check_example`); with 'skip', if all are bad.
+    Returns the errors by location with `on_bad_example` 'skip', unless all examples are bad. Else
+    the UserError of the first bad one (see `check_example`) is raised.
     """
     if source.already_scaled:
         return {}
