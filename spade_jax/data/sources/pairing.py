@@ -36,25 +36,17 @@ class Role(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Folders:
-    """Where the files of a split are.
-
-    Attributes:
-      photo, label, instance: The roles; instance is None if no files of instance maps are paired.
-      listing: Path of the text file that lists the examples; '' for every pair.
-      listing_flag: The flag that names it.
-      config: The configuration they are from.
-    """
+    """Where the files of a split are; `listing` is the file that lists its examples, or ''."""
 
     photo: Role
     label: Role
-    instance: Role | None
+    instance: Role | None  # None if no files of instance maps are paired.
     listing: str
     listing_flag: str
     config: DataConfig
 
     @classmethod
     def from_config(cls, config: DataConfig, split: str, instance_files: bool) -> Self:
-        """Return the folders of a split, 'train' or 'validation'."""
         root = os.path.expanduser(config.data_dir)
 
         def role(name: str, field: str, extensions: frozenset[str]) -> Role:
@@ -87,23 +79,15 @@ class ExampleFiles(NamedTuple):
 
 
 class Defect(NamedTuple):
-    """A problem with one file.
+    """A problem with one file (its path included) and how to repair it."""
 
-    Attributes:
-      kind: What several of them have in common: 'photos have no label map'.
-      path: The file.
-      problem: The message about this file alone, its path included.
-      remedy: How to repair it.
-    """
-
-    kind: str
+    kind: str  # What several of them have in common: 'photos have no label map'.
     path: str
     problem: str
     remedy: str
 
     @classmethod
     def from_error(cls, kind: str, path: str, error: UserError) -> Self:
-        """Return a UserError as a Defect."""
         return cls(kind, path, error.problem, error.remedy)
 
 
@@ -122,15 +106,12 @@ def pair_files(folders: Folders) -> Pairing:
 
 def raise_defects(defects: Sequence[Defect]) -> None:
     """Raise a UserError for the defects of the first kind, if there are any."""
-    alike = [defect for defect in defects if defect.kind == defects[0].kind]
-    if not alike:
-        return
-    problem = alike[0].problem
-    if len(alike) > 1:
-        paths = [defect.path for defect in alike[:_NAMES_SHOWN]]
-        listed = ', '.join(paths + ['...'] * (len(alike) > _NAMES_SHOWN))
-        problem = f'{len(alike)} {alike[0].kind} ({listed}): {problem}'
-    raise UserError(problem, alike[0].remedy)
+    if paths := [defect.path for defect in defects if defect.kind == defects[0].kind]:
+        kind, _, problem, remedy = defects[0]
+        if len(paths) > 1:
+            listed = ', '.join(paths[:_NAMES_SHOWN] + ['...'] * (len(paths) > _NAMES_SHOWN))
+            problem = f'{len(paths)} {kind} ({listed}): {problem}'
+        raise UserError(problem, remedy)
 
 
 def files_below(directory: str) -> Iterator[str]:
@@ -182,24 +163,21 @@ def _paired_files(folders: Folders) -> Pairing:
 
 def _listed_files(folders: Folders) -> Pairing:
     duplicates: list[Defect] = []
-    has_instances = folders.instance is not None
 
     @functools.cache
     def search(split: str) -> dict[Role, dict[str, str]]:
         """Find the files of another split than the one that is listed; '' for this one."""
-        other = Folders.from_config(folders.config, split, has_instances) if split else folders
+        config, instances = folders.config, folders.instance is not None
+        other = Folders.from_config(config, split, instances) if split else folders
         found, defects = _files_by_role(other.roles)
         duplicates.extend(defects)
         return found
 
-    examples: dict[str, ExampleFiles] = {}
-    defects: list[Defect] = []
-    flag = folders.listing_flag
+    examples, defects, flag = {}, [], folders.listing_flag
     for number, name in numbered_lines(folders.listing, flag, f'set --data_dir or --{flag}'):
         split, stem = '', name
-        if (match := re.fullmatch('(train|val)/(.+)', name)) and name not in search('')[
-            folders.label
-        ]:
+        match = re.fullmatch('(train|val)/(.+)', name)
+        if match and name not in search('')[folders.label]:
             split, stem = _SPLIT_OF_PREFIX[match[1]], match[2]
         photos, *_ = files_of_roles = search(split).values()
         missing = [role for role, files in search(split).items() if stem not in files]
@@ -263,8 +241,7 @@ def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
     """Return the defect of a photo without the map of `role`."""
     base = os.path.join(role.directory, stem + role.suffix)
     for extension in LOSSY_EXTENSIONS - role.extensions:
-        path = base + extension
-        if os.path.exists(path) and path != photo:
+        if os.path.exists(path := base + extension) and path != photo:
             lossy = f'{extension[1:].upper()} is a lossy format'
             problem = f'{path}: {lossy}, so the ids of the {role.name} are inexact'
             return Defect(f'{role.name}s are lossy', path, problem, 'recreate the map as PNG')
