@@ -57,7 +57,7 @@ class ScenesSource(DatasetSource):
 
 
 def scenes_size(config: DataConfig) -> tuple[int, int]:
-    """Return the (width, height) of the rendered scenes: that to which images are scaled."""
+    """Return the (width, height) of the rendered scenes."""
     geometry = Geometry.from_config(config)
     size = paired_transforms.scaled_size(geometry, geometry.width, geometry.height)
     paired_transforms.max_crop_offset(geometry, *size)  # Rejects modes without a fixed size.
