@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import photo_size, read_photo
+from spade_jax.data.files.image_files import Size, photo_size, read_photo
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.sources.pairing import ExampleFiles
 from spade_jax.errors import UserError
@@ -15,43 +15,28 @@ SPLITS = ('train', 'validation')
 
 
 class Source(Protocol):
-    """Examples by index, read one at a time, from several threads; no order, crops or batches.
+    """Examples by index, read one at a time, from several threads; no order, crops or batches."""
 
-    Attributes:
-      names: What output files call each example.
-      locations: What errors call it: the path of its label map.
-      already_scaled: True if the examples were checked, and scaled to the size from which they are
-        cropped, when they were written.
-    """
-
-    names: Sequence[str]
-    locations: Sequence[str]
-    already_scaled: bool
+    names: Sequence[str]  # What output files call each example.
+    locations: Sequence[str]  # What errors call it: the path of its label map.
+    already_scaled: bool  # Whether examples were checked, and scaled for the crop, when written.
 
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Example:
         """Read an example, or raise a UserError with the file's name."""
-        ...
 
     def read_maps(self, index: int) -> Example:
         """Read an example without its photo, of which only the size is compared."""
-        ...
 
 
 class DatasetSource(Source):
-    """Base class of the sources that read a data set itself, not prepared records of it.
-
-    Attributes:
-      takes_lists: True if `train_list` and `validation_list` select its examples.
-      pairs_files: True if its examples are pairs of files in directories.
-      files: The files of each example; empty if they are not a few of its own.
-    """
+    """Base class of the sources that read a data set itself, not prepared records of it."""
 
     already_scaled = False
-    takes_lists = False
-    pairs_files = False
-    files: Sequence[ExampleFiles] = ()
+    takes_lists = False  # Whether `train_list` and `validation_list` select its examples.
+    pairs_files = False  # Whether its examples are pairs of files in directories.
+    files: Sequence[ExampleFiles] = ()  # Of each example; empty if they are not a few of its own.
 
     def __init__(self, config: DataConfig, split: str):
         raise NotImplementedError
@@ -84,25 +69,23 @@ class DatasetSource(Source):
 
     def _files(self, index: int) -> Any:
         """Return an object with `photo` (a file) and `label`, whose `str()` errors use."""
-        raise NotImplementedError
+        return self.files[index]
 
     def _maps(self, files: Any, thorough: bool) -> Example:
         """Read label map and instance map; `thorough` is that of `image_files.read_ids`."""
         raise NotImplementedError
 
-    def _check_size(self, files: Any, size: tuple[int, int], label: np.ndarray) -> None:
+    def _check_size(self, files: Any, size: Size, label: np.ndarray) -> None:
         require_same_size(str(files.photo), size, str(files.label), size_of(label))
 
 
-def size_of(pixels: np.ndarray) -> tuple[int, int]:
+def size_of(pixels: np.ndarray) -> Size:
     """Return (width, height)."""
     height, width = pixels.shape[:2]
     return width, height
 
 
-def require_same_size(
-    path: str, size: tuple[int, int], label_path: str, label_size: tuple[int, int]
-) -> None:
+def require_same_size(path: str, size: Size, label_path: str, label_size: Size) -> None:
     """Raise a UserError if the size (width, height) of a file is not that of its label map."""
     if size != label_size:
         label = f'its label map {label_path} has {label_size[0]}x{label_size[1]}'
