@@ -22,6 +22,7 @@ from spade_jax.errors import UserError, user_errors
 _ID_DTYPES = (np.uint8, np.uint16, np.int32)
 _FEATURES: Any = tfds.features  # Its type stubs narrow too much.
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
+_Test = Callable[[Any], bool]  # Of a feature.
 
 
 class _Located:
@@ -54,9 +55,8 @@ class _Tensor(_Located):
         self.ids, self.location = ids, location
         if ids.dtype not in _ID_DTYPES:
             self.ids = ids.astype(np.uint8 if ids.dtype == bool else np.int32)
-            if (changed := self.ids != ids).any():
-                problem = f'{location}: id {ids[changed][0]} does not fit 32 bits'
-                raise UserError(problem, 'store other ids')
+            if (big := ids[self.ids != ids]).size:
+                raise UserError(f'{location}: id {big[0]} does not fit 32 bits', 'store other ids')
 
 
 class _Contents(NamedTuple):
@@ -78,9 +78,8 @@ class TfdsSource(DatasetSource):
             builder = _prepared_builder(config)
             features = dict(sorted(_flat_features(builder.info.features)))
             self._chosen = _chosen_features(builder.name, features, config)
-            flag = f'tfds_{split}_split'
-            tfds_split = getattr(config, flag)
-            self._records = _records_of(builder, tfds_split, flag)
+            tfds_split = getattr(config, f'tfds_{split}_split')
+            self._records = _records_of(builder, tfds_split, f'tfds_{split}_split')
         chosen = {name: features[name] for name in self._chosen}
         self._deserialize = _FEATURES.FeaturesDict(chosen).deserialize_example_np
         images = [name for name in chosen if isinstance(chosen[name], _FEATURES.Image)]
@@ -126,7 +125,12 @@ def _prepared_builder(config: DataConfig) -> Any:
     data_dir, name = os.path.expanduser(config.data_dir), config.tfds_name
     info_path = os.path.join(data_dir, 'dataset_info.json')
     if data_dir and import_tensorflow().io.gfile.exists(info_path):
-        return _builder_of_directory(data_dir, name)
+        with user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):
+            builder = tfds.builder_from_directory(data_dir)
+        if name and re.split('[/:]', name)[0] != builder.name:
+            problem = f'tfds_name={name}, but data_dir={data_dir} is the data set {builder.name}'
+            raise UserError(problem, 'leave one of them out')
+        return builder
     if not name:
         problem = f'tfds_name is not set, and data_dir={data_dir} has no dataset_info.json'
         remedy = 'set --tfds_name, e.g. to oxford_iiit_pet, or --data_dir to the directory of a '
@@ -139,15 +143,6 @@ def _prepared_builder(config: DataConfig) -> Any:
         remedy = 'follow this message, or set --data_dir to where the data set is prepared'
         with user_errors(problem, remedy):
             builder.download_and_prepare(file_format='array_record')
-    return builder
-
-
-def _builder_of_directory(data_dir: str, name: str) -> Any:
-    with user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):
-        builder = tfds.builder_from_directory(data_dir)
-    if name and re.split('[/:]', name)[0] != builder.name:
-        problem = f'tfds_name={name}, but data_dir={data_dir} is the data set {builder.name}'
-        raise UserError(problem, 'leave one of them out')
     return builder
 
 
@@ -170,10 +165,7 @@ def _records_of(builder: Any, split: str, flag: str) -> Sequence[bytes]:
 
 
 def _chosen_features(dataset: str, features: Mapping[str, Any], config: DataConfig) -> list[str]:
-    """Return the names of the features with images, label maps and (for edges) instance maps.
-
-    A flag names a feature, or there is one likely feature that no flag names.
-    """
+    """Return the features of images, maps and edges: named by flags, else the only likely ones."""
     roles = ('image', 'label', 'instance')
     given = {role: getattr(config, f'tfds_{role}_feature') for role in roles}
     listing = ', '.join(f'{name} ({_described(item)})' for name, item in features.items())
@@ -195,7 +187,7 @@ def _chosen_features(dataset: str, features: Mapping[str, Any], config: DataConf
 
     chosen = [choose('image', 'images', _is_image, _is_rgb)]
     if config.uses_labels:
-        chosen.append(choose('label', 'label maps', _is_image_or_map, _is_map))
+        chosen.append(choose('label', 'label maps', lambda f: _is_image(f) or _is_map(f), _is_map))
     else:
         chosen.append(choose('label', 'condition images', _is_image, _is_rgb))
     if config.instance_edges:
@@ -219,9 +211,6 @@ def _described(feature: Any) -> str:
     return f'{type(feature).__name__} {shape} {np.dtype(feature.np_dtype).name}'
 
 
-_Test = Callable[[Any], bool]  # Of a feature.
-
-
 def _is_image(feature: Any) -> bool:
     return isinstance(feature, _FEATURES.Image) and np.dtype(feature.np_dtype).kind == 'u'
 
@@ -238,10 +227,6 @@ def _is_map(feature: Any) -> bool:
         return False
     is_flat = len(feature.shape) == 2 or len(feature.shape) == 3 and feature.shape[-1] == 1
     return is_flat and np.dtype(feature.np_dtype).kind in 'biu'
-
-
-def _is_image_or_map(feature: Any) -> bool:
-    return _is_image(feature) or _is_map(feature)
 
 
 @contextlib.contextmanager
