@@ -33,8 +33,9 @@ def render_water(canvas: Canvas, layout: Layout, look: Look, ground: Ground) -> 
 
 
 def _reflection(canvas: Canvas, look: Look, water: Ground, ripple: np.ndarray) -> np.ndarray:
-    """The light [3, N] of the image mirrored at the farthest shore, one level line."""
+    """The light [3, N] of the image mirrored at the farthest shore."""
     rows, columns = canvas.rows, canvas.columns
+    # One mirror line for all columns: a line along the near banks would tear the reflection.
     shore = int(np.percentile(water.row, 1))
     depth = np.maximum(water.row - shore, 0)  # pixels
     mirrored = shore - 1 - depth + ripple * (0.012 * rows * smoothstep(depth, 0, 0.08 * rows))
