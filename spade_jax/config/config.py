@@ -22,7 +22,7 @@ class LossConfig(Section):
     """The losses that models share."""
 
     gan_loss: str = option('hinge', 'Adversarial loss.', choices=GAN_LOSSES)
-    feature_matching_weight: float = option(10.0, 'Weight; 0 disables this loss.', at_least=0)
+    feature_matching_weight: float = option(10.0, 'Weight of the loss; 0 disables it.', at_least=0)
     perceptual_weight: float = option(10.0, 'Weight of the VGG19 loss; 0 disables it.', at_least=0)
     vgg19_weights: str = option(
         '',
@@ -133,7 +133,7 @@ class RunConfig(Section):
     )
     profile_steps: str = option(
         '',
-        'Write a profiler trace of these steps, e.g. 10-12 (the first compiles), to the workdir.',
+        'Steps FIRST-LAST, e.g. 10-12, of a profiler trace in <workdir>/profile; step 1 compiles.',
         mutable=True,
     )
 
