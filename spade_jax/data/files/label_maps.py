@@ -29,6 +29,7 @@ class LabelMaps(Protocol):
 
     def read(self, index: int) -> Example:
         """Read and check a label map and, for models with edges, its instance map (int32)."""
+        ...
 
     def read_photo(self, index: int) -> np.ndarray | None:
         """Read the photo [H, W, 3] uint8 of the map, of any size; None if there is none."""

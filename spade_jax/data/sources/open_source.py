@@ -52,10 +52,7 @@ def source_class(config: DataConfig) -> type[DatasetSource]:
 
 
 def change_since_prepared(config: DataConfig, split: str) -> str | None:
-    """Return a warning if files have changed since the records of a split were prepared from them.
-
-    Compares sizes and times, a few seconds for 100,000 files; returns None if the files are gone.
-    """
+    """Return a warning if files have other sizes or times than the split was prepared from."""
     if not config.records_dir or not source_class(config).pairs_files:
         return None
     from spade_jax.data.records.reader import read_manifest

@@ -25,9 +25,11 @@ class Source(Protocol):
 
     def read(self, index: int) -> Example:
         """Read an example, or raise a UserError with the file's name."""
+        ...
 
     def read_maps(self, index: int) -> Example:
         """Read an example without its photo, of which only the size is compared."""
+        ...
 
 
 class DatasetSource(Source):
