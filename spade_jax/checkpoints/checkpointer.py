@@ -121,7 +121,7 @@ class Checkpointer:
         step, latest = int(state.step), self.latest_step()
         if latest is not None and step <= latest:  # Orbax would skip it silently.
             raise ValueError(f'step {step} is saved after step {latest}')
-        check_finite_state(state, latest)
+        check_finite_state(state, f', the newest checkpoint is that of step {latest}')
         items = split_items(state, build_model(config).sampling_networks)
         sums = {name: checksums.checksums(tree) for name, tree in items.items()}
         metadata = CheckpointMetadata(config, num_examples, metrics or {}, sums)
@@ -186,7 +186,7 @@ class Checkpointer:
     def _verified(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
         """Items of a checkpoint, compared with their checksums."""
         metadata = self.metadata(step)
-        targets = {name: jax.tree.map(_on_one_device, tree) for name, tree in like.items()}
+        targets = jax.tree.map(_on_one_device, dict(like))
         for name, target in targets.items():
             other = metadata.checksums.get(name, {}).keys() ^ set(checksums.paths(target))
             if other:
@@ -242,7 +242,7 @@ class NullCheckpointer:
 
     def save(self, state: TrainState, *arguments, **metadata) -> None:
         """Save nothing; raise FloatingPointError as the first process does, to stay in lockstep."""
-        check_finite_state(state, None)
+        check_finite_state(state)
 
     def finish(self) -> None:
         """Nothing to wait for."""
@@ -286,12 +286,12 @@ def join_items(items: Mapping[str, Any]) -> TrainState:
     return TrainState(rest['step'], networks, rest['optimizers'], sampled['ema'])
 
 
-def check_finite_state(state: TrainState, newest: int | None) -> None:
+def check_finite_state(state: TrainState, newest: str = '') -> None:
     """Raises FloatingPointError when an array of a state on the host is not finite."""
     if broken := checksums.not_finite(state):
         raise FloatingPointError(
             f'step {int(state.step)}: {len(broken)} arrays of the state ({broken[0]}, ...) are not '
-            f'finite; it is not saved, the newest checkpoint is that of step {newest}'
+            f'finite; it is not saved{newest}'
         )
 
 

@@ -27,22 +27,14 @@ CHECKPOINT_STEP = flags.DEFINE_integer(
 WEIGHTS = flags.DEFINE_enum(
     'weights', None, ['ema', 'raw'], 'Weights to sample with. Default: the EMA if the run has one.'
 )
-COMPILATION_CACHE_DIR = flags.DEFINE_string(
-    'compilation_cache_dir',
-    None,
-    'Directory that keeps compiled programs for later runs; "" keeps none. Default: the '
-    'environment variable JAX_COMPILATION_CACHE_DIR, else ~/.cache/spade_jax.',
-)
+_CACHE_HELP = """Directory that keeps compiled programs for later runs; "" keeps none. Default: the
+environment variable JAX_COMPILATION_CACHE_DIR, else ~/.cache/spade_jax."""
+COMPILATION_CACHE_DIR = flags.DEFINE_string('compilation_cache_dir', None, _CACHE_HELP)
 GENERATOR_FLAGS = (CHECKPOINT_STEP, WEIGHTS, COMPILATION_CACHE_DIR)
 
 
 def given_workdir(*, may_be_demo: bool = False) -> str:
-    """The directory that --workdir names; raises UserError if the flag is missing.
-
-    Args:
-      may_be_demo: True for a mode that only reads the run: `demo` is then the packaged demo,
-        unless there is such a directory.
-    """
+    """The directory of --workdir; for modes that only read the run, `demo` is the packaged one."""
     if WORKDIR.value is None:
         demo = ', or --workdir=demo for the packaged demo' if may_be_demo else ''
         raise UserError('--workdir is missing', f'give the directory of the run{demo}')
@@ -74,6 +66,5 @@ def load_generator(workdir: str) -> TrainedGenerator:
     keep_compilations(COMPILATION_CACHE_DIR.value)
     use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
     generator = spade_jax.load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
-    free = ('seed', 'batch_size', 'palette', 'label_remap')
-    check_given(flags.FLAGS, generator.config, free)
+    check_given(flags.FLAGS, generator.config, ('seed', 'batch_size', 'palette', 'label_remap'))
     return generator

@@ -13,29 +13,18 @@ from typing import Any, NamedTuple
 
 
 class Layout(NamedTuple):
-    """One directory layout of a data set.
+    """One directory layout of a data set."""
 
-    Attributes:
-      marker: A path below data_dir that only this layout has.
-      defaults: Options of DataConfig.
-    """
-
-    marker: str
-    defaults: Mapping[str, Any] = {}
+    marker: str  # a path below data_dir that only this layout has
+    defaults: Mapping[str, Any] = {}  # options of DataConfig
 
 
 class DataSet(NamedTuple):
-    """A public data set.
+    """A public data set."""
 
-    Attributes:
-      classes: Name of its table in `data/classes`; '' for the classes of `landscapes`.
-      defaults: Options of DataConfig in every layout.
-      layouts: At least one; the first is used in errors if none is found.
-    """
-
-    classes: str
-    defaults: Mapping[str, Any]
-    layouts: tuple[Layout, ...]
+    classes: str  # name of its table in `data/classes`; '' for the classes of `landscapes`
+    defaults: Mapping[str, Any]  # options of DataConfig in every layout
+    layouts: tuple[Layout, ...]  # at least one; the first is used in errors if none is found
 
 
 def _layout(marker: str, train: str, validation: str = '', **defaults: Any) -> Layout:

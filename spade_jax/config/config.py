@@ -22,22 +22,16 @@ class LossConfig(Section):
     """The losses that models share."""
 
     gan_loss: str = option('hinge', 'Adversarial loss.', choices=GAN_LOSSES)
-    feature_matching_weight: float = option(
-        10.0, 'Weight of the feature matching loss; 0 disables it.', at_least=0
-    )
-    perceptual_weight: float = option(
-        10.0, 'Weight of the perceptual (VGG19) loss; 0 disables it.', at_least=0
-    )
+    feature_matching_weight: float = option(10.0, 'Weight of the loss; 0 disables it.', at_least=0)
+    perceptual_weight: float = option(10.0, 'Weight of the VGG19 loss; 0 disables it.', at_least=0)
     vgg19_weights: str = option(
         '',
-        "File with the weights of VGG19: torchvision's .pth, or an .npz or .safetensors file with "
-        'the same names.',
+        "Weights of VGG19: torchvision's .pth, or an .npz or .safetensors file of the same names.",
         mutable=True,
     )
     perceptual_input: str = option(
         'raw',
-        'Input of VGG19: "raw" images in [-1, 1] as the published models were trained, or '
-        '"imagenet" normalization.',
+        'Input of VGG19: "raw" in [-1, 1] as in the published models, or "imagenet" normalization.',
         choices=('raw', 'imagenet'),
     )
 
@@ -49,14 +43,11 @@ class OptimizerConfig(Section):
     batch_size: int = option(32, 'Examples a step, over all devices.', at_least=1)
     accumulation_steps: int = option(
         1,
-        'Gradient accumulation: split the batch into this many microbatches, which are processed '
-        'one after the other to save memory. Batch statistics are those of a microbatch.',
+        'Gradient accumulation: microbatches of a step; batch statistics are those of one.',
         at_least=1,
     )
     constant_epochs: int = option(50, 'Epochs at the full learning rate.', at_least=0)
-    decay_epochs: int = option(
-        0, 'Epochs of linear decay to 0 after the constant epochs.', at_least=0
-    )
+    decay_epochs: int = option(0, 'Epochs of linear decay to 0 after these.', at_least=0)
     max_steps: int = option(
         0,
         'Stop after this many steps; 0: after all epochs. It does not change the learning rate.',
@@ -80,8 +71,7 @@ class OptimizerConfig(Section):
     )
     ema_decay: float = option(
         0.0,
-        'EMA decay for the weights of the sampling networks (generator and encoder), e.g. 0.999; '
-        'samples then use the EMA. 0 disables it, as in the published models.',
+        'EMA decay of generator and encoder, e.g. 0.999, for samples. 0: no EMA, as published.',
         at_least=0,
         below=1,
     )
@@ -91,9 +81,7 @@ class OptimizerConfig(Section):
         'but spectrally normalized kernels uniform in +-1/sqrt(fan_in), as in the released models.',
         choices=('published', 'glorot', 'normal', 'kaiming'),
     )
-    init_gain: float = option(
-        0.02, 'Gain of the Glorot, standard deviation of the normal initialization.', above=0
-    )
+    init_gain: float = option(0.02, 'Gain of Glorot, standard deviation of normal.', above=0)
     compute_dtype: str = option(
         'float32',
         'Type of activations and matrix products; parameters, statistics and losses are float32.',
@@ -145,8 +133,7 @@ class RunConfig(Section):
     )
     profile_steps: str = option(
         '',
-        'Write a profiler trace of these steps, FIRST-LAST, e.g. 10-12, to <workdir>/profile. The '
-        'first step compiles: choose later ones.',
+        'Steps FIRST-LAST, e.g. 10-12, of a profiler trace in <workdir>/profile; step 1 compiles.',
         mutable=True,
     )
 
@@ -159,13 +146,6 @@ class RunConfig(Section):
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One run. The defaults are those of the published SPADE models unless the help says otherwise.
-
-    Attributes:
-      data: What the examples are.
-      model: The options of the chosen model.
-      losses: The losses that models share.
-      optimizer: Batches, schedule, Adam, EMA.
-      run: Seed, intervals, checkpoints.
 
     Raises:
       UserError: On construction, when two sections contradict each other.
@@ -195,11 +175,7 @@ class Config:
 
     @classmethod
     def create(cls, model: str = 'spade', **options: Any) -> Self:
-        """A configuration from options by name; those that are not given have their defaults.
-
-        Args:
-          model: Name of the model.
-          **options: Options of any section.
+        """A configuration from a model and options by name; all others have their defaults.
 
         Raises:
           UserError: An option is unknown or belongs to another model, or a value is illegal.
@@ -230,11 +206,7 @@ class Config:
 
     @classmethod
     def from_json(cls, sections: dict[str, Any]) -> Self:
-        """The inverse of `to_json`.
-
-        Raises:
-          UserError: The configuration has options that this version does not know.
-        """
+        """The inverse of `to_json`; raises UserError for options that this version lacks."""
         remedy = 'use the version that wrote it'
         try:
             options = _flat(sections)

@@ -49,26 +49,17 @@ class DataConfig(Section):
     )
     train_list: str = option(
         '',
-        'Text file (relative to data_dir) that lists the training examples, one a line: "stem", '
-        'found in the directories above, or "train/stem", "val/stem", found in the directories of '
-        'that split. Default: every pair.',
+        'File (relative to data_dir) that lists the training examples, one a line: "stem", or '
+        '"train/stem", "val/stem" from the directories of that split. Default: every pair.',
         mutable=True,
     )
     validation_image_dir: str = option('val_img', 'Validation images.', mutable=True)
     validation_label_dir: str = option('val_label', 'Validation label maps.', mutable=True)
-    validation_instance_dir: str = option(
-        'val_inst', 'Validation instance maps, or a JSON file of COCO annotations.', mutable=True
-    )
+    validation_instance_dir: str = option('val_inst', 'As train_instance_dir.', mutable=True)
     validation_list: str = option('', 'As train_list, for validation.', mutable=True)
-    image_suffix: str = option(
-        '', 'End of image stems that pairing ignores, e.g. "_leftImg8bit".', mutable=True
-    )
-    label_suffix: str = option(
-        '', 'End of the stems of the label maps, e.g. "_gtFine_labelIds".', mutable=True
-    )
-    instance_suffix: str = option(
-        '', 'End of the stems of the instance maps, e.g. "_gtFine_instanceIds".', mutable=True
-    )
+    image_suffix: str = option('', 'End of image stems, e.g. "_leftImg8bit".', mutable=True)
+    label_suffix: str = option('', 'That of label maps, e.g. "_gtFine_labelIds".', mutable=True)
+    instance_suffix: str = option('', 'That of instance maps.', mutable=True)
     scenes_train_examples: int = option(2048, 'scenes: number of training examples.', at_least=1)
     tfds_name: str = option(
         '', 'tfds: name[/configuration][:version] of the data set, e.g. oxford_iiit_pet:4.0.0.'
@@ -90,30 +81,23 @@ class DataConfig(Section):
         'palette gives it (--mode=validate_data counts the classes); other data sets set it.',
         at_least=1,
     )
-    dontcare: bool = option(
-        False, 'The label maps use 255 for "unknown"; it becomes one more class.'
-    )
+    dontcare: bool = option(False, 'Label maps have 255 for "unknown": one more class.')
     palette: str = option(
         '', 'JSON file with names and colors of the classes; label maps may then be color masks.'
     )
     label_remap: str = option(
-        '',
-        'Renumber the ids of the label maps as they are read: "7:0" one id, "1-12:0-11" a range, '
-        '"*:255" all that are not listed.',
+        '', 'Renumber the ids of label maps: "7:0" one, "1-12:0-11" a range, "*:255" all others.'
     )
     preprocess_mode: str = option(
         'resize_and_crop', 'How images are brought to the training size.', choices=PREPROCESS_MODES
     )
-    load_size: int = option(
-        286, 'Width (scale_shortside: shorter side) of images before the crop.', at_least=1
-    )
+    load_size: int = option(286, 'Width (or shorter side) before the crop.', at_least=1)
     crop_size: int = option(256, 'Width of the generated image in pixels.', at_least=1)
     aspect_ratio: float = option(1.0, 'Width divided by height of the generated image.', above=0)
     flip: bool = option(True, 'Augmentation: mirror half of the training examples.')
     on_bad_example: str = option(
         'error',
-        'What an unusable file does to training: error stops it; skip replaces the example by '
-        'another and counts it in the log.',
+        'For an unusable file: error stops the training; skip takes another and counts it.',
         choices=('error', 'skip'),
         mutable=True,
     )

@@ -46,10 +46,6 @@ def define_flags() -> None:
 def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
     """The Config that the parsed flags describe; unset flags take the default of the data set.
 
-    Args:
-      values: The parsed flags.
-      classes_may_be_unknown: True if an unknown `num_classes` (see `lacks_classes`) is no error.
-
     Raises:
       UserError: The configuration is invalid, the palette cannot be read, a flag has no effect, or
         the number of classes is unknown.
@@ -67,10 +63,7 @@ def described_options(
 ) -> dict[str, Any]:
     """The options that flags, the data set or the palette set; all others have their defaults.
 
-    Args:
-      values: The parsed flags.
-      dataset_may_be_unknown: True if an unset --dataset sets nothing instead of meaning the
-        default data set.
+    If the data set may be unknown, an unset --dataset does not mean the default one.
     """
     given = given_options(values)
     own = ('data_dir', 'records_dir')

@@ -15,17 +15,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions(Section):
-    """Base class of the options of one model.
+    """Base class of the options of one model."""
 
-    Attributes:
-      name: The value of `--model`.
-      defaults: Options of other sections whose default this model changes, by name.
-      unused: Options of other sections that this model does not have: they keep their default.
-    """
-
-    name: ClassVar[str]
-    defaults: ClassVar[Mapping[str, Any]] = {}
-    unused: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar[str]  # the value of --model
+    defaults: ClassVar[Mapping[str, Any]] = {}  # options of other sections with another default
+    unused: ClassVar[tuple[str, ...]] = ()  # options of other sections that the model lacks
 
     @property
     def size_multiple(self) -> int:
@@ -50,17 +44,11 @@ class ModelOptions(Section):
 
 
 class RegisteredModel(NamedTuple):
-    """Where the parts of a model are, as 'module:attribute'; imported when they are needed.
+    """Where the parts of a model are, as 'module:attribute'; imported when they are needed."""
 
-    Attributes:
-      options: The subclass of `ModelOptions`; its module does not import JAX.
-      model: The implementation of `spade_jax.models.model.Model`.
-      published: Module that reads and writes the published weights; '' if there are none.
-    """
-
-    options: str
-    model: str
-    published: str = ''
+    options: str  # the subclass of `ModelOptions`; its module does not import JAX
+    model: str  # the implementation of `spade_jax.models.model.Model`
+    published: str = ''  # module that reads and writes published weights, if there are any
 
 
 # To add a model, add its folder to spade_jax/models/ and its row here.

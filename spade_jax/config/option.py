@@ -37,11 +37,7 @@ def option(
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Base class of the sections of a configuration.
-
-    Raises:
-      UserError: On construction, when a value is out of range.
-    """
+    """Base class of the sections of a configuration; a value out of range raises UserError."""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -64,11 +60,7 @@ def format_flags(options: Mapping[str, Any]) -> list[str]:
 
 
 def parse_step_range(flag: str, text: str) -> tuple[int, int]:
-    """Return the first and last step of '10-12' or '7', both included, counted from 1.
-
-    Raises:
-      UserError: The text is not such a range; names the flag.
-    """
+    """The first and last step of '10-12' or '7', counted from 1; UserError for any other text."""
     match = re.fullmatch(r'(\d+)(?:-(\d+))?', text.strip())
     if not match:
         problem = f'{flag}={text} is not a range of steps'

@@ -98,8 +98,6 @@ def fit_judge(
     """Fit a judge with Adam to random pixels of real images. Deterministic.
 
     The classes are not balanced, so that the judge predicts the most likely class of a pixel.
-    A small class that it rarely recognizes also has a low accuracy on real images, with which the
-    accuracy on fake images is compared.
 
     Args:
       images: [N, H, W, 3] uint8, of the size of the images to judge: its windows are in pixels.
@@ -149,27 +147,20 @@ def class_accuracies(
 class LayoutAgreement(NamedTuple):
     """How well a judge recovers the label maps from real and from fake images, in [0, 1].
 
-    Attributes:
-      accuracy_on_real, accuracy_on_generated: Share of correct pixels of real and fake images.
-      ratio: accuracy_on_generated / accuracy_on_real. About 1 if the fake images show their layout
-        as clearly as the real ones. It can exceed 1, since a generator prefers typical colors; it
-        does not measure realism.
-      accuracy_on_wrong_layout: The control: fake images against the label map of another example,
-        as for a generator that ignores its input. nan for a single example.
-      mean_class_accuracy_on_real, mean_class_accuracy_on_generated: Means over the present classes.
-      class_accuracy_on_real, class_accuracy_on_generated: [num_classes]; nan for absent classes.
-      class_share: [num_classes]; share of each class in the pixels that have one.
+    The ratio is about 1 if the fake images show their layout as clearly as the real ones. It can
+    exceed 1, since a generator prefers typical colors; it does not measure realism. The wrong
+    layout is the control: the label map of another example, as if the generator ignored its input.
     """
 
-    accuracy_on_real: float
+    accuracy_on_real: float  # share of correct pixels
     accuracy_on_generated: float
-    ratio: float
-    accuracy_on_wrong_layout: float
-    mean_class_accuracy_on_real: float
+    ratio: float  # accuracy_on_generated / accuracy_on_real
+    accuracy_on_wrong_layout: float  # of fake images; nan for a single example
+    mean_class_accuracy_on_real: float  # over the present classes
     mean_class_accuracy_on_generated: float
-    class_accuracy_on_real: np.ndarray
+    class_accuracy_on_real: np.ndarray  # [num_classes], nan for absent ones
     class_accuracy_on_generated: np.ndarray
-    class_share: np.ndarray
+    class_share: np.ndarray  # [num_classes], of the pixels that have a class
 
 
 def layout_agreement(

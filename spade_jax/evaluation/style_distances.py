@@ -6,14 +6,7 @@ import numpy as np
 
 
 def mean_pairwise_distance(images: np.ndarray) -> float:
-    """Mean absolute difference over all pairs of images, for samples of one label map.
-
-    Args:
-      images: [N, H, W, 3] uint8, N at least 2.
-
-    Returns:
-      The distance in gray levels, [0, 255].
-    """
+    """Mean absolute difference in gray levels, [0, 255], over all pairs of images [N, H, W, 3]."""
     if len(images) < 2:
         raise ValueError(f'{len(images)} images have no distance; give 2 or more')
     pairs = itertools.combinations(images.astype(np.float32), 2)
@@ -25,18 +18,8 @@ def color_distance(
 ) -> float:
     """Distance between the mean colors of the classes that an image and a photo share.
 
-    A mean over these classes, weighted by the smaller of their two shares: it compares a sky with
-    a sky, whatever their sizes.
-
-    Args:
-      image: [H, W, 3] uint8.
-      labels: [H, W] class ids of the image.
-      photo: [H', W', 3] uint8.
-      photo_labels: [H', W'] class ids of the photo.
-
-    Returns:
-      The mean absolute difference of red, green and blue in gray levels, [0, 255]; nan if they
-      share no class.
+    A mean over these classes in gray levels, [0, 255], weighted by the smaller of their two shares;
+    nan if there is none. Images [H, W, 3] and class ids [H, W]; the photo may have another size.
     """
     distances, shares = [], []
     for class_id in np.intersect1d(labels, photo_labels):

@@ -67,10 +67,7 @@ def finish_image(canvas: Canvas, layout: Layout, look: Look) -> np.ndarray:
 
 
 def finish_labels(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Label uint8 and instance uint16, both [H/2, W/2].
-
-    They are decided together: a pixel never has the label of one object and the id of another.
-    """
+    """Label uint8 and instance uint16 [H/2, W/2], decided together: they are of one object."""
     code = _majority(canvas.instance.astype(np.int32) * len(CLASSES) + canvas.label)
     instance, label = np.divmod(code, len(CLASSES))
     return label.astype(np.uint8), instance.astype(np.uint16)

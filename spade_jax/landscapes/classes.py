@@ -4,15 +4,10 @@ from typing import NamedTuple
 
 
 class SceneClass(NamedTuple):
-    """A class.
-
-    Attributes:
-      name: Its name.
-      color: sRGB in 0..255, for showing label maps.
-    """
+    """A class."""
 
     name: str
-    color: tuple[int, int, int]
+    color: tuple[int, int, int]  # sRGB in 0..255, for showing label maps
 
 
 CLASSES: tuple[SceneClass, ...] = (

@@ -59,8 +59,7 @@ def visible_ground(terrain: Terrain, layout: Layout, v: np.ndarray) -> Ground:
 def _first_steps(screen: np.ndarray, rows: int) -> np.ndarray:
     """The first step of depth that covers each pixel, [D, W] to [H, W]; D where none does.
 
-    A step covers everything below it, so the steps grow nearer down a column: counting the steps
-    that begin in each row gives all of them at once.
+    A step covers everything below it: counting those that begin in each row gives all at once.
     """
     steps, columns = screen.shape
     skyline = _accumulate(np.minimum, screen.copy())

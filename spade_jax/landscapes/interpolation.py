@@ -17,10 +17,9 @@ def smoothstep(x: np.ndarray, low, high) -> np.ndarray:
 
 
 def periodic_cells(values: np.ndarray) -> np.ndarray:
-    """Prepare a periodic table [K, K] for `bilinear`; K is a power of two.
+    """Prepare a periodic table [K, K] for `bilinear`, which then needs one lookup.
 
-    Each cell of the result [K, K, 4] has a value, its step to the right, the value below, and the
-    step there. One lookup fetches all four, and the differences are computed once.
+    Cells [K, K, 4] have a value, its step to the right, and both below; K is a power of two.
     """
     below = np.roll(values, -1, axis=0)
     step, step_below = (np.roll(row, -1, axis=1) - row for row in (values, below))
@@ -28,10 +27,7 @@ def periodic_cells(values: np.ndarray) -> np.ndarray:
 
 
 def bilinear(cells: np.ndarray, x: np.ndarray, y: np.ndarray, ease: Callable | None = None):
-    """Interpolate in `periodic_cells` at x, y in units of cells; they broadcast.
-
-    `ease` maps the place within a cell, [0, 1], to the weight of its far side.
-    """
+    """Interpolate in `periodic_cells` at x, y, which broadcast; `ease` bends weights in [0, 1]."""
     x0, y0 = np.floor(x), np.floor(y)
     row, column = (low.astype(np.int32) & (len(cells) - 1) for low in (y0, x0))
     index = (row * len(cells) + column).astype(np.intp)

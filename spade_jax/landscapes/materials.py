@@ -68,8 +68,7 @@ def _surface(
     # With the height, noise does not smear down steep ground.
     depth = z + 1.5 * patch.height if material.rugged else z
     feature = footprint * (scale_x + scale_z)
-    coarse_x, coarse_z = x * (scale_x / 9) + offset_z, depth * (scale_z / 6)
-    coarse = texture(coarse_x, coarse_z, feature / 8)
+    coarse = texture(x * (scale_x / 9) + offset_z, depth * (scale_z / 6), feature / 8)
     fine_x, fine_z = x * scale_x + offset_x, depth * scale_z
     if material.tufts:
         bump = fine = _tufts(patch, material.tufts, scale_x, coarse)
@@ -90,10 +89,9 @@ def _surface(
 
 
 def _tufts(patch: Ground, rows: float, density: float, jag: np.ndarray) -> np.ndarray:
-    """Noise [M] of rows of upright tufts, one in front of the other, light at their tips.
+    """Noise [M] of rows of upright tufts, light at their tips, uneven by `jag` [M].
 
-    There are `rows` in each e-fold of distance, with `density` strands per world unit; `jag` [M]
-    makes the rows uneven.
+    There are `rows` in each e-fold of distance, with `density` strands per world unit.
     """
     x, z, footprint = patch.x, patch.z, patch.footprint
     uneven = 0.55 * texture(x * (0.35 * density), z * 0.4, footprint * density)

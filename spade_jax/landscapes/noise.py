@@ -22,16 +22,10 @@ def value_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def fractal(x: np.ndarray, y: np.ndarray, octaves: int, spacing: np.ndarray) -> np.ndarray:
-    """A sum of octaves of value noise, each half as large and half as strong as the last.
+    """A sum of octaves of value noise [D, W], about [-1, 1], each half as large and strong.
 
-    Args:
-      x: [D, W] in units of the coarsest features.
-      y: [D, W] or [D, 1].
-      octaves: Number of octaves; those finer than twice the spacing fade out.
-      spacing: [D, 1], distance between samples in units of x.
-
-    Returns:
-      [D, W], about [-1, 1].
+    x, [D, W], and y, [D, W] or [D, 1], are in units of the coarsest features, as is the distance
+    between samples, `spacing` [D, 1]: octaves finer than twice the spacing fade out.
     """
     total = np.zeros(x.shape, np.float32)
     for noise, weight in _visible_octaves(x, y, octaves, spacing):
@@ -84,14 +78,8 @@ def _quintic(t: np.ndarray) -> np.ndarray:
 def texture(x: np.ndarray, y: np.ndarray, footprint: np.ndarray) -> np.ndarray:
     """Fractal noise of zero mean and unit variance from a mipmapped tile, cheap enough for pixels.
 
-    Args:
-      x: Place in units of the coarsest feature.
-      y: The other coordinate, of the same shape.
-      footprint: Size of a pixel in that unit, of the same shape. Its mean selects the mip level of
-        each chunk of pixels in row order, since rows are at similar distances.
-
-    Returns:
-      float32 of the shape of x.
+    Places and the footprint of a pixel have one shape, in units of the coarsest feature. The mean
+    footprint selects the mip level of each chunk in row order: rows are at similar distances.
     """
     shape = x.shape
     x, y, footprint = x.ravel(), y.ravel(), footprint.ravel()

@@ -21,17 +21,11 @@ MAX_ASPECT_RATIO = PANORAMA  # Width over height: there are no objects beyond th
 
 
 class Scene(NamedTuple):
-    """A rendered scene.
+    """A rendered scene."""
 
-    Attributes:
-      image: [H, W, 3] uint8, red green blue.
-      label: [H, W] uint8, index into `CLASSES`.
-      instance: [H, W] uint16, 0 for what cannot be counted.
-    """
-
-    image: np.ndarray
-    label: np.ndarray
-    instance: np.ndarray
+    image: np.ndarray  # [H, W, 3] uint8, red green blue
+    label: np.ndarray  # [H, W] uint8, index into `CLASSES`
+    instance: np.ndarray  # [H, W] uint16, 0 for what cannot be counted
 
 
 def render_scene(seed: int, height: int, width: int, style: Style | None = None) -> Scene:

@@ -43,17 +43,13 @@ def _clear_sky(layout: Layout, look: Look, v: np.ndarray, sun_distance: np.ndarr
 def _cloud_ceiling(
     canvas: Canvas, layout: Layout, look: Look, v: np.ndarray, sun_distance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light [3, R, W] and opacity [R, W] of a flat ceiling of clouds in perspective.
-
-    It dissolves towards the horizon.
-    """
+    """Light [3, R, W] and opacity [R, W] of flat clouds that dissolve towards the horizon."""
     away = 1 / (np.maximum(layout.horizon - v, 0) + 0.16)  # [R, 1]
     x = canvas.u * away * layout.cloud_scale + layout.offset[0]
     y = np.broadcast_to(away * layout.cloud_scale * 1.5 + layout.offset[1], x.shape)
     footprint = np.broadcast_to(layout.cloud_scale * away / canvas.rows, x.shape)
     density = texture(x, y, footprint)
-    towards_sun = texture(x + 0.10 * np.sign(layout.sun[0]), y + 0.14, footprint)
-    thinning = density - towards_sun
+    thinning = density - texture(x + 0.10 * np.sign(layout.sun[0]), y + 0.14, footprint)
     clearing = 1.2 * np.exp(-np.square(sun_distance / 0.11)) if layout.sun_visible else 0.0
     body = density - layout.cloud_cover - clearing - 1.2 * smoothstep(away, 3.4, 6.2)
     shine = (0.62 + 0.55 * thinning - 0.16 * body).clip(0, 1)

@@ -22,16 +22,13 @@ _Pair = tuple[float, float]  # x and y, in [0, 1] from the top left
 class SpriteLevel(NamedTuple):
     """A mip level of K x K texels, flat, row by row from the top.
 
-    Attributes:
-      size: K.
-      solid: [K * K] bool.
-      texels: [5, K * K] float32, valid where solid: normal x (right), y (up), z (to the camera),
-        tone in [0, 1] from dark to light, share of trunk.
+    The texels are valid where it is solid: normal x (right), y (up), z (to the camera), tone in
+    [0, 1] from dark to light, share of trunk.
     """
 
-    size: int
-    solid: np.ndarray
-    texels: np.ndarray
+    size: int  # K
+    solid: np.ndarray  # [K * K] bool
+    texels: np.ndarray  # [5, K * K] float32
 
 
 Sprite = tuple[SpriteLevel, ...]  # Fine to coarse, each half as large.

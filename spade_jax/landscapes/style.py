@@ -13,32 +13,20 @@ class Style(NamedTuple):
     """The appearance of a scene. Plain numbers, so that styles can be compared and hashed.
 
     Colors are red, green, blue. The other numbers are about in [0, 1].
-
-    Attributes:
-      time_of_day: Name of the mood with the larger weight; informative only.
-      zenith, horizon: Display colors of the sky overhead and at the horizon, in [0, 1].
-      glow: Display color around the sun, in [0, 1].
-      sunlight, ambient: Linear intensities of the direct light and of the light from the sky.
-      sun_height: 0 grazing, 1 overhead.
-      haze: Haze everywhere, thicker with distance.
-      mist: Haze in the low ground.
-      season: 0 spring, 0.5 summer, 1 autumn.
-      dryness: Dryness of the grass.
-      rock_warmth, water_teal, flower_hue: Places along the stops of the palette.
     """
 
-    time_of_day: str
-    zenith: Color
-    horizon: Color
-    glow: Color
-    sunlight: Color
-    ambient: Color
-    sun_height: float
-    haze: float
-    mist: float
-    season: float
-    dryness: float
-    rock_warmth: float
+    time_of_day: str  # mood with the larger weight; informative only
+    zenith: Color  # display color of the sky overhead, in [0, 1]
+    horizon: Color  # display color
+    glow: Color  # display color around the sun
+    sunlight: Color  # linear intensity of the direct light
+    ambient: Color  # linear intensity of the light from the sky
+    sun_height: float  # 0 grazing, 1 overhead
+    haze: float  # everywhere, thicker with distance
+    mist: float  # haze in the low ground
+    season: float  # 0 spring, 0.5 summer, 1 autumn
+    dryness: float  # of the grass
+    rock_warmth: float  # place along the stops of the palette, as the next two
     water_teal: float
     flower_hue: float
 

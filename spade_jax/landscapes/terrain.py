@@ -11,10 +11,7 @@ from spade_jax.landscapes.noise import fractal, ridged_fractal, value_noise
 
 
 class Terrain(NamedTuple):
-    """The height field over D steps of depth, near ones first, and W columns of the image.
-
-    All arrays but z are [D, W].
-    """
+    """The height field over D steps of depth, near ones first, and W columns: [D, W] but for z."""
 
     z: np.ndarray  # [D], distance
     screen: np.ndarray  # v at which the surface is seen
@@ -53,10 +50,7 @@ def trace_terrain(layout: Layout, u: np.ndarray, rows: int) -> Terrain:
 
 
 def _depths(rows: int) -> np.ndarray:
-    """Distances [D, 1] of the steps.
-
-    Half of them reach to 80, half to 330: mountains are far, and steep enough to need close steps.
-    """
+    """Distances [D, 1] of the steps, half of them beyond 80, for the steep mountains."""
     steps = min(max(int(rows * 0.5), 76), 220)
     t = np.linspace(0, 1, steps, dtype=np.float32)
     z = np.where(t < 0.5, 1.6 * 50 ** (2 * t), 80 * 4.1 ** (2 * t - 1))

@@ -13,10 +13,7 @@ from spade_jax.landscapes.noise import texture
 
 
 def render_water(canvas: Canvas, layout: Layout, look: Look, ground: Ground) -> None:
-    """Render the visible water, after everything that it mirrors.
-
-    Near water shows its own color, far water mirrors (Fresnel).
-    """
+    """Render the visible water, near its own color, far the mirrored image (Fresnel)."""
     shown = np.flatnonzero((ground.label == WATER) & (canvas.label.take(ground.pixel) == WATER))
     if not len(shown):
         return
@@ -36,12 +33,9 @@ def render_water(canvas: Canvas, layout: Layout, look: Look, ground: Ground) -> 
 
 
 def _reflection(canvas: Canvas, look: Look, water: Ground, ripple: np.ndarray) -> np.ndarray:
-    """The light [3, N] of the image mirrored at the farthest shore.
-
-    All columns share one mirror line: far shores are level in perspective, and a line along the
-    near banks would tear the reflection.
-    """
+    """The light [3, N] of the image mirrored at the farthest shore."""
     rows, columns = canvas.rows, canvas.columns
+    # One mirror line for all columns: a line along the near banks would tear the reflection.
     shore = int(np.percentile(water.row, 1))
     depth = np.maximum(water.row - shore, 0)  # pixels
     mirrored = shore - 1 - depth + ripple * (0.012 * rows * smoothstep(depth, 0, 0.08 * rows))

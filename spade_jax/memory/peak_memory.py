@@ -31,26 +31,18 @@ _FUSIBLE_READERS = _ELEMENTWISE.union(_REDUCTIONS.split())
 # The results are views of the operand.
 _VIEWS = {'split'}
 _LOOPS = {'scan', 'while', 'cond', 'custom_linear_solve', 'pmap', 'shard_map'}
-# Recomputing a result may keep at most so many times its bytes alive: an array of its size, and
-# statistics.
+# Recomputing a result may keep so many times its bytes alive: an array of its size, statistics.
 _RECOMPUTE_BUDGET = 1.25
-
 
 _Readers = dict[int, set[int]]  # places of the operations that read an array
 
 
 class LiveBytes(NamedTuple):
-    """The memory of a program in bytes.
-
-    Attributes:
-      arguments: All arguments.
-      results: All results.
-      peak: The maximum that is alive at the same time, arguments included.
-    """
+    """The memory of a program in bytes."""
 
     arguments: int
     results: int
-    peak: int
+    peak: int  # the maximum that is alive at the same time, arguments included
 
 
 def live_bytes(function: Callable, *arguments: Any, donated: int = 0) -> LiveBytes:
@@ -193,8 +185,7 @@ def _peak(program: _Program, arguments: list[int], pinned: set[int]) -> int:
 def _fuse(program: _Program, pinned: set[int]) -> None:
     """Remove the operations whose results are not stored: their readers compute them.
 
-    From the last operation to the first, so that the readers of a result, and the lifetimes of the
-    arrays that it is computed from, are final when it is decided.
+    From last to first, so that the readers of a result are final when it is decided.
     """
     operations, kept = program.operations, []
     readers: _Readers = defaultdict(set)

@@ -19,27 +19,16 @@ GIB, MIB = 2**30, 2**20
 
 
 class StepMemory(NamedTuple):
-    """Bytes on one device.
+    """Bytes on one device."""
 
-    Attributes:
-      parameters: Trained parameters of all networks.
-      optimizer: State of the optimizers.
-      statistics: The rest of the state: running statistics, spectral vectors, EMA, the step.
-      constants: Networks that are not trained: VGG19 of the perceptual loss.
-      batch: Images and label maps as they arrive on the device.
-      activations: The rest at the peak: activations for the backward pass, gradients, temporaries.
-      peak: The sum of these, the maximum that is alive at the same time.
-      compiled: The peak that the compiler of this backend plans; None if it was not asked.
-    """
-
-    parameters: int
-    optimizer: int
-    statistics: int
-    constants: int
-    batch: int
-    activations: int
-    peak: int
-    compiled: int | None = None
+    parameters: int  # trained, of all networks
+    optimizer: int  # state of the optimizers
+    statistics: int  # the rest of the state: running statistics, spectral vectors, EMA, the step
+    constants: int  # networks that are not trained: VGG19 of the perceptual loss
+    batch: int  # images and label maps as they arrive on the device
+    activations: int  # the rest at the peak: for the backward pass, gradients, temporaries
+    peak: int  # the sum of these, the maximum that is alive at the same time
+    compiled: int | None = None  # the peak that the compiler plans; None if it was not asked
 
 
 def step_memory(

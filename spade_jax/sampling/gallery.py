@@ -40,13 +40,6 @@ class Gallery:
 
     The page shows all maps; the contact sheet at most 24 evenly spaced ones with 8 samples each.
 
-    Args:
-      config: The configuration; it defines the colors of the classes.
-      maps: The label maps, and their photos if there are any.
-      output_dir: Directory of the samples.
-      num_samples: Samples of each map.
-      title: Title of the page.
-
     Attributes:
       files: The paths that it writes, each with its name for errors; no sample may have them.
 
@@ -109,11 +102,9 @@ class Gallery:
         names, colors = classes_of(self._data)
         # 255, don't-care, is the last channel.
         ids = sorted({min(class_id, self._data.label_channels - 1) for class_id in self._ids})
-        swatches = [f'<i style="background: rgb{tuple(map(int, colors[i]))}"></i>' for i in ids]
-        entries = [html.escape(names[class_id]) for class_id in ids]
-        items = [
-            f'<li>{swatch}{entry}</li>' for swatch, entry in zip(swatches, entries, strict=True)
-        ]
+        styles = [f'background: rgb{tuple(map(int, colors[i]))}' for i in ids]
+        names = [html.escape(names[i]) for i in ids]
+        items = [f'<li><i style="{a}"></i>{b}</li>' for a, b in zip(styles, names, strict=True)]
         return f'<ul class="legend">{"".join(items)}</ul>'
 
     def _figure(self, path: str, caption: str, image: np.ndarray, kind: str = '') -> str:

@@ -24,19 +24,12 @@ MAX_RECALIBRATION_BATCHES = 64
 
 @dataclasses.dataclass(frozen=True)
 class SampleRequest:
-    """What to sample.
-
-    Attributes:
-      maps: The label maps.
-      styles: The style of each image, and the number of images of each map.
-      size: (width, height) to which maps are resized; None: each keeps its size.
-      batch_size: Number of maps sampled together.
-    """
+    """What to sample."""
 
     maps: LabelMaps
-    styles: Styles
-    size: tuple[int, int] | None
-    batch_size: int = 8
+    styles: Styles  # of each image; it has the number of images of each map
+    size: tuple[int, int] | None  # (width, height) of resized maps; None: each keeps its size
+    batch_size: int = 8  # maps sampled together
 
     def read(self, indices: Iterable[int], config: Config) -> Iterator[tuple[int, list[Example]]]:
         """The maps in batches of one size, each with the position of its first map in `indices`."""
@@ -135,11 +128,7 @@ def _recalibration_batches(config: Config, request: SampleRequest) -> Iterator[L
 def load_for_sampling(
     maps: LabelMaps, index: int, config: Config, size: tuple[int, int] | None
 ) -> Example:
-    """Read a label map and resize it to (width, height) `size`, or keep its size if None.
-
-    Raises:
-      UserError: The map cannot be read, or the generator does not support its size.
-    """
+    """Read a label map at (width, height) `size`, or at its own size, which is checked, if None."""
     example = maps.read(index)
     if size is not None:
         return resized(example, size)

@@ -13,29 +13,20 @@ TRAINING, NATIVE = 'training', 'native'
 
 def check_size(config: Config, height: int, width: int) -> None:
     """Raises UserError, with the nearest legal sizes, when the model cannot sample this size."""
-    data, multiple = config.data, config.model.size_multiple
-    training_size, found = (
-        f'{data.image_width}x{data.image_height}',
-        f'a label map of {width}x{height}',
-    )
+    training_size = f'{config.data.image_width}x{config.data.image_height}'
+    multiple, found = config.model.size_multiple, f'a label map of {width}x{height}'
     if build_model(config).size_is_fixed and f'{width}x{height}' != training_size:
         problem = f'a model with style encoder samples at its training size {training_size} only'
         raise UserError(f'{found}, but {problem}', 'resize it to that size')
     for name, size in (('width', width), ('height', height)):
         if size % multiple or not size:
             reason = f'not divisible by {multiple} ({config.model.size_reason})'
-            remedy = (
-                f'use {nearest_multiples(size, multiple)}, or the training size {training_size}'
-            )
-            raise UserError(f'{found}: its {name} is {reason}', remedy)
+            legal = f'{nearest_multiples(size, multiple)}, or the training size {training_size}'
+            raise UserError(f'{found}: its {name} is {reason}', f'use {legal}')
 
 
 def parse_size(text: str, config: Config) -> tuple[int, int] | None:
-    """Width and height from 'training' or 'WIDTHxHEIGHT'; None for 'native': maps keep their size.
-
-    Raises:
-      UserError: The text is none of these, or the generator does not support the size.
-    """
+    """Width and height from 'training' or 'WIDTHxHEIGHT'; None for 'native': maps keep theirs."""
     if text == NATIVE:
         return None
     training_size = config.data.image_width, config.data.image_height

@@ -8,34 +8,13 @@ import numpy as np
 from spade_jax.data.files.image_files import read_photo
 from spade_jax.data.files.label_maps import LabelMaps, files_for
 from spade_jax.errors import UserError
-from spade_jax.sampling.styles import (
-    GivenStyles,
-    InterpolatedStyles,
-    NoStyles,
-    RandomStyles,
-    Styles,
-    check_truncation,
-)
+from spade_jax.sampling import styles
 from spade_jax.sampling.trained_generator import NO_STYLE, NO_STYLE_REMEDY, TrainedGenerator
 
 
 @dataclasses.dataclass(frozen=True)
 class StyleOptions:
-    """The flags of the same names.
-
-    Attributes:
-      seed: Seed of the random styles.
-      num_samples: Samples of each label map.
-      truncation: Scale of the random styles in [0, 1].
-      fixed_style: Use one random style for all label maps.
-      style_image: Image of the style, or directory with one for each label map; '': random styles.
-      style_image_to: The image or directory where an interpolation ends.
-      seed_to: The seed where an interpolation ends.
-      style_interpolation: Number of styles of an interpolation, both ends included; 0: none.
-
-    Raises:
-      UserError: On construction, when the options contradict each other.
-    """
+    """The flags of the same names; options that contradict each other raise UserError."""
 
     seed: int = 0
     num_samples: int = 1
@@ -47,7 +26,7 @@ class StyleOptions:
     style_interpolation: int = 0
 
     def __post_init__(self):
-        check_truncation(self.truncation)
+        styles.check_truncation(self.truncation)
         if self.style_interpolation:
             self._check_interpolation()
         elif self.style_image_to or self.seed_to is not None:
@@ -71,11 +50,11 @@ class StyleOptions:
         if self.style_interpolation < 2:
             raise UserError(f'{found} has only one end', 'use 2 or more')
 
-    def styles(self, generator: TrainedGenerator, maps: LabelMaps) -> Styles:
+    def styles(self, generator: TrainedGenerator, maps: LabelMaps) -> styles.Styles:
         """The style of each sample; UserError if the model has no styles or an image is missing."""
         if generator.latent_dim is None:
             self._reject_styles()
-            return NoStyles()
+            return styles.NoStyles()
         if self.style_image:
             start = encode_files(generator, maps, self.style_image, 'style_image')
             if not self.style_interpolation:
@@ -83,11 +62,11 @@ class StyleOptions:
             end = encode_files(generator, maps, self.style_image_to, 'style_image_to')
         else:
             random = self.num_samples, self.truncation, self.fixed_style
-            start = RandomStyles(generator.latent_dim, self.seed, *random)
+            start = styles.RandomStyles(generator.latent_dim, self.seed, *random)
             if self.seed_to is None:
                 return start
             end = dataclasses.replace(start, seed=self.seed_to)
-        return InterpolatedStyles(start, end, self.style_interpolation)
+        return styles.InterpolatedStyles(start, end, self.style_interpolation)
 
     def _reject_styles(self) -> None:
         for field in dataclasses.fields(self):
@@ -96,13 +75,14 @@ class StyleOptions:
                 raise UserError(f'{field.name}={value}, but {NO_STYLE}', remedy)
 
 
-def encode_files(generator: TrainedGenerator, maps: LabelMaps, path: str, flag: str) -> GivenStyles:
+def encode_files(
+    generator: TrainedGenerator, maps: LabelMaps, path: str, flag: str
+) -> styles.GivenStyles:
     """The mean style of an image, for all maps, or those of a directory, one for each map."""
     path, what = os.path.expanduser(path), 'style image'
-    files = [path]
+    files, data = [path], generator.config.data
     if os.path.isdir(path):
-        config = generator.config.data
-        files = files_for(maps.names, path, config, flag=flag, what=what)
+        files = files_for(maps.names, path, data, flag=flag, what=what)
     latents = []
     for file in files:
         try:
@@ -111,4 +91,4 @@ def encode_files(generator: TrainedGenerator, maps: LabelMaps, path: str, flag: 
             remedy = f'set --{flag} to an image, or to a directory with one for each label map'
             raise UserError(f'{flag}: {error.problem}', remedy) from None
         latents.append(generator.encode(photo))
-    return GivenStyles(np.stack(latents))
+    return styles.GivenStyles(np.stack(latents))

@@ -41,21 +41,13 @@ class NoStyles:
 
 @dataclasses.dataclass(frozen=True)
 class RandomStyles:
-    """Random latents, see `random_styles`.
-
-    Attributes:
-      style_dim: Dimensions of a latent.
-      seed: Seed.
-      num_samples: Samples of each label map.
-      truncation: Standard deviation of the latents, in [0, 1].
-      fixed: All maps share the latents of map 0, as the frames of a video should.
-    """
+    """Random latents, see `random_styles`."""
 
     style_dim: int
     seed: int = 0
     num_samples: int = 1
     truncation: float = 1.0
-    fixed: bool = False
+    fixed: bool = False  # All maps share the latents of map 0, as the frames of a video should.
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         indices = np.zeros_like(indices) if self.fixed else indices
@@ -90,14 +82,9 @@ class InterpolatedStyles:
 def random_styles(
     style_dim: int, seed: int, sample: int, indices: np.ndarray, truncation: float = 1.0
 ) -> np.ndarray:
-    """Normal latents [N, style_dim], each a function of (seed, sample, index).
+    """Latents [N, style_dim] of a sample of the label maps `indices` [N].
 
-    Args:
-      style_dim: Dimensions of a latent.
-      seed: Seed.
-      sample: Number of the sample.
-      indices: [N] numbers of the label maps.
-      truncation: Standard deviation of the latents, in [0, 1].
+    They are normal, with the deviation `truncation` in [0, 1]; a function of seed, sample, index.
     """
     check_truncation(truncation)
     positions = jnp.asarray(sample), jnp.asarray(indices)

@@ -104,10 +104,7 @@ class TrainedGenerator:
         return images[0] if is_single else images
 
     def prepare(self, labels: np.ndarray, instances: np.ndarray | None = None) -> PreparedMap:
-        """Prepare one label map [H, W] for sampling in many styles.
-
-        What does not depend on the style is computed once. See `__call__` for arguments and errors.
-        """
+        """Compute once what of a label map [H, W] does not depend on the style; see `__call__`."""
         labels = np.asarray(labels)
         if labels.ndim != self._map_rank:
             problem = f'label maps of shape {labels.shape}, but one map is prepared at a time'
@@ -219,9 +216,7 @@ class TrainedGenerator:
             raise UserError(problem, 'leave the instance maps out')
         shape = None if instances is None else np.shape(instances)
         if data.instance_edges and shape != labels.shape:
-            problem = (
-                f'instance maps of shape {shape}, but the model was trained with instance edges'
-            )
+            problem = f'instance maps of shape {shape}, but the model has instance edges'
             raise UserError(problem, f'give instance maps of shape {labels.shape}')
         dim = self.latent_dim
         if style is not None and dim is None:

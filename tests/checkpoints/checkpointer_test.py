@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -329,6 +330,12 @@ def test_failing_asynchronous_save_is_reported_at_the_end(tmp_path):
     assert '(File too large); intact are those of 4; make room' in line
     assert 'Traceback' not in result.stderr
     assert steps_in(tmp_path) == [4]
+
+
+def test_writes_that_end_after_the_error_are_not_reported(tmp_path):
+    save(tmp_path, 4)
+    late = types.SimpleNamespace(exc_value=RuntimeError('Event loop is closed'))
+    sys.unraisablehook(late)  # The hook of Python refuses this argument.
 
 
 def test_next_session_cleans_up_after_failed_save(tmp_path):
