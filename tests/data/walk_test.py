@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from spade_jax.config.flags import config_from_flags
-from spade_jax.data.pipeline.input_pipeline import split_examples
+from spade_jax.data.pipeline.input_pipeline import validation_examples
+from spade_jax.data.sources.open_source import open_source
 from tests.data.miniatures import MINIATURES
 from tests.fixtures.cli import parsed_flags, succeed_inline
 from tests.program import SMALL
@@ -32,7 +33,9 @@ def test_data_set_is_validated_prepared_and_read(name, tmp_path):
     succeed_inline('--mode=prepare_data', *data)
     with parsed_flags(*data) as values:
         config = config_from_flags(values).data
-    batch = split_examples(config, 'train', 4)
+    source = open_source(config, 'train')
+    assert source is not None
+    batch = validation_examples(source, config, 4)
     assert batch.image.shape == (4, 32, 32, 3)
     assert batch.label.shape == (4, 32, 32, 3)[: 3 if config.uses_labels else 4]
     assert len(np.unique(batch.label)) > 1

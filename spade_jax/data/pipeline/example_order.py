@@ -23,14 +23,10 @@ class BatchSchedule:
     So a microbatch holds the same examples whatever the number of processes.
 
     Attributes:
-      batch_size: Examples of a step, over all processes.
+      batch_size: Examples of a step over all processes, a multiple of processes x microbatches.
       seed: Seed of the order, the crops and the flips.
       num_microbatches: Microbatches of a step.
-      process_index: Index of this process.
-      process_count: Number of processes.
-
-    Raises:
-      UserError: The batch does not divide among processes and microbatches.
+      process_index, process_count: Index of this process; number of processes.
     """
 
     batch_size: int
@@ -81,8 +77,7 @@ def augmentation_words(seed: int, position: int) -> list[int]:
 def _permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     """The order [N] int64 of an epoch: the examples sorted by random words.
 
-    NumPy keeps the words of a bit generator the same in all its versions, but not the result of
-    `Generator.permutation`; and a run may be resumed years later.
+    Unlike `Generator.permutation`, the words of a bit generator are the same in all NumPy versions.
     """
     generator = np.random.PCG64(np.random.SeedSequence((seed, _ORDER_STREAM, epoch)))
     return np.argsort(generator.random_raw(num_examples), kind='stable')

@@ -2,8 +2,7 @@
 
 The elements of the dataset are the examples: positions -> (image, label, instance) -> batches.
 Sources read by random access, so the position alone decides what is read (see `example_order`), and
-a resumed run skips positions before any decoding. Decoding and geometry are NumPy functions that
-match Pillow to the bit.
+a resumed run skips positions before any decoding.
 """
 
 import atexit
@@ -25,7 +24,6 @@ from spade_jax.data.files.label_reader import check_label_ids, label_dtype
 from spade_jax.data.pipeline.example_order import BatchSchedule, augmentation_words, example_index
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset, transform
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
-from spade_jax.data.sources.open_source import open_source
 from spade_jax.data.sources.source import Source
 from spade_jax.errors import UserError
 
@@ -51,7 +49,6 @@ class Skipped:
         self._lock = threading.Lock()
 
     def add(self, location: str, error: UserError) -> None:
-        """Count a skipped example."""
         with self._lock:
             self.count += 1
         self.name(location, error)
@@ -59,11 +56,9 @@ class Skipped:
     def name(self, location: str, error: UserError) -> None:
         """Print that an example is, or will be, skipped, unless it was printed before."""
         with self._lock:
-            is_new = location not in self.reasons
-            self.reasons.setdefault(location, error)
+            is_new = self.reasons.setdefault(location, error) is error
         if is_new:
             place = '' if location in error.problem else f'{location}: '
-            # Leaves a progress bar intact.
             tqdm.write(f'skipped: {place}{error.problem}', file=sys.stderr)
 
 
@@ -88,12 +83,10 @@ def training_batches(
     Raises:
       UserError: From the iterator, when an example cannot be read.
     """
-    # Errors wait here for their batch. TensorFlow would print the traceback of an exception and
-    # pass on its text alone.
+    # Errors wait here for their batch: TensorFlow would pass on the text of an exception alone.
     errors: dict[int, Exception] = {}
     placeholder = Example(*(spec and np.zeros(*spec) for spec in _example_specs(config)))
-    size = schedule.local_batch_size
-    skipped = skipped or Skipped()
+    size, skipped = schedule.local_batch_size, skipped or Skipped()
 
     def read(number: int) -> Example:
         try:
@@ -118,10 +111,7 @@ def training_batches(
 def training_dataset(
     config: DataConfig, batch_size: int, first: int, read: Callable[[int], Example]
 ) -> 'tf.data.Dataset':
-    """Return the endless tf.data dataset of batches (image, label[, instance]) from number `first`.
-
-    Threads call `read`, which returns an example by its number.
-    """
+    """Return the endless dataset of batches; threads `read` the examples from number `first` on."""
     tf = import_tensorflow()
     specs = [spec for spec in _example_specs(config) if spec is not None]
 
@@ -158,9 +148,8 @@ def validation_examples(
 ) -> Batch:
     """Return `count` examples spread evenly over the source, center-cropped and not mirrored.
 
-    They are the same on every call. A source with fewer examples gives all it has. With
-    `on_bad_example=skip`, the next example replaces an unusable one; `skipped` names it without
-    counting it.
+    They are the same on every call; a source with fewer examples gives all it has. With
+    `on_bad_example=skip`, the next example replaces an unusable one, which `skipped` names.
     """
     count = min(count, len(source))
     on_skipped = (skipped or Skipped()).name
@@ -175,20 +164,8 @@ def validation_examples(
         return Batch(*(None if part[0] is None else np.stack(part) for part in parts))
 
 
-def split_examples(config: DataConfig, split: str, count: int) -> Batch:
-    """Return `validation_examples` of a split. Raises UserError if the data have no such split."""
-    source = open_source(config, split)
-    if source is None:
-        problem = f'the data of this run have no {split} split'
-        raise UserError(problem, 'set --data_dir to where they have one')
-    return validation_examples(source, config, count)
-
-
 def locations_of_step(source: Source, schedule: BatchSchedule, step: int) -> list[str]:
-    """Return the locations of the examples of step `step`, the first of which is 1.
-
-    A skipped example is listed in place of the one that replaced it.
-    """
+    """Return the locations of the examples of a step (from 1), skipped ones included."""
     positions = range((step - 1) * schedule.batch_size, step * schedule.batch_size)
     indices = [example_index(schedule.seed, position, len(source)) for position in positions]
     return [source.locations[index] for index in indices]
@@ -223,18 +200,17 @@ def _read_usable(
                 raise
             on_skipped(source.locations[index], error)
             last = error
-    number = min(MAX_SKIPPED_IN_A_ROW, len(source))
-    problem = f'no usable example among {number} in a row; the last one: {last.problem}'
-    raise UserError(problem, last.remedy)
+    problem = f'no usable example among {min(MAX_SKIPPED_IN_A_ROW, len(source))} in a row'
+    raise UserError(f'{problem}; the last one: {last.problem}', last.remedy)
 
 
 def _read(source: Source, config: DataConfig, index: int, words: Sequence[int] | None) -> Example:
     """Read an example, cropped and mirrored by random words; centered without words."""
     image, label, instance = source.read(index)
+    example = Example(image, label, instance if config.instance_edges else None)
     geometry = Geometry.from_config(config, prescaled=source.already_scaled)
     if not source.already_scaled:  # Prepared records were checked when they were written.
         check_label_ids(label, config, source.locations[index])
-    example = Example(image, label, instance if config.instance_edges else None)
     try:
         max_x, max_y = max_crop_offset(geometry, label.shape[1], label.shape[0])
         offset, flip = (max_x // 2, max_y // 2), False
@@ -245,14 +221,12 @@ def _read(source: Source, config: DataConfig, index: int, words: Sequence[int] |
     except UserError as error:
         raise error.at(source.locations[index]) from None
     # Converted after the crop, which leaves fewer pixels.
-    label = label.astype(label_dtype(config), copy=False)
-    if instance is not None:
-        instance = instance.astype(np.int32, copy=False)
-    return Example(image, label, instance)
+    instance = None if instance is None else instance.astype(np.int32, copy=False)
+    return Example(image, label.astype(label_dtype(config), copy=False), instance)
 
 
 def _example_specs(config: DataConfig) -> tuple[Any, Any, Any]:
-    """Shape and dtype of the image, label and instance map of one example, or None."""
+    """Shape and dtype, or None, of each part of an example."""
     size = config.image_height, config.image_width
     image = (*size, 3), np.uint8
     label = (size, label_dtype(config)) if config.uses_labels else image

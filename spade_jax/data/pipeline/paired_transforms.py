@@ -20,10 +20,8 @@ class Example(NamedTuple):
     """An image with its label map, as the data set has them.
 
     Attributes:
-      image: [H', W', 3] uint8, RGB; None if only the label map is known. It is scaled to the size
-        that follows from the label map, which may differ from its own.
-      label: [H, W] uint8, uint16 or int32 class ids; or [H, W, 3] uint8, an RGB condition, which
-        is scaled like an image.
+      image: [H', W', 3] uint8, scaled to the size that follows from the label map; or None.
+      label: [H, W] uint8, uint16 or int32 class ids; or [H, W, 3] uint8, an RGB condition.
       instance: [H, W] uint8, uint16 or int32 instance ids; None if the run does not use them.
     """
 
@@ -39,8 +37,7 @@ class Geometry:
     Attributes:
       mode: One of `PREPROCESS_MODES`.
       load_size: Width (scale_shortside: shorter side) in pixels before the crop.
-      width: Width of the result in pixels.
-      height: Height of the result in pixels.
+      width, height: Size of the result in pixels.
       prescaled: True if images went through `scale`; they are only cropped and mirrored.
     """
 
@@ -58,7 +55,6 @@ class Geometry:
 
     @property
     def crops(self) -> bool:
-        """True if the mode crops."""
         return self.mode in CROPPING_MODES
 
 
@@ -89,8 +85,7 @@ def max_crop_offset(geometry: Geometry, width: int, height: int) -> tuple[int, i
     """Return the largest crop offset (x, y) of a `width` x `height` image; (0, 0) without a crop.
 
     Raises:
-      UserError: The scaled image is smaller than the crop, or has another size than the result
-        in a mode that does not crop.
+      UserError: The scaled image is smaller than the crop or, without a crop, of another size.
     """
     scaled = scaled_size(geometry, width, height)
     offset = scaled[0] - geometry.width, scaled[1] - geometry.height
@@ -110,9 +105,8 @@ def transform(
       UserError: The image cannot be brought to the size of the result.
       ValueError: The crop is not inside the scaled image.
     """
-    height, width = example.label.shape[:2]
-    max_x, max_y = max_crop_offset(geometry, width, height)
-    x, y = crop_offset
+    width, height = example.label.shape[1::-1]
+    (x, y), (max_x, max_y) = crop_offset, max_crop_offset(geometry, width, height)
     if not (0 <= x <= max_x and 0 <= y <= max_y):
         raise ValueError(f'crop offset {crop_offset} is outside (0, 0) to {max_x, max_y}')
     size = scaled_size(geometry, width, height)
@@ -122,8 +116,7 @@ def transform(
 
 def scale(example: Example, geometry: Geometry) -> Example:
     """Scale without cropping; `transform` with a prescaled geometry does the rest."""
-    height, width = example.label.shape[:2]
-    size = scaled_size(geometry, width, height)
+    size = scaled_size(geometry, *example.label.shape[1::-1])
     return _map_parts(example, lambda pixels: _scaled_window(pixels, size, (0, 0, *size)))
 
 
@@ -133,10 +126,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale ids [H, W] (uint8, uint16 or int32) to `size` (width, height), nearest.
-
-    All dtypes take the same pixels; Pillow could shift 16-bit instances against 8-bit labels.
-    """
+    """Scale ids [H, W] to `size` (width, height): the nearest pixels, the same for all dtypes."""
     return _scaled_window(ids, size, (0, 0, *size))
 
 
@@ -159,7 +149,7 @@ def _scaled_window(
     if not flip:
         return np.ascontiguousarray(pixels)
     mirrored = np.empty_like(pixels, order='C')
-    # Channel by channel: NumPy is slow for rows that consist of short pieces.
+    # NumPy is slow for rows that consist of short pieces.
     for channel in range(3) if pixels.ndim == 3 else [...]:
         mirrored[:, :, channel] = pixels[:, ::-1, channel]
     return mirrored
@@ -174,8 +164,8 @@ def _misfit(geometry: Geometry, size: tuple[int, int], scaled: tuple[int, int]) 
         problem = f'a prepared image of {source} does not fit {mode} with a result of {target}'
         return UserError(problem, 'prepare the images again with the flags of this run')
     if not geometry.crops:
-        target_flags = f'the configuration (crop_size, aspect_ratio) is for {target}'
-        problem = f'{mode} scales this image of {source} to {result}, but {target_flags}'
+        problem = f'{mode} scales this image of {source} to {result}, but the configuration '
+        problem += f'(crop_size, aspect_ratio) is for {target}'
         return UserError(problem, f'use --preprocess_mode=fixed, which scales all to {target}')
     is_scaled, flag = f'is scaled to {result}, which ', 'larger --load_size'
     if geometry.mode == 'crop':

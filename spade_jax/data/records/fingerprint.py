@@ -14,8 +14,7 @@ from spade_jax.data.sources.source import DatasetSource
 
 FORMAT = 2  # Raised with every change of what the records hold.
 
-# The fields of DataConfig that decide what is in the records. No directories: records may be read
-# where the files they were prepared from are not.
+# What decides the contents of the records. No directories: records may be read without the files.
 _DECIDING_FIELDS = (
     *('dataset', 'train_list', 'validation_list', 'scenes_train_examples'),
     *('tfds_name', 'tfds_train_split', 'tfds_validation_split'),
@@ -23,7 +22,7 @@ _DECIDING_FIELDS = (
     *('condition', 'num_classes', 'dontcare', 'palette', 'label_remap'),
     *('preprocess_mode', 'load_size'),
 )
-_MAX_VALUE_LENGTH = 60  # Characters of a value in a message.
+_MAX_LENGTH = 60  # Characters of a value in a message.
 _THREADS = 16  # Network disks answer slowly.
 
 
@@ -32,8 +31,7 @@ class Fingerprint(NamedTuple):
 
     Attributes:
       summary: JSON values: the number of examples, and digests of their names and files.
-      states: By name of an example, a short digest of size and time of each of its files:
-        'f0a1b2 c3d4e5'. Empty for a source without files, as TFDS.
+      states: By name of an example, short digests of the size and time of its files, if any.
     """
 
     summary: dict[str, Any]
@@ -53,10 +51,9 @@ def fingerprint(source: DatasetSource) -> Fingerprint:
     """Return the fingerprint of a source; sizes and times stand for the contents of its files."""
     files = [*map(_paths, source.files), list(source.shared_files())]
     states = _file_states(files)
-    contents = _digest('\0'.join(state) for state in states)
-    num_files = sum(map(len, files))
-    summary = dict(examples=len(source), names=_digest(source.names))
-    summary['contents'] = f'{num_files} files ({contents})'
+    digest = _digest(map('\0'.join, states))
+    contents = f'{sum(map(len, files))} files ({digest})'
+    summary = dict(examples=len(source), names=_digest(source.names), contents=contents)
     names = [example.name for example in source.files]
     return Fingerprint(summary, dict(zip(names, map(_short_digests, states), strict=False)))
 
@@ -93,17 +90,17 @@ def _paths(example: ExampleFiles) -> list[str]:
 
 def _file_states(examples: Sequence[Sequence[str]]) -> list[list[str]]:
     """Name, size and time of the files of each example."""
+
+    def state(path: str) -> str:
+        name = os.path.basename(path)
+        try:
+            found = os.stat(path)
+        except OSError:
+            return f'{name} missing'  # Reading the example reports it.
+        return f'{name} {found.st_size} {found.st_mtime_ns}'
+
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda files: list(map(_file_state, files)), examples))
-
-
-def _file_state(path: str) -> str:
-    name = os.path.basename(path)
-    try:
-        found = os.stat(path)
-    except OSError:
-        return f'{name} missing'  # Reading the example reports it.
-    return f'{name} {found.st_size} {found.st_mtime_ns}'
+        return list(pool.map(lambda files: list(map(state, files)), examples))
 
 
 def _short_digests(states: Sequence[str]) -> str:
@@ -117,4 +114,4 @@ def _digest(texts: Iterable[str]) -> str:
 
 def _shortened(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= _MAX_VALUE_LENGTH else f'{text[:_MAX_VALUE_LENGTH]}...'
+    return text if len(text) <= _MAX_LENGTH else f'{text[:_MAX_LENGTH]}...'

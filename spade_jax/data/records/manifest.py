@@ -32,7 +32,7 @@ class Split:
       states: The `Fingerprint.states` of the source.
       names, locations: Those of the examples in the source.
       skipped: Location and defect of the examples that were left out.
-      smallest, largest: The least, greatest width and height of the examples; [] without any.
+      smallest, largest: The least and the greatest [width, height]; [] without examples.
     """
 
     states: dict[str, str]
@@ -81,11 +81,7 @@ class Manifest:
 
 
 def read_manifest(directory: str, name: str = MANIFEST) -> Manifest | None:
-    """Return the manifest of a directory; None if it has none of this name.
-
-    Raises:
-      UserError: The manifest cannot be read.
-    """
+    """Return the manifest, None if there is none. Raises UserError if it cannot be read."""
     path = pathlib.Path(directory, name)
     with user_errors(f'{path} cannot be read', 'remove the directory and prepare it again'):
         if not path.exists():

@@ -25,11 +25,7 @@ INSTANCE_DTYPE = np.dtype(np.uint16)
 
 
 class RecordSource:
-    """The prepared records of a split. Reading is safe from several threads.
-
-    ArrayRecord is read by index because the order of training is a function of the position; the
-    readers of tf.data are sequential.
-    """
+    """The prepared records of a split, read by index. Reading is safe from several threads."""
 
     already_scaled = True
     names: Sequence[str]
@@ -42,10 +38,9 @@ class RecordSource:
         found = manifest.splits[split]
         self.names, self.locations = found.names, found.locations
         self._paths = [os.path.join(directory, shard.file) for shard in found.shards]
-        counts = [shard.examples for shard in found.shards]
-        self._ends = list(itertools.accumulate(counts))
+        self._ends = list(itertools.accumulate(shard.examples for shard in found.shards))
         # Without the number of examples, it would open every file to count them.
-        files = [f'{path}[0:{count}]' for path, count in zip(self._paths, counts, strict=True)]
+        files = [f'{directory}/{shard.file}[0:{shard.examples}]' for shard in found.shards]
         self._records = ArrayRecordDataSource(files)
         self._parse = messages.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]
         self._label_dtype = label_dtype(config)
@@ -74,21 +69,16 @@ class RecordSource:
 
 
 def open_records(config: DataConfig, split: str) -> RecordSource | None:
-    """Open the prepared records of a split, 'train' or 'validation', in `config.records_dir`.
-
-    Returns:
-      The records; None if they were prepared without validation examples.
+    """Open a split of `config.records_dir`; None if it was prepared without validation examples.
 
     Raises:
-      UserError: There are no records, they are incomplete, a shard is missing or truncated, or
-        they were prepared with settings that give other pixels.
+      UserError: There are no complete records, or they were prepared with other settings.
     """
     directory, flag = os.path.expanduser(config.records_dir), f'records_dir={config.records_dir}'
     manifest = read_manifest(directory)
     if manifest is None and os.path.exists(os.path.join(directory, INCOMPLETE)):
-        state = 'is not complete: its preparation was interrupted or is still running'
-        remedy = 'run --mode=prepare_data again, which continues where it stopped'
-        raise UserError(f'{flag} {state}', remedy)
+        problem = f'{flag} is not complete: its preparation was interrupted or is still running'
+        raise UserError(problem, 'run --mode=prepare_data again, which continues where it stopped')
     if manifest is None:
         remedy = 'write them with --mode=prepare_data and the flags of this run'
         raise UserError(f'{flag} has no prepared records', f'{remedy}, or leave --records_dir out')

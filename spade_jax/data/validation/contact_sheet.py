@@ -1,5 +1,6 @@
 """Render a contact sheet: examples of each split and what the colors of their labels mean."""
 
+import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -33,14 +34,10 @@ def write_contact_sheet(path: str, config: DataConfig, splits: Sequence[SplitRep
         rows += [_text(f'{split.split}: {len(split.names)} examples', 18), _grid(split, classes)]
     if classes:
         rows += [_text('Classes, with their share of the pixels', 18), _legend(splits, classes)]
-    rows = [_padded(row, (0, 0), (0, _TEXT_WIDTH - row.shape[1])) for row in rows]
-    write_png(path, _padded(np.concatenate(rows), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
+    pad = functools.partial(np.pad, constant_values=255)
+    rows = [pad(row, ((0, 0), (0, _TEXT_WIDTH - row.shape[1]), (0, 0))) for row in rows]
+    write_png(path, pad(np.concatenate(rows), ((_MARGIN,) * 2, (_MARGIN,) * 2, (0, 0))))
     return True
-
-
-def _padded(pixels: np.ndarray, *sides: tuple[int, int]) -> np.ndarray:
-    """Pixels [H, W, 3] with white above and below, left and right."""
-    return np.pad(pixels, (*sides, (0, 0)), constant_values=255)
 
 
 def _grid(split: SplitReport, classes: Classes | None) -> np.ndarray:
@@ -77,15 +74,14 @@ def _tiles(example: Example, classes: Classes | None, size: tuple[int, int]) -> 
 
 
 def _fit(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map [H, W] scaled to fit into a tile."""
     return np.asarray(ImageOps.contain(Image.fromarray(ids.astype(np.int32)), size, _NEAREST))
 
 
 def _framed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """[H, W, 3] uint8, scaled to fit into a tile, with an outline: an image may be white."""
     image = ImageOps.contain(Image.fromarray(pixels), size, _BICUBIC)
-    outline = (0, 0, image.width - 1, image.height - 1)
-    ImageDraw.Draw(image).rectangle(outline, outline=_OUTLINE)
+    corners = (0, 0, image.width - 1, image.height - 1)
+    ImageDraw.Draw(image).rectangle(corners, outline=_OUTLINE)
     return np.asarray(ImageOps.pad(image, size, color=_FRAME))
 
 

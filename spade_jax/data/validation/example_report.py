@@ -69,7 +69,6 @@ class ExampleReport:
         return None
 
     def add_photo(self, photo: np.ndarray) -> None:
-        """Hash a photo [H, W, 3] uint8."""
         self.digest = hashlib.sha256(b'%d %d' % size_of(photo) + photo.tobytes()).digest()
 
     def add_label(self, label: np.ndarray, path: str, config: DataConfig, geometry: Geometry):
@@ -82,21 +81,19 @@ class ExampleReport:
         self.unknown_ids = tuple(value for value in self.pixels if not is_class(value, config))
         self.is_mistaken = label.dtype == np.uint8 and len(self.pixels) > _MOST_VALUES
         if self.unknown_ids:
-            ids = self._describe_unknown_ids(label)
+            more = len(self.unknown_ids) - _IDS_NAMED
+            ids = [self._describe_id(value, label) for value in self.unknown_ids[:_IDS_NAMED]]
+            ids = '; '.join(ids + [f'{more} more ids'] * (more > 0))
             problem = f'{path}: {ids}; the classes are 0..{config.num_classes - 1}'
             remedy = 'renumber them with --label_remap, or set the flags suggested below'
             self.defects.append(Defect(OUT_OF_RANGE, path, problem, remedy))
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
-            finding = path, f'{path} has only the id {DONTCARE_ID}', 'leave the example out'
-            self.warnings.append(Defect(UNKNOWN_EVERYWHERE, *finding))
+            problem = f'{path} has only the id {DONTCARE_ID}'
+            self.warnings.append(Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out'))
 
-    def _describe_unknown_ids(self, label: np.ndarray) -> str:
-        texts = []
-        for value in self.unknown_ids[:_IDS_NAMED]:
-            y, x = np.unravel_index(int(np.argmax(label == value)), label.shape)
-            texts.append(f'id {value} in {self.pixels[value]} pixels, first at (x={x}, y={y})')
-        more = len(self.unknown_ids) - _IDS_NAMED
-        return '; '.join(texts + [f'{more} more ids'] * (more > 0))
+    def _describe_id(self, value: int, label: np.ndarray) -> str:
+        y, x = divmod(int(np.argmax(label == value)), label.shape[1])
+        return f'id {value} in {self.pixels[value]} pixels, first at (x={x}, y={y})'
 
 
 class FileInspector:
@@ -115,7 +112,6 @@ class FileInspector:
         return Example(photo, label, self._read_instances(files, label))
 
     def inspect(self, files: ExampleFiles) -> ExampleReport:
-        """Collect the defects of all files of an example."""
         report = ExampleReport(files.name, files.photo)
         label = self._read_label(files.label, report)
         size = None if label is None else size_of(label)
@@ -133,8 +129,8 @@ class FileInspector:
                 kind = f'{role}s and {self._labels.role}s have different sizes'
                 sizes = path, size_of(pixels), files.label, size
                 report.attempt(kind, path, require_same_size, *sizes)
-        has_instances = not any(d.kind.startswith('instance maps') for d in report.defects)
-        report.is_readable = photo is not None and has_instances
+        no_instances = any(d.kind.startswith('instance maps') for d in report.defects)
+        report.is_readable = photo is not None and not no_instances
         return report
 
     def _read_instances(self, files: ExampleFiles, label: np.ndarray) -> np.ndarray | None:

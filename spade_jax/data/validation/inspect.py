@@ -67,7 +67,6 @@ class SplitReport:
     read: Callable[[int], Example] | None = None
 
     def add(self, index: int, example: ExampleReport) -> None:
-        """Count in the example with this index."""
         self.defects += example.defects
         self.warnings += example.warnings
         if example.defects:
@@ -114,20 +113,18 @@ def pairs_files(config: DataConfig) -> bool:
 
 def find_duplicates(train: SplitReport, validation: SplitReport) -> list[Defect]:
     """The photos of the validation set whose pixels equal those of a training photo."""
-    remedy = 'scores on it say nothing; take it out of one split'
-    pairs = [(path, train.locations.get(key)) for key, path in validation.locations.items()]
-    return [
-        Defect(IN_BOTH_SPLITS, path, f'{path} has the same pixels as {other}', remedy)
-        for path, other in pairs
-        if other
-    ]
+    remedy, found = 'scores on it say nothing; take it out of one split', []
+    for digest, path in validation.locations.items():
+        if other := train.locations.get(digest):
+            problem = f'{path} has the same pixels as {other}'
+            found.append(Defect(IN_BOTH_SPLITS, path, problem, remedy))
+    return found
 
 
 def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> None:
     """Inspect a source that returns whole examples instead of files."""
-    report.names = list(source.names)
+    report.names, report.read = list(source.names), source.read
     report.photos = report.label_maps = len(source)
-    report.read = source.read
     geometry = Geometry.from_config(config, source.already_scaled)
 
     def inspect_example(index: int) -> ExampleReport:
@@ -147,13 +144,12 @@ def _inspect_all(
     report: SplitReport, config: DataConfig, inspect_one: Callable[[int], ExampleReport]
 ) -> None:
     """Add what `inspect_one` finds on every example, given its index."""
-    mininterval = 0.5 if sys.stderr.isatty() else 20
-    bar: dict[str, Any] = dict(unit='example', dynamic_ncols=True, mininterval=mininterval)
+    bar: dict[str, Any] = dict(desc=f'reading the {report.split} examples', unit='example')
+    bar |= dict(dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 20)
+    indices = range(len(report.names))
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        indices = range(len(report.names))
         examples = bounded_map(pool, inspect_one, indices, ahead=16 * config.data_workers)
-        examples = tqdm(examples, f'reading the {report.split} examples', len(indices), **bar)
-        for index, example in enumerate(examples):
+        for index, example in enumerate(tqdm(examples, total=len(indices), **bar)):
             report.add(index, example)
 
 

@@ -155,15 +155,14 @@ def _summarize(
     first = {'mode': 'validate_data'} if defects else {'workdir': f'runs/{config.dataset}'}
     flags = format_flags(first | flags | suggest.merge_changes(suggestions))
     extra_flags = () if defects else extra_flags
-    names = {number: _class_name(number, config) for number in ids}
+    classes = [{'id': number, 'name': _class_name(number, config)} for number in ids]
+    for entry in classes:
+        entry |= {split.split: _occurrence(split, entry['id']) for split in splits}
     return {
         'splits': {split.split: _summarize_split(split, config) for split in splits},
-        'classes': [
-            {'id': number, 'name': name} | {s.split: _occurrence(s, number) for s in splits}
-            for number, name in names.items()
-        ],
+        'classes': classes,
         'suggestions': [
-            {'flags': format_flags(found.changes), 'reason': found.reason, 'advice': found.advice}
+            dict(flags=format_flags(found.changes), reason=found.reason, advice=found.advice)
             for found in suggestions
         ],
         'command': ' '.join(['python -m spade_jax.main', *flags, *extra_flags]),
@@ -173,19 +172,12 @@ def _summarize(
 
 
 def _summarize_split(split: SplitReport, config: DataConfig) -> dict[str, Any]:
-    return {
-        'photos': split.photos,
-        'label_maps': split.label_maps,
-        'examples': len(split.names),
-        'sizes': [[*size, count] for size, count in split.sizes.most_common()],
-        'defects': _group(split.defects),
-        'warnings': _group(split.warnings),
-        'ids_out_of_range': [
-            {'id': number, 'files': split.images[number], 'pixels': split.pixels[number]}
-            for number in sorted(split.pixels)
-            if not is_class(number, config)
-        ],
-    }
+    unknown = [number for number in sorted(split.pixels) if not is_class(number, config)]
+    ids = [dict(id=id, files=split.images[id], pixels=split.pixels[id]) for id in unknown]
+    sizes = [[*size, count] for size, count in split.sizes.most_common()]
+    counts = dict(photos=split.photos, label_maps=split.label_maps, examples=len(split.names))
+    findings = dict(defects=_group(split.defects), warnings=_group(split.warnings))
+    return {**counts, 'sizes': sizes, **findings, 'ids_out_of_range': ids}
 
 
 def _group(defects: Sequence[Defect]) -> list[dict[str, Any]]:
@@ -196,9 +188,8 @@ def _group(defects: Sequence[Defect]) -> list[dict[str, Any]]:
 
 
 def _occurrence(split: SplitReport, number: int) -> dict[str, Any]:
-    pixels = split.pixels[number]
-    share = pixels / max(1, split.pixels.total())
-    return {'pixels': pixels, 'share': share, 'images': split.images[number]}
+    pixels, total = split.pixels[number], max(1, split.pixels.total())
+    return dict(pixels=pixels, share=pixels / total, images=split.images[number])
 
 
 def _class_name(number: int, config: DataConfig) -> str:
@@ -214,7 +205,7 @@ def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
         counts = _count(split['photos'], 'photo'), _count(split['label_maps'], 'label map')
         yield f'{name}: {", ".join(counts)}, {_count(split["examples"], "complete pair")}'
         if split['sizes']:
-            sizes = [f'{width}x{height} ({count})' for width, height, count in split['sizes']]
+            sizes = ['{}x{} ({})'.format(*size) for size in split['sizes']]
             sizes[_MOST_SIZES:] = ['...'] * (len(sizes) > _MOST_SIZES)
             yield f'  sizes: {", ".join(sizes)}'
     if report['classes']:
@@ -230,8 +221,7 @@ def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
     for suggestion in report['suggestions']:
         yield f'  {" ".join(suggestion["flags"]) or "(no flag)"}'
         yield f'      {suggestion["reason"]}'
-        if suggestion['advice']:
-            yield f'      -> {suggestion["advice"]}'
+        yield from [f'      -> {suggestion["advice"]}'] if suggestion['advice'] else []
     if report['num_defects']:
         yield from ['', 'To validate again, with the suggestions:', f'  {report["command"]}']
 

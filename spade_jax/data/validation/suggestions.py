@@ -1,8 +1,4 @@
-"""Suggest flags that fix what the inspection of a data set has found.
-
-The suggestions cover all inspected files and agree with one another: with all of them set, the
-same inspection does not repeat the findings that they fix.
-"""
+"""Suggest flags that fix what an inspection has found: with all set, it finds none of it again."""
 
 import bisect
 import contextlib
@@ -12,6 +8,7 @@ import itertools
 import json
 import operator
 import os
+import pathlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
@@ -32,6 +29,11 @@ from spade_jax.errors import UserError
 NO_PAIRS = 'photos and label maps do not pair'
 LOSSY = 'label maps are lossy'  # The text of `pairing`.
 _BAD_MAPS = frozenset({LOSSY, kinds.COLORED, kinds.BEYOND_PALETTE, kinds.OUT_OF_RANGE})
+_MISTAKEN = 'most label maps are lossy or have too many colors: photos or anti-aliased masks'
+_EXPORT_AGAIN = (
+    'check --train_label_dir; export label maps as PNG, without smoothing (nearest neighbor, '
+    'no anti-aliasing); use --condition=rgb if they are edges or sketches'
+)
 _MOST_NEW_COLORS = 16  # Beyond a given palette.
 _LEAST_COLORS_OF_A_TABLE = 5
 _FEW_FILES = 0.25  # of all label maps
@@ -87,7 +89,6 @@ def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:
-    """The findings on all splits together."""
     names = ('label_maps', 'sizes', 'images', 'colors', 'mistaken_maps', 'defects')
     columns = {name: [getattr(report, name) for report in reports] for name in names}
     sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
@@ -138,7 +139,6 @@ def _common_endings(stems: Sequence[str]) -> list[str]:
 
 
 def _stems(directory: str, extensions: Collection[str]) -> list[str]:
-    """Relative paths without extension."""
     parts = (os.path.splitext(os.path.relpath(path, directory)) for path in files_below(directory))
     return [stem for stem, extension in parts if extension.lower() in extensions]
 
@@ -147,12 +147,7 @@ def _replace_maps(config: DataConfig, data: SplitReport) -> Suggestion | None:
     """Advice if most label maps are photos or anti-aliased masks, which no flag can fix."""
     if not config.uses_labels or not _count(data, _BAD_MAPS) or not _is_mistaken(data):
         return None
-    reason = 'most label maps are lossy or have too many colors: photos or anti-aliased masks'
-    advice = (
-        'check --train_label_dir; export label maps as PNG, without smoothing (nearest neighbor, '
-        'no anti-aliasing); use --condition=rgb if they are edges or sketches'
-    )
-    return Suggestion(reason, fixes=_BAD_MAPS, advice=advice)
+    return Suggestion(_MISTAKEN, fixes=_BAD_MAPS, advice=_EXPORT_AGAIN)
 
 
 def _is_mistaken(data: SplitReport) -> bool:
@@ -166,14 +161,13 @@ def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggesti
     new = [color for color, _ in data.colors.most_common() if f'#{color:06x}' not in known]
     if not new or len(new) > (_MOST_NEW_COLORS if classes else MOST_COLORS):
         return None
-    if not classes:
-        if _count(data, {kinds.COLORED}) * 2 < data.label_maps:
-            return None  # The other maps hold ids: these few are mistakes.
-        if name := _builtin_palette_with(new):
-            reason = f'the label maps have {len(new)} colors of the palette "{name}"'
-            entries = parse_palette(read_palette(builtin_palette(name) or ''))
-            changes = {'palette': name} | _covering(sorted(entry.id for entry in entries))
-            return Suggestion(reason, changes, _BAD_MAPS)
+    if not classes and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
+        return None  # The other maps hold ids: these few are mistakes.
+    if not classes and (name := _builtin_palette_with(new)):
+        reason = f'the label maps have {len(new)} colors of the palette "{name}"'
+        entries = parse_palette(read_palette(builtin_palette(name) or ''))
+        changes = {'palette': name} | _covering(sorted(entry.id for entry in entries))
+        return Suggestion(reason, changes, _BAD_MAPS)
     draft = sorted(classes + _new_classes(classes, new))
     lines = (json.dumps(entry._asdict(), ensure_ascii=False) for entry in draft)
     text = '{"classes": [\n  ' + ',\n  '.join(lines) + '\n]}\n'
@@ -220,11 +214,8 @@ def _number_of_classes(
     options = {'dontcare': config.dontcare} | _covering(present)
     num_classes = max(options['num_classes'], config.num_classes)
     dontcare = options['dontcare'] and num_classes <= DONTCARE_ID
-    changes: dict[str, Any] = {}
-    if num_classes > config.label_channels:
-        changes['num_classes'] = num_classes
-    if dontcare != config.dontcare:
-        changes['dontcare'] = dontcare
+    changes = {'num_classes': num_classes} if num_classes > config.label_channels else {}
+    changes |= {'dontcare': dontcare} if dontcare != config.dontcare else {}
     counts = [f'id {value} is in {data.images[value]}' for value in unknown[:3]]
     listed = [f'{count} of {data.label_maps} label maps' for count in counts]
     reason = ', '.join(listed + [f'{len(unknown) - 3} more ids'] * (len(unknown) > 3))
@@ -305,8 +296,8 @@ def _unused_path(path: str, text: str) -> str:
     for number in itertools.count(2):
         if not os.path.lexists(path):
             break
-        with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding='utf-8') as file:
-            if file.read() == text:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if pathlib.Path(path).read_text(encoding='utf-8') == text:
                 break
         path = f'{base}_{number}{extension}'
     return path
