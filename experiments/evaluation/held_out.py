@@ -8,8 +8,9 @@ import numpy as np
 import spade_jax
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
-from spade_jax.config.data_config import DONTCARE_ID
-from spade_jax.data.pipeline.input_pipeline import split_examples
+from spade_jax.config.data_config import DONTCARE_ID, DataConfig
+from spade_jax.data.pipeline.input_pipeline import validation_examples
+from spade_jax.data.sources.open_source import open_source
 from spade_jax.errors import UserError
 from spade_jax.evaluation.layout_judge import Judge, fit_judge
 from spade_jax.sampling import TrainedGenerator
@@ -70,3 +71,11 @@ class Run:
     def ignore(self) -> int | None:
         """The label of pixels without a class; None if every pixel has one."""
         return DONTCARE_ID if self.config.data.dontcare else None
+
+
+def split_examples(config: DataConfig, split: str, count: int) -> Batch:
+    """Center crops of examples of a split. Raises UserError if the data have no such split."""
+    source = open_source(config, split)
+    if source is None:
+        raise UserError(f'the data have no {split} split', 'set --data_dir to where they have one')
+    return validation_examples(source, config, count)

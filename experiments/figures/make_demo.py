@@ -16,10 +16,10 @@ import numpy as np
 from absl import app, flags
 
 import spade_jax
+from experiments.evaluation.held_out import split_examples
 from spade_jax.batch import Batch
 from spade_jax.checkpoints.checkpointer import DIRECTORY, Checkpointer, open_latest
 from spade_jax.config.config import Config, option_fields, shared_option_fields
-from spade_jax.data.pipeline.input_pipeline import split_examples
 from spade_jax.errors import one_line_errors
 from spade_jax.files.image_grid import write_png
 from spade_jax.layers.spectral_norm import power_iterate
