@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import sys
-import textwrap
 from collections.abc import Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,8 +39,8 @@ def user_errors(problem: str, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-        short = textwrap.shorten(reason, 300, placeholder=' ...')
-        raise UserError(f'{problem} ({short})', remedy) from error
+        line = ' '.join(reason.split())[:300]
+        raise UserError(f'{problem} ({line})', remedy) from error
 
 
 @contextlib.contextmanager

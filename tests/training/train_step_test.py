@@ -57,7 +57,7 @@ def variables_of(arrays, config):
 
 def model_of(golden, config):
     """The model and its constants; VGG19 has fewer channels in the golden files."""
-    model = Spade(config)
+    model = RecordingSpade(config)
     if not config.losses.perceptual_weight:
         return model, {}
     # vgg.slice2.5.weight -> features.5.weight
@@ -98,17 +98,49 @@ def golden_noise(golden):
     return noise
 
 
-@pytest.mark.parametrize('case', train_step_cases())
-def test_train_step_matches_golden_numbers(case):
-    golden, after = parity.Golden(case), parity.Golden(f'{case}_after')
+class RecordingSpade(Spade):
+    """Reports the fake images of the generator update among its metrics."""
+
+    def _generate(self, *arguments):
+        self._fake, kl, updated = super()._generate(*arguments)
+        return self._fake, kl, updated
+
+    def _generator_loss(self, *arguments):
+        output = super()._generator_loss(*arguments)
+        return output._replace(metrics={'fake': self._fake})
+
+
+@functools.cache
+def golden_run(case):
+    """Of each step: the state between the two updates, the state after them, and the metrics.
+
+    One compiled program serves all tests of a case.
+    """
+    golden = parity.Golden(case)
     config = parity.config_of(golden.options)
-    before = variables_of(golden.state('sd'), config)
     model, constants = model_of(golden, config)
-    noise = golden_noise(golden)
-    step = jax.jit(step_of(config, model, num_examples=10**6, noise=noise))
-    state, batch = create_train_state(config, before), batch_of(golden, config)
-    for i in range(1, NUM_STEPS + 1):
-        state, metrics = step(state, batch, constants)
+    step = step_of(config, model, num_examples=10**6, noise=golden_noise(golden))
+
+    @jax.jit
+    def both_updates(state, batch):
+        generator, discriminator = model.updates
+        middle, metrics = step(state, batch, constants, updates=(generator,))
+        middle = middle.replace(step=state.step)
+        end, more = step(middle, batch, constants, updates=(discriminator,))
+        return middle, end, metrics | more
+
+    state = create_train_state(config, variables_of(golden.state('sd'), config))
+    steps = []
+    for _ in range(NUM_STEPS):
+        steps.append(both_updates(state, batch_of(golden, config)))
+        state = steps[-1][1]
+    return golden, config, steps
+
+
+@pytest.mark.parametrize('case', train_step_cases())
+def test_losses_match_golden_numbers(case):
+    golden, _, steps = golden_run(case)
+    for i, (*_, metrics) in enumerate(steps, start=1):
         rates = [metrics[f'{player}_learning_rate'] for player in ('generator', 'discriminator')]
         expected = [golden.meta['lr_G'], golden.meta['lr_D']]
         np.testing.assert_allclose(rates, expected, rtol=1e-6)
@@ -122,36 +154,22 @@ def test_train_step_matches_golden_numbers(case):
                 # of order one.
                 tolerance = max(20 * drift, 1e-4 * abs(float(expected)), 1e-4 * i)
                 parity.assert_close(metrics[ours], expected, tolerance, key)
-        if i == 1:
-            check_first_step(golden, after, before, state, config)
+
+
+@pytest.mark.parametrize('case', train_step_cases())
+def test_first_step_matches_golden_numbers(case):
+    golden, config, ((_, state, _), *_) = golden_run(case)
+    before = variables_of(golden.state('sd'), config)
+    check_first_step(golden, parity.Golden(f'{case}_after'), before, state, config)
 
 
 @pytest.mark.parametrize('case', train_step_cases())
 def test_generator_update_matches_golden_numbers(case):
-    golden = parity.Golden(case)
-    config = parity.config_of(golden.options)
-    arrays = golden.state('sd')
-    model, constants = model_of(golden, config)
-    state = create_train_state(config, variables_of(arrays, config))
-    batch, noise = batch_of(golden, config), golden_noise(golden)
-    fakes = []
-
-    def recording(variables, batch, noise, reused):
-        layout = model.condition(batch.label, batch.instance)
-        stream = Stream.STYLE_IN_GENERATOR_UPDATE
-        fake, *_ = model._generate(variables, layout, to_signed(batch.image), noise, stream)
-        output = update.loss(variables, batch, noise, reused)
-        return output._replace(metrics={'fake': fake})
-
-    update = model.updates[0]
-    half = (update.__class__(**vars(update) | {'loss': recording}),)
-    step = jax.jit(step_of(config, model, num_examples=10**6, noise=noise, updates=half))
-    state, metrics = step(state, batch, constants)
-    fakes = metrics['g_fake']
+    golden, config, ((middle, _, metrics), *_) = golden_run(case)
     stride = golden.meta['fake_stride']
-    golden.check(fakes[:, ::stride, ::stride], 'out/fake_generator_step1')
-    expected = variables_of({**arrays, **golden.state('buf_mid')}, config)
-    for name, variables in state.networks.items():
+    golden.check(metrics['g_fake'][:, ::stride, ::stride], 'out/fake_generator_step1')
+    expected = variables_of({**golden.state('sd'), **golden.state('buf_mid')}, config)
+    for name, variables in middle.networks.items():
         for collection in set(expected[name]) - {'params'}:
             actual, tolerance = variables[collection], parity.relative(1e-4, 1e-5)
             what = f'{name} {collection}'
