@@ -1,4 +1,4 @@
-"""The metadata of a checkpoint, beside its arrays."""
+"""The metadata that a checkpoint stores with its arrays."""
 
 import dataclasses
 from typing import Any, Self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -63,11 +63,4 @@ MODELS = {
 
 def options_class(name: str) -> type[ModelOptions]:
     """The options of a model."""
-    return import_attribute(MODELS[name].options)
-
-
-def import_attribute(path: str) -> Any:
-    """The object at 'package.module:attribute', or the module at 'package.module'."""
-    name, _, attribute = path.partition(':')
-    module = importlib.import_module(name)
-    return getattr(module, attribute) if attribute else module
+    return pkgutil.resolve_name(MODELS[name].options)

@@ -1,8 +1,8 @@
 """From published PyTorch files to a work directory that samples and trains on."""
 
-import importlib
 import json
 import os
+import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ from spade_jax.config.config import Config
 from spade_jax.config.model_options import MODELS
 from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
-from spade_jax.files.weight_files import FORMATS, read_state
+from spade_jax.files.weight_files import BATCH_COUNT, FORMATS, read_state
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import (
     TrainState,
@@ -25,7 +25,6 @@ from spade_jax.models.train_state import (
 )
 
 PROVENANCE = 'torch_provenance.json'
-BATCH_COUNT = 'num_batches_tracked'
 
 State = dict[str, np.ndarray]
 Counts = dict[str, dict[str, int]]  # Network -> name -> count of batches.
@@ -39,7 +38,7 @@ def published_weights(model: str) -> ModuleType:
     """
     if not MODELS[model].published:
         raise UserError(f'model={model} has no published weights to convert')
-    return importlib.import_module(MODELS[model].published)
+    return pkgutil.resolve_name(MODELS[model].published)
 
 
 def convert(

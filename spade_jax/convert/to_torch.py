@@ -9,9 +9,9 @@ import numpy as np
 
 from spade_jax.checkpoints.checkpointer import open_latest
 from spade_jax.config.config import Config
-from spade_jax.convert.from_torch import BATCH_COUNT, PROVENANCE, published_weights
+from spade_jax.convert.from_torch import PROVENANCE, published_weights
 from spade_jax.errors import UserError
-from spade_jax.files.weight_files import import_torch, write_state
+from spade_jax.files.weight_files import BATCH_COUNT, import_torch, write_state
 from spade_jax.models.train_state import abstract_train_state
 
 

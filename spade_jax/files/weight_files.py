@@ -14,6 +14,8 @@ import numpy as np
 from spade_jax.errors import UserError, user_errors
 
 FORMATS = ('pth', 'npz', 'safetensors')
+# PyTorch's entry next to running statistics; nothing here depends on it.
+BATCH_COUNT = 'num_batches_tracked'
 
 
 def read_state(path: str) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ Everything above this file knows the networks of a model only as keys of a mappi
 
 import dataclasses
 import functools
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +15,7 @@ from flax import linen as nn
 
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
-from spade_jax.config.model_options import MODELS, import_attribute
+from spade_jax.config.model_options import MODELS
 from spade_jax.random_streams import Stream
 
 # The variables of one network: collection -> tree of arrays. 'params'; where the network has them,
@@ -151,7 +152,7 @@ class Model(Protocol):
 @functools.lru_cache(maxsize=16)
 def build_model(config: Config, axis_name: str | None = None, *, portable: bool = False) -> Model:
     """The model of a configuration; see `Model` for the arguments."""
-    model_class = import_attribute(MODELS[config.model.name].model)
+    model_class = pkgutil.resolve_name(MODELS[config.model.name].model)
     return model_class(config, axis_name, portable=portable)
 
 

@@ -10,8 +10,8 @@ from spade_jax.convert.from_torch import PROVENANCE, convert
 from spade_jax.convert.to_torch import export, unsupported_by_reference
 from spade_jax.errors import UserError
 from spade_jax.files import weight_files
+from spade_jax.files.weight_files import BATCH_COUNT
 from spade_jax.models.spade.published import FILES
-from spade_jax.models.spade.reference_names import BATCH_COUNT
 from tests import parity
 from tests.convert.released_files import options_to_give, random_states, write_files
 from tests.models.spade.reference_names_test import assert_same_state

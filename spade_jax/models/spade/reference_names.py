@@ -13,6 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from spade_jax.errors import UserError
+from spade_jax.files.weight_files import BATCH_COUNT
 
 # (name of a module there, name here); {} is the same number or letter in both. The first row that
 # matches a whole name counts.
@@ -59,8 +60,6 @@ PARAMETERS = (
     ('running_mean', ('batch_stats', 'mean')),
     ('running_var', ('batch_stats', 'var')),
 )
-# Accompanies running statistics there; nothing depends on it, and it has no counterpart here.
-BATCH_COUNT = 'num_batches_tracked'
 
 
 def module_path(name: str, network: str) -> str:

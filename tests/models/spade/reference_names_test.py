@@ -4,14 +4,9 @@ from flax import traverse_util
 
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
+from spade_jax.files.weight_files import BATCH_COUNT
 from spade_jax.models.spade.published import from_reference, to_reference
-from spade_jax.models.spade.reference_names import (
-    BATCH_COUNT,
-    module_name,
-    module_path,
-    to_state,
-    to_variables,
-)
+from spade_jax.models.spade.reference_names import module_name, module_path, to_state, to_variables
 from spade_jax.models.train_state import init_train_state
 from tests import parity
 
