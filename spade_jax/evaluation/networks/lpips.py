@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,9 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 from spade_jax.evaluation.networks.frozen import Entries, convolution, load_params
+from spade_jax.files.weight_files import read_state
 
+# Of the lpips package, 0.1; see its license beside it.
+_HEADS = pathlib.Path(__file__).parent / 'lpips_heads.safetensors'
+_DOWNLOADS = {'alex': 'alexnet-owt-7be5be79.pth', 'vgg': 'vgg16-397923af.pth'}
 # Of images in [-1, 1].
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
@@ -146,3 +153,38 @@ def load_lpips(
 
 def _entries(layer: str) -> Entries:
     return Entries(f'features.{layer.removeprefix("conv_")}')
+
+
+class Lpips:
+    """LPIPS with the published heads, which come with the package.
+
+    Attributes:
+      network: 'alex' or 'vgg'.
+      weights: Path of torchvision's backbone.
+    """
+
+    def __init__(self, network: str, weights: str):
+        """Read the weights; raises UserError if they are missing or of another network."""
+        url = f'https://download.pytorch.org/models/{_DOWNLOADS[network]}'
+        remedy = f'download {url} and pass --lpips_weights=FILE'
+        if not weights:
+            raise UserError(f'lpips needs the weights of its backbone {network}', remedy)
+        self.network, self.weights = network, os.path.expanduser(weights)
+        with user_errors(f'lpips_weights={weights} cannot be read', remedy):
+            with open(self.weights, 'rb') as file:
+                self._checksum = hashlib.file_digest(file, 'sha256').hexdigest()
+        prefix, heads = f'{network}/', read_state(str(_HEADS))
+        heads = {k.removeprefix(prefix): v for k, v in heads.items() if k.startswith(prefix)}
+        backbone = read_state(self.weights)
+        self._variables = load_lpips(network, backbone, heads, (self.weights, _HEADS.name))
+
+    def distance(self, image: np.ndarray, other: np.ndarray) -> float:
+        """The distance of two images [H, W, 3] uint8."""
+        a, b = (x[None] / np.float32(127.5) - 1 for x in (image, other))
+        return float(lpips(self.network, self._variables, a, b).sum())
+
+    def protocol(self) -> dict[str, str]:
+        """What decides the distance."""
+        weights = os.path.basename(self.weights)
+        choices = {'network': self.network, 'version': '0.1', 'weights': weights}
+        return choices | {'weights_sha256': self._checksum}
