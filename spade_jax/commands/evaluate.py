@@ -1,4 +1,4 @@
-"""Compare images with photos: FID, KID, LPIPS, L1, PSNR and SSIM.
+"""Compare images with photos: FID, KID, LPIPS, L1, PSNR, SSIM; and label maps by mean IoU.
 
 Any program may have made the images. Each score is printed with the choices that decide it, and
 written to evaluation.json in --output_dir. docs/evaluation.md explains the scores.
@@ -15,9 +15,12 @@ from spade_jax.errors import UserError
 
 IMAGE_DIR = flags.DEFINE_string('image_dir', None, 'Images to evaluate.')
 EVALUATE = flags.DEFINE_list(
-    'evaluate', ['fid'], 'Scores: fid, kid, lpips, l1, psnr, ssim. The last four compare pairs.'
+    'evaluate',
+    ['fid'],
+    'Scores: fid, kid; of pairs lpips, l1, psnr, ssim; of predicted label maps miou.',
 )
 OPTIONS = (
+    shared.LABEL_DIR,
     flags.DEFINE_enum(
         'fid_mode',
         'pytorch_fid',
@@ -36,22 +39,27 @@ OPTIONS = (
     flags.DEFINE_integer('kid_subsets', 100, 'Number of subsets.', lower_bound=1),
     flags.DEFINE_enum('lpips_network', 'alex', ['alex', 'vgg'], 'Backbone of LPIPS.'),
     flags.DEFINE_string('lpips_weights', '', "torchvision's weights of the backbone."),
+    flags.DEFINE_string(
+        'prediction_dir', '', 'Label maps that a segmentation network predicted, for miou.'
+    ),
+    flags.DEFINE_integer('iou_classes', 0, 'Classes of miou; other ids are unlabeled.'),
+    flags.DEFINE_enum(
+        'iou_mean',
+        'in_labels',
+        ['in_labels', 'in_either', 'all'],
+        'The classes over which miou is the mean: those in the label maps; those in label maps or '
+        'predictions; or all, with 0 for a class that is in neither.',
+    ),
 )
 FLAGS = (
-    IMAGE_DIR,
-    shared.PHOTO_DIR,
-    EVALUATE,
-    shared.OUTPUT_DIR,
-    *OPTIONS,
-    shared.COMPILATION_CACHE_DIR,
+    *(IMAGE_DIR, shared.PHOTO_DIR, EVALUATE, shared.OUTPUT_DIR),
+    *(*OPTIONS, shared.COMPILATION_CACHE_DIR),
 )
 SECTIONS = ()
 
 
 def run() -> None:
     """Print the scores and write them."""
-    if IMAGE_DIR.value is None:
-        raise UserError('--image_dir is missing', 'give the directory of the images to evaluate')
     from spade_jax.evaluation.image_folder import ImageFolder, warn_of_differences
     from spade_jax.evaluation.scores import SCORES, Comparison, Options
     from spade_jax.files.atomic_write import atomic_write
@@ -61,9 +69,11 @@ def run() -> None:
         raise UserError(f'evaluate={unknown[0]} is no score', f'use {", ".join(SCORES)}')
     keep_compilations(shared.COMPILATION_CACHE_DIR.value)
     output_dir = shared.make_output_dir(default='evaluation')
-    images = ImageFolder('image_dir', IMAGE_DIR.value)
-    photos = ImageFolder('photo_dir', shared.PHOTO_DIR.value) if shared.PHOTO_DIR.value else None
-    if photos:
+    images, photos = (
+        ImageFolder(flag.name, flag.value) if flag.value else None
+        for flag in (IMAGE_DIR, shared.PHOTO_DIR)
+    )
+    if images and photos:
         warn_of_differences(images, photos)
     values: dict[str, Any] = {flag.name: flag.value for flag in OPTIONS}
     comparison, record = Comparison(images, photos, Options(**values)), {}

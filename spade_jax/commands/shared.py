@@ -20,6 +20,9 @@ OUTPUT_DIR = flags.DEFINE_string(
     None,
     'Results. Default: <workdir>/images; data_report for validate_data, evaluation for evaluate.',
 )
+LABEL_DIR = flags.DEFINE_string(
+    'label_dir', None, 'Label maps. Default for sample: the validation set.'
+)
 PHOTO_DIR = flags.DEFINE_string(
     'photo_dir', '', 'Photos named as the label maps, for the gallery; real images, for evaluate.'
 )

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from spade_jax.data.files.image_files import read_ids
 from spade_jax.errors import UserError, user_errors
+from spade_jax.evaluation.confusion import Confusion
 from spade_jax.evaluation.features import InceptionFeatures
 from spade_jax.evaluation.frechet import Gaussian, fit_gaussian, frechet_distance, gaussian
 from spade_jax.evaluation.image_folder import ImageFolder, pairs_of
 from spade_jax.evaluation.kernel_distance import kernel_distance, random_subsets
-from spade_jax.evaluation.networks.inception_input import INPUT_MODES
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
 
@@ -36,6 +37,10 @@ class Options(NamedTuple):
     kid_subsets: int = 100
     lpips_network: str = 'alex'
     lpips_weights: str = ''
+    prediction_dir: str = ''
+    label_dir: str = ''
+    iou_classes: int = 0
+    iou_mean: str = 'in_labels'
 
 
 class Result(NamedTuple):
@@ -56,13 +61,19 @@ class Comparison:
     """Two sides that are compared, read once for all scores.
 
     Attributes:
-      images: The images to evaluate.
-      photos: The real ones; None if there are statistics of them only.
+      photos: The real images; None if there are statistics of them only.
       options: The protocol.
     """
 
-    def __init__(self, images: ImageFolder, photos: ImageFolder | None, options: Options):
-        self.images, self.photos, self.options = images, photos, options
+    def __init__(self, images: ImageFolder | None, photos: ImageFolder | None, options: Options):
+        self._images, self.photos, self.options = images, photos, options
+
+    @property
+    def images(self) -> ImageFolder:
+        """The images to evaluate; raises UserError if there are none."""
+        if self._images is None:
+            raise UserError('--image_dir is missing', 'give the directory of the images')
+        return self._images
 
     def real_images(self) -> ImageFolder:
         """The photos; raises UserError if there are none."""
@@ -141,6 +152,28 @@ def pair_score(name: str, comparison: Comparison) -> Result:
     return Result(float(np.mean(values)), float(np.std(values)), protocol | {'pairs': len(values)})
 
 
+def segmentation(comparison: Comparison) -> Result:
+    """Mean IoU of label maps that a segmentation network predicted from the images."""
+    options = comparison.options
+    if not (options.prediction_dir and options.label_dir and options.iou_classes):
+        remedy = 'give the predicted label maps, the true ones and the number of classes'
+        raise UserError('miou needs --prediction_dir, --label_dir and --iou_classes', remedy)
+    predictions = ImageFolder('prediction_dir', options.prediction_dir)
+    labels = ImageFolder('label_dir', options.label_dir)
+    confusion = Confusion(options.iou_classes)
+    for index, partner in pairs_of(predictions, labels):
+        label, prediction = read_ids(labels.path(partner)), read_ids(predictions.path(index))
+        try:
+            confusion.add(label.astype(np.int64), prediction)
+        except UserError as error:
+            raise error.at(predictions.path(index)) from error
+    scores = confusion.scores(options.iou_mean)
+    protocol = {'label_maps': len(predictions), 'classes': options.iou_classes}
+    protocol |= {'mean_over': options.iou_mean, 'pixel_accuracy': scores.pixel_accuracy}
+    protocol |= {'pixel_accuracy_with_unlabeled_as_wrong': scores.pixel_accuracy_of_all}
+    return Result(scores.mean_iou, None, protocol | {'mean_accuracy': scores.mean_accuracy})
+
+
 def _read_statistics(path: str) -> Gaussian:
     """The mean `mu` and covariance `sigma` of an .npz file, as pytorch-fid writes it."""
     with user_errors(f'photo_statistics={path} cannot be read', 'give an .npz of mu and sigma'):
@@ -169,6 +202,6 @@ SCORES: Mapping[str, Score] = {
     'lpips': Score(functools.partial(pair_score, 'lpips'), 'LPIPS to the photo of the same name'),
     'l1': Score(functools.partial(pair_score, 'l1'), 'mean absolute difference, of 255'),
     'psnr': Score(functools.partial(pair_score, 'psnr'), 'signal to noise in dB', 'higher'),
+    'miou': Score(segmentation, 'mean IoU of predicted label maps', 'higher'),
     'ssim': Score(functools.partial(pair_score, 'ssim'), 'structural similarity', 'higher'),
 }
-FID_MODES = tuple(INPUT_MODES)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spade_jax.commands import evaluate
 from spade_jax.evaluation import features
+from spade_jax.evaluation.confusion import CONVENTIONS
 from spade_jax.evaluation.features import InceptionFeatures
+from spade_jax.evaluation.networks.inception_input import INPUT_MODES
 from tests.evaluation.features_test import brightness
 from tests.evaluation.golden_weights import drawn_state, shapes_of
 from tests.fixtures.cli import refusal, run_inline, succeed_inline
@@ -74,6 +77,8 @@ def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
 @pytest.mark.parametrize(
     'flags, message',
     [
+        (['--image_dir='], '--image_dir is missing'),
+        (['--evaluate=miou'], 'miou needs --prediction_dir, --label_dir and --iou_classes'),
         (['--evaluate=fit'], 'evaluate=fit is no score; use fid, kid, lpips'),
         ([], 'need the weights of Inception; download https://github.com/mseitzer/pytorch-fid'),
         (['--evaluate=lpips'], 'download https://download.pytorch.org/models/alexnet-owt'),
@@ -125,3 +130,27 @@ def test_lpips_reads_published_files(directories):
     record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
     assert record['lpips']['value'] > 0
     assert record['lpips']['protocol']['network'] == 'alex'
+
+
+def test_mean_iou_of_predicted_label_maps(tmp_path):
+    labels, predictions = [[0, 0, 1, 1]], [[0, 1, 1, 1]]
+    for name, ids in (('labels', labels), ('predictions', predictions)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.array(ids, np.uint8)).save(tmp_path / name / 'a.png')
+    directories = [f'--prediction_dir={tmp_path}/predictions', f'--label_dir={tmp_path}/labels']
+    flags = [f'--output_dir={tmp_path}', '--iou_classes=3', '--iou_mean=all']
+    succeed_inline('--mode=evaluate', '--evaluate=miou', *directories, *flags)
+    record = json.loads((tmp_path / 'evaluation.json').read_text())['miou']
+    assert record['value'] == pytest.approx((1 / 2 + 2 / 3) / 3)
+    assert record['protocol']['pixel_accuracy'] == 3 / 4
+    message = refusal('--mode=evaluate', '--evaluate=miou', *directories, '--iou_classes=1')
+    assert 'predictions/a.png' in message and 'predictions of 0 to 1 with 1 classes' in message
+
+
+def test_choices_of_flags_are_those_of_the_scores():
+    choices = {
+        flag.name: getattr(flag._flagvalues[flag.name].parser, 'enum_values', None)
+        for flag in evaluate.OPTIONS
+    }
+    assert choices['fid_mode'] == list(INPUT_MODES)
+    assert choices['iou_mean'] == list(CONVENTIONS)
