@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, logs, samples.')
 OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, 'Results. Default: <workdir>/images; data_report for validate_data.'
+    'output_dir',
+    None,
+    'Results. Default: <workdir>/images; data_report for validate_data, evaluation for evaluate.',
+)
+LABEL_DIR = flags.DEFINE_string(
+    'label_dir', None, 'Label maps. Default for sample: the validation set.'
+)
+PHOTO_DIR = flags.DEFINE_string(
+    'photo_dir', '', 'Photos named as the label maps, for the gallery; real images, for evaluate.'
 )
 SAMPLE_SIZE = flags.DEFINE_string(
     'sample_size', 'training', 'Size of label maps: training, native (not resized), WIDTHxHEIGHT.'
@@ -79,12 +87,18 @@ def make_directory(flag: str, path: str, inputs: Mapping[str, str] | None = None
 
 def image_directories(data: DataConfig) -> dict[str, str]:
     """Flag -> directory of which training reads every image."""
-    if data.records_dir or data.image_suffix or data.dataset in _WITHOUT_DIRECTORIES:
-        return {}
-    root = os.path.expanduser(data.data_dir)
     splits = [split for split in ('train', 'validation') if not getattr(data, f'{split}_list')]
-    given = {flag: getattr(data, flag) for flag in (f'{split}_image_dir' for split in splits)}
-    return {flag: os.path.join(root, name) for flag, name in given.items() if name}
+    names = [f'{split}_image_dir' for split in splits if not data.image_suffix]
+    return data_directories(data, names)
+
+
+def data_directories(data: DataConfig, names: Iterable[str]) -> dict[str, str]:
+    """Flag -> directory, for these options; {} if the examples are not files in directories."""
+    if data.records_dir or data.dataset in _WITHOUT_DIRECTORIES:
+        return {}
+    values = {name: getattr(data, name) for name in names}
+    root = os.path.expanduser(data.data_dir)
+    return {name: os.path.join(root, value) for name, value in values.items() if value}
 
 
 def load_generator(workdir: str) -> TrainedGenerator:

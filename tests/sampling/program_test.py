@@ -65,6 +65,8 @@ def test_validation_set_is_default_and_has_photos(tmp_path):
     data = program.write_folders(tmp_path / 'data', count=2)
     config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
     workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    message = refusal('--mode=sample', f'--workdir={workdir}', f'--output_dir={data}/val_label')
+    assert f'is inside of validation_label_dir={data}/val_label' in message
     succeed_inline('--mode=sample', f'--workdir={workdir}')
     files = ['labels/0.png', 'labels/1.png', 'photos/0.jpg', 'photos/1.jpg']
     assert files_below(workdir / 'images' / 'gallery') == files
