@@ -65,19 +65,25 @@ def user_errors(problem: str, remedy: str) -> Iterator[None]:
         raise UserError(f'{problem} ({line})', _LIMITS.get(system_error(error), remedy)) from error
 
 
-def system_error(error: BaseException | None) -> int:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that it was raised from or after."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def system_error(error: BaseException) -> int:
     """The number of the error of the system that an exception or its cause reports, 0 if none.
 
     Libraries may report it inside the text of another exception, as TensorStore does.
     """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        if match := _OS_ERROR.search(text := str(error)):
+    for each in causes(error):
+        if isinstance(each, OSError) and each.errno:
+            return each.errno
+        if match := _OS_ERROR.search(text := str(each)):
             return int(match[1])
         if found := [number for number in SYSTEM_REMEDIES if os.strerror(number) in text]:
             return found[0]
-        error = error.__cause__ or error.__context__
     return 0
 
 

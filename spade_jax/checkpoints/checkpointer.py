@@ -26,6 +26,9 @@ from spade_jax.models.train_state import TrainState
 DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
 
+# What Orbax leaves behind when one of several reads or writes has failed.
+_LATE = ('Event loop is closed', 'Encountered error while reading array')
+
 _unraisablehook = sys.unraisablehook
 
 
@@ -359,7 +362,7 @@ def _silence_orbax() -> None:
 
 def _report_unraisable(unraisable: Any) -> None:
     # Reads and writes may still be running when one of them has failed, and after it is reported.
-    if str(unraisable.exc_value) != 'Event loop is closed':
+    if not str(unraisable.exc_value).startswith(_LATE):
         _unraisablehook(unraisable)
 
 

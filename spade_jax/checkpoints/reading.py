@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from spade_jax.checkpoints.checksums import CorruptCheckpoint, paths
-from spade_jax.errors import SYSTEM_REMEDIES, UserError, system_error
+from spade_jax.errors import SYSTEM_REMEDIES, UserError, causes, system_error
 
 GROUP_BYTES = 2**28  # of the arrays that `arrays_on_disk` reads together
 # Other characters may be part of a pattern or separate names, for Orbax or TensorStore.
@@ -54,8 +54,10 @@ def reading(path: str, items: str) -> Iterator[None]:
         number = system_error(error)
         if number in (0, errno.ENOENT):  # A file that may not be seen appears to be missing.
             number = _access_error(path) or number
-        problem = f'{path}: {items} cannot be read ({one_line(error)})'
-        if number in (0, errno.ENOENT) and not _NO_DAMAGE.search(str(error)):
+        is_known = number not in (0, errno.ENOENT)
+        reason = os.strerror(number) if is_known else one_line(error)
+        problem = f'{path}: {items} cannot be read ({reason})'
+        if not is_known and not _NO_DAMAGE.search(''.join(map(str, causes(error)))):
             raise CorruptCheckpoint(problem) from error
         remedy = SYSTEM_REMEDIES.get(number, 'fix it')
         raise UserError(problem, f'{remedy} and run the same command again') from error

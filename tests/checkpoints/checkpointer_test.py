@@ -345,9 +345,10 @@ def test_failing_asynchronous_save_is_reported_at_the_end(tmp_path):
     assert steps_in(tmp_path) == [4]
 
 
-def test_writes_that_end_after_the_error_are_not_reported(tmp_path):
+@pytest.mark.parametrize('text', ['Event loop is closed', 'Encountered error while reading array'])
+def test_accesses_that_end_after_the_error_are_not_reported(tmp_path, text):
     save(tmp_path, 4)
-    late = types.SimpleNamespace(exc_value=RuntimeError('Event loop is closed'))
+    late = types.SimpleNamespace(exc_value=RuntimeError(text))
     sys.unraisablehook(late)  # The hook of Python refuses this argument.
 
 
