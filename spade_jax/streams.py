@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -16,7 +17,9 @@ class _Descriptor(io.FileIO):
 
     def write(self, data, /) -> int:
         try:
-            return super().write(data)
+            while (written := super().write(data)) is None:  # It is full and set to not wait.
+                select.select([], [self], [])
+            return written
         except OSError as error:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())

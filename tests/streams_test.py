@@ -1,5 +1,6 @@
 """Streams to pipes, as the program has them in place of standard output and error."""
 
+import concurrent.futures
 import io
 import os
 import subprocess
@@ -49,6 +50,18 @@ def test_output_without_reader_is_discarded(pipe):
     os.close(reader)
     for _ in range(3):
         print('text', file=stream, flush=True)
+
+
+def test_output_that_may_not_wait_waits(pipe):
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    stream, text = protected(writer, stream_of('utf-8')), 'x' * 200_000
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        printed = pool.submit(print, text, file=stream, flush=True)
+        received = 0
+        while received <= len(text):
+            received += len(os.read(reader, 4096))
+        printed.result()
 
 
 def test_output_to_a_full_disk_is_discarded():

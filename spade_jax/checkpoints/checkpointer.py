@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -27,7 +28,11 @@ DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
 
 # What Orbax leaves behind when one of several reads or writes has failed.
-_LATE = ('Event loop is closed', 'Encountered error while reading array')
+_LATE = (
+    'Event loop is closed',
+    'Encountered error while reading array',
+    "'_UnixSelectorEventLoop' object has no attribute",
+)
 
 _unraisablehook = sys.unraisablehook
 
@@ -357,6 +362,7 @@ def _silence_orbax() -> None:
     absl_logging.set_verbosity(absl_logging.FATAL)
     for library in ('orbax', 'asyncio'):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
     sys.unraisablehook = _report_unraisable
 
 

@@ -184,9 +184,8 @@ def _checkpoints(workdir: str, config: Config) -> Iterator[Checkpointer | NullCh
     if not processes.is_first():
         yield NullCheckpointer()
         return
-    run = config.run
+    keep, best = config.run.keep_checkpoints, config.run.keep_best
     with exclusive_lock(workdir):
         check_log_is_writable(workdir)
-        keep = dict(keep=run.keep_checkpoints, keep_best=run.keep_best)
-        with Checkpointer(workdir, **keep) as checkpointer:
+        with Checkpointer(workdir, keep=keep, keep_best=best) as checkpointer:
             yield checkpointer
