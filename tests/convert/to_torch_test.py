@@ -187,7 +187,7 @@ def test_export_leaves_no_file_on_a_full_disk(trained_run, tmp_path, monkeypatch
             raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(np, 'savez', full)
-    with pytest.raises(UserError, match='_net_D.npz cannot be written .*run the command'):
+    with pytest.raises(UserError, match='_net_D.npz cannot be written .*make room'):
         export(str(trained_run), str(tmp_path / 'out'), 'npz', 'latest')
     assert len(saved) == 2
     assert os.listdir(tmp_path / 'out') == []  # So the same command can be run again.
