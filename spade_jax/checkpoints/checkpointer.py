@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,11 +10,11 @@ from typing import Any, Self
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 
 from spade_jax.checkpoints import checksums
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
+from spade_jax.checkpoints.quiet_orbax import quiet_orbax
 from spade_jax.checkpoints.retention import Retention
 from spade_jax.config.config import Config
 from spade_jax.errors import FULL_DISK, UserError
@@ -24,8 +23,6 @@ from spade_jax.models.train_state import TrainState
 
 DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
-
-_unraisablehook = sys.unraisablehook
 
 
 class Checkpointer:
@@ -52,7 +49,6 @@ class Checkpointer:
         Raises:
           UserError: The directory cannot be made.
         """
-        _silence_orbax()
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         self._metrics: dict[int, dict[str, float]] = {}
         self._saving: int | None = None
@@ -69,7 +65,12 @@ class Checkpointer:
         try:
             if not read_only:
                 os.makedirs(self.directory, exist_ok=True)
-            self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=items)
+            with contextlib.ExitStack() as quiet:
+                self._hook = quiet.enter_context(quiet_orbax())
+                self._manager = ocp.CheckpointManager(
+                    self.directory, options=options, item_names=items
+                )
+                self._quiet = quiet.pop_all()
         except OSError as error:
             problem = f'{self.directory} cannot be used ({error.strerror or error})'
             raise UserError(problem, 'choose another --workdir, or fix its permissions') from error
@@ -84,6 +85,7 @@ class Checkpointer:
                 end()
             except UserError as error:
                 failures.append(error)
+        self._quiet.close()
         if failures and kind is None:
             raise failures[0]
         if failures:  # Do not replace the exception that is propagating.
@@ -208,6 +210,7 @@ class Checkpointer:
         except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:  # Orbax raises a dozen types for a damaged file.
+            self._hook.stays = True
             names = ' and '.join(items)
             problem = f'{self.path(step)}: {names} cannot be read ({_one_line(error)})'
             raise CorruptCheckpoint(problem) from error
@@ -218,6 +221,7 @@ class Checkpointer:
         except (MemoryError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:  # As many types as for reading.
+            self._hook.stays = True
             step, self._saving = self._saving, None
             self._metrics.pop(step or 0, None)
             self._manager.reload()
@@ -307,20 +311,6 @@ def _full_disk(error: Exception) -> str:
         return os.strerror(number)
     # TensorStore has the message inside a text.
     return next((text for text in map(os.strerror, FULL_DISK) if text in str(error)), '')
-
-
-def _silence_orbax() -> None:
-    """Leave reports to the errors that Orbax raises; it also logs each step and tracebacks."""
-    absl_logging.set_verbosity(absl_logging.FATAL)
-    for library in ('orbax', 'asyncio'):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    sys.unraisablehook = _report_unraisable
-
-
-def _report_unraisable(unraisable: Any) -> None:
-    # Reads and writes may still be running when one of them has failed, and after it is reported.
-    if str(unraisable.exc_value) != 'Event loop is closed':
-        _unraisablehook(unraisable)
 
 
 def _this_process_alone() -> ocp.options.MultiprocessingOptions:
