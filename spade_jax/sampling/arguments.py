@@ -139,15 +139,17 @@ def _ids(array: np.ndarray) -> np.ndarray:
 
 
 def _check_type(config: Config, labels: np.ndarray, is_single: bool) -> None:
-    uses_labels = config.data.uses_labels
-    has_rank = labels.ndim == 3 if uses_labels else labels.ndim == 4 and labels.shape[3] == 3
-    if has_rank and np.issubdtype(labels.dtype, np.integer if uses_labels else np.uint8):
-        return
-    shape = labels.shape[1:] if is_single else labels.shape
-    remedy = f'give {IDS if uses_labels else IMAGES}'
-    if uses_labels and labels.shape[-1:] in ((3,), (4,)):
-        remedy += '; generator.read_labels turns the file of a color mask into ids'
-    raise UserError(f'label maps of shape {shape} and type {labels.dtype}', remedy)
+    channels, remedy = labels.shape[-1:], f'give {IDS if config.data.uses_labels else IMAGES}'
+    if not config.data.uses_labels:
+        is_legal = labels.ndim == 4 and channels == (3,) and labels.dtype == np.uint8
+    else:
+        is_legal = labels.ndim == 3 and np.issubdtype(labels.dtype, np.integer)
+        if channels in ((3,), (4,)) and config.model.size_multiple > 4:  # No map is so narrow.
+            remedy += '; generator.read_labels turns the file of a color mask into ids'
+            is_legal = False
+    if not is_legal:
+        shape = labels.shape[1:] if is_single else labels.shape
+        raise UserError(f'label maps of shape {shape} and type {labels.dtype}', remedy)
 
 
 def _check_instances(config: Config, labels: np.ndarray, instances: np.ndarray | None) -> None:
@@ -156,8 +158,8 @@ def _check_instances(config: Config, labels: np.ndarray, instances: np.ndarray |
             problem = 'this model was trained without instance edges'
             raise UserError(problem, 'leave the instance maps out')
         return
-    shape = None if instances is None else instances.shape
-    if shape != labels.shape:
+    if instances is None or instances.shape != labels.shape:
+        shape = None if instances is None else instances.shape
         problem = f'instance maps of shape {shape}, but the model has instance edges'
         raise UserError(problem, f'give instance maps of shape {labels.shape}')
     if instances.dtype.kind not in 'iu':

@@ -57,7 +57,7 @@ def colors_of(data: DataConfig, ids: Iterable[int]) -> dict[str, Color]:
     names, colors = classes_of(data)
     # 255, don't-care, is the last channel.
     channels = sorted({min(int(class_id), data.label_channels - 1) for class_id in ids})
-    return {names[i]: tuple(map(int, colors[i])) for i in channels}
+    return {names[i]: (int(r), int(g), int(b)) for i in channels for r, g, b in [colors[i]]}
 
 
 def _figure(caption: str, image: np.ndarray) -> str:

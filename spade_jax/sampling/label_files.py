@@ -53,7 +53,10 @@ def read_folder(
     most: int | None,
 ) -> Iterator[Scene]:
     """See `TrainedGenerator.read_folder`; `size` is (width, height), or None to keep sizes."""
-    folder = LabelFolder(data, *map(os.path.expanduser, (label_dir, instance_dir, photo_dir)))
+    label_dir, instance_dir, photo_dir = map(
+        os.path.expanduser, (label_dir, instance_dir, photo_dir)
+    )
+    folder = LabelFolder(data, label_dir, instance_dir, photo_dir)
     indices = range(len(folder.names))
     for index in indices if most is None else evenly_spaced(indices, most):
         example = folder.read(index)

@@ -9,7 +9,7 @@ interpolation should change it evenly.
 
 import dataclasses
 import numbers
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +85,7 @@ class InterpolatedStyles:
 
 
 def random_styles(
-    style_dim: int, seed: int, sample: int, indices: np.ndarray, truncation: float = 1.0
+    style_dim: int, seed: Any, sample: Any, indices: np.ndarray, truncation: float = 1.0
 ) -> np.ndarray:
     """Latents [N, style_dim] of a sample of the label maps `indices` [N].
 

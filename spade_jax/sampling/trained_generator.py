@@ -184,14 +184,15 @@ class TrainedGenerator:
         """
         if self.latent_dim is None:
             raise UserError(NO_STYLE, NO_STYLE_REMEDY)
-        are_seeds = [not hasattr(end, '__len__') for end in (start, end)]
-        latents = [
-            random_styles(self.latent_dim, end, 0, np.arange(1))[0]
+        dim, ends = self.latent_dim, (start, end)
+        are_seeds = [not hasattr(end, '__len__') for end in ends]
+        first, last = (
+            random_styles(dim, end, 0, np.arange(1))[0]
             if is_seed
-            else arguments.check_styles(end, 1, self.latent_dim)[0]
-            for end, is_seed in zip((start, end), are_seeds, strict=True)
-        ]
-        return interpolate(*latents, fractions, on_circle=all(are_seeds))
+            else arguments.check_styles(end, 1, dim)[0]
+            for end, is_seed in zip(ends, are_seeds, strict=True)
+        )
+        return interpolate(first, last, fractions, on_circle=all(are_seeds))
 
     def resize(self, maps: Any, size: str | tuple[int, int] = TRAINING) -> Any:
         """Label maps, instance maps or images as `--mode=sample` resizes them.
