@@ -93,11 +93,10 @@ def test_config_is_that_of_its_module():
 @pytest.mark.slow
 def test_training_from_python_reports_and_can_be_loaded(tmp_path):
     data = program.write_folders(tmp_path / 'data')
-    config = spade_jax.configure(
-        dataset='folders', data_dir=data, max_steps=2, log_every=1, **SMALL | {'batch_size': 2}
-    )
-    records = []
-    workdir = str(tmp_path / 'runs' / 'new')
+    tiny = SMALL | {'generator_multipliers': '1', 'discriminator_depth': 1, 'batch_size': 2}
+    options = dict(max_steps=2, log_every=1, num_discriminators=1, num_grid_samples=1)
+    config = spade_jax.configure(dataset='folders', data_dir=data, **tiny, **options)
+    records, workdir = [], str(tmp_path / 'runs' / 'new')
     spade_jax.train(config, workdir, on_metrics=lambda *record: records.append(record))
     assert [step for step, _ in records] == [1, 2]
     logged = [{'step': step, **metrics} for step, metrics in records]
