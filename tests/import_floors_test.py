@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 FLOORS = [
     ['errors'],
     ['forking'],
-    ['files'],
+    ['files', 'streams'],
     ['config'],
     ['batch', 'random_streams'],
     ['distributed'],

@@ -3,23 +3,36 @@
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+
+# What Orbax leaves behind when one of several reads or writes has failed.
+_LATE = (
+    'Event loop is closed',
+    'Encountered error while reading array',
+    "'_UnixSelectorEventLoop' object has no attribute",
+)
 
 
 class UnraisableHook:
     """A `sys.unraisablehook` without the reports of reads that outlive their event loop.
 
     Attributes:
-      stays: Set it when a read or write has failed: others may still be running, and report later.
+      stays: Others may still be running when a read or write has failed, and report later.
     """
 
     def __init__(self, usual: Callable[[Any], object]):
         self._usual, self.stays = usual, False
 
     def __call__(self, unraisable: Any) -> None:
-        if str(unraisable.exc_value) != 'Event loop is closed':
+        if not str(unraisable.exc_value).startswith(_LATE):
             self._usual(unraisable)
+
+    def expect_late_reports(self) -> None:
+        """Ignore them from now on, also when the checkpoints are closed."""
+        self.stays = True
+        warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
 
 
 @contextlib.contextmanager
