@@ -73,8 +73,8 @@ def configure(flagfile: str = '', **options: Any) -> Config:
     """A configuration as the command line makes it: flagfile, then options, then defaults.
 
     Args:
-      flagfile: A file of flags, or the name of one of the package, such as 'quickstart'; flags of
-        commands in it, such as --workdir, are ignored.
+      flagfile: A file of flags, or the name of one of the package, such as 'quickstart'. --workdir
+        in it is ignored.
       options: Values of flags by name, e.g. `dataset='folders', data_dir='data', max_steps=100`.
 
     Raises:

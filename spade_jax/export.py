@@ -9,6 +9,7 @@ from jax import export as jax_export
 
 from spade_jax.errors import UserError, user_errors
 from spade_jax.files.atomic_write import atomic_write
+from spade_jax.forking import check_not_forked
 from spade_jax.sampling import TrainedGenerator, check_size
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -34,6 +35,7 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
     Raises:
       UserError: The generator cannot sample this size, or the file cannot be written.
     """
+    check_not_forked()
     if os.path.isdir(path):
         raise UserError(f'output_file={path} is a directory', 'give the name of a file')
     data = generator.config.data

@@ -64,7 +64,8 @@ def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
     try:
         _, *others = values(['spade_jax', *arguments])
     except flags.Error as error:
-        raise UserError(str(error).rstrip('.'), 'see docs/training.md for the options') from None
+        remedy = 'spade-jax --mode=train --help lists the options'
+        raise UserError(str(error).rstrip('.'), remedy) from None
     if others:
         raise UserError(f'{others[0]} is not a flag', 'write --name=value')
     return config_from_flags(values)

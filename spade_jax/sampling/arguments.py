@@ -69,9 +69,7 @@ def check_latents(style: Any) -> np.ndarray:
 
 def check_images(images: Any) -> tuple[list[np.ndarray], bool]:
     """Images [H, W, 3] uint8 of any sizes, and whether one was given, without N."""
-    try:
-        array = np.asarray(images)
-    except (TypeError, ValueError):  # A list of several sizes.
+    if (array := _array_unless_ragged(images, 'images')) is None:
         return [photo for image in images for photo in check_images(image)[0]], False
     is_image = array.ndim in (3, 4) and array.shape[-1] == 3 and array.dtype == np.uint8
     if not is_image or not array.size:
@@ -95,12 +93,11 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
 
 def as_array(values: Any, what: str) -> np.ndarray:
     """An array, or a list of arrays of one shape, as an array."""
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError):  # The words of NumPy do not name the argument.
+    if (array := _array_unless_ragged(values, what)) is None:
         problem = f'{what} of different shapes ({_shapes(values)})'
         remedy = 'give arrays of one shape; generator.resize(maps) brings them to one size'
-        raise UserError(problem, remedy) from None
+        raise UserError(problem, remedy)
+    return array
 
 
 def target_size(size: Any, config: Config) -> tuple[int, int] | None:
@@ -120,10 +117,9 @@ def resize_maps(maps: Any, size: tuple[int, int]) -> np.ndarray:
 
     Several of them, as an array or a list, which may have different sizes, give [N, ...].
     """
-    try:
-        array = _ids(np.asarray(maps))
-    except (TypeError, ValueError):
+    if (array := _array_unless_ragged(maps, 'maps')) is None:
         return as_array([resize_maps(each, size) for each in maps], 'maps')
+    array = _ids(array)
     is_image = array.ndim > 2 and array.shape[-1] == 3 and array.dtype == np.uint8
     if array.ndim == (4 if is_image else 3) and len(array):
         return np.stack([resize_maps(each, size) for each in array])
@@ -131,6 +127,17 @@ def resize_maps(maps: Any, size: tuple[int, int]) -> np.ndarray:
         problem = f'maps of shape {array.shape} and type {array.dtype} cannot be resized'
         raise UserError(problem, f'give ids, {IDS}, or images, {IMAGES}')
     return resize_image(array, size) if is_image else resize_ids(array, size)
+
+
+def _array_unless_ragged(values: Any, what: str) -> np.ndarray | None:
+    """An array; None for a list of several shapes."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return None
+    except TypeError as error:  # Such as a tensor on a GPU.
+        problem = f'{what} cannot be read as an array ({error})'
+        raise UserError(problem, 'give NumPy arrays') from None
 
 
 def _ids(array: np.ndarray) -> np.ndarray:

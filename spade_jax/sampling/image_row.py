@@ -12,6 +12,7 @@ from PIL import Image
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.palette import classes_of
 from spade_jax.files.image_grid import write_png
+from spade_jax.sampling.arguments import check_images
 
 Color = tuple[int, int, int]  # Red, green, blue.
 TILE = 256  # Pixels of the screen; smaller images are enlarged.
@@ -32,7 +33,8 @@ class ImageRow:
         images: Mapping[str, np.ndarray],
         classes: Mapping[str, Color] | None = None,
     ):
-        self.title, self.images, self.classes = title, dict(images), dict(classes or {})
+        self.title, self.classes = title, dict(classes or {})
+        self.images = {caption: check_images(image)[0][0] for caption, image in images.items()}
 
     def save(self, directory: str) -> list[str]:
         """Write each image as `<title>, <caption>.png`; returns the paths."""

@@ -91,9 +91,7 @@ def random_styles(
 
     They are normal, with the deviation `truncation` in [0, 1]; a function of seed, sample, index.
     """
-    check_truncation(truncation)
-    seed = whole_number('seed', seed, 0, LARGEST_SEED)
-    sample = whole_number('sample', sample, 0, LARGEST_SAMPLE)
+    seed, sample = check_random(seed, sample, truncation)
     positions = jnp.asarray(sample), jnp.asarray(indices)
     noise = style_noise(seed, Stream.STYLE_OF_SAMPLES, *positions, style_dim)
     return truncation * np.asarray(noise)
@@ -135,6 +133,13 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions, *, on_circle: boo
     way = spherical if on_circle else linear
     latents = [way(start, end, float(share)) for share in np.atleast_1d(shares)]
     return np.stack(latents).reshape(*shares.shape, len(start))
+
+
+def check_random(seed: Any, sample: Any, truncation: Any) -> tuple[int, int]:
+    """Seed and number of the sample of random styles; UserError if one is out of range."""
+    check_truncation(truncation)
+    seed = whole_number('seed', seed, 0, LARGEST_SEED)
+    return seed, whole_number('sample', sample, 0, LARGEST_SAMPLE)
 
 
 def check_truncation(truncation: float) -> None:

@@ -24,7 +24,7 @@ from spade_jax.sampling.arguments import NO_STYLE, NO_STYLE_REMEDY, whole_number
 from spade_jax.sampling.image_row import Color, colors_of
 from spade_jax.sampling.jitted import BATCH_SIZE
 from spade_jax.sampling.sizes import NATIVE, TRAINING
-from spade_jax.sampling.styles import interpolate, random_styles
+from spade_jax.sampling.styles import check_random, interpolate, random_styles
 
 LabelBatch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # labels, instances, style
 Array = np.ndarray | Sequence[Any]  # An array, or a list that NumPy can stack.
@@ -182,6 +182,7 @@ class TrainedGenerator:
         Returns:
           [N, latent_dim], or [latent_dim] for one fraction.
         """
+        check_not_forked()
         if self.latent_dim is None:
             raise UserError(NO_STYLE, NO_STYLE_REMEDY)
         dim, ends = self.latent_dim, (start, end)
@@ -300,6 +301,7 @@ class TrainedGenerator:
         if style is not None:
             return arguments.check_styles(style, count, self.latent_dim)
         if self.latent_dim is None:
+            check_random(seed, sample, truncation)  # As with the models that use them.
             return None
         return random_styles(self.latent_dim, seed, sample, np.arange(count), truncation)
 

@@ -107,10 +107,10 @@ def test_styles_that_are_no_numbers_are_refused(styled, style):
 
 
 @pytest.mark.parametrize('seed', [-1, 2**32, 2**64, -(2**70), True, '1', 1.0, None, np.nan, [1]])
-def test_seeds_out_of_range_are_refused(styled, seed):
-    for sample in (lambda: styled(LABEL, seed=seed), lambda: styled.prepare(LABEL)(seed=seed)):
+def test_seeds_out_of_range_are_refused(plain, styled, seed):
+    for sample in (plain, styled, lambda _, seed: styled.prepare(LABEL)(seed=seed)):
         with pytest.raises(UserError, match='seed=.*; use 0 to 4294967295'):
-            sample()
+            sample(LABEL, seed=seed)
 
 
 @pytest.mark.parametrize('seed', [np.int64(7), np.uint8(7), np.array(7)])
@@ -229,6 +229,8 @@ def test_forked_child_is_refused_instead_of_hanging(plain, styled, tmp_path, mon
         lambda: plain(LABEL),
         lambda: styled.prepare(LABEL),
         lambda: styled.encode(PHOTO),
+        lambda: styled.interpolate(1, 2, 0.5),
+        lambda: spade_jax.export.export(plain, str(tmp_path / 'file')),
         prepared,
         lambda: spade_jax.load(spade_jax.DEMO),
         lambda: spade_jax.train(Config.create(), str(tmp_path)),
