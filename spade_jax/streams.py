@@ -58,4 +58,7 @@ def protect_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # The lowest that is free.
     # Tracebacks of Python 3.13 have colors.
     os.environ.setdefault('PYTHON_COLORS', '0')
-    sys.stdout, sys.stderr = protected(1, sys.stdout), protected(2, sys.stderr)
+    for descriptor, name in enumerate(('stdout', 'stderr'), 1):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f'__{name}__'):  # A notebook has its own.
+            setattr(sys, name, protected(descriptor, stream))
