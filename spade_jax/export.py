@@ -8,6 +8,7 @@ from jax import export as jax_export
 
 from spade_jax.errors import user_errors
 from spade_jax.files.atomic_write import atomic_write, check_replaceable
+from spade_jax.forking import check_not_forked
 from spade_jax.sampling import TrainedGenerator, check_size
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -33,6 +34,7 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
     Raises:
       UserError: The generator cannot sample this size, or the file cannot be written.
     """
+    check_not_forked()
     check_replaceable(path)
     data = generator.config.data
     width, height = size or (data.image_width, data.image_height)

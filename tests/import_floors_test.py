@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 # package is a room of its own.
 FLOORS = [
     ['errors'],
+    ['forking'],
     ['files', 'streams'],
     ['config'],
     ['batch', 'random_streams'],

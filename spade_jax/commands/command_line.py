@@ -1,7 +1,5 @@
 """Parse the command line, print the help, and reject flags that the mode does not read."""
 
-import os
-import pathlib
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -11,12 +9,11 @@ from absl import flags
 
 from spade_jax.commands.shared import WORKDIR
 from spade_jax.config.config import SECTIONS, option_fields
+from spade_jax.config.flags import PACKAGED_FLAGFILES, flagfile_path
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.errors import UserError, one_line_errors
 
 HELP = ('--help', '-help', '--helpshort', '-h')
-_FLAGFILES = pathlib.Path(__file__).parents[1] / 'configs'
-PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_FLAGFILES.glob('*.flags'))}
 
 
 def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
@@ -88,12 +85,7 @@ def _flag_help(flag: flags.Flag) -> str:
 def _with_packaged_flagfile(argument: str) -> str:
     """For --flagfile=NAME, where NAME is no file, the packaged flagfile of this name."""
     flag, _, name = argument.partition('=')
-    if flag.lstrip('-') != 'flagfile' or os.path.exists(os.path.expanduser(name)):
-        return argument
-    if name not in PACKAGED_FLAGFILES:
-        remedy = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
-        raise UserError(f'flagfile={name}: no such file', remedy)
-    return f'--flagfile={PACKAGED_FLAGFILES[name]}'
+    return f'--flagfile={flagfile_path(name)}' if flag.lstrip('-') == 'flagfile' else argument
 
 
 def _reject_flags_of_other_modes(

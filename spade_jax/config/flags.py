@@ -1,5 +1,7 @@
 """Flags generated from the options of Config, and Configs from flags."""
 
+import os
+import pathlib
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +16,8 @@ from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
 from spade_jax.errors import UserError
 
+_FLAGFILES = pathlib.Path(__file__).parents[1] / 'configs'
+PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_FLAGFILES.glob('*.flags'))}
 # Data sets whose classes only the user knows.
 _WITHOUT_CLASSES = ('folders', 'tfds')
 # Flags whose default depends on the data set: --help does not name one.
@@ -27,20 +31,54 @@ _DEFINE = {
 }
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Define --model and one flag for each option: same name, default and help."""
-    flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.')
+    where: dict[str, Any] = dict(flag_values=values)
+    flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.', **where)
     for section in (*SECTIONS.values(), *map(options_class, MODELS)):
         types = typing.get_type_hints(section)
         for name, field in option_fields(section).items():
             default: Any = None if name in _SET_BY_DATASET else field.default
             help, choices = field.metadata['help'], field.metadata['choices']
-            if name in flags.FLAGS:
+            if name in values:
                 continue  # Models may share options.
             if choices:
-                flags.DEFINE_enum(name, default, choices, help)
+                flags.DEFINE_enum(name, default, choices, help, **where)
             else:
-                _DEFINE[types[name]](name, default, help)
+                _DEFINE[types[name]](name, default, help, **where)
+
+
+def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
+    """The Config of a flagfile ('': none; see `flagfile_path`) and options, which override it.
+
+    Apart from options, the flagfile may have --workdir, which is ignored.
+
+    Raises:
+      UserError: As `config_from_flags`, or a flag is unknown or no value of its type.
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    flags.DEFINE_string('workdir', None, 'Ignored.', flag_values=values)
+    arguments = [f'--flagfile={flagfile_path(flagfile)}'] if flagfile else []
+    arguments += [f'--{name}={value}' for name, value in options.items() if value is not None]
+    try:
+        _, *others = values(['spade_jax', *arguments])
+    except flags.Error as error:
+        remedy = 'spade-jax --mode=train --help lists the options'
+        raise UserError(str(error).rstrip('.'), remedy) from None
+    if others:
+        raise UserError(f'{others[0]} is not a flag', 'write --name=value')
+    return config_from_flags(values)
+
+
+def flagfile_path(name: str) -> str:
+    """The path of a flagfile: a file, or one of the package by its name."""
+    if os.path.exists(os.path.expanduser(name)):
+        return os.path.expanduser(name)
+    if name not in PACKAGED_FLAGFILES:
+        remedy = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
+        raise UserError(f'flagfile={name}: no such file', remedy)
+    return str(PACKAGED_FLAGFILES[name])
 
 
 def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
