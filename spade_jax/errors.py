@@ -2,12 +2,15 @@
 
 import contextlib
 import errno
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CANNOT_WRITE = (*FULL_DISK, errno.EROFS)
+# What is not part of every installation: packages by the extra of setup.cfg that brings them.
+EXTRAS = {'train': ('tensorflow', 'tensorflow_datasets', 'array_record'), 'torch': ('torch',)}
 
 
 class UserError(ValueError):
@@ -41,6 +44,24 @@ def user_errors(problem: str, remedy: str) -> Iterator[None]:
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
         line = ' '.join(reason.split())[:300]
         raise UserError(f'{problem} ({line})', remedy) from error
+
+
+def require_extra(extra: str, what: str, remedy: str = '') -> None:
+    """Check, without importing them, that the packages of an extra are installed.
+
+    Args:
+      extra: One of `EXTRAS`.
+      what: What needs them, for the message.
+      remedy: What helps besides installing them, if anything does.
+
+    Raises:
+      UserError: A package is missing.
+    """
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        problem = f'{what} needs {", ".join(missing)}, which this installation lacks'
+        install = f"pip install 'spade-jax[{extra}]'"
+        raise UserError(problem, f'{install}, or {remedy}' if remedy else install)
 
 
 @contextlib.contextmanager

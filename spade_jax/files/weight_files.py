@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import UserError, require_extra, user_errors
 
 FORMATS = ('pth', 'npz', 'safetensors')
 # PyTorch's entry next to running statistics; nothing here depends on it.
@@ -74,9 +74,9 @@ def import_torch(path: str, doing: str) -> Any:
     Raises:
       UserError: PyTorch is not installed.
     """
-    problem = f"{path}: {doing} PyTorch's format needs PyTorch"
-    with user_errors(problem, 'pip install torch, or use .npz or .safetensors files'):
-        import torch  # pyright: ignore[reportMissingImports]
+    require_extra('torch', f'{path}: {doing} .pth', 'use .npz or .safetensors files')
+    import torch  # pyright: ignore[reportMissingImports]
+
     return torch
 
 
