@@ -17,7 +17,7 @@ MEASURE_STEP = flags.DEFINE_bool(
 FLAGS = (OUTPUT_DIR, MEASURE_STEP)
 SECTIONS = ('data',)
 FIRST_FLAGS = {
-    'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir', 'condition'),
+    'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir'),
     'Classes': ('num_classes', 'dontcare', 'palette', 'label_remap'),
     'Size': ('preprocess_mode', 'load_size', 'crop_size', 'aspect_ratio'),
     'Report': ('output_dir', 'measure_step'),
