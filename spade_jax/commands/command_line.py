@@ -76,7 +76,7 @@ def mode_help(mode: str, command: ModuleType, show_all: bool) -> str:
 
 def _groups(mode: str, command: ModuleType) -> Iterator[tuple[str, list[str]]]:
     """The flags that a mode reads: its own, then those of the sections of Config."""
-    options = getattr(command, 'OPTIONS', ())
+    options = getattr(command, 'OTHER_OPTIONS', ())
     yield f'Flags of --mode={mode}', [*(flag.name for flag in (WORKDIR, *command.FLAGS)), *options]
     for section in command.SECTIONS:
         if section != 'model':
