@@ -1,4 +1,4 @@
-"""A trained generator as one file that JAX alone can run: no Flax, checkpoint or this package."""
+"""A trained generator as one file that JAX runs, with flatbuffers: no Flax or this package."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""The file that `export` writes runs in a process that has JAX and NumPy alone."""
+"""The file that `export` writes runs in a process that has JAX and flatbuffers alone."""
 
 import os
 import subprocess
@@ -14,9 +14,14 @@ from spade_jax.export import PLATFORMS, export
 from tests import program
 from tests.sampling import tiny
 
+# What JAX depends on, and flatbuffers, which jax.export needs.
+JAX_ALONE = ('jax', 'jaxlib', 'ml_dtypes', 'numpy', 'opt_einsum', 'scipy', 'flatbuffers')
 READER = f"""
-import pathlib, sys
-sys.modules['spade_jax'] = sys.modules['flax'] = None  # importing them fails
+import importlib.metadata, pathlib, sys
+# Importing what `pip install jax flatbuffers` does not bring fails.
+for name in importlib.metadata.packages_distributions():
+    if name not in {JAX_ALONE}:
+        sys.modules[name] = None
 import jax, numpy as np
 
 for directory in map(pathlib.Path, sys.argv[1:]):

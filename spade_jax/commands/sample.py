@@ -59,6 +59,12 @@ FLAGS = (
     *(*STYLE_FLAGS, BATCH_STATISTICS, *shared.GENERATOR_FLAGS),
 )
 SECTIONS = ('data',)
+OTHER_OPTIONS = ('seed', 'batch_size')
+FIRST_FLAGS = {
+    'Run': ('workdir', 'output_dir', 'batch_size'),
+    'Label maps': ('label_dir', 'instance_dir', 'palette', 'label_remap', 'sample_size'),
+    'Styles': ('num_samples', 'seed', 'style_image', 'style_interpolation', 'truncation'),
+}
 
 
 def run() -> None:

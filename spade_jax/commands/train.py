@@ -9,6 +9,7 @@ from spade_jax.commands.shared import (
     make_directory,
 )
 from spade_jax.config.flags import config_from_flags
+from spade_jax.errors import require_extra
 
 COORDINATOR_ADDRESS = flags.DEFINE_string(
     'coordinator_address',
@@ -21,12 +22,20 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Process number, from 0.', lower_bound=0)
 FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID)
 SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+FIRST_FLAGS = {
+    'Run': ('workdir',),
+    'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir', 'num_classes', 'palette'),
+    'Size': ('load_size', 'crop_size'),
+    'Training': ('batch_size', 'constant_epochs', 'vgg19_weights', 'perceptual_weight'),
+    'Styles': ('style_encoder',),
+}
 
 
 def run() -> None:
     """Train, or resume."""
     workdir = given_workdir()
     config = config_from_flags(flags.FLAGS)
+    require_extra('train', '--mode=train')
     make_directory('workdir', workdir, image_directories(config.data))
     from spade_jax.distributed import processes
     from spade_jax.files.compilation_cache import keep_compilations

@@ -1,7 +1,5 @@
 """Flags generated from the options of Config, and Configs from flags."""
 
-import os
-import pathlib
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +9,12 @@ from absl import flags
 from spade_jax.config import catalog
 from spade_jax.config.config import SECTIONS, Config, conflicts, option_fields, shared_option_fields
 from spade_jax.config.data_config import DONTCARE_ID
+from spade_jax.config.flagfiles import with_flagfiles
 from spade_jax.config.label_format import parse_palette, read_palette
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
 from spade_jax.errors import UserError
 
-_FLAGFILES = pathlib.Path(__file__).parents[1] / 'configs'
-PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_FLAGFILES.glob('*.flags'))}
 # Data sets whose classes only the user knows.
 _WITHOUT_CLASSES = ('folders', 'tfds')
 # Flags whose default depends on the data set: --help does not name one.
@@ -49,7 +46,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
-    """The Config of a flagfile ('': none; see `flagfile_path`) and options, which override it.
+    """The Config of a flagfile ('': none; see `with_flagfiles`) and options, which override it.
 
     Apart from options, the flagfile may have --workdir, which is ignored.
 
@@ -59,26 +56,16 @@ def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
     values = flags.FlagValues()
     define_flags(values)
     flags.DEFINE_string('workdir', None, 'Ignored.', flag_values=values)
-    arguments = [f'--flagfile={flagfile_path(flagfile)}'] if flagfile else []
+    arguments = [f'--flagfile={flagfile}'] if flagfile else []
     arguments += [f'--{name}={value}' for name, value in options.items() if value is not None]
     try:
-        _, *others = values(['spade_jax', *arguments])
+        _, *others = values(['spade_jax', *with_flagfiles(arguments)])
     except flags.Error as error:
         remedy = 'spade-jax --mode=train --help lists the options'
         raise UserError(str(error).rstrip('.'), remedy) from None
     if others:
         raise UserError(f'{others[0]} is not a flag', 'write --name=value')
     return config_from_flags(values)
-
-
-def flagfile_path(name: str) -> str:
-    """The path of a flagfile: a file, or one of the package by its name."""
-    if os.path.exists(os.path.expanduser(name)):
-        return os.path.expanduser(name)
-    if name not in PACKAGED_FLAGFILES:
-        remedy = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
-        raise UserError(f'flagfile={name}: no such file', remedy)
-    return str(PACKAGED_FLAGFILES[name])
 
 
 def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:

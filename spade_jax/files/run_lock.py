@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import sys
@@ -18,7 +17,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 def exclusive_lock(
     workdir: str, flag: str = 'workdir', name: str = LOCK, *, wait: bool = False
 ) -> Iterator[None]:
-    """Hold the lock of a directory for the duration of the block.
+    """Hold the lock of a directory for the duration of the block; Windows has no such locks.
 
     Readers are not excluded. The kernel releases the lock however the process ends.
     Prints a warning if the file system has no locks.
@@ -32,6 +31,8 @@ def exclusive_lock(
     Raises:
       UserError: Another run holds the lock, or its file cannot be opened.
     """
+    with user_errors('this system has no file locks', 'use Linux, macOS, or WSL on Windows'):
+        import fcntl
     path = os.path.join(workdir, name)
     remedy = f'choose another --{flag}'
     with user_errors(f'{path} cannot be opened', f'fix the permissions, or {remedy}'):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import UserError, require_extra, user_errors
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.torch_pickles import foreign_names
 
@@ -90,9 +90,9 @@ def import_torch(path: str, doing: str) -> Any:
     Raises:
       UserError: PyTorch is not installed.
     """
-    problem = f"{path}: {doing} PyTorch's format needs PyTorch"
-    with user_errors(problem, 'pip install torch, or use .npz or .safetensors files'):
-        import torch  # pyright: ignore[reportMissingImports]
+    require_extra('torch', f'{path}: {doing} .pth', 'use .npz or .safetensors files')
+    import torch  # pyright: ignore[reportMissingImports]
+
     return torch
 
 

@@ -21,6 +21,13 @@ with exclusive_lock(sys.argv[1]):
 """
 
 
+def test_system_without_locks_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'fcntl', None)
+    with pytest.raises(UserError, match='no file locks .*; use Linux, macOS, or WSL on Windows'):
+        with exclusive_lock(str(tmp_path)):
+            pass
+
+
 def test_killed_process_releases_lock(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, '-c', HOLD, str(tmp_path)],

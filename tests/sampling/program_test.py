@@ -75,9 +75,11 @@ def test_validation_set_is_default_and_has_photos(tmp_path):
 def test_default_output_of_demo_is_not_in_the_package(styled_run, data, tmp_path, monkeypatch):
     monkeypatch.setattr(spade_jax, 'DEMO', str(styled_run))
     monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in styled_run.rglob('*')}
     output = succeed_inline('--mode=sample', '--workdir=demo', f'--label_dir={data}/labels')
     assert '2 images: demo_images' in output
     assert (tmp_path / 'demo_images' / 'a.png').exists()
+    assert {path: path.stat().st_mtime_ns for path in styled_run.rglob('*')} == before
 
 
 @pytest.fixture

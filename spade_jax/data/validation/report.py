@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,13 @@ _OTHER_SHAPE = 1.5  # Ratio of two aspect ratios.
 _MODES_THAT_KEEP_SHAPES = ('scale_width', 'scale_shortside', 'none')
 
 
+class Validated(NamedTuple):
+    """Data without defects: the configuration, with the counted classes, and their number."""
+
+    config: DataConfig
+    num_examples: int
+
+
 def validate(
     config: DataConfig,
     output_dir: str,
@@ -40,7 +47,7 @@ def validate(
     given: Mapping[str, Any],
     count_classes: bool = False,
     extra_flags: Sequence[str] = (),
-) -> None:
+) -> Validated:
     """Read all files, print the findings, write report.txt, report.json and contact_sheet.png.
 
     Args:
@@ -49,6 +56,9 @@ def validate(
       given: The given flags by name, which the printed command repeats.
       count_classes: True to set num_classes and dontcare from the data.
       extra_flags: Flags that the printed training command needs besides those of the data.
+
+    Returns:
+      What the printed command trains on.
 
     Raises:
       UserError: At the end, if there are defects that training would stop at.
@@ -75,6 +85,7 @@ def validate(
     warnings = _count(sum(len(split.warnings) for split in splits), 'warning')
     result = 'The data are fine.' if warnings == '0 warnings' else f'No defects, but {warnings}.'
     print(f'\n{result} To train:\n  {report["command"]}')
+    return Validated(config, report['splits']['train']['examples'])
 
 
 def _inspect(
