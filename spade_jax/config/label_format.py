@@ -5,11 +5,12 @@ the palette file is gone.
 """
 
 import json
+import os
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from spade_jax.errors import UserError
+from spade_jax.files.whole_file import read_file
 
 LARGEST_ID = 65535
 _VOID_ID = 255
@@ -47,8 +48,8 @@ def read_palette(path: str) -> str:
       UserError: The file cannot be read, lacks a name, or has an id twice.
     """
     try:
-        content = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(read_file(os.path.expanduser(path)))  # Detects the encoding.
+    except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'palette={path} cannot be read ({reason})', _PALETTE_REMEDY) from error
     content = content if isinstance(content, dict) else {'classes': content}

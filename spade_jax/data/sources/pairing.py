@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import itertools
 import os
-import pathlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
@@ -17,6 +16,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.files.label_reader import condition_role
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.whole_file import read_file
 
 LISTED_WITH_EXTENSION = 'listed examples have an extension'
 _NAMES_SHOWN = 3
@@ -136,7 +136,7 @@ def files_below(directory: str) -> Iterator[str]:
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
     """Return the stripped lines of a text file with their numbers, without empty ones."""
     with user_errors(f'{flag}: {path} cannot be read', remedy):
-        lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
+        lines = read_file(path).decode('utf-8').splitlines()
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
