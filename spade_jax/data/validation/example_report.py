@@ -10,12 +10,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
-from spade_jax.data.files.image_files import read_ids, read_ids_or_colors, read_photo
+from spade_jax.data.files.image_files import (
+    SIDEWAYS,
+    Colors,
+    exif_orientation,
+    photo_size,
+    read_ids,
+    read_ids_or_colors,
+    read_photo,
+)
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
 from spade_jax.data.sources.source import require_same_size, size_of
+from spade_jax.data.validation.interpolation import interpolated_ids
 from spade_jax.errors import UserError
 
 # Kinds of findings, in addition to those of `pairing`: the headings of a report.
@@ -24,6 +33,10 @@ WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'
 BEYOND_PALETTE = 'label maps have colors that are not in the palette'
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
+MIXED_PALETTES = 'indexed label maps have different palettes'
+INTERPOLATED = 'label maps seem to be scaled with interpolation'
+TURNED = 'photos are turned by EXIF, and their size does not tell whether the label maps are, too'
+UNTURNED = 'photos fit their label maps only without the turn of EXIF'
 
 MOST_COLORS = 255  # Of all color masks: more are no palette.
 _MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
@@ -42,6 +55,7 @@ class ExampleReport:
       pixels: Number of pixels by id.
       unknown_ids: The ids that are not classes.
       colors: Number of pixels by color (0xrrggbb) of a label map whose colors are not known.
+      index_colors: Path of an indexed label map, and the color of each index that it uses.
       is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
       digest: Hash of the pixels of the photo.
       is_readable: True if the example can be shown.
@@ -55,6 +69,7 @@ class ExampleReport:
     pixels: dict[int, int] = field(default_factory=dict)
     unknown_ids: tuple[int, ...] = ()
     colors: dict[int, int] = field(default_factory=dict)
+    index_colors: tuple[str, Colors] | None = None
     is_mistaken: bool = False
     digest: bytes | None = None
     is_readable: bool = False
@@ -90,6 +105,27 @@ class ExampleReport:
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
             problem = f'{path} has only the id {DONTCARE_ID}'
             self.warnings.append(Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out'))
+        if not self.is_mistaken and (pixels := interpolated_ids(label)):
+            ids = ', '.join(map(str, sorted(pixels)[:_IDS_NAMED])) + ', ...' * (
+                len(pixels) > _IDS_NAMED
+            )
+            problem = f'{path}: {sum(pixels.values())} pixels along borders have ids between: {ids}'
+            remedy = 'scale the original label maps without interpolation (nearest neighbor)'
+            self.warnings.append(Defect(INTERPOLATED, path, problem, remedy))
+
+    def add_orientation(self, path: str, size: tuple[int, int]) -> None:
+        """Check whether the size in which a photo was read tells that EXIF turns it."""
+        orientation = exif_orientation(path)
+        if photo_size(path) != size:
+            remedy = 'their EXIF orientation is ignored; look at them in the contact sheet'
+            self.warnings.append(Defect(UNTURNED, path, f'{path} is not turned', remedy))
+        elif orientation > 1 and (orientation < SIDEWAYS or size[0] == size[1]):
+            remedy = (
+                'look at the contact sheet; if the label maps were made from the stored pixels, '
+            )
+            remedy += 'remove the EXIF orientation from these photos'
+            problem = f'{path} is turned by the EXIF orientation {orientation}'
+            self.warnings.append(Defect(TURNED, path, problem, remedy))
 
     def _describe_id(self, value: int, label: np.ndarray) -> str:
         y, x = divmod(int(np.argmax(label == value)), label.shape[1])
@@ -102,7 +138,8 @@ class FileInspector:
     def __init__(self, config: DataConfig, annotations: InstanceAnnotations | None):
         self._config = config
         self._geometry = Geometry.from_config(config)
-        self._labels = LabelReader(config)
+        self._index_colors: dict[str, Colors] = {}
+        self._labels = LabelReader(config, on_indexed=self._index_colors.__setitem__)
         self._annotations = annotations
 
     def read(self, files: ExampleFiles) -> Example:
@@ -118,9 +155,12 @@ class FileInspector:
         photo = report.attempt('photos cannot be read', files.photo, read_photo, files.photo, size)
         if photo is not None:
             report.add_photo(photo)
+            report.add_orientation(files.photo, size_of(photo))
         if label is None:
             return report
         report.add_label(label, files.label, self._config, self._geometry)
+        if colors := self._index_colors.pop(files.label, None):
+            report.index_colors = files.label, colors
         source, kind = files.instance or files.photo, 'instance maps cannot be read'
         instance = report.attempt(kind, source, self._read_instances, files, label)
         parts = ('photo', files.photo, photo), ('instance map', source, instance)

@@ -28,7 +28,8 @@ from spade_jax.errors import UserError
 
 NO_PAIRS = 'photos and label maps do not pair'
 LOSSY = 'label maps are lossy'  # The text of `pairing`.
-_BAD_MAPS = frozenset({LOSSY, kinds.COLORED, kinds.BEYOND_PALETTE, kinds.OUT_OF_RANGE})
+_COLORED = frozenset({kinds.COLORED, kinds.BEYOND_PALETTE, kinds.MIXED_PALETTES})
+_BAD_MAPS = _COLORED | {LOSSY, kinds.OUT_OF_RANGE}
 _MISTAKEN = 'most label maps are lossy or have too many colors: photos or anti-aliased masks'
 _EXPORT_AGAIN = (
     'check --train_label_dir; export label maps as PNG, without smoothing (nearest neighbor, '
@@ -85,11 +86,12 @@ def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
     """num_classes and dontcare for the ids that occur; {} if the files are no label maps."""
     data = _merged(reports)
     ids = sorted(data.images.keys() - _suspect_ids(data, 1))
-    return {} if not ids or ids[0] < 0 or _is_mistaken(data) else _covering(ids)
+    are_ids = ids and ids[0] >= 0 and not _count(data, {kinds.MIXED_PALETTES})
+    return _covering(ids) if are_ids and not _is_mistaken(data) else {}
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:
-    names = ('label_maps', 'sizes', 'images', 'colors', 'mistaken_maps', 'defects')
+    names = 'label_maps', 'sizes', 'images', 'colors', 'indexed_colors', 'mistaken_maps', 'defects'
     columns = {name: [getattr(report, name) for report in reports] for name in names}
     sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
     return SplitReport('all', **sums)
@@ -157,11 +159,12 @@ def _is_mistaken(data: SplitReport) -> bool:
 def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggestion | None:
     """A palette with the colors that were found: a built-in one or a draft."""
     classes = parse_palette(config.palette) if config.palette else []
-    known = {entry.color for entry in classes}
-    new = [color for color, _ in data.colors.most_common() if f'#{color:06x}' not in known]
+    known, is_mixed = {entry.color for entry in classes}, _count(data, {kinds.MIXED_PALETTES})
+    colors = data.colors + data.indexed_colors if is_mixed else data.colors
+    new = [color for color, _ in colors.most_common() if f'#{color:06x}' not in known]
     if not new or len(new) > (_MOST_NEW_COLORS if classes else MOST_COLORS):
         return None
-    if not classes and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
+    if not classes and not is_mixed and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
         return None  # The other maps hold ids: these few are mistakes.
     if not classes and (name := _builtin_palette_with(new)):
         reason = f'the label maps have {len(new)} colors of the palette "{name}"'

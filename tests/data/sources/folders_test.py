@@ -379,7 +379,7 @@ def test_readers_decode_each_map_once(tmp_path, monkeypatch):
         monkeypatch.setattr(
             module,
             'read_ids',
-            lambda path, *role, thorough: decoded.append(path) or read_ids(path, *role),
+            lambda path, *role, **options: decoded.append(path) or read_ids(path, *role),
         )
     for read in (source.read, source.read_maps):
         decoded.clear()
