@@ -810,6 +810,7 @@ def test_scenes_are_inspected(tmp_path, output_dir):
 
 
 def test_prepared_records_are_inspected(root, output_dir, tmp_path):
+    from spade_jax.data.records.writer import prepare
 
     records_dir = str(tmp_path / 'records')
     config = config_of(root, condition='labels+edges', records_dir=records_dir)
