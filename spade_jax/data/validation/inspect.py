@@ -141,10 +141,15 @@ def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> 
     report.photos = report.label_maps = len(source)
     geometry = Geometry.from_config(config, source.already_scaled)
 
+    def read(index: int) -> Example:
+        if not source.already_scaled:
+            source.read_maps(index)  # Checks what `read` takes for granted.
+        return source.read(index)
+
     def inspect_example(index: int) -> ExampleReport:
         location = source.locations[index]
         findings = ExampleReport(source.names[index], location)
-        example = findings.attempt(UNREADABLE, location, source.read, index)
+        example = findings.attempt(UNREADABLE, location, read, index)
         if example is not None:
             findings.is_readable = True
             findings.add_photo(np.asarray(example.image))
