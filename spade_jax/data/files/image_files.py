@@ -67,6 +67,8 @@ def photo_size(path: File, expected_size: Size | None = None) -> Size:
 def exif_orientation(path: File) -> int:
     """Return how `read_photo` turns a photo without an expected size: 1 (upright) to 8."""
     with _user_errors(path, 'photo'), _open(path) as image:
+        if isinstance(image, TiffImageFile):
+            return image.tag_v2.get(_EXIF_ORIENTATION, 1)
         return _orientation(image)
 
 
@@ -95,10 +97,7 @@ def read_ids(
 def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
     """Read a map as ids like `read_ids`, or if it has (indexed) colors, as [H, W, 3] uint8."""
     with _checked(path, role, thorough=thorough, lossless=True) as image:
-        if image.mode not in _COLOR_MODES:
-            return _ids(image, path, role)
-        _require_8_bits(image, path, role)
-        return _opaque_rgb(image, path, role)
+        return (_opaque_rgb if image.mode in _COLOR_MODES else _ids)(image, path, role)
 
 
 def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
@@ -180,6 +179,8 @@ def _checked(
             if _has_more_frames(image):
                 remedy = 'save the one that counts as a file of its own'
                 raise UserError(f'{path}: the {role} has several frames', remedy)
+            if len(image.getbands()) > 1:
+                _require_8_bits(image, path, role)
             yield image
 
 
@@ -208,16 +209,16 @@ def _user_errors(path: File, role: str) -> contextlib.AbstractContextManager:
 def _open(path: File) -> ImageFile.ImageFile:
     try:
         image = Image.open(path)
+        if image.width * image.height <= MOST_PIXELS:
+            return image
     except Image.UnidentifiedImageError:
         if isinstance(path, io.BytesIO) and path.getvalue().startswith(_TIFF_SIGNATURES):
             problem = 'a TIFF file of a kind that is not supported, such as 64-bit numbers'
             raise ValueError(problem) from None
         raise ValueError('not an image file') from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f'more than the limit of {MOST_PIXELS} pixels') from None
-    if image.width * image.height > MOST_PIXELS:
-        raise ValueError(f'more than the limit of {MOST_PIXELS} pixels')
-    return image
+        pass
+    raise ValueError(f'more than the limit of {MOST_PIXELS} pixels')
 
 
 def _require_8_bits(image: ImageFile.ImageFile, path: File, role: str) -> None:

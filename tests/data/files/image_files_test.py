@@ -227,6 +227,7 @@ def test_read_photo_turns_like_viewers(tmp_path, orientation, extension, size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     path = _save_turned(tmp_path / f'photo.{extension}', pixels, orientation)
     shown = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    assert exif_orientation(path) == orientation
     for expected_size in (None, shown.shape[1::-1], (9, 9)):
         np.testing.assert_array_equal(read_photo(path, expected_size), shown)
         assert photo_size(path, expected_size) == shown.shape[1::-1]
