@@ -106,25 +106,21 @@ class ExampleReport:
             problem = f'{path} has only the id {DONTCARE_ID}'
             self.warnings.append(Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out'))
         if not self.is_mistaken and (pixels := interpolated_ids(label)):
-            ids = ', '.join(map(str, sorted(pixels)[:_IDS_NAMED])) + ', ...' * (
-                len(pixels) > _IDS_NAMED
-            )
+            more = ', ...' * (len(pixels) > _IDS_NAMED)
+            ids = ', '.join(map(str, sorted(pixels)[:_IDS_NAMED])) + more
             problem = f'{path}: {sum(pixels.values())} pixels along borders have ids between: {ids}'
             remedy = 'scale the original label maps without interpolation (nearest neighbor)'
             self.warnings.append(Defect(INTERPOLATED, path, problem, remedy))
 
     def add_orientation(self, path: str, size: tuple[int, int]) -> None:
         """Check whether the size in which a photo was read tells that EXIF turns it."""
-        orientation = exif_orientation(path)
+        orientation, look = exif_orientation(path), 'look at the contact sheet'
         if photo_size(path) != size:
-            remedy = 'their EXIF orientation is ignored; look at them in the contact sheet'
-            self.warnings.append(Defect(UNTURNED, path, f'{path} is not turned', remedy))
+            problem, remedy = f'{path} is not turned', f'{look}; these photos may be sideways'
+            self.warnings.append(Defect(UNTURNED, path, problem, remedy))
         elif orientation > 1 and (orientation < SIDEWAYS or size[0] == size[1]):
-            remedy = (
-                'look at the contact sheet; if the label maps were made from the stored pixels, '
-            )
-            remedy += 'remove the EXIF orientation from these photos'
             problem = f'{path} is turned by the EXIF orientation {orientation}'
+            remedy = f'{look}; if a label map shows the stored pixels, remove the EXIF orientation'
             self.warnings.append(Defect(TURNED, path, problem, remedy))
 
     def _describe_id(self, value: int, label: np.ndarray) -> str:

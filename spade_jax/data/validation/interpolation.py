@@ -14,12 +14,9 @@ _LEAST_OF_OTHER_PAIRS, _LEAST_OF_OTHER_IDS = 0.1, 0.25
 
 def interpolated_ids(label: np.ndarray) -> dict[int, int]:
     """Return the number of made-up pixels by id in a label map [H, W]; {} if it looks honest."""
-    found = [_borders(label), _borders(np.ascontiguousarray(label.T))]
-    num_direct, pairs, ids = (
-        np.concatenate([np.atleast_1d(part) for part in parts])
-        for parts in zip(*found, strict=True)
-    )
-    if len(pairs) < max(_LEAST_RAMPS, num_direct.sum()):
+    (direct, *rows), (other_direct, *columns) = _borders(label), _borders(label.T)
+    pairs, ids = map(np.concatenate, zip(rows, columns, strict=True))
+    if len(pairs) < max(_LEAST_RAMPS, direct + other_direct):
         return {}
     values, counts = np.unique(ids, return_counts=True)
     per_pair = np.unique(pairs, axis=0, return_counts=True)[1]

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from spade_jax.data.files.image_files import photo_size, read_ids, read_ids_or_colors, read_photo
+from spade_jax.data.files.image_files import (
+    exif_orientation,
+    photo_size,
+    read_ids,
+    read_ids_or_colors,
+    read_photo,
+)
 from spade_jax.errors import UserError
 
 IDS = np.array([[0, 1, 2], [3, 1, 0]], np.uint8)
