@@ -135,9 +135,12 @@ def other_sizes():
 def other_modes():
     """Yield cases with color modes, formats and transparency."""
     for role in ('label', 'instance'):
-        for mode in ('RGB', 'RGBA', 'LA', 'CMYK', 'YCbCr', 'LAB', 'F'):
+        for mode in ('RGB', 'RGBA', 'LA', 'CMYK', 'YCbCr', 'LAB'):
             kind = 'PNG' if mode in ('RGB', 'RGBA', 'LA') else 'TIFF'
             yield f'{role} in mode {mode}', role, encoded(in_mode(mode), kind), REJECTED
+        floats = pixels(role).astype(np.float32)
+        yield f'{role} of integral floats', role, encoded(floats, 'TIFF'), READ
+        yield f'{role} of floats', role, encoded(floats + 0.5, 'TIFF'), REJECTED
         for kind in ('JPEG', 'WEBP'):
             yield f'{role} is {kind} in a .png', role, encoded(pixels('label'), kind), REJECTED
     for mode in ('I;16', 'I', 'F'):

@@ -231,8 +231,8 @@ def _require_8_bits(image: ImageFile.ImageFile, path: File, role: str) -> None:
 
 def _orientation(image: ImageFile.ImageFile) -> int:
     """Return the EXIF orientation that decoding leaves to us: 1 (upright) to 8."""
-    # Pillow turns TIFF files itself, and decodes a PNG file to look for EXIF data at its end.
-    if image.format == 'TIFF' or image.format == 'PNG' and not _EXIF_FIELDS & image.info.keys():
+    # Pillow turns TIFF files itself, and would decode a PNG file to look for EXIF data at its end.
+    if image.format == 'TIFF' or not _EXIF_FIELDS & image.info.keys():
         return 1
     with contextlib.suppress(Exception):  # Of many types, for malformed data.
         orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
