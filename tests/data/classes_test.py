@@ -19,6 +19,7 @@ COUNTS = {
     'camvid_32': 32,
     'celebamask_hq': 19,
     'gaugan': 32,
+    'scenes': 13,
 }
 WITHOUT_COLORS = {'coco_stuff'}
 WITH_REPEATED_COLORS = {

@@ -41,7 +41,7 @@ class InstanceAnnotations:
         self._things: dict[int, list[_Thing]] = collections.defaultdict(list)  # By image id.
         remedy = f'set --data_dir or --{flag}, or use --condition=labels; {_DOWNLOAD}'
         with user_errors(f'{self._file} cannot be read', remedy):
-            with open(path, encoding='utf-8') as file:
+            with open(path, 'rb') as file:  # `json` detects the encoding.
                 content = json.load(file, object_hook=self._take)
         content = content if isinstance(content, dict) else {}
         lists = [content.get(key) for key in ('images', 'annotations')]

@@ -10,12 +10,19 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
-from spade_jax.data.files.image_files import read_ids, read_ids_or_colors, read_photo
+from spade_jax.config.label_format import parse_palette
+from spade_jax.data.files.image_files import (
+    color_codes,
+    read_ids_or_colors,
+    read_instances,
+    read_photo,
+)
 from spade_jax.data.files.label_reader import LabelReader
+from spade_jax.data.files.palette import nearest_colors, safe_tolerance
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
-from spade_jax.data.sources.source import require_same_size, size_of
+from spade_jax.data.sources.source import is_copy, require_same_size, resized_copies, size_of
 from spade_jax.errors import UserError
 
 # Kinds of findings, in addition to those of `pairing`: the headings of a report.
@@ -24,6 +31,7 @@ WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'
 BEYOND_PALETTE = 'label maps have colors that are not in the palette'
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
+COPIES = 'maps are scaled copies'
 
 MOST_COLORS = 255  # Of all color masks: more are no palette.
 _MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
@@ -41,7 +49,7 @@ class ExampleReport:
       size: (width, height) of the label map.
       pixels: Number of pixels by id.
       unknown_ids: The ids that are not classes.
-      colors: Number of pixels by color (0xrrggbb) of a label map whose colors are not known.
+      colors: Number of pixels by color code of a label map whose colors are not known.
       is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
       digest: Hash of the pixels of the photo.
       is_readable: True if the example can be shown.
@@ -120,13 +128,18 @@ class FileInspector:
             report.add_photo(photo)
         if label is None:
             return report
-        report.add_label(label, files.label, self._config, self._geometry)
         source, kind = files.instance or files.photo, 'instance maps cannot be read'
         instance = report.attempt(kind, source, self._read_instances, files, label)
+        if photo is not None and self._config.resize_labels:
+            maps = resized_copies(Example(None, label, instance), size_of(photo))
+            label, instance = maps.label, maps.instance
+        report.add_label(label, files.label, self._config, self._geometry)
+        size = size_of(label)
         parts = ('photo', files.photo, photo), ('instance map', source, instance)
         for role, path, pixels in parts:
             if pixels is not None:
                 kind = f'{role}s and {self._labels.role}s have different sizes'
+                kind = COPIES if is_copy(size_of(pixels), size) else kind
                 sizes = path, size_of(pixels), files.label, size
                 report.attempt(kind, path, require_same_size, *sizes)
         no_instances = any(d.kind.startswith('instance maps') for d in report.defects)
@@ -136,7 +149,7 @@ class FileInspector:
     def _read_instances(self, files: ExampleFiles, label: np.ndarray) -> np.ndarray | None:
         if self._annotations:
             return self._annotations.instance_map(os.path.basename(files.photo), label)
-        return read_ids(files.instance, 'instance map') if files.instance else None
+        return read_instances(files.instance) if files.instance else None
 
     def _read_label(self, path: str, report: ExampleReport) -> np.ndarray | None:
         kind = f'{self._labels.role}s cannot be read'
@@ -145,11 +158,28 @@ class FileInspector:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)
                 if pixels.ndim == 3:
-                    report.colors = _count_colors(pixels)
+                    report.colors = self._count_colors(pixels)
                     report.is_mistaken = len(report.colors) > _MOST_VALUES
                     kind = BEYOND_PALETTE if self._config.palette else COLORED
                     report.defects[-1] = report.defects[-1]._replace(kind=kind)
         return label
+
+    def _count_colors(self, pixels: np.ndarray) -> dict[int, int]:
+        """Pixels by code of the colors of a mask, for the most frequent ones.
+
+        Of the colors that are so near to the palette that --palette_tolerance can accept them, the
+        farthest stands for all.
+        """
+        codes, counts = np.unique(color_codes(pixels), return_counts=True)
+        if classes := [
+            entry for entry in parse_palette(self._config.palette or '[]') if entry.color
+        ]:
+            _, distances = nearest_colors(classes, codes)
+            is_near = (distances > 0) & (distances <= safe_tolerance(classes))
+            farthest = distances == distances.max(where=is_near, initial=0)
+            codes, counts = (part[~is_near | farthest] for part in (codes, counts))
+        order = np.argsort(-counts, kind='stable')[: MOST_COLORS + 1]
+        return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))
 
 
 def is_class(value: int, config: DataConfig) -> bool:
@@ -164,11 +194,3 @@ def _histogram(label: np.ndarray) -> dict[int, int]:
         counts = np.bincount(label.ravel())
         values, counts = np.flatnonzero(counts), counts[counts > 0]
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _count_colors(pixels: np.ndarray) -> dict[int, int]:
-    """Pixels by color 0xrrggbb of [H, W, 3] uint8, for the most frequent colors."""
-    red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
-    codes, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
-    order = np.argsort(-counts, kind='stable')[: MOST_COLORS + 1]
-    return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))

@@ -93,7 +93,7 @@ def test_read_ids_does_not_rescale_grays_of_few_bits(tmp_path, bits):
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
 def test_read_ids_rejects_colors(tmp_path, mode):
     path = str(tmp_path / 'mask.png')
-    Image.new(mode, (4, 4)).save(path)
+    Image.new(mode, (4, 4), (1, 2, 3, 0)[-len(mode) :]).save(path)
     problem = f'mask.png: the instance map has the mode {mode}, not one channel of ids'
     with pytest.raises(UserError, match=problem + '.* a color mask needs --palette=FILE'):
         read_ids(path, 'instance map')

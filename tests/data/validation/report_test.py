@@ -406,20 +406,32 @@ def test_colors_beyond_the_palette_are_added(root, output_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'grays, ids',
+    'grays, expected',
     [
-        ([0, 1, 2], [0, 1, 2]),
-        ([3, 4, 6], [3, 4, 6]),
-        ([0, 127, 254], [0, 1, 2]),
-        ([0, 1, 255], [0, 1, 255]),
+        ([0, 1, 2], []),
+        ([3, 4, 6], ['--num_classes=7']),
+        ([0, 127, 254], ['--num_classes=255']),
+        ([0, 1, 255], ['--dontcare']),
     ],
 )
-def test_dense_grays_saved_as_rgb_are_ids(root, output_dir, grays, ids):
+def test_grays_saved_as_rgb_are_ids(root, output_dir, grays, expected):
     recode(root, lambda label: np.array(grays, np.uint8)[label][..., None].repeat(3, axis=-1))
-    fix(config_of(root), output_dir)
-    draft = json.loads((output_dir / 'palette.json').read_text())['classes']
-    assert [entry['id'] for entry in draft] == ids
-    assert [entry['color'] for entry in draft] == [f'#{gray * 0x010101:06x}' for gray in grays]
+    report, message = look(config_of(root), output_dir)
+    assert flags(report) == expected
+    again, _ = look(with_flags(config_of(root), expected), output_dir)
+    assert again['num_defects'] == 0
+
+
+def test_remedy_for_sparse_ids_renumbers_them(root, output_dir):
+    recode(root, lambda label: label * 120)
+    config = config_of(root, num_classes=241)
+    (group,) = look(config, output_dir)[0]['splits']['train']['warnings']
+    remedy = group['files'][0]['remedy']
+    given = ['--num_classes=3', '--label_remap=120:1,240:2']
+    assert remedy.endswith(f'use {" ".join(given)}')
+    report, message = look(with_flags(config, given), output_dir)
+    assert message is None
+    assert report['splits']['train']['warnings'] == []
 
 
 def test_few_color_masks_among_maps_of_ids_are_left_out(root, output_dir):
@@ -595,7 +607,7 @@ def test_photos_without_label_map_are_left_out(root, output_dir):
     'lines, kind, good',
     [
         ('0 1 2 zebra 1 4', 'lines are listed twice', ['0', '1', '2', '4']),
-        ('0 1.jpg 2 3', 'listed examples have an extension', ['0', '2', '3']),
+        ('0 1.tif 2 3', 'listed examples are other files', ['0', '2', '3']),
     ],
 )
 def test_bad_lines_of_a_listing_are_left_out(root, output_dir, lines, kind, good):
@@ -667,7 +679,7 @@ def test_warnings_are_not_errors(root, output_dir, capsys):
 def test_many_unused_classes_get_a_remedy(root, output_dir):
     report, _ = look(config_of(root, num_classes=20), output_dir)
     (group,) = report['splits']['train']['warnings']
-    assert 'use a smaller --num_classes' in group['files'][0]['remedy']
+    assert group['files'][0]['remedy'].endswith('; use --num_classes=3')
 
 
 def test_other_aspect_ratio_is_a_warning(tmp_path, output_dir):
