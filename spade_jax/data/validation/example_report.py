@@ -31,7 +31,10 @@ WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'
 BEYOND_PALETTE = 'label maps have colors that are not in the palette'
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
-COPIES = 'maps are scaled copies'
+COPIES = {
+    'photo': 'label maps are scaled copies',
+    'instance map': 'instance maps are scaled copies',
+}
 
 MOST_COLORS = 255  # Of all color masks: more are no palette.
 _MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
@@ -117,7 +120,9 @@ class FileInspector:
         """Read an example to show it; its files may differ in size. Raises UserError."""
         label = self._labels.read(files.label)
         photo = read_photo(files.photo, expected_size=size_of(label))
-        return Example(photo, label, self._read_instances(files, label))
+        maps = Example(None, label, self._read_instances(files, label))
+        maps = resized_copies(maps, size_of(photo)) if self._config.resize_labels else maps
+        return maps._replace(image=photo)
 
     def inspect(self, files: ExampleFiles) -> ExampleReport:
         report = ExampleReport(files.name, files.photo)
@@ -139,7 +144,7 @@ class FileInspector:
         for role, path, pixels in parts:
             if pixels is not None:
                 kind = f'{role}s and {self._labels.role}s have different sizes'
-                kind = COPIES if is_copy(size_of(pixels), size) else kind
+                kind = COPIES[role] if is_copy(size_of(pixels), size) else kind
                 sizes = path, size_of(pixels), files.label, size
                 report.attempt(kind, path, require_same_size, *sizes)
         no_instances = any(d.kind.startswith('instance maps') for d in report.defects)
@@ -176,8 +181,9 @@ class FileInspector:
         ]:
             _, distances = nearest_colors(classes, codes)
             is_near = (distances > 0) & (distances <= safe_tolerance(classes))
-            farthest = distances == distances.max(where=is_near, initial=0)
-            codes, counts = (part[~is_near | farthest] for part in (codes, counts))
+            kept = ~is_near
+            kept[np.argmax(np.where(is_near, distances, 0))] = True
+            codes, counts = codes[kept], counts[kept]
         order = np.argsort(-counts, kind='stable')[: MOST_COLORS + 1]
         return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))
 

@@ -138,8 +138,8 @@ def _unused_classes(splits: Sequence[SplitReport], config: DataConfig) -> list[D
     listed = ', '.join(f'{number} {_class_name(number, config)}' for number in unused)
     problem = f'{len(unused)} of {config.num_classes}: {listed}'
     remedy = 'the generator learns nothing about them'
-    if len(unused) * 2 >= config.num_classes and config.dataset in ('folders', 'tfds'):
-        used = sorted({id for split in splits for id in split.pixels if id < config.num_classes})
+    used = sorted({id for split in splits for id in split.pixels if id < config.num_classes})
+    if used and len(unused) * 2 >= config.num_classes and config.dataset in ('folders', 'tfds'):
         moved = [f'{old}:{new}' for new, old in enumerate(used) if old != new]
         remap = f' --label_remap={",".join(moved)}' if moved and not config.label_remap else ''
         remedy += f'; use --num_classes={len(used) if remap else used[-1] + 1}{remap}'

@@ -267,10 +267,11 @@ def _covering(ids: Sequence[int]) -> dict[str, Any]:
 
 def _copies(data: SplitReport) -> Suggestion | None:
     """The flag that brings maps of other sizes to those of their photos."""
-    if not (number := _count(data, {kinds.COPIES})):
+    fixes = frozenset(kinds.COPIES.values())
+    if not (number := _count(data, fixes)):
         return None
     reason = f'{number} maps have another size than their photo, but its shape'
-    return Suggestion(reason, {'resize_labels': True}, frozenset({kinds.COPIES}))
+    return Suggestion(reason, {'resize_labels': True}, fixes)
 
 
 def _geometry(config: DataConfig, data: SplitReport) -> Suggestion | None:
