@@ -14,7 +14,8 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
 from spade_jax.config.option import (
     Section,
-    nearest_aspect_ratios,
+    aspect_ratio_text,
+    nearest_heights,
     nearest_multiples,
     option,
     parse_step_range,
@@ -177,7 +178,7 @@ class Config:
             remedy = f'use {nearest_multiples(width, multiple)}'
             raise UserError(f'crop_size={width} is {reason}', remedy)
         if height % multiple or not height:
-            legal = nearest_aspect_ratios(width, height, multiple)
+            legal = [aspect_ratio_text(width, h) for h in nearest_heights(height, multiple)]
             problem = f'aspect_ratio={self.data.aspect_ratio} gives images of {width}x{height}'
             raise UserError(f'{problem}, whose height is {reason}', f'use {" or ".join(legal)}')
 

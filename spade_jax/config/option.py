@@ -57,10 +57,15 @@ def nearest_multiples(size: int, multiple: int) -> str:
     return ' or '.join(str(legal) for legal in (lower, lower + multiple) if legal > 0)
 
 
-def nearest_aspect_ratios(width: int, height: float, multiple: int) -> list[str]:
-    """['2 (256x128)', '1.6 (256x160)'] for 256, 142 and 32: the legal heights around a height."""
+def nearest_heights(height: float, multiple: int) -> tuple[int, int]:
+    """(128, 160) for 142 and 32: the multiples around a height, which are the legal ones."""
     lower = max(1, int(height) // multiple) * multiple
-    return [f'{width / legal:.4g} ({width}x{legal})' for legal in (lower, lower + multiple)]
+    return lower, lower + multiple
+
+
+def aspect_ratio_text(width: int, height: int) -> str:
+    """'1.6 (256x160)': what an error message offers as --aspect_ratio."""
+    return f'{width / height:.4g} ({width}x{height})'
 
 
 def format_flags(options: Mapping[str, Any]) -> list[str]:

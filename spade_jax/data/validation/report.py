@@ -12,7 +12,7 @@ import numpy as np
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import LARGEST_ID
-from spade_jax.config.option import format_flags, nearest_aspect_ratios
+from spade_jax.config.option import aspect_ratio_text, format_flags, nearest_heights
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.pairing import Defect
 from spade_jax.data.sources.source import SPLITS
@@ -125,8 +125,12 @@ def _other_shapes(split: SplitReport, config: DataConfig, multiple: int) -> list
     kind = f'images have another shape than --aspect_ratio={config.aspect_ratio:.4g}'
     result = 'stretched' if stretches else 'cropped on two sides'
     problem = f'width / height is {ratio:.3g} for most of them: they are {result}'
-    legal = nearest_aspect_ratios(config.image_width, config.image_width / ratio, multiple)
-    remedy = f'use --aspect_ratio={" or ".join(legal)}, or choose another --preprocess_mode'
+    width, best = config.image_width, config.image_width / ratio
+    heights = [*nearest_heights(best, multiple), config.image_height]
+    heights.sort(key=lambda height: max(height / best, best / height))
+    nearer = [aspect_ratio_text(width, h) for h in heights[: heights.index(config.image_height)]]
+    flag = f'--aspect_ratio={" or ".join(nearer)}' if nearer else 'a larger --crop_size'
+    remedy = f'use {flag}, or choose another --preprocess_mode'
     return [Defect(kind, config.train_image_dir, problem, remedy)]
 
 
@@ -139,7 +143,8 @@ def _unused_classes(splits: Sequence[SplitReport], config: DataConfig) -> list[D
     problem = f'{len(unused)} of {config.num_classes}: {listed}'
     remedy = 'the generator learns nothing about them'
     used = sorted({id for split in splits for id in split.pixels if id < config.num_classes})
-    if used and len(unused) * 2 >= config.num_classes and config.dataset in ('folders', 'tfds'):
+    is_free = config.dataset in ('folders', 'tfds') and not config.palette
+    if used and is_free and len(unused) * 2 >= config.num_classes:
         moved = [f'{old}:{new}' for new, old in enumerate(used) if old != new]
         remap = f' --label_remap={",".join(moved)}' if moved and not config.label_remap else ''
         remedy += f'; use --num_classes={len(used) if remap else used[-1] + 1}{remap}'

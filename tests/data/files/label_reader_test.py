@@ -127,7 +127,7 @@ def test_tolerance_gives_colors_the_nearest_class(tmp_path, palette):
     with pytest.raises(UserError, match='set --palette_tolerance=2 or more, or add "#82c0ff'):
         reader(palette=palette).read(path)
     np.testing.assert_array_equal(reader(palette=palette, palette_tolerance=2).read(path), IDS)
-    with pytest.raises(UserError, match='#090b0b .*, at a distance of 2'):
+    with pytest.raises(UserError, match='#82c0ff .*2 such colors.*, at a distance of 2'):
         reader(palette=palette, palette_tolerance=1).read(path)
 
 

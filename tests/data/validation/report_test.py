@@ -801,10 +801,17 @@ def test_advised_aspect_ratio_is_legal(tmp_path, output_dir, crop_size, multiple
     (group,) = report['splits']['train']['warnings']
     ratios = re.findall(r'([.0-9]+) \(([0-9]+)x([0-9]+)\)', group['files'][0]['remedy'])
     assert len(ratios) == 2
+    assert abs(float(ratios[0][0]) - 1.8) <= abs(float(ratios[1][0]) - 1.8)
     for ratio, width, height in ratios:
         legal = dataclasses.replace(config, aspect_ratio=float(ratio))
         assert (legal.image_width, legal.image_height) == (int(width), int(height))
         assert int(height) % multiple == 0
+
+
+def test_aspect_ratio_is_not_advised_if_none_is_nearer(tmp_path, output_dir):
+    root = write_folders(tmp_path / 'data', size=(40, 72), splits=['train'])
+    (group,) = look(config_of(root), output_dir)[0]['splits']['train']['warnings']
+    assert group['files'][0]['remedy'].startswith('use a larger --crop_size, or choose')
 
 
 def test_pairs_side_by_side_are_recognized(root, output_dir):
