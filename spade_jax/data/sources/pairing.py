@@ -255,15 +255,18 @@ def _listed_name(line: str, folders: Folders, names: Mapping[str, str]) -> str:
     root, here = folders.config.data_dir, os.path.dirname(folders.listing)
     directories = [root, here, *(role.directory for role in folders.roles)]
 
-    def stem_named(text: str) -> str | None:
-        paths = [text, *(os.path.abspath(os.path.join(place, text)) for place in directories)]
+    def stem_named(path: str) -> str | None:
+        path = posixpath.normpath(path)
+        paths = [path, *(os.path.abspath(os.path.join(place, path)) for place in directories)]
         return next((names[path] for path in paths if path in names), None)
 
-    line = composed(line)
-    path = posixpath.normpath(line.replace('\\', '/'))
-    columns = {stem_named(posixpath.normpath(column)) for column in re.split(r'[\s,;]+', path)}
-    of_columns = columns.pop() if len(columns) == 1 else None
-    return names.get(line) or stem_named(path) or of_columns or path
+    if (line := composed(line)) in names:
+        return line
+    path = line.replace('\\', '/')
+    if (stem := stem_named(path)) is None:
+        columns = set(map(stem_named, re.split(r'[\s,;]+', path)))
+        stem = columns.pop() if len(columns) == 1 else None
+    return stem or posixpath.normpath(path)
 
 
 def _stem_at_end(path: str, stems: Collection[str]) -> str | None:
