@@ -5,12 +5,13 @@ the palette file is gone.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from spade_jax.errors import UserError
+from spade_jax.files.whole_file import read_file
 
 LARGEST_ID = 65535
 _VOID_ID = 255
@@ -56,8 +57,8 @@ def read_palette(path: str) -> str:
       UserError: The file cannot be read, lacks a name, or has an id with two names.
     """
     try:
-        content = json.loads(Path(path).expanduser().read_bytes())  # Detects the encoding.
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(read_file(os.path.expanduser(path)))  # Detects the encoding.
+    except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'palette={path} cannot be read ({reason})', _PALETTE_REMEDY) from error
     content = content if isinstance(content, dict) else {'classes': content}
@@ -91,7 +92,7 @@ def by_names(path: str, ids: Mapping[str, int]) -> str:
     out.
     """
     found = []
-    for entry in json.loads(Path(path).read_bytes())['classes']:
+    for entry in json.loads(read_file(path))['classes']:
         same = [name for name in (entry['name'], *entry.get('like', ())) if name in ids]
         found += [LabelClass(ids[name], name, entry.get('color')) for name in same[:1]]
     return palette_text(found) if found else ''

@@ -95,6 +95,8 @@ def test_read_palette_rejects_bad_content(tmp_path, content, message):
 
 
 def test_read_palette_rejects_missing_file():
+    with pytest.raises(UserError, match=r'palette=/dev/zero cannot be read \(not a regular file'):
+        read_palette('/dev/zero')
     with pytest.raises(UserError, match='palette=nowhere.json cannot be read'):
         read_palette('nowhere.json')
 

@@ -12,7 +12,7 @@ from spade_jax.data.pipeline.paired_transforms import Geometry, scaled_size
 from spade_jax.data.sources.pairing import ExampleFiles
 from spade_jax.data.sources.source import DatasetSource
 
-FORMAT = 2  # Raised with every change of what the records hold.
+FORMAT = 3  # Raised with every change of what the records hold.
 
 # What decides the contents of the records. No directories: records may be read without the files.
 _DECIDING_FIELDS = (

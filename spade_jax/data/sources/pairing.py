@@ -261,7 +261,7 @@ def _listed_name(line: str, folders: Folders, names: Mapping[str, str]) -> str:
         return next((names[path] for path in paths if path in names), None)
 
     if (line := composed(line)) in names:
-        return line
+        return names[line]
     path = line.replace('\\', '/')
     if (stem := stem_named(path)) is None:
         columns = set(map(stem_named, re.split(r'[\s,;]+', path)))

@@ -12,7 +12,11 @@ import numpy as np
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.config.label_format import parse_palette
 from spade_jax.data.files.image_files import (
+    SIDEWAYS,
+    Colors,
     color_codes,
+    exif_orientation,
+    photo_size,
     read_ids_or_colors,
     read_instances,
     read_photo,
@@ -23,6 +27,7 @@ from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_cro
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
 from spade_jax.data.sources.source import is_copy, require_same_size, resized_copies, size_of
+from spade_jax.data.validation.interpolation import interpolated_ids
 from spade_jax.errors import UserError
 
 # Kinds of findings, in addition to those of `pairing`: the headings of a report.
@@ -35,6 +40,10 @@ COPIES = {
     'photo': 'label maps are scaled copies',
     'instance map': 'instance maps are scaled copies',
 }
+MIXED_PALETTES = 'indexed label maps have different palettes'
+INTERPOLATED = 'label maps seem to be scaled with interpolation'
+TURNED = 'photos are turned by EXIF, and their size does not tell whether the label maps are, too'
+UNTURNED = 'photos fit their label maps only without the turn of EXIF'
 
 MOST_COLORS = 255  # Of all color masks: more are no palette.
 _MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
@@ -53,6 +62,7 @@ class ExampleReport:
       pixels: Number of pixels by id.
       unknown_ids: The ids that are not classes.
       colors: Number of pixels by color code of a label map whose colors are not known.
+      index_colors: Path of an indexed label map, and the color of each index that it uses.
       is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
       digest: Hash of the pixels of the photo.
       is_readable: True if the example can be shown.
@@ -66,6 +76,7 @@ class ExampleReport:
     pixels: dict[int, int] = field(default_factory=dict)
     unknown_ids: tuple[int, ...] = ()
     colors: dict[int, int] = field(default_factory=dict)
+    index_colors: tuple[str, Colors] | None = None
     is_mistaken: bool = False
     digest: bytes | None = None
     is_readable: bool = False
@@ -101,6 +112,23 @@ class ExampleReport:
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
             problem = f'{path} has only the id {DONTCARE_ID}'
             self.warnings.append(Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out'))
+        if not self.is_mistaken and (pixels := interpolated_ids(label)):
+            more = ', ...' * (len(pixels) > _IDS_NAMED)
+            ids = ', '.join(map(str, sorted(pixels)[:_IDS_NAMED])) + more
+            problem = f'{path}: {sum(pixels.values())} pixels along borders have ids between: {ids}'
+            remedy = 'scale the original label maps without interpolation (nearest neighbor)'
+            self.warnings.append(Defect(INTERPOLATED, path, problem, remedy))
+
+    def add_orientation(self, path: str, size: tuple[int, int]) -> None:
+        """Check whether the size in which a photo was read tells that EXIF turns it."""
+        orientation, look = exif_orientation(path), 'look at the contact sheet'
+        if photo_size(path) != size:
+            problem, remedy = f'{path} is not turned', f'{look}; these photos may be sideways'
+            self.warnings.append(Defect(UNTURNED, path, problem, remedy))
+        elif orientation > 1 and (orientation < SIDEWAYS or size[0] == size[1]):
+            problem = f'{path} is turned by the EXIF orientation {orientation}'
+            remedy = f'{look}; if a label map shows the stored pixels, remove the EXIF orientation'
+            self.warnings.append(Defect(TURNED, path, problem, remedy))
 
     def _describe_id(self, value: int, label: np.ndarray) -> str:
         y, x = divmod(int(np.argmax(label == value)), label.shape[1])
@@ -113,7 +141,8 @@ class FileInspector:
     def __init__(self, config: DataConfig, annotations: InstanceAnnotations | None):
         self._config = config
         self._geometry = Geometry.from_config(config)
-        self._labels = LabelReader(config)
+        self._index_colors: dict[str, Colors] = {}
+        self._labels = LabelReader(config, on_indexed=self._index_colors.__setitem__)
         self._annotations = annotations
 
     def read(self, files: ExampleFiles) -> Example:
@@ -131,8 +160,11 @@ class FileInspector:
         photo = report.attempt('photos cannot be read', files.photo, read_photo, files.photo, size)
         if photo is not None:
             report.add_photo(photo)
+            report.add_orientation(files.photo, size_of(photo))
         if label is None:
             return report
+        if colors := self._index_colors.pop(files.label, None):
+            report.index_colors = files.label, colors
         source, kind = files.instance or files.photo, 'instance maps cannot be read'
         instance = report.attempt(kind, source, self._read_instances, files, label)
         if photo is not None and self._config.resize_labels:

@@ -13,6 +13,7 @@ import numpy as np
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import LARGEST_ID
 from spade_jax.config.option import aspect_ratio_text, format_flags, nearest_heights
+from spade_jax.data.files.index_colors import IndexColors
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.pairing import Defect
 from spade_jax.data.sources.source import SPLITS
@@ -109,7 +110,8 @@ def _inspect(
 
 
 def _inspect_splits(config: DataConfig) -> list[SplitReport]:
-    reports = (inspect.inspect_split(config, split) for split in SPLITS)
+    index_colors = IndexColors()
+    reports = (inspect.inspect_split(config, split, index_colors) for split in SPLITS)
     return [report for report in reports if report]
 
 

@@ -31,7 +31,8 @@ from spade_jax.errors import UserError
 
 NO_PAIRS = 'photos and label maps do not pair'
 LOSSY = 'label maps are lossy'  # The text of `pairing`.
-_BAD_MAPS = frozenset({LOSSY, kinds.COLORED, kinds.BEYOND_PALETTE, kinds.OUT_OF_RANGE})
+_COLORED = frozenset({kinds.COLORED, kinds.BEYOND_PALETTE, kinds.MIXED_PALETTES})
+_BAD_MAPS = _COLORED | {LOSSY, kinds.OUT_OF_RANGE}
 _MISTAKEN = 'most label maps are lossy or have too many colors: photos or anti-aliased masks'
 _EXPORT_AGAIN = (
     'check --train_label_dir; export label maps as PNG, without smoothing (nearest neighbor, '
@@ -88,11 +89,12 @@ def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
     """num_classes and dontcare for the ids that occur; {} if the files are no label maps."""
     data = _merged(reports)
     ids = sorted(data.images.keys() - _suspect_ids(data, 1))
-    return {} if not ids or ids[0] < 0 or _is_mistaken(data) else _covering(ids)
+    are_ids = ids and ids[0] >= 0 and not _count(data, {kinds.MIXED_PALETTES})
+    return _covering(ids) if are_ids and not _is_mistaken(data) else {}
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:
-    names = ('label_maps', 'sizes', 'images', 'colors', 'mistaken_maps', 'defects')
+    names = 'label_maps', 'sizes', 'images', 'colors', 'indexed_colors', 'mistaken_maps', 'defects'
     columns = {name: [getattr(report, name) for report in reports] for name in names}
     sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
     return SplitReport('all', **sums)
@@ -160,11 +162,13 @@ def _is_mistaken(data: SplitReport) -> bool:
 def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggestion | None:
     """A palette with the colors that were found, a built-in one or a draft; or a tolerance."""
     classes = parse_palette(config.palette) if config.palette else []
+    is_mixed = _count(data, {kinds.MIXED_PALETTES})
+    colors = data.colors + data.indexed_colors if is_mixed else data.colors
     known = {color_code(entry.color) for entry in classes if entry.color}
-    new = [code for code, _ in data.colors.most_common() if code not in known]
+    new = [code for code, _ in colors.most_common() if code not in known]
     if not new or len(new) > MOST_COLORS:
         return None
-    if not classes and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
+    if not classes and not is_mixed and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
         return None  # The other maps hold ids: these few are mistakes.
     if not classes and (found := _builtin_palette_near(new)):
         name, distance = found

@@ -96,3 +96,14 @@ def test_errors_say_what_a_directory_has(tmp_path):
         LabelFolder(DataConfig(), str(tmp_path))
     with pytest.raises(UserError, match=problem + 'photo for 1 of 1'):
         find(tmp_path, ['a'])
+
+
+def test_folder_rejects_index_of_two_colors(tmp_path):
+    for name, color in (('a', b'\xff\0\0'), ('b', b'\0\xff\0')):
+        image = Image.new('P', (3, 2))
+        image.putpalette(color)
+        image.save(tmp_path / f'{name}.png')
+    maps = LabelFolder(DataConfig(), str(tmp_path))
+    maps.read(0)
+    with pytest.raises(UserError, match='b.png: index 0 is #00ff00, but #ff0000 in .*a.png; list'):
+        maps.read(1)

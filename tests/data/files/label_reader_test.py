@@ -1,6 +1,8 @@
 """Label maps as ids: grays, indices and colors, renumbered."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.label_reader import LabelReader
-from spade_jax.errors import UserError
+from spade_jax.errors import DatasetError, UserError
 
 IDS = np.array([[0, 1], [2, 1]], np.uint8)
 COLORS = np.array([(128, 192, 255), (0, 0, 1), (9, 9, 9)], np.uint8)
@@ -121,6 +123,19 @@ def test_gray_saved_as_colors_is_ids(tmp_path, image):
     np.testing.assert_array_equal(reader().read(save(tmp_path / 'x.png', image)), IDS)
 
 
+def test_deep_gray_saved_as_colors_is_rejected(tmp_path):
+    """Pillow keeps the upper bytes, which are 0 for ids."""
+    size = struct.pack('>IIBBBBB', 2, 1, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(b'\0' + struct.pack('>6H', 1, 1, 1, 2, 2, 2))
+    content = b'\x89PNG\r\n\x1a\n'
+    for kind, data in ((b'IHDR', size), (b'IDAT', pixels), (b'IEND', b'')):
+        chunk = kind + data
+        content += struct.pack('>I', len(data)) + chunk + struct.pack('>I', zlib.crc32(chunk))
+    (tmp_path / 'x.png').write_bytes(content)
+    with pytest.raises(UserError, match='more than 8 bits a channel'):
+        reader().read(str(tmp_path / 'x.png'))
+
+
 def test_tolerance_gives_colors_the_nearest_class(tmp_path, palette):
     colors = COLORS[IDS] + np.array([[[2, 0, 0], [0, 1, 0]], [[0, 2, 2], [0, 0, 0]]], np.uint8)
     path = save(tmp_path / 'x.png', colors)
@@ -182,3 +197,44 @@ def test_read_returns_condition_images_unchanged(tmp_path):
     np.testing.assert_array_equal(
         reader(condition='rgb').read(save(tmp_path / 'y.png', IDS)), np.dstack([IDS] * 3)
     )
+
+
+def save_indexed(path, colors):
+    """Write a mask of colors as paint programs do: the palette in the order of the pixels."""
+    image = Image.new('P', (2, 2))
+    names = list(dict.fromkeys(colors))
+    image.putdata([names.index(color) for color in colors])
+    image.putpalette(bytes.fromhex(''.join(names)))
+    image.save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize('extension', ['png', 'gif', 'bmp', 'tif'])
+def test_read_rejects_index_of_two_colors(tmp_path, extension):
+    red, green, black = 'ff0000', '00ff00', '000000'
+    one = save_indexed(tmp_path / f'a.{extension}', [red, green, green, black])
+    other = save_indexed(tmp_path / f'b.{extension}', [red, black, black, red])
+    labels = reader(num_classes=3)
+    labels.read(one)
+    problem = f'{other}: index 1 is #000000, but #00ff00 in {one}; list the colors with --palette'
+    with pytest.raises(DatasetError, match=problem):
+        labels.read(other)
+    labels.read(other, thorough=False)
+
+
+@pytest.mark.parametrize('extension', ['gif', 'bmp'])
+def test_read_rejects_index_of_two_grays(tmp_path, extension):
+    labels = reader()
+    labels.read(save_indexed(tmp_path / f'a.{extension}', ['000000', 'ffffff'] * 2))
+    with pytest.raises(DatasetError, match='index 0 is #ffffff, but #000000'):
+        labels.read(save_indexed(tmp_path / f'b.{extension}', ['ffffff', '000000'] * 2))
+
+
+def test_read_ignores_colors_of_unused_indices_and_gray_maps(tmp_path):
+    labels = reader()
+    for name, color in (('a', 'ff0000'), ('b', '00ff00')):
+        image = Image.new('P', (2, 2))
+        image.putpalette(bytes.fromhex('808080' + color))
+        image.save(tmp_path / f'{name}.png')
+        np.testing.assert_array_equal(labels.read(str(tmp_path / f'{name}.png')), np.zeros((2, 2)))
+    labels.read(save(tmp_path / 'c.png', IDS))

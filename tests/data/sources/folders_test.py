@@ -413,7 +413,7 @@ def test_readers_decode_each_map_once(tmp_path, monkeypatch):
     decoded = []
     for module, name in ((folder_source, 'read_instances'), (label_reader, 'read_ids')):
         monkeypatch.setattr(
-            module, name, lambda path, *, thorough: decoded.append(path) or read_ids(path)
+            module, name, lambda path, **options: decoded.append(path) or read_ids(path)
         )
     for read in (source.read, source.read_maps):
         decoded.clear()

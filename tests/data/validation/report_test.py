@@ -17,6 +17,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.folders import FolderSource
+from spade_jax.data.sources.open_source import check_source
 from spade_jax.data.validation import contact_sheet, example_report, inspect, suggestions
 from spade_jax.data.validation.report import validate
 from spade_jax.errors import UserError
@@ -519,6 +520,77 @@ def test_transparent_background_becomes_a_class(root, output_dir, gray):
     assert flags(report) == [f'--palette={output_dir}/palette.json', '--num_classes=3']
     draft = json.loads((output_dir / 'palette.json').read_text())['classes']
     assert [entry['color'] for entry in draft].index('transparent') == 2
+
+
+def save_own_palettes(root):
+    """Write color masks as paint programs do: each file with a palette in an order of its own."""
+    for split in ('train', 'val'):
+        for number, path in enumerate(sorted((root / f'{split}_label').iterdir())):
+            order = np.roll(np.arange(3), number)
+            image = Image.fromarray(np.argsort(order)[load(path)].astype(np.uint8))
+            image.putpalette(COLORS[order].tobytes())
+            image.save(path)
+
+
+@pytest.mark.parametrize('count_classes', [True, False])
+def test_indexed_maps_with_own_palettes_get_a_draft(root, output_dir, count_classes):
+    save_own_palettes(root)
+    config = config_of(root, num_classes=13)
+    report, message = look(config, output_dir, count_classes=count_classes)
+    assert message is not None
+    assert flags(report) == [f'--palette={output_dir}/palette.json', '--num_classes=3']
+    (problem, *_) = groups(report)[example_report.MIXED_PALETTES]
+    others = f'is #0afa0a, but #000000 in {root}/train_label/0.png'
+    assert problem == f'{root}/train_label/1.png: index 0 {others}'
+    assert len(groups(report, 'validation')[example_report.MIXED_PALETTES]) == 4
+    report, message = look(with_flags(config, flags(report)), output_dir.with_name('again'))
+    assert message is None, report
+    draft = json.loads((output_dir / 'palette.json').read_text())['classes']
+    assert [entry['color'] for entry in draft] == ['#000000', '#0afa0a', '#fa0a0a']
+
+
+def test_palettes_of_the_splits_are_compared(root, output_dir):
+    for split, order in (('train', [0, 1, 2]), ('val', [2, 1, 0])):
+        for path in (root / f'{split}_label').iterdir():
+            image = Image.fromarray(load(path))
+            image.putpalette(COLORS[order].tobytes())
+            image.save(path)
+    report, _ = look(config_of(root), output_dir)
+    assert groups(report) == {}
+    assert len(groups(report, 'validation')[example_report.MIXED_PALETTES]) == 6
+
+
+def test_training_stops_at_own_palettes(root):
+    save_own_palettes(root)
+    config = config_of(root, on_bad_example='skip')
+    with pytest.raises(UserError, match=r'png: index \d is .*--palette=FILE.*gray PNG'):
+        check_source(FolderSource(config, 'train'), config)
+
+
+# Photos that EXIF turns.
+
+
+def turn(path, orientation, size=None):
+    """Write noise with an EXIF orientation instead of a photo, and a label map of the size."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise(size=size or SIZE)).save(path, exif=exif)
+
+
+def test_photos_whose_turn_is_not_sure_are_named(root, output_dir):
+    for number in (1, 4):
+        turn(root / 'train_img' / f'{number}.jpg', 3)
+    turn(root / 'train_img' / '2.jpg', 6)  # Fits without a turn only.
+    turn(root / 'train_img' / '3.jpg', 8, size=SIZE[::-1])
+    report, message = look(config_of(root), output_dir)
+    assert message is None
+    found = groups(report, what='warnings')
+    assert [problem.split()[0] for problem in found[example_report.TURNED]] == [
+        f'{root}/train_img/1.jpg',
+        f'{root}/train_img/4.jpg',
+    ]
+    assert len(found[example_report.UNTURNED]) == 1
+    assert 'train_img/2.jpg' in found[example_report.UNTURNED][0]
 
 
 # Photos and anti-aliased masks as label maps.
