@@ -2,9 +2,10 @@
 
 import os
 import pathlib
+import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
 from absl import flags
@@ -12,11 +13,13 @@ from absl import flags
 from spade_jax.commands.shared import WORKDIR
 from spade_jax.config.config import SECTIONS, option_fields
 from spade_jax.config.model_options import MODELS, options_class
-from spade_jax.errors import UserError, one_line_errors
+from spade_jax.errors import UserError, one_line_errors, user_errors
+from spade_jax.files.text_files import read_text
 
 HELP = ('--help', '-help', '--helpshort', '-h')
 _FLAGFILES = pathlib.Path(__file__).parents[1] / 'configs'
 PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_FLAGFILES.glob('*.flags'))}
+_FLAGFILE = re.compile('--?flagfile(?:[= ](.*))?')
 
 
 def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
@@ -25,9 +28,9 @@ def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
     Returns the arguments that are no flags, after the name of the program.
     """
     with one_line_errors(argv[:1]):
-        arguments = [_with_packaged_flagfile(arg) for arg in argv if arg not in HELP]
+        arguments = [argument for argument in argv if argument not in HELP]
         try:
-            remaining = flags.FLAGS(arguments)
+            remaining = flags.FLAGS(list(_with_flagfiles(arguments)))
         except flags.Error as error:
             raise UserError(str(error).rstrip('.'), 'see --help') from None
         mode = flags.FLAGS.mode
@@ -85,15 +88,29 @@ def _flag_help(flag: flags.Flag) -> str:
     return f'{name}\n{textwrap.indent(textwrap.fill(text, 92), 6 * " ")}'
 
 
-def _with_packaged_flagfile(argument: str) -> str:
-    """For --flagfile=NAME, where NAME is no file, the packaged flagfile of this name."""
-    flag, _, name = argument.partition('=')
-    if flag.lstrip('-') != 'flagfile' or os.path.exists(os.path.expanduser(name)):
-        return argument
-    if name not in PACKAGED_FLAGFILES:
+def _with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> Iterator[str]:
+    """The arguments, with the lines of each flagfile in its place; absl reads only plain UTF-8.
+
+    A flagfile may name others; `opened` are the paths of those that led to these arguments.
+    """
+    arguments = iter(arguments)
+    for argument in arguments:
+        if not (match := _FLAGFILE.fullmatch(argument)):
+            yield argument
+            continue
+        name = next(arguments, '') if match[1] is None else match[1]
+        path = os.path.expanduser(name)
+        if not os.path.exists(path):
+            path = str(PACKAGED_FLAGFILES.get(name, path))
         remedy = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
-        raise UserError(f'flagfile={name}: no such file', remedy)
-    return f'--flagfile={PACKAGED_FLAGFILES[name]}'
+        if path in opened:
+            raise UserError(f'flagfile={name}: the file includes itself', 'remove this line')
+        if not os.path.exists(path):
+            raise UserError(f'flagfile={name}: no such file', remedy)
+        with user_errors(f'flagfile={name} cannot be read', remedy):
+            lines = map(str.strip, read_text(path).splitlines())
+        given = [line for line in lines if line and not line.startswith(('#', '//'))]
+        yield from _with_flagfiles(given, (*opened, path))
 
 
 def _reject_flags_of_other_modes(

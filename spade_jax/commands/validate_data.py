@@ -1,5 +1,7 @@
 """Check a data set, list its defects and suggest flags."""
 
+from typing import Any
+
 from absl import flags
 
 from spade_jax.commands.shared import OUTPUT_DIR, make_output_dir
@@ -22,4 +24,6 @@ def run() -> None:
     # Without the weights of the perceptual loss, a download, the printed command turns it off.
     needs_weights = config.losses.perceptual_weight and not config.losses.vgg19_weights
     extra = ['--perceptual_weight=0'] if needs_weights else []
-    validate(config.data, output_dir, given=given, count_classes=counts, extra_flags=extra)
+    multiple = config.model.size_multiple
+    options: dict[str, Any] = dict(count_classes=counts, extra_flags=extra, size_multiple=multiple)
+    validate(config.data, output_dir, given=given, **options)

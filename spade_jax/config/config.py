@@ -7,11 +7,19 @@ so that sampling needs no model flags. The names of options are unique over all 
 import dataclasses
 import functools
 import itertools
+from collections.abc import Mapping
 from typing import Any, Self
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
-from spade_jax.config.option import Section, nearest_multiples, option, parse_step_range
+from spade_jax.config.option import (
+    Section,
+    aspect_ratio_text,
+    nearest_heights,
+    nearest_multiples,
+    option,
+    parse_step_range,
+)
 from spade_jax.errors import UserError
 
 GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'wasserstein')
@@ -28,6 +36,7 @@ class LossConfig(Section):
         '',
         "Weights of VGG19: torchvision's .pth, or an .npz or .safetensors file of the same names.",
         mutable=True,
+        path=True,
     )
     perceptual_input: str = option(
         'raw',
@@ -130,6 +139,7 @@ class RunConfig(Section):
         'Start a new run from the networks of the newest checkpoint in this work directory, with '
         'fresh optimizers; arrays of other shapes (other classes) are initialized.',
         mutable=True,
+        path=True,
     )
     profile_steps: str = option(
         '',
@@ -168,8 +178,7 @@ class Config:
             remedy = f'use {nearest_multiples(width, multiple)}'
             raise UserError(f'crop_size={width} is {reason}', remedy)
         if height % multiple or not height:
-            lower = max(1, height // multiple) * multiple
-            legal = [f'{width / h:.4g} ({width}x{h})' for h in (lower, lower + multiple)]
+            legal = [aspect_ratio_text(width, h) for h in nearest_heights(height, multiple)]
             problem = f'aspect_ratio={self.data.aspect_ratio} gives images of {width}x{height}'
             raise UserError(f'{problem}, whose height is {reason}', f'use {" or ".join(legal)}')
 
@@ -255,13 +264,12 @@ def _check_option_of_model(name: str, value: Any, model: str) -> None:
     raise UserError(f'{name} is {owner}not of model={model}', remedy)
 
 
-def conflicts(saved: Config, given: Config) -> list[str]:
-    """The options that a resumed run must not change but does, as 'name: saved -> given'."""
-    old, new = saved.options(), given.options()
-    fields = shared_option_fields() | option_fields(type(given.model))
+def conflicts(saved: Config, given: Mapping[str, Any]) -> list[str]:
+    """The options of `given` that a resumed run must not change, as 'name: saved -> given'."""
+    old, fields = saved.options(), shared_option_fields() | option_fields(type(saved.model))
     fixed = ['model', *(name for name, field in fields.items() if not field.metadata['mutable'])]
-    changed = [name for name in fixed if old.get(name) != new[name]]
-    return [f'{name}: {old.get(name)} -> {new[name]}' for name in changed]
+    changed = [name for name in fixed if name in given and old[name] != given[name]]
+    return [f'{name}: {old[name]} -> {given[name]}' for name in changed]
 
 
 def _flat(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:

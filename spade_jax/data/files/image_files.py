@@ -17,6 +17,8 @@ from spade_jax.files.whole_file import read_file
 PHOTO_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'})
 ID_EXTENSIONS = frozenset({'.png', '.bmp', '.tif', '.tiff', '.gif'})
 LOSSY_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.webp'})
+# Formats of photos and label maps that are not read, but named.
+UNREAD_EXTENSIONS = ('.npy', '.npz', '.mat', '.nii', '.nii.gz', '.dcm', '.heic', '.heif', '.avif')
 
 # A file: its path, or its content, whose `str()` is then the name that errors use.
 File = str | io.BytesIO
@@ -29,6 +31,8 @@ MOST_PIXELS = Image.MAX_IMAGE_PIXELS = 1 << 28
 
 _LOSSY_FORMATS = frozenset({'JPEG', 'MPO', 'WEBP'})
 _COLOR_MODES = frozenset({'RGB', 'RGBA', 'P', 'PA'})
+_ALPHA_MODES = frozenset({'LA', 'RGBA'})
+TRANSPARENT_CODE = 1 << 24  # Of `color_codes`: above all colors.
 _ID_MODES = frozenset({'1', 'L', 'P', 'I', 'I;16', 'I;16B', 'F'})
 _DEEP_MODES = frozenset({'I', 'F', 'I;16', 'I;16B'})
 # Pillow scales 2-bit and 4-bit grays to 0..255; divided by the step they are the stored ids again.
@@ -82,7 +86,8 @@ def read_ids(
     """Read a lossless map of ids as [H, W] uint8, uint16 (16-bit files) or int32 (32-bit files).
 
     Args:
-      path: A file with one channel; the ids of an indexed image are its indices.
+      path: A file with one channel, or several of equal values, and no transparency; the ids of an
+        indexed image are its indices.
       role: What errors call the map.
       thorough: False skips the pixel count of PNG files (`check_png`), if it passed before.
       on_indexed: Receives the colors of an indexed image.
@@ -95,9 +100,33 @@ def read_ids(
 
 
 def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = True) -> np.ndarray:
-    """Read a map as ids like `read_ids`, or if it has (indexed) colors, as [H, W, 3] uint8."""
+    """Read a map as ids like `read_ids`, or if it has (indexed) colors, as those [H, W, 3] uint8.
+
+    Transparent pixels are black; then alpha is a fourth channel, 0 or 255.
+    """
     with _checked(path, role, thorough=thorough, lossless=True) as image:
-        return (_opaque_rgb if image.mode in _COLOR_MODES else _ids)(image, path, role)
+        has_colors = image.mode in _COLOR_MODES or image.mode == 'LA' and not _is_opaque(image)
+        return (_colors if has_colors else _ids)(image, path, role)
+
+
+def read_instances(path: File, *, thorough: bool = True) -> np.ndarray:
+    """Read an instance map as `read_ids` does; colors are ids as good as any, and become int32."""
+    role = 'instance map'
+    with _checked(path, role, thorough=thorough, lossless=True) as image:
+        if image.mode in _ALPHA_MODES | _COLOR_MODES - _ID_MODES:
+            codes = color_codes(_colors(image, path, role))
+            if thorough and (count := len(np.unique(codes))) > max(255, codes.size // 16):
+                problem = f'{path}: the {role} has {count} colors, as many as a photo'
+                raise UserError(problem, 'give the directory of the instance maps')
+            return codes
+        return _ids(image, path, role)
+
+
+def color_codes(colors: np.ndarray) -> np.ndarray:
+    """Convert colors [H, W, 3 or 4] uint8 of `read_ids_or_colors` to 0xrrggbb [H, W] int32."""
+    red, green, blue, *alpha = np.moveaxis(colors.astype(np.int32), -1, 0)
+    codes = red << 16 | green << 8 | blue
+    return np.where(alpha[0] == 0, TRANSPARENT_CODE, codes) if alpha else codes
 
 
 def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
@@ -124,10 +153,35 @@ def _opaque_rgb(image: Image.Image, path: File, role: str) -> np.ndarray:
     return np.ascontiguousarray(colors[..., :3])
 
 
+def _colors(image: Image.Image, path: File, role: str) -> np.ndarray:
+    """Return colors [H, W, 3] uint8, or with alpha [H, W, 4] if some are transparent, as black."""
+    if _is_opaque(image):
+        return np.asarray(image.convert('RGB'))
+    colors = np.array(image.convert('RGBA'))
+    alpha = colors[..., 3]
+    if (smooth := (alpha != 0) & (alpha != 255)).any():
+        y, x = np.argwhere(smooth)[0]
+        problem = f'{path}: pixel (x={x}, y={y}) of the {role} is partly transparent'
+        raise UserError(problem, 'save it without transparency or smoothing')
+    colors[alpha == 0] = 0
+    return colors
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    has_alpha = image.has_transparency_data
+    return not has_alpha or image.convert('RGBA').getchannel('A').getextrema() == (255, 255)
+
+
 def _ids(image: ImageFile.ImageFile, path: File, role: str) -> np.ndarray:
+    if image.mode in _ALPHA_MODES | {'RGB'} and _is_opaque(image):  # Gray, saved as colors?
+        gray, *others = np.moveaxis(np.asarray(image.convert('RGB')), -1, 0)
+        if all((gray == other).all() for other in others):
+            return np.ascontiguousarray(gray)
     if image.mode not in _ID_MODES:
         problem = f'{path}: the {role} has the mode {image.mode}, not one channel of ids'
-        raise UserError(problem, 'save ids as gray PNG; a color mask needs --palette=FILE')
+        remedy = 'save ids as gray PNG; a color mask needs --palette=FILE'
+        remedy += '' if _is_opaque(image) else ', in which "transparent" is a color'
+        raise UserError(problem, remedy)
     step = _GRAY_STEPS.get(_stored_mode(image))
     ids = np.asarray(image)
     if ids.dtype == bool:

@@ -29,7 +29,8 @@ class LabelReader:
         photos, maps = image_files.PHOTO_EXTENSIONS, image_files.ID_EXTENSIONS
         self.extensions = maps if config.uses_labels else photos
         self.role = condition_role(config)
-        self._colors = ColorMask(config.palette) if config.palette else None
+        palette = config.palette
+        self._colors = ColorMask(palette, config.palette_tolerance) if palette else None
         self._new_ids = _remap_table(config.label_remap)
 
     def read(self, path: File, *, thorough: bool = True) -> np.ndarray:
@@ -73,7 +74,7 @@ class LabelReader:
             return pixels
         grays = np.repeat(values.astype(np.uint8)[None, :, None], 3, axis=-1)  # [1, values, 3]
         try:
-            as_colors = self._colors.ids(grays)[0]
+            as_colors = self._colors.ids(grays, exact=True)[0]
         except UserError:
             return pixels
         if (as_colors != values).any():

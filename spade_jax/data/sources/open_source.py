@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,7 +56,7 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
         return None
     from spade_jax.data.records.reader import read_manifest
 
-    manifest = read_manifest(os.path.expanduser(config.records_dir))
+    manifest = read_manifest(config.records_dir)
     prepared = manifest.splits.get(split) if manifest else None
     if prepared and prepared.states:
         with contextlib.suppress(UserError):

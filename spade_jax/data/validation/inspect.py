@@ -12,12 +12,13 @@ import numpy as np
 from tqdm import tqdm
 
 from spade_jax.config.data_config import DataConfig
+from spade_jax.data.files.image_files import UNREAD_EXTENSIONS
 from spade_jax.data.files.index_colors import IndexColors
 from spade_jax.data.pipeline.bounded_map import bounded_map
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.folders import folders_of, open_annotations
 from spade_jax.data.sources.open_source import change_since_prepared, open_source, source_class
-from spade_jax.data.sources.pairing import Defect, pair_files
+from spade_jax.data.sources.pairing import Defect, Role, extension_of, files_below, pair_files
 from spade_jax.data.sources.source import Source
 from spade_jax.data.validation.example_report import (
     MIXED_PALETTES,
@@ -25,12 +26,15 @@ from spade_jax.data.validation.example_report import (
     ExampleReport,
     FileInspector,
 )
+from spade_jax.data.validation.side_by_side import are_pairs
 from spade_jax.errors import UserError
 
 # Kinds of findings, as in `example_report`.
 NOT_OPENED = 'the split cannot be opened'
 UNREADABLE = 'examples cannot be read'
 WITHOUT_PHOTO = 'label maps have no photo (they are ignored)'
+UNREAD = 'files have formats that are not read (they are ignored)'
+SIDE_BY_SIDE = 'photos are pairs of images side by side'
 OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photos are in train and in validation'
 
@@ -135,6 +139,19 @@ def find_duplicates(train: SplitReport, validation: SplitReport) -> list[Defect]
     return found
 
 
+def _warnings_of_photos(role: Role) -> list[Defect]:
+    """Files that are no photos: in formats that are not read, or with a condition beside them."""
+    paths = list(files_below(role.directory))
+    unread = [path for path in paths if extension_of(path) in UNREAD_EXTENSIONS]
+    found = [Defect(UNREAD, path, path, 'save them as PNG or JPEG') for path in unread]
+    photos = [path for path in paths if extension_of(path) in role.extensions]
+    if are_pairs(photos):
+        problem = f'{photos[0]} and others have a seam down their middle'
+        remedy = 'cut each into a photo and a label map or condition: see docs/data.md, Pairs'
+        found.append(Defect(SIDE_BY_SIDE, photos[0], problem, remedy))
+    return found
+
+
 def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> None:
     """Inspect a source that returns whole examples instead of files."""
     report.names, report.read = list(source.names), source.read
@@ -175,6 +192,7 @@ def _inspect_all(
 def _inspect_folders(config: DataConfig, report: SplitReport) -> None:
     """Pair the files of a split and inspect each pair. Raises UserError without pairs."""
     folders = folders_of(config, report.split)
+    report.warnings += _warnings_of_photos(folders.photo)
     pairing = pair_files(folders)
     report.defects += pairing.defects
     lone_labels = pairing.labels_without_photo

@@ -13,6 +13,7 @@ from spade_jax.data.files.image_files import (
     photo_size,
     read_ids,
     read_ids_or_colors,
+    read_instances,
     read_photo,
 )
 from spade_jax.errors import UserError
@@ -145,7 +146,7 @@ def test_read_ids_does_not_rescale_grays_of_few_bits(tmp_path, bits):
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
 def test_read_ids_rejects_colors(tmp_path, mode):
     path = str(tmp_path / 'mask.png')
-    Image.new(mode, (4, 4)).save(path)
+    Image.new(mode, (4, 4), (1, 2, 3, 0)[-len(mode) :]).save(path)
     problem = f'mask.png: the instance map has the mode {mode}, not one channel of ids'
     with pytest.raises(UserError, match=problem + '.* a color mask needs --palette=FILE'):
         read_ids(path, 'instance map')
@@ -303,3 +304,20 @@ def test_read_photo_accepts_jpeg_with_harmless_fault(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[:-2] + b'\x00\x01' + content[-2:])  # Before the end marker.
     np.testing.assert_array_equal(read_photo(str(path)), np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
+def test_read_instances_gives_colors_distinct_ids(tmp_path, mode):
+    path = str(tmp_path / 'instances.png')
+    image = Image.fromarray(np.array([[[9, 9, 9], [9, 9, 9]], [[7, 7, 7], [0, 0, 0]]], np.uint8))
+    image.convert(mode).save(path)
+    ids = read_instances(path)
+    assert ids.dtype == np.int32
+    assert np.unique(ids, return_inverse=True)[1].tolist() in ([2, 2, 1, 0], [[2, 2], [1, 0]])
+
+
+def test_read_instances_rejects_photo(tmp_path):
+    path = str(tmp_path / 'photo.png')
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    with pytest.raises(UserError, match='has 1024 colors, as many as a photo; give the directory'):
+        read_instances(path)
