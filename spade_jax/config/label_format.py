@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
 from spade_jax.files.whole_file import read_file
 
 LARGEST_ID = 65535
@@ -56,11 +56,8 @@ def read_palette(path: str) -> str:
     Raises:
       UserError: The file cannot be read, lacks a name, or has an id with two names.
     """
-    try:
+    with user_errors(f'palette={path} cannot be read', _PALETTE_REMEDY):
         content = json.loads(read_file(os.path.expanduser(path)))  # Detects the encoding.
-    except (OSError, ValueError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'palette={path} cannot be read ({reason})', _PALETTE_REMEDY) from error
     content = content if isinstance(content, dict) else {'classes': content}
     entries, void = content.get('classes'), content.get('void')
     if not isinstance(entries, list) or not entries:

@@ -94,8 +94,8 @@ def read_ids(
     """
     with _checked(path, role, thorough=thorough, lossless=True) as image:
         ids = _ids(image, path, role)
-        if on_indexed and (image.mode == 'P' or image.format in _ALWAYS_INDEXED):
-            on_indexed(_index_colors(image))
+        if on_indexed and (colors := _index_colors(image)):
+            on_indexed(colors)
         return ids
 
 
@@ -208,12 +208,14 @@ def _integers(values: np.ndarray, path: File, role: str) -> np.ndarray:
 
 
 def _index_colors(image: ImageFile.ImageFile) -> Colors:
-    """Return the color of each index that an indexed image uses."""
+    """Return the color of each index that an indexed image uses; none of other images."""
     used = [value for value, count in enumerate(image.histogram()) if count]
-    if image.mode != 'P':  # A palette of all grays, or of black and white.
+    if image.mode == 'P':
+        palette = bytes(image.getpalette('RGB') or ()).ljust(3 * 256, b'\0')
+        return {index: int.from_bytes(palette[3 * index : 3 * index + 3], 'big') for index in used}
+    if image.mode in ('1', 'L') and image.format in _ALWAYS_INDEXED:
         return {value // (255 if image.mode == '1' else 1): value * 0x010101 for value in used}
-    palette = bytes(image.getpalette('RGB') or ()).ljust(3 * 256, b'\0')
-    return {index: int.from_bytes(palette[3 * index : 3 * index + 3], 'big') for index in used}
+    return {}
 
 
 @contextlib.contextmanager
