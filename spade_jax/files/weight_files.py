@@ -6,14 +6,13 @@ arrays are rejected.
 
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from spade_jax.errors import UserError, user_errors
-from spade_jax.files.whole_file import MOST_BYTES, require_file
+from spade_jax.files.whole_file import require_bounded
 
 FORMATS = ('pth', 'npz', 'safetensors')
 # PyTorch's entry next to running statistics; nothing here depends on it.
@@ -31,7 +30,7 @@ def read_state(path: str) -> dict[str, np.ndarray]:
     """
     damaged, remedy = f'{path} is not a readable', 'make or download it again'
     with user_errors(f'{damaged} file of weights', remedy):
-        _require_bounded(path)
+        require_bounded(path)
     match os.path.splitext(path)[1]:
         case '.npz':
             with user_errors(f'{damaged} .npz file of plain arrays', remedy):
@@ -82,16 +81,6 @@ def import_torch(path: str, doing: str) -> Any:
     with user_errors(problem, 'pip install torch, or use .npz or .safetensors files'):
         import torch  # pyright: ignore[reportMissingImports]
     return torch
-
-
-def _require_bounded(path: str) -> None:
-    """Raise an OSError or ValueError unless a file, and what a zip file expands to, is bounded."""
-    require_file(path)
-    if zipfile.is_zipfile(path):  # .npz, and .pth since PyTorch 1.6.
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MOST_BYTES:
-            raise ValueError(f'it expands to {size} bytes, more than the limit of {MOST_BYTES}')
 
 
 def _tensors_to_numpy(path: str, state: Any, torch: Any) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import stat
+import zipfile
 
 MOST_BYTES = 1 << 32
 
@@ -14,6 +15,16 @@ def require_file(path: str, most: int = MOST_BYTES) -> None:
         raise ValueError('not a regular file')
     if status.st_size > most:
         raise ValueError(f'{status.st_size} bytes are more than the limit of {most}')
+
+
+def require_bounded(path: str, most: int = MOST_BYTES) -> None:
+    """Do as `require_file`, also for what a zip file (.npz, .pth since PyTorch 1.6) expands to."""
+    require_file(path, most)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > most:
+            raise ValueError(f'it expands to {size} bytes, more than the limit of {most}')
 
 
 def read_file(path: str, most: int = MOST_BYTES) -> bytes:

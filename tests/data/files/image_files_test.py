@@ -247,6 +247,7 @@ def test_read_photo_keeps_stored_pixels_that_alone_fit_the_label_map(tmp_path):
     assert photo_size(path, (16, 8)) == (16, 8)
 
 
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF data')
 @pytest.mark.parametrize('exif', [b'Exif\0\0broken', b'Exif\0\0II*\0\xff\xff\xff\xff', b''])
 def test_read_photo_accepts_malformed_exif(tmp_path, exif):
     path = str(tmp_path / 'photo.jpg')
@@ -270,6 +271,7 @@ def test_read_ids_ignores_previews(tmp_path):
     np.testing.assert_array_equal(read_ids(path), IDS)
 
 
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 def test_large_images_are_limited_by_pixels(tmp_path):
     tile = _png_file(tmp_path / 'tile.png', (13500, 13500), 8, 2, b'')
     assert photo_size(tile) == (13500, 13500)

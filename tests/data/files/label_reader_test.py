@@ -230,11 +230,17 @@ def test_read_rejects_index_of_two_grays(tmp_path, extension):
         labels.read(save_indexed(tmp_path / f'b.{extension}', ['ffffff', '000000'] * 2))
 
 
-def test_read_ignores_colors_of_unused_indices_and_gray_maps(tmp_path):
+def test_read_ignores_colors_of_maps_that_are_not_indexed(tmp_path):
+    labels = reader()
+    labels.read(save_indexed(tmp_path / 'a.bmp', ['ff0000', '00ff00'] * 2))
+    labels.read(save(tmp_path / 'b.bmp', np.repeat(IDS[..., None], 3, axis=-1)))  # Gray, as RGB.
+    labels.read(save(tmp_path / 'c.png', IDS))
+
+
+def test_read_ignores_colors_of_unused_indices(tmp_path):
     labels = reader()
     for name, color in (('a', 'ff0000'), ('b', '00ff00')):
         image = Image.new('P', (2, 2))
         image.putpalette(bytes.fromhex('808080' + color))
         image.save(tmp_path / f'{name}.png')
         np.testing.assert_array_equal(labels.read(str(tmp_path / f'{name}.png')), np.zeros((2, 2)))
-    labels.read(save(tmp_path / 'c.png', IDS))
