@@ -15,6 +15,7 @@ import numpy as np
 from spade_jax.errors import UserError, require_extra, user_errors
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.torch_pickles import foreign_names
+from spade_jax.files.whole_file import require_bounded
 
 FORMATS = ('pth', 'npz', 'safetensors')
 # PyTorch's entry next to running statistics; nothing here depends on it.
@@ -35,6 +36,7 @@ def read_state(path: str) -> dict[str, np.ndarray]:
     kind = {'.npz': '.npz file of plain arrays', '.safetensors': '.safetensors file'}.get(extension)
     problem = f'{path} is not a readable {kind or "PyTorch state dictionary of plain tensors"}'
     with user_errors(problem, 'make or download it again'):
+        require_bounded(path)
         _reject_text(path)
         match extension:
             case '.npz':

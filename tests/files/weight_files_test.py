@@ -271,3 +271,12 @@ def test_read_rejects_pth_of_several_networks(tmp_path):
     torch.save({'netG': {'weight': torch.zeros(1)}, 'epoch': 3}, tmp_path / 'x.pth')
     with pytest.raises(UserError, match='something other than tensors: netG, epoch'):
         read_state(str(tmp_path / 'x.pth'))
+
+
+@pytest.mark.parametrize('format', FORMATS)
+def test_read_rejects_pipes_and_devices(tmp_path, format):
+    os.mkfifo(tmp_path / f'x.{format}')
+    os.symlink('/dev/zero', tmp_path / f'y.{format}')
+    for name in ('x', 'y'):
+        with pytest.raises(UserError, match=rf'{name}.{format} .* \(not a regular file\)'):
+            read_state(str(tmp_path / f'{name}.{format}'))
