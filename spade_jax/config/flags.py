@@ -131,6 +131,8 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
     if differing := conflicts(saved, saved.options() | fixed):
         problem = f'flags contradict the checkpoint ({"; ".join(differing)})'
         raise UserError(problem, 'leave them out: the configuration is in the checkpoint')
+    of_palette = ('palette', 'palette_tolerance', 'label_remap')
+    saved.replace(**{name: value for name, value in given.items() if name not in of_palette})
     try:
         saved.replace(**given)
     except UserError as error:

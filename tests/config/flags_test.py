@@ -63,6 +63,13 @@ def test_remedy_for_another_palette_keeps_the_classes_of_the_model(tmp_path):
     assert palette_for(Config.create(), f'--palette={path}', '--label_remap=13:9')
 
 
+def test_remedy_for_another_option_is_its_own():
+    config = Config.create()
+    with parsed_flags('--batch_size=0') as values, pytest.raises(UserError) as error:
+        check_given(values, config, ('batch_size', *FREE))
+    assert str(error.value) == 'batch_size=0 is too small; use 1 or more'
+
+
 def test_paths_may_begin_with_the_home_directory():
     paths = [name for name, field in shared_option_fields().items() if field.metadata['path']]
     assert all(name in paths for name in shared_option_fields() if name.endswith(('dir', 'list')))
