@@ -7,7 +7,6 @@ so that sampling needs no model flags. The names of options are unique over all 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping
 from typing import Any, Self
 
 from spade_jax.config.data_config import DataConfig
@@ -264,12 +263,13 @@ def _check_option_of_model(name: str, value: Any, model: str) -> None:
     raise UserError(f'{name} is {owner}not of model={model}', remedy)
 
 
-def conflicts(saved: Config, given: Mapping[str, Any]) -> list[str]:
-    """The options of `given` that a resumed run must not change, as 'name: saved -> given'."""
-    old, fields = saved.options(), shared_option_fields() | option_fields(type(saved.model))
+def conflicts(saved: Config, given: Config) -> list[str]:
+    """The options that a resumed run must not change but does, as 'name: saved -> given'."""
+    old, new = saved.options(), given.options()
+    fields = shared_option_fields() | option_fields(type(given.model))
     fixed = ['model', *(name for name, field in fields.items() if not field.metadata['mutable'])]
-    changed = [name for name in fixed if name in given and old[name] != given[name]]
-    return [f'{name}: {old[name]} -> {given[name]}' for name in changed]
+    changed = [name for name in fixed if old.get(name) != new[name]]
+    return [f'{name}: {old.get(name)} -> {new[name]}' for name in changed]
 
 
 def _flat(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -127,10 +127,13 @@ def given_options(values: flags.FlagValues, trained: Config | None = None) -> di
 def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
     """Raises UserError when flags other than `free` contradict the Config of a checkpoint."""
     given = given_options(values, saved)
-    fixed = {name: value for name, value in given.items() if name not in free}
-    if differing := conflicts(saved, saved.options() | fixed):
-        problem = f'flags contradict the checkpoint ({"; ".join(differing)})'
-        raise UserError(problem, 'leave them out: the configuration is in the checkpoint')
+    leave_out = 'leave them out: the configuration is in the checkpoint'
+    try:
+        fixed = saved.replace(**{name: given[name] for name in given if name not in free})
+    except UserError as error:
+        raise UserError(error.problem, leave_out) from error
+    if differing := conflicts(saved, fixed):
+        raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)})', leave_out)
     of_palette = ('palette', 'palette_tolerance', 'label_remap')
     saved.replace(**{name: value for name, value in given.items() if name not in of_palette})
     try:

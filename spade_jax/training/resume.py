@@ -69,7 +69,7 @@ def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialS
     for step in reversed(checkpointer.steps()):
         try:
             metadata = checkpointer.metadata(step)
-            if differing := '; '.join(conflicts(metadata.config, config.options())):
+            if differing := '; '.join(conflicts(metadata.config, config)):
                 raise UserError(
                     f'workdir={workdir} holds a run of another configuration ({differing})',
                     'give these options the saved values to resume it, or choose another --workdir',

@@ -476,7 +476,7 @@ def palette_file(path, colors):
     return read_palette(str(path))
 
 
-@pytest.mark.parametrize('most', [1, 2, 5])
+@pytest.mark.parametrize('most', [1, 5])
 def test_colors_near_the_palette_get_a_tolerance(root, output_dir, most):
     recode(root, lambda label: near(COLORS[label], most))
     palette = palette_file(root / 'palette.json', COLORS)
@@ -674,8 +674,7 @@ def test_size_is_suggested(root, output_dir, size, settings, expected):
     assert any(sizes in problem for problem in groups(report)[example_report.WRONG_SIZE])
 
 
-@pytest.mark.parametrize('size', [(20, 22), (80, 88), (13, 15)])
-@pytest.mark.parametrize('instances', [False, True])
+@pytest.mark.parametrize('size, instances', [((20, 22), False), ((80, 88), True), ((13, 15), True)])
 def test_maps_of_another_size_can_be_scaled(root, output_dir, size, instances):
     for split in ('train', 'val'):
         for role in ('label', 'inst')[: 1 + instances]:
@@ -865,7 +864,7 @@ def test_names_that_are_not_utf_8_are_reported(root, output_dir, monkeypatch):
     assert b'caf\xe9\n' in (output_dir / 'train_list.txt').read_bytes()
 
 
-@pytest.mark.parametrize('crop_size, multiple', [(256, 32), (96, 32), (256, 64)])
+@pytest.mark.parametrize('crop_size, multiple', [(256, 32), (256, 64)])
 def test_advised_aspect_ratio_is_legal(tmp_path, output_dir, crop_size, multiple):
     root = write_folders(tmp_path / 'data', size=(40, 72), splits=['train'])
     config = config_of(root, load_size=286, crop_size=crop_size)
