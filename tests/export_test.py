@@ -1,5 +1,6 @@
 """The file that `export` writes runs in a process that has JAX and NumPy alone."""
 
+import os
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -138,6 +139,13 @@ def test_export_refuses_size_that_does_not_divide(generator, tmp_path):
 def test_export_refuses_directory_as_file(generator, tmp_path):
     with pytest.raises(UserError, match='is a directory'):
         export(generator, str(tmp_path))
+
+
+def test_export_refuses_device_as_file(generator, tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(UserError, match='pipe is not a regular file; it has the place of a file'):
+        export(generator, str(tmp_path / 'pipe'))
+    assert (tmp_path / 'pipe').is_fifo()
 
 
 def test_export_refuses_path_through_a_file(generator, tmp_path):

@@ -35,4 +35,4 @@ def run() -> None:
     names = ', '.join(os.path.basename(file) for file in files)
     note = '' if '_net_D' in names else '; the discriminator is newly initialized'
     print(f'{names} -> {workdir}{note}')
-    print(f'To train on, repeat: {" ".join(flags_to_resume(config))}')
+    print(f'To train on, repeat: {" ".join(flags_to_resume(flags.FLAGS, config))}')

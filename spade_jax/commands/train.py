@@ -2,7 +2,12 @@
 
 from absl import flags
 
-from spade_jax.commands.shared import COMPILATION_CACHE_DIR, given_workdir, make_directory
+from spade_jax.commands.shared import (
+    COMPILATION_CACHE_DIR,
+    given_workdir,
+    image_directories,
+    make_directory,
+)
 from spade_jax.config.flags import config_from_flags
 
 COORDINATOR_ADDRESS = flags.DEFINE_string(
@@ -22,7 +27,7 @@ def run() -> None:
     """Train, or resume."""
     workdir = given_workdir()
     config = config_from_flags(flags.FLAGS)
-    make_directory('workdir', workdir)
+    make_directory('workdir', workdir, image_directories(config.data))
     from spade_jax.distributed import processes
     from spade_jax.files.compilation_cache import keep_compilations
 

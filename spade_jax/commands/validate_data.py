@@ -4,7 +4,7 @@ from typing import Any
 
 from absl import flags
 
-from spade_jax.commands.shared import OUTPUT_DIR, make_output_dir
+from spade_jax.commands.shared import OUTPUT_DIR, image_directories, make_output_dir
 from spade_jax.config.flags import config_from_flags, given_flags, lacks_classes
 
 FLAGS = (OUTPUT_DIR,)
@@ -17,7 +17,7 @@ def run() -> None:
     # are opened with exactly the options of their preparation.
     may_count = not flags.FLAGS['records_dir'].value
     config = config_from_flags(flags.FLAGS, classes_may_be_unknown=may_count)
-    output_dir = make_output_dir(default='data_report')
+    output_dir = make_output_dir('data_report', image_directories(config.data))
     from spade_jax.data.validation.report import validate
 
     given, counts = given_flags(flags.FLAGS, ('workdir', 'output_dir')), lacks_classes(flags.FLAGS)

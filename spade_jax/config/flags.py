@@ -144,17 +144,22 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
         raise UserError(error.problem, remedy) from error
 
 
-def flags_to_resume(config: Config) -> list[str]:
-    """The flags that resuming needs: options that differ from the defaults and must not change.
+def flags_to_resume(values: flags.FlagValues, config: Config) -> list[str]:
+    """The flags with which a run of `config` is resumed, which the parsed flags do not tell alone.
 
-    A palette is left out, since its file is not known.
+    They are those that were given, and the options that must not change but would have another
+    value with these.
     """
-    fields = shared_option_fields() | option_fields(type(config.model))
-    fields = {name: field for name, field in fields.items() if not field.metadata['mutable']}
-    values = {name: config.options()[name] for name in fields if name != 'palette'}
-    needed = {name: value for name, value in values.items() if value != fields[name].default}
-    model = {} if config.model.name == 'spade' else {'model': config.model.name}
-    return format_flags(model | needed)
+    model = options_class(config.model.name)
+    fields = shared_option_fields() | option_fields(model)
+    defaults = {name: field.default for name, field in fields.items()} | dict(model.defaults)
+    alone = defaults | described_options(values, dataset_may_be_unknown=True)
+    needed = {
+        name: value
+        for name, value in config.options().items()
+        if name in fields and not fields[name].metadata['mutable'] and value != alone[name]
+    }
+    return format_flags(given_flags(values) | needed)
 
 
 def positive_integers(flag: str, texts: list[str]) -> list[int]:

@@ -19,6 +19,7 @@ TRANSPARENT = 'transparent'  # The color of pixels whose alpha is 0.
 _COLOR = re.compile(rf'#[0-9a-fA-F]{{6}}|{TRANSPARENT}')
 _MISTYPED_COLOR = {'colour', 'colours', 'Color', 'Colour', 'Colors', 'rgb', 'RGB', 'hex'}
 _REMAP_ENTRY = re.compile(r'(?P<first>\d+)(-(?P<last>\d+))?:(?P<to_first>\d+)(-(?P<to_last>\d+))?')
+_SURROGATE = re.compile('[\ud800-\udfff]')
 _EXAMPLE = '{"name": "sky", "color": "#80c0ff"}'
 _PALETTE_REMEDY = f'give a JSON file with {{"classes": [{_EXAMPLE}, ...]}}'
 
@@ -155,6 +156,8 @@ def _label_classes(entry: Any, where: str, index: int) -> list[LabelClass]:
     if not isinstance(entry, dict) or not isinstance(entry.get('name'), str):
         raise UserError(f'{where}: {json.dumps(entry)[:60]} has no name', f'write {_EXAMPLE}')
     where = f'{where} ({entry["name"]})'
+    if _SURROGATE.search(entry['name']):  # JSON can escape half a character.
+        raise UserError(f'{where}: the name is not valid Unicode', 'write the file in UTF-8')
     mistyped = _MISTYPED_COLOR & entry.keys()
     if mistyped and not {'color', 'colors'} & entry.keys():
         raise UserError(f'{where}: "{min(mistyped)}" is not a key of a class', 'write "color"')

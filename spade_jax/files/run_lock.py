@@ -15,7 +15,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Iterator[None]:
+def exclusive_lock(
+    workdir: str, flag: str = 'workdir', name: str = LOCK, *, wait: bool = False
+) -> Iterator[None]:
     """Hold the lock of a directory for the duration of the block.
 
     Readers are not excluded. The kernel releases the lock however the process ends.
@@ -25,6 +27,7 @@ def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Ite
       workdir: The directory.
       flag: The flag that names it, for messages.
       name: The name of the lock file.
+      wait: Wait for a run that holds the lock, and say so, instead of raising.
 
     Raises:
       UserError: Another run holds the lock, or its file cannot be opened.
@@ -32,7 +35,7 @@ def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Ite
     path = os.path.join(workdir, name)
     remedy = f'choose another --{flag}'
     with user_errors(f'{path} cannot be opened', f'fix the permissions, or {remedy}'):
-        file = open(path, 'a+')
+        file = open(path, 'a+', opener=_open)
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,7 +43,10 @@ def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Ite
             file.seek(0)
             holder = file.read().strip() or 'another process'
             problem = f'{flag}={workdir} is in use: {holder} writes there'
-            raise UserError(problem, f'wait for it, stop it, or {remedy}') from None
+            if not wait:
+                raise UserError(problem, f'wait for it, stop it, or {remedy}') from None
+            print(f'{problem}; waiting for it', file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -50,3 +56,8 @@ def exclusive_lock(workdir: str, flag: str = 'workdir', name: str = LOCK) -> Ite
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
         yield
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a lock file, not what a link names: it is overwritten."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

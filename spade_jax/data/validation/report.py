@@ -1,6 +1,7 @@
 """The report of --mode=validate_data: all findings on a data set and the flags that fix them."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -24,6 +25,7 @@ from spade_jax.data.validation.example_report import OUT_OF_RANGE, is_class
 from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.data.validation.suggestions import NO_PAIRS, Suggestion
 from spade_jax.errors import UserError
+from spade_jax.files.atomic_write import atomic_write
 
 MOST_ON_TERMINAL = 20  # Findings of a kind.
 _MOST_SIZES = _MOST_REMEDIES = 3
@@ -64,9 +66,11 @@ def validate(
     files = dict(suggestion.file for suggestion in suggestions if suggestion.file)
     files[text] = '\n'.join(_lines(report)) + '\n'
     files[f'{output_dir}/report.json'] = json.dumps(report, indent=1) + '\n'
-    for path, content in files.items():
-        pathlib.Path(path).write_text(content, encoding='utf-8', errors='surrogateescape')
-    has_sheet = write_contact_sheet(sheet, config, splits)
+    with contextlib.ExitStack() as stack:  # All files or none.
+        for path, content in files.items():
+            partial = pathlib.Path(stack.enter_context(atomic_write(path)))
+            partial.write_text(content, encoding='utf-8', errors='surrogateescape')
+        has_sheet = write_contact_sheet(sheet, config, splits)
     print('\n'.join(_lines(report, most=MOST_ON_TERMINAL)))
     print(f'\nFull report:   {text}', *[f'Contact sheet: {sheet}'] * has_sheet, sep='\n')
     if report['num_defects']:
