@@ -100,8 +100,6 @@ def import_torch(path: str, doing: str) -> Any:
 
 def _reject_text(path: str) -> None:
     """Raises ValueError for what is saved when a download fails: a page, a message, a pointer."""
-    if not os.path.isfile(path):
-        raise ValueError('it is not a file')
     with open(path, 'rb') as file:
         start = file.read(256).strip()
     if start and not _CONTROL.search(start):

@@ -213,4 +213,4 @@ def test_flagfile_may_have_any_encoding_and_name_others(tmp_path, encoding):
 
 def test_flagfile_that_includes_itself_is_refused(tmp_path):
     (tmp_path / 'x.flags').write_text(f'--flagfile={tmp_path}/x.flags')
-    assert 'the file includes itself' in refusal(f'--flagfile={tmp_path}/x.flags')
+    assert 'includes itself' in refusal(f'--flagfile={tmp_path}/x.flags')

@@ -140,7 +140,7 @@ def test_page_instead_of_a_download_is_recognized(tmp_path, format, content, wha
 @pytest.mark.parametrize('format', FORMATS)
 def test_directory_of_the_name_of_weights_is_refused(tmp_path, format):
     (tmp_path / f'x.{format}').mkdir()
-    with pytest.raises(UserError, match=f'x.{format} is not a readable .*it is not a file'):
+    with pytest.raises(UserError, match=f'x.{format} is not a readable .*not a regular file'):
         read_state(str(tmp_path / f'x.{format}'))
 
 

@@ -49,7 +49,7 @@ def read_photo(path: File, expected_size: Size | None = None, role: str = 'photo
     Args:
       path: The file.
       expected_size: (width, height) of the label map. The photo is turned as its EXIF orientation
-        says, which is how viewers show it, unless only the stored pixels have this size.
+        says, which is how viewers show it, unless only the stored pixels have this shape.
       role: What errors call the file.
     """
     with _checked(path, role) as image:
@@ -66,6 +66,11 @@ def photo_size(path: File, expected_size: Size | None = None) -> Size:
     with _user_errors(path, 'photo'), _open(path) as image:
         _require_8_bits(image, path, 'photo')
         return _turned_size(image) if _is_turned(image, expected_size) else image.size
+
+
+def is_copy(size: Size, other: Size) -> bool:
+    """Return whether an image of one size can be a scaled image of the other, rounded."""
+    return abs(size[0] * other[1] - size[1] * other[0]) < max(*size, *other)
 
 
 def exif_orientation(path: File) -> int:
@@ -303,6 +308,8 @@ def _turned_size(image: ImageFile.ImageFile) -> Size:
 
 
 def _is_turned(image: ImageFile.ImageFile, expected_size: Size | None) -> bool:
-    """Return whether EXIF turns the image: unless only the stored pixels have the expected size."""
-    fits = _turned_size(image) == expected_size or image.size != expected_size
-    return fits and _orientation(image) > 1
+    """Return whether EXIF turns the image: unless only the stored pixels fit the label map."""
+    if _orientation(image) == 1 or expected_size is None:
+        return _orientation(image) > 1
+    turned_fits = is_copy(_turned_size(image), expected_size)
+    return turned_fits or not is_copy(image.size, expected_size)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import Size, photo_size, read_photo
+from spade_jax.data.files.image_files import Size, is_copy, photo_size, read_photo
 from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.data.sources.pairing import ExampleFiles
 from spade_jax.errors import UserError
@@ -101,11 +101,6 @@ def require_same_size(path: str, size: Size, label_path: str, label_size: Size) 
         if is_copy(label_size, size):
             remedy += ', or set --resize_labels to scale label maps to their photos (nearest)'
         raise UserError(problem, remedy)
-
-
-def is_copy(size: Size, other: Size) -> bool:
-    """Return whether an image of one size can be a scaled image of the other, rounded."""
-    return abs(size[0] * other[1] - size[1] * other[0]) < max(*size, *other)
 
 
 def resized_copies(maps: Example, size: Size) -> Example:

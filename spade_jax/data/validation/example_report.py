@@ -16,6 +16,7 @@ from spade_jax.data.files.image_files import (
     Colors,
     color_codes,
     exif_orientation,
+    is_copy,
     photo_size,
     read_ids_or_colors,
     read_instances,
@@ -26,7 +27,7 @@ from spade_jax.data.files.palette import nearest_colors, safe_tolerance
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
-from spade_jax.data.sources.source import is_copy, require_same_size, resized_copies, size_of
+from spade_jax.data.sources.source import require_same_size, resized_copies, size_of
 from spade_jax.data.validation.interpolation import interpolated_ids
 from spade_jax.errors import UserError
 

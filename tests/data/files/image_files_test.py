@@ -243,8 +243,11 @@ def test_read_photo_turns_like_viewers(tmp_path, orientation, extension, size):
 def test_read_photo_keeps_stored_pixels_that_alone_fit_the_label_map(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), np.uint8)
     path = _save_turned(tmp_path / 'photo.png', pixels, 6)
-    np.testing.assert_array_equal(read_photo(path, expected_size=(16, 8)), pixels)
-    assert photo_size(path, (16, 8)) == (16, 8)
+    for size in ((16, 8), (8, 4), (32, 16)):
+        np.testing.assert_array_equal(read_photo(path, expected_size=size), pixels)
+        assert photo_size(path, size) == (16, 8)
+    for size in ((8, 16), (4, 8), (5, 7)):
+        assert photo_size(path, size) == (8, 16)
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF data')
