@@ -18,6 +18,7 @@ from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
 from spade_jax.checkpoints.retention import Retention
 from spade_jax.config.config import Config
+from spade_jax.distributed.backend import check_backend
 from spade_jax.errors import FULL_DISK, UserError
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState
@@ -50,8 +51,9 @@ class Checkpointer:
           read_only: Save and change nothing.
 
         Raises:
-          UserError: The directory cannot be made.
+          UserError: The directory cannot be made, or JAX cannot compute here.
         """
+        check_backend()
         _silence_orbax()
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         self._metrics: dict[int, dict[str, float]] = {}
