@@ -3,10 +3,12 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LONG_NUMBER = re.compile(r'(\d{20})\d{40,}')  # A value with thousands of digits.
 _CANNOT_WRITE = (*FULL_DISK, errno.EROFS)
 
 
@@ -22,6 +24,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, problem: str, remedy: str = ''):
+        problem = _LONG_NUMBER.sub(r'\1...', problem)
         super().__init__(f'{problem}; {remedy}' if remedy else problem)
         self.problem, self.remedy = problem, remedy
 

@@ -3,7 +3,7 @@
 import re
 
 from spade_jax.config.config import Config
-from spade_jax.config.option import nearest_multiples
+from spade_jax.config.option import LARGEST_SIDE, nearest_multiples
 from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.errors import UserError
 from spade_jax.models.model import build_model
@@ -32,11 +32,13 @@ def parse_size(text: str, config: Config) -> tuple[int, int] | None:
     training_size = config.data.image_width, config.data.image_height
     if text == TRAINING:
         return training_size
-    if not (match := re.fullmatch(r'(\d+)x(\d+)', text)):
+    if not (match := re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)):
         example = '{}x{}'.format(*(2 * side for side in training_size))
         remedy = f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, e.g. {example}'
         raise UserError(f'sample_size={text} is not a size', remedy)
     width, height = map(int, match.groups())
+    if max(width, height) > LARGEST_SIDE:
+        raise UserError(f'sample_size={text} is too large', f'use at most {LARGEST_SIDE} a side')
     try:
         check_size(config, height, width)
     except UserError as error:
