@@ -50,7 +50,7 @@ def read_palette(path: str) -> str:
     """
     try:
         content = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # No JSON; or a number with thousands of digits.
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'palette={path} cannot be read ({reason})', _PALETTE_REMEDY) from error
     content = content if isinstance(content, dict) else {'classes': content}

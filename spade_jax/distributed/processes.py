@@ -67,6 +67,8 @@ def joined(
         check_backend()
         yield
         return
+    elif address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
+        rendezvous.parse_address(address)  # JAX reads it and expects a port.
     problem = 'the processes did not find each other'
     remedy = 'start all of them with the same coordinator, which every host can reach'
     with _exiting_after(timeout, UserError(f'{problem} within {timeout} s', remedy)):

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests import program
+from tests.fixtures.cli import succeed_inline
 
 pytestmark = pytest.mark.slow
 
@@ -99,5 +100,5 @@ def test_installed_program_is_the_module(tmp_path):
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout == program.succeed('--help')
+    assert result.stdout == succeed_inline('--help')
     assert 'spade-jax = spade_jax.main:run' in (program.ROOT / 'setup.cfg').read_text()
