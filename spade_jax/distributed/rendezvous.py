@@ -118,8 +118,8 @@ def _greet_first(host: str, port: int, greeting: str, timeout: float) -> None:
                     raise UserError(f'{host}:{port} belongs to another program', _REMEDY)
                 connection.settimeout(timeout + _STRANGER_TIMEOUT)  # The first one waits, too.
                 answer = lines.readline(1000).strip() if hello else ''
-        except OSError as error:
-            reason, answer = error.strerror or 'no answer', ''
+        except (OSError, UnicodeError) as error:  # The latter for names that no host can have.
+            reason, answer = getattr(error, 'strerror', None) or 'no answer', ''
         if answer == _GO:
             return
         if answer:

@@ -4,6 +4,7 @@ import pytest
 from absl import flags
 
 from spade_jax import main
+from spade_jax.config import label_format
 from spade_jax.config.config import Config
 from spade_jax.config.flags import config_from_flags
 from spade_jax.distributed import processes
@@ -123,3 +124,9 @@ def test_long_numbers_are_cut_in_errors():
     assert result.status == 2
     assert 'flag --batch_size=99999' in result.stderr
     assert len(result.stderr) < 300
+
+
+def test_palette_with_a_long_number_is_refused(tmp_path):
+    (tmp_path / 'palette.json').write_text(f'[{{"name": "sky", "id": {DIGITS}}}]')
+    with pytest.raises(UserError, match='palette.json cannot be read'):
+        label_format.read_palette(str(tmp_path / 'palette.json'))

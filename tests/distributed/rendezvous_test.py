@@ -66,7 +66,9 @@ def test_missing_process_is_named_to_all_others(address):
     assert other == first
 
 
-@pytest.mark.parametrize('address', ['127.0.0.1:1', 'no-such-host.invalid:1234', '[::1]:1'])
+@pytest.mark.parametrize(
+    'address', ['127.0.0.1:1', 'no-such-host.invalid:1234', 'a..b:1', '[::1]:1']
+)
 def test_missing_first_process_is_reported(address):
     (error,) = results(address, (2, 1))
     assert error.startswith(f'no first process at {address.replace("[", "").replace("]", "")} ')

@@ -94,12 +94,12 @@ class SpadeOptions(ModelOptions):
     discriminator_width: int = option(
         64, "Channels of a discriminator's first convolution.", at_least=1, at_most=1024
     )
-    discriminator_depth: int = option(4, 'Convolutions before the logits.', at_least=1, at_most=16)
+    discriminator_depth: int = option(4, 'Convolutions before the logits.', at_least=1, at_most=8)
     num_discriminators: int = option(
         2,
         'Number of discriminators, each at half the resolution of the previous one.',
         at_least=1,
-        at_most=16,
+        at_most=8,
     )
     discriminator_norm: str = option(
         'instance',
