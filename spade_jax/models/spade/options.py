@@ -6,7 +6,7 @@ from typing import ClassVar
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import ModelOptions
-from spade_jax.config.option import LARGEST_SIDE, option, positive_integers
+from spade_jax.config.option import option, positive_integers
 from spade_jax.errors import UserError
 
 UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
@@ -69,7 +69,7 @@ class SpadeOptions(ModelOptions):
     style_encoder: bool = option(
         False, 'Train a style encoder (VAE); the generator then starts from a style latent.'
     )
-    style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1, at_most=65536)
+    style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1, at_most=8192)
     kl_weight: float = option(
         0.05,
         'Weight of the KL divergence, summed over the dimensions of the style latent, mean over '
@@ -85,10 +85,7 @@ class SpadeOptions(ModelOptions):
         choices=('instance', *BATCH_NORMS),
     )
     encoder_input_size: int = option(
-        256,
-        'Side in pixels to which the encoder resizes its input.',
-        at_least=1,
-        at_most=LARGEST_SIDE,
+        256, 'Side in pixels to which the encoder resizes its input.', at_least=1, at_most=2048
     )
 
     discriminator_width: int = option(
