@@ -24,7 +24,7 @@ from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState, sampling_variables
 from spade_jax.reports import run_report
-from spade_jax.reports.run_log import Stopwatch, progress_fields
+from spade_jax.reports.run_log import Stopwatch, check_log_is_writable, progress_fields
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
@@ -114,6 +114,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
                 if save:
                     host, num_examples = sharding.to_host(state), len(session.data.source)
                     session.checkpointer.save(host, config, num_examples, metrics=values)
+                    session.checkpointer.finish_first()
                 pending, stopwatch = [], Stopwatch()
             if due(config.run.sample_every) and processes.is_first():
                 log.grid(step, _sample_grid(session, state))
@@ -183,9 +184,8 @@ def _checkpoints(workdir: str, config: Config) -> Iterator[Checkpointer | NullCh
     if not processes.is_first():
         yield NullCheckpointer()
         return
-    run = config.run
-    with (
-        exclusive_lock(workdir),
-        Checkpointer(workdir, keep=run.keep_checkpoints, keep_best=run.keep_best) as checkpointer,
-    ):
-        yield checkpointer
+    keep, best = config.run.keep_checkpoints, config.run.keep_best
+    with exclusive_lock(workdir):
+        check_log_is_writable(workdir)
+        with Checkpointer(workdir, keep=keep, keep_best=best) as checkpointer:
+            yield checkpointer
