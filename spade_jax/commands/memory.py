@@ -12,11 +12,7 @@ MEMORY_WIDTHS = flags.DEFINE_list(
     'memory_widths', [], 'Image widths, e.g. 128,256,512. Default: --crop_size.'
 )
 MEMORY_DEVICES = flags.DEFINE_integer(
-    'memory_devices',
-    None,
-    'Devices of the run. Default: those of this machine.',
-    lower_bound=1,
-    upper_bound=65536,
+    'memory_devices', None, 'Devices of the run. Default: those of this machine.', 1, 65536
 )
 MEMORY_COMPILE = flags.DEFINE_bool(
     'memory_compile', False, "Also compile each step (minutes) and print the compiler's figures."
