@@ -33,6 +33,7 @@ _CANNOT_WRITE = (*_FULL, errno.EROFS)
 _OS_ERROR = re.compile(r'OS error (\d+)')
 # What is not part of every installation: packages by the extra of setup.cfg that brings them.
 EXTRAS = {'train': ('tensorflow', 'tensorflow_datasets', 'array_record'), 'torch': ('torch',)}
+_LONG_NUMBER = re.compile(r'(\d{20})\d{40,}')  # A value with thousands of digits.
 
 
 class UserError(ValueError):
@@ -47,6 +48,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, problem: str, remedy: str = ''):
+        problem = _LONG_NUMBER.sub(r'\1...', problem)
         super().__init__(f'{problem}; {remedy}' if remedy else problem)
         self.problem, self.remedy = problem, remedy
 

@@ -42,11 +42,21 @@ TOOL_TESTS = ('experiments', 'notebook_test.py')
 @pytest.fixture(scope='module')
 def eight_devices():
     """Replace the two virtual devices by eight for the tests of one file."""
+    yield from virtual_devices(8)
+
+
+@pytest.fixture(scope='module')
+def four_devices():
+    """Replace the two virtual devices by four for the tests of one file."""
+    yield from virtual_devices(4)
+
+
+def virtual_devices(number):
     import jax
     from jax.extend.backend import clear_backends
 
     clear_backends()
-    jax.config.update('jax_num_cpu_devices', 8)
+    jax.config.update('jax_num_cpu_devices', number)
     yield
     clear_backends()
     jax.config.update('jax_num_cpu_devices', -1)  # XLA_FLAGS decides again

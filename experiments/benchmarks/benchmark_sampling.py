@@ -15,7 +15,7 @@ from absl import app, flags
 
 from experiments.benchmarks.workloads import random_generator
 from spade_jax.config.config import Config
-from spade_jax.config.flags import positive_integers
+from spade_jax.config.option import positive_integers
 from spade_jax.errors import one_line_errors
 from spade_jax.layers.spectral_norm import fold_spectral_norm
 from spade_jax.sampling import TrainedGenerator

@@ -10,6 +10,7 @@ from absl import flags
 
 from spade_jax.config import flags as config_flags
 from spade_jax.config.config import Config
+from spade_jax.config.option import positive_integers
 from spade_jax.errors import UserError
 from spade_jax.models.spade.options import SpadeOptions
 
@@ -35,7 +36,7 @@ def check_list(flag: flags.FlagHolder, known: Collection[str]) -> None:
 
 def integers(flag: flags.FlagHolder) -> list[int]:
     """The positive integers of a list flag; raises UserError for anything else."""
-    return config_flags.positive_integers(flag.name, flag.value)
+    return positive_integers(flag.name, flag.value)
 
 
 def preset_config(preset: str) -> Config:

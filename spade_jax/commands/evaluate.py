@@ -35,14 +35,14 @@ OPTIONS = (
     flags.DEFINE_string(
         'feature_cache_dir', '~/.cache/spade_jax/features', 'Directory that keeps features.'
     ),
-    flags.DEFINE_integer('kid_subset_size', 1000, 'Images of a subset.', lower_bound=2),
-    flags.DEFINE_integer('kid_subsets', 100, 'Number of subsets.', lower_bound=1),
+    flags.DEFINE_integer('kid_subset_size', 1000, 'Images of a subset.', 2, 10**6),
+    flags.DEFINE_integer('kid_subsets', 100, 'Number of subsets.', 1, 10**4),
     flags.DEFINE_enum('lpips_network', 'alex', ['alex', 'vgg'], 'Backbone of LPIPS.'),
     flags.DEFINE_string('lpips_weights', '', "torchvision's weights of the backbone."),
     flags.DEFINE_string(
         'prediction_dir', '', 'Label maps that a segmentation network predicted, for miou.'
     ),
-    flags.DEFINE_integer('iou_classes', 0, 'Classes of miou; other ids are unlabeled.'),
+    flags.DEFINE_integer('iou_classes', 0, 'Classes of miou; other ids are unlabeled.', 0, 4096),
     flags.DEFINE_enum(
         'iou_mean',
         'in_labels',

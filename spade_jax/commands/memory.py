@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from spade_jax.config.flags import config_from_flags, positive_integers
+from spade_jax.config.flags import config_from_flags
+from spade_jax.config.option import LARGEST_BATCH, LARGEST_SIDE, positive_integers
 
 MEMORY_BATCH_SIZES = flags.DEFINE_list(
     'memory_batch_sizes', [], 'Images on one device, e.g. 1,2. Default: its share of --batch_size.'
@@ -11,7 +12,7 @@ MEMORY_WIDTHS = flags.DEFINE_list(
     'memory_widths', [], 'Image widths, e.g. 128,256,512. Default: --crop_size.'
 )
 MEMORY_DEVICES = flags.DEFINE_integer(
-    'memory_devices', None, 'Devices of the run. Default: those of this machine.', lower_bound=1
+    'memory_devices', None, 'Devices of the run. Default: those of this machine.', 1, 65536
 )
 MEMORY_COMPILE = flags.DEFINE_bool(
     'memory_compile', False, "Also compile each step (minutes) and print the compiler's figures."
@@ -30,8 +31,7 @@ def run() -> None:
     config = config_from_flags(flags.FLAGS)
     from spade_jax.memory import step_memory
 
-    lists = [
-        positive_integers(flag.name, flag.value) for flag in (MEMORY_WIDTHS, MEMORY_BATCH_SIZES)
-    ]
+    widths = positive_integers('memory_widths', MEMORY_WIDTHS.value, LARGEST_SIDE)
+    sizes = positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value, LARGEST_BATCH)
     devices, compiled = MEMORY_DEVICES.value, MEMORY_COMPILE.value
-    step_memory.report(config, *lists, num_devices=devices, compiled=compiled)
+    step_memory.report(config, widths, sizes, num_devices=devices, compiled=compiled)

@@ -16,6 +16,7 @@ from absl import flags
 import spade_jax
 from spade_jax.commands import shared
 from spade_jax.config.flags import given_flags, given_options
+from spade_jax.config.option import LARGEST_SEED
 from spade_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ STYLE_IMAGE_TO = flags.DEFINE_string(
     'style_image_to', '', 'End of an interpolation from --style_image.'
 )
 STYLE_FLAGS = (
-    flags.DEFINE_integer('num_samples', 1, 'Number of images of each label map.', lower_bound=1),
+    flags.DEFINE_integer('num_samples', 1, 'Number of images of each label map.', 1, 10**4),
     *(STYLE_IMAGE, STYLE_IMAGE_TO),
-    flags.DEFINE_integer('seed_to', None, 'End of an interpolation from --seed.', lower_bound=0),
+    flags.DEFINE_integer('seed_to', None, 'End of an interpolation from --seed.', 0, LARGEST_SEED),
     flags.DEFINE_integer(
-        'style_interpolation', 0, 'Images of an interpolation, both ends included.', lower_bound=0
+        'style_interpolation', 0, 'Images of an interpolation, both ends included.', 0, 10**4
     ),
     flags.DEFINE_float('truncation', 1.0, 'Scale of random styles in [0, 1]; 0: the mean style.'),
     flags.DEFINE_bool('fixed_style', False, 'Use one random style for all label maps.'),

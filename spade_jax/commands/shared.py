@@ -33,7 +33,7 @@ SAMPLE_SIZE = flags.DEFINE_string(
     'sample_size', 'training', 'Size of label maps: training, native (not resized), WIDTHxHEIGHT.'
 )
 CHECKPOINT_STEP = flags.DEFINE_integer(
-    'checkpoint_step', None, 'Step of the checkpoint. Default: the newest.', lower_bound=0
+    'checkpoint_step', None, 'Step of the checkpoint. Default: the newest.', 0, 2**31 - 1
 )
 WEIGHTS = flags.DEFINE_enum(
     'weights', None, ['ema', 'raw'], 'Weights to sample with. Default: the EMA if the run has one.'

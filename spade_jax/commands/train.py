@@ -17,10 +17,13 @@ COORDINATOR_ADDRESS = flags.DEFINE_string(
     'HOST:PORT of the first of several processes; not needed under Slurm, Open MPI, on TPU pods.',
 )
 NUM_PROCESSES = flags.DEFINE_integer(
-    'num_processes', None, 'Number of processes, usually one for each host.', lower_bound=1
+    'num_processes', None, 'Number of processes, usually one for each host.', 1, 65536
 )
-PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Process number, from 0.', lower_bound=0)
-FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID)
+PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Process number, from 0.', 0, 65535)
+COORDINATOR_TIMEOUT = flags.DEFINE_integer(
+    'coordinator_timeout', 120, 'Seconds to wait for the other processes.', 1, 86400
+)
+FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID, COORDINATOR_TIMEOUT)
 SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
 FIRST_FLAGS = {
     'Run': ('workdir',),
@@ -41,7 +44,8 @@ def run() -> None:
     from spade_jax.files.compilation_cache import keep_compilations
 
     keep_compilations(COMPILATION_CACHE_DIR.value)
-    with processes.joined(COORDINATOR_ADDRESS.value, NUM_PROCESSES.value, PROCESS_ID.value):
+    group = COORDINATOR_ADDRESS.value, NUM_PROCESSES.value, PROCESS_ID.value
+    with processes.joined(*group, timeout=COORDINATOR_TIMEOUT.value):
         from spade_jax.training import train_loop
 
         train_loop.train(config, workdir)

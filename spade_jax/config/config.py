@@ -12,6 +12,8 @@ from typing import Any, Self
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
 from spade_jax.config.option import (
+    LARGEST_BATCH,
+    LARGEST_SEED,
     Section,
     aspect_ratio_text,
     nearest_heights,
@@ -48,31 +50,38 @@ class LossConfig(Section):
 class OptimizerConfig(Section):
     """Batches, schedule, Adam, EMA and initialization."""
 
-    batch_size: int = option(32, 'Examples a step, over all devices.', at_least=1)
+    batch_size: int = option(
+        32, 'Examples a step, over all devices.', at_least=1, at_most=LARGEST_BATCH
+    )
     accumulation_steps: int = option(
         1,
         'Gradient accumulation: microbatches of a step; batch statistics are those of one.',
         at_least=1,
+        at_most=LARGEST_BATCH,
     )
-    constant_epochs: int = option(50, 'Epochs at the full learning rate.', at_least=0)
-    decay_epochs: int = option(0, 'Epochs of linear decay to 0 after these.', at_least=0)
+    constant_epochs: int = option(
+        50, 'Epochs at the full learning rate.', at_least=0, at_most=10**6
+    )
+    decay_epochs: int = option(
+        0, 'Epochs of linear decay to 0 after these.', at_least=0, at_most=10**6
+    )
     max_steps: int = option(
         0,
         'Stop after this many steps; 0: after all epochs. It does not change the learning rate.',
         at_least=0,
         mutable=True,
     )
-    learning_rate: float = option(2e-4, 'Base learning rate of Adam.', above=0)
+    learning_rate: float = option(2e-4, 'Base learning rate of Adam.', at_least=1e-12)
     ttur: bool = option(
         True,
         'Two time-scale update rule (TTUR, Heusel et al. 2017): generator at half the base '
         'learning rate, discriminator at twice.',
     )
     adam_beta1: float | None = option(
-        None, "Adam's beta1. Default: 0 with TTUR, 0.5 without.", at_least=0, below=1
+        None, "Adam's beta1. Default: 0 with TTUR, 0.5 without.", at_least=0, at_most=0.999999
     )
     adam_beta2: float | None = option(
-        None, "Adam's beta2. Default: 0.9 with TTUR, 0.999 without.", at_least=0, below=1
+        None, "Adam's beta2. Default: 0.9 with TTUR, 0.999 without.", at_least=0, at_most=0.999999
     )
     discriminator_steps: int = option(
         1, 'Discriminator steps per generator step: update the generator every n steps.', at_least=1
@@ -81,7 +90,7 @@ class OptimizerConfig(Section):
         0.0,
         'EMA decay of generator and encoder, e.g. 0.999, for samples. 0: no EMA, as published.',
         at_least=0,
-        below=1,
+        at_most=0.999999,
     )
     initialization: str = option(
         'published',
@@ -89,7 +98,7 @@ class OptimizerConfig(Section):
         'but spectrally normalized kernels uniform in +-1/sqrt(fan_in), as in the released models.',
         choices=('published', 'glorot', 'normal', 'kaiming'),
     )
-    init_gain: float = option(0.02, 'Gain of Glorot, standard deviation of normal.', above=0)
+    init_gain: float = option(0.02, 'Gain of Glorot, standard deviation of normal.', at_least=1e-12)
     compute_dtype: str = option(
         'float32',
         'Type of activations and matrix products; parameters, statistics and losses are float32.',
@@ -124,10 +133,17 @@ class OptimizerConfig(Section):
 class RunConfig(Section):
     """Seed, intervals, checkpoints."""
 
-    seed: int = option(0, 'Seed of weights, data order, crops, flips and latents.', at_least=0)
+    seed: int = option(
+        0,
+        'Seed of weights, data order, crops, flips and latents.',
+        at_least=0,
+        at_most=LARGEST_SEED,
+    )
     log_every: int = option(20, 'Steps between two log entries.', at_least=1, mutable=True)
     sample_every: int = option(500, 'Steps between two sample grids.', at_least=1, mutable=True)
-    num_grid_samples: int = option(8, 'Examples in a sample grid.', at_least=1, mutable=True)
+    num_grid_samples: int = option(
+        8, 'Examples in a sample grid.', at_least=1, at_most=256, mutable=True
+    )
     checkpoint_every: int = option(500, 'Steps between two checkpoints.', at_least=1, mutable=True)
     keep_checkpoints: int = option(3, 'Newest checkpoints to keep.', at_least=1, mutable=True)
     keep_best: str = option(

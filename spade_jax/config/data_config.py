@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from spade_jax.config.label_format import parse_palette, parse_remap
-from spade_jax.config.option import Section, option
+from spade_jax.config.label_format import LARGEST_ID, parse_palette, parse_remap
+from spade_jax.config.option import LARGEST_SIDE, Section, option
 from spade_jax.errors import UserError
 
 # The data sets of the catalog (`catalog.py` has their settings) and three forms of one's own data.
@@ -68,7 +68,9 @@ class DataConfig(Section):
     image_suffix: str = option('', 'End of image stems, e.g. "_leftImg8bit".', mutable=True)
     label_suffix: str = option('', 'That of label maps, e.g. "_gtFine_labelIds".', mutable=True)
     instance_suffix: str = option('', 'That of instance maps.', mutable=True)
-    scenes_train_examples: int = option(2048, 'scenes: number of training examples.', at_least=1)
+    scenes_train_examples: int = option(
+        2048, 'scenes: number of training examples.', at_least=1, at_most=10**6
+    )
     tfds_name: str = option(
         '', 'tfds: name[/configuration][:version] of the data set, e.g. oxford_iiit_pet:4.0.0.'
     )
@@ -88,6 +90,7 @@ class DataConfig(Section):
         "Number of label classes, without the don't-care class. folders and tfds need it unless a "
         'palette gives it (--mode=validate_data counts the classes); other data sets set it.',
         at_least=1,
+        at_most=LARGEST_ID + 1,
     )
     dontcare: bool = option(False, 'Label maps have 255 for "unknown": one more class.')
     palette: str = option(
@@ -101,7 +104,7 @@ class DataConfig(Section):
         'Color masks: how far each of red, green and blue may be from the color of a class. A '
         'color takes the nearest class.',
         at_least=0,
-        below=128,
+        at_most=127,
     )
     label_remap: str = option(
         '', 'Renumber the ids of label maps: "7:0" one, "1-12:0-11" a range, "*:255" all others.'
@@ -113,9 +116,15 @@ class DataConfig(Section):
     preprocess_mode: str = option(
         'resize_and_crop', 'How images are brought to the training size.', choices=PREPROCESS_MODES
     )
-    load_size: int = option(286, 'Width (or shorter side) before the crop.', at_least=1)
-    crop_size: int = option(256, 'Width of the generated image in pixels.', at_least=1)
-    aspect_ratio: float = option(1.0, 'Width divided by height of the generated image.', above=0)
+    load_size: int = option(
+        286, 'Width (or shorter side) before the crop.', at_least=1, at_most=2 * LARGEST_SIDE
+    )
+    crop_size: int = option(
+        256, 'Width of the generated image in pixels.', at_least=1, at_most=LARGEST_SIDE
+    )
+    aspect_ratio: float = option(
+        1.0, 'Width divided by height of the generated image.', at_least=1 / 16, at_most=16
+    )
     flip: bool = option(True, 'Augmentation: mirror half of the training examples.')
     on_bad_example: str = option(
         'error',
@@ -123,7 +132,9 @@ class DataConfig(Section):
         choices=('error', 'skip'),
         mutable=True,
     )
-    data_workers: int = option(4, 'Examples decoded in parallel.', at_least=1, mutable=True)
+    data_workers: int = option(
+        4, 'Examples decoded in parallel.', at_least=1, at_most=1024, mutable=True
+    )
 
     def __post_init__(self):
         super().__post_init__()

@@ -187,15 +187,6 @@ def flags_to_resume(values: flags.FlagValues, config: Config) -> list[str]:
     return format_flags(given_flags(values) | needed)
 
 
-def positive_integers(flag: str, texts: list[str]) -> list[int]:
-    """['1', '8'] -> [1, 8]; raises UserError with the flag's name for anything else."""
-    for text in texts:
-        if not text.strip().isdigit() or int(text) < 1:
-            problem = f'{flag}={",".join(texts)}: {text!r} is not a positive integer'
-            raise UserError(problem, f'write --{flag}=1,2,4')
-    return [int(text) for text in texts]
-
-
 def _option_names() -> list[str]:
     own = [name for model in MODELS for name in option_fields(options_class(model))]
     return [*dict.fromkeys(['model', *shared_option_fields(), *own])]

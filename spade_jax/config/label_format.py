@@ -18,7 +18,9 @@ _VOID_ID = 255
 TRANSPARENT = 'transparent'  # The color of pixels whose alpha is 0.
 _COLOR = re.compile(rf'#[0-9a-fA-F]{{6}}|{TRANSPARENT}')
 _MISTYPED_COLOR = {'colour', 'colours', 'Color', 'Colour', 'Colors', 'rgb', 'RGB', 'hex'}
-_REMAP_ENTRY = re.compile(r'(?P<first>\d+)(-(?P<last>\d+))?:(?P<to_first>\d+)(-(?P<to_last>\d+))?')
+_REMAP_ENTRY = re.compile(
+    r'(?P<first>\d{1,9})(-(?P<last>\d{1,9}))?:(?P<to_first>\d{1,9})(-(?P<to_last>\d{1,9}))?'
+)
 _SURROGATE = re.compile('[\ud800-\udfff]')
 _EXAMPLE = '{"name": "sky", "color": "#80c0ff"}'
 _PALETTE_REMEDY = f'give a JSON file with {{"classes": [{_EXAMPLE}, ...]}}'
@@ -122,7 +124,7 @@ def parse_remap(text: str) -> Remap:
     targets: dict[int, int] = {}
     other = None
     for entry in filter(None, map(str.strip, text.split(','))):
-        if other is None and re.fullmatch(r'\*:\d+', entry):
+        if other is None and re.fullmatch(r'\*:\d{1,9}', entry):
             other = int(entry[2:])
             continue
         pairs = _remap_entry(entry)

@@ -6,7 +6,7 @@ import numbers
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spade_jax.errors import UserError
@@ -18,6 +18,12 @@ _KINDS: dict[type, tuple[type, str]] = {
     float: (numbers.Real, 'a number'),
     str: (str, 'a text'),
 }
+LARGEST_SEED = 2**32 - 1
+LARGEST_SIDE = 16384  # Of an image, in pixels.
+LARGEST_BATCH = 65536
+# Upper bounds of numbers that have none of their own: what arrays of int32 and float32 can hold,
+# with room for products.
+_LARGEST = {int: 2**31 - 1, float: 1e30}
 
 
 def option(
@@ -26,8 +32,7 @@ def option(
     *,
     choices: tuple[str, ...] | None = None,
     at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
+    at_most: float | None = None,
     mutable: bool = False,
     path: bool = False,
 ) -> Any:
@@ -37,13 +42,13 @@ def option(
       default: The value when no flag is given; its type is the type of the flag.
       help: One sentence for `--help`.
       choices: The legal strings.
-      at_least: Closed lower bound of a number.
-      above: Open lower bound of a number.
-      below: Open upper bound of a number.
+      at_least: The least legal number.
+      at_most: The largest legal number. Default: see `_LARGEST`.
       mutable: True if a resumed run may use another value than its checkpoint (paths, intervals).
       path: True if a leading "~" stands for the home directory.
     """
-    bounds = dict(choices=choices, at_least=at_least, above=above, below=below)
+    at_most = _LARGEST.get(type(default)) if at_most is None else at_most
+    bounds = dict(choices=choices, at_least=at_least, at_most=at_most)
     metadata = dict(help=help, mutable=mutable, path=path, **bounds)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -86,9 +91,19 @@ def format_flags(options: Mapping[str, Any]) -> list[str]:
     return [shlex.quote(f'--{text(*item)}') for item in options.items()]
 
 
+def positive_integers(flag: str, texts: Sequence[str], at_most: int = 2**31 - 1) -> list[int]:
+    """['1', '8'] -> [1, 8]; raises UserError with the flag's name for anything else."""
+    for text in texts:
+        # `str.isdigit` accepts more digits than `int` reads.
+        if not re.fullmatch(r'\s*[0-9]{1,18}\s*', text) or not 1 <= int(text) <= at_most:
+            problem = f'{flag}={",".join(texts)}: {text!r} is not an integer from 1 to {at_most}'
+            raise UserError(problem, f'write --{flag}=4,2,1')
+    return [int(text) for text in texts]
+
+
 def parse_step_range(flag: str, text: str) -> tuple[int, int]:
     """The first and last step of '10-12' or '7', counted from 1; UserError for any other text."""
-    match = re.fullmatch(r'(\d+)(?:-(\d+))?', text.strip())
+    match = re.fullmatch(r'(\d{1,18})(?:-(\d{1,18}))?', text.strip())
     if not match:
         problem = f'{flag}={text} is not a range of steps'
         raise UserError(problem, 'write FIRST-LAST, for example 10-12')
@@ -121,7 +136,5 @@ def _check_option(field: dataclasses.Field, value: Any) -> None:
         raise UserError(f'{name}={value} is not a finite number')
     if limits['at_least'] is not None and value < limits['at_least']:
         raise UserError(f'{name}={value} is too small; use {limits["at_least"]} or more')
-    if limits['above'] is not None and value <= limits['above']:
-        raise UserError(f'{name}={value} is too small; use more than {limits["above"]}')
-    if limits['below'] is not None and value >= limits['below']:
-        raise UserError(f'{name}={value} is too large; use less than {limits["below"]}')
+    if limits['at_most'] is not None and value > limits['at_most']:
+        raise UserError(f'{name}={value} is too large; use {limits["at_most"]} or less')

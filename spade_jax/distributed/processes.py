@@ -9,20 +9,25 @@ import contextlib
 import os
 import re
 import sys
+import threading
 import traceback
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from spade_jax.distributed import replicas
+from spade_jax.distributed import rendezvous, replicas
+from spade_jax.distributed.backend import check_backend
 from spade_jax.errors import UserError, report_error
 
 HEARTBEAT_TIMEOUT = 60  # Seconds without a heartbeat after which a process counts as dead.
 SHUTDOWN_TIMEOUT = 60  # Seconds that the processes wait for each other at the end.
 PARTNER_LOST = 4  # Exit status of a process that stops because another one died.
+# Environment variables that JAX reads as numbers, besides the numbers of processes.
+_SLURM = ('SLURM_JOB_ID', 'SLURM_PROCID', 'SLURM_LOCALID')
+_OPEN_MPI = ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK')
 # In the errors of a collective operation whose other end died.
 _LOST_PARTNER = re.compile(
     'gloo|nccl|connection closed|connection reset|unavailable|coordination service|'
@@ -33,7 +38,10 @@ _LOST_PARTNER = re.compile(
 
 @contextlib.contextmanager
 def joined(
-    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    timeout: int = 120,
 ) -> Iterator[None]:
     """Join the other processes for the work inside; without arguments and without a cluster: alone.
 
@@ -44,6 +52,7 @@ def joined(
       coordinator: host:port where the first process listens; the port is free there.
       num_processes: Number of processes.
       process_id: Index of this one, from 0.
+      timeout: Seconds to wait for the others.
 
     Raises:
       UserError: Only some of the three are given, they contradict each other, the processes do not
@@ -53,20 +62,25 @@ def joined(
     flags |= dict(num_processes=num_processes, process_id=process_id)
     if any(value is not None for value in flags.values()):
         _check_flags(flags)
+        rendezvous.meet(**flags, timeout=timeout)
     elif not started_by_a_cluster(os.environ):
+        check_backend()
         yield
         return
-    try:
-        jax.distributed.initialize(
-            **flags,
-            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
-            shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f'the processes did not find each other ({str(error).splitlines()[0][:200]})',
-            'start all of them with the same coordinator, which every host can reach',
-        ) from error
+    elif address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
+        rendezvous.parse_address(address)  # JAX reads it and expects a port.
+    problem = 'the processes did not find each other'
+    remedy = 'start all of them with the same coordinator, which every host can reach'
+    with _exiting_after(timeout, UserError(f'{problem} within {timeout} s', remedy)):
+        try:
+            jax.distributed.initialize(
+                **flags,
+                initialization_timeout=timeout + 60,
+                heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+                shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f'{problem} ({str(error).splitlines()[0][:200]})', remedy) from error
     with _exiting_on_errors():
         _check_devices()
         # The first exchange makes the connections for all later ones. They are made within seconds
@@ -104,11 +118,27 @@ def check_agreed(values: Mapping[str, Any]) -> None:
 
 
 def started_by_a_cluster(environment: Mapping[str, str]) -> bool:
-    """True if Slurm (srun), Open MPI (mpirun) or a TPU pod started several processes."""
-    slurm = 'SLURM_STEP_NODELIST' in environment and int(environment.get('SLURM_NTASKS', 1)) > 1
-    mpi = int(environment.get('OMPI_COMM_WORLD_SIZE', 1)) > 1
+    """True if Slurm (srun), Open MPI (mpirun) or a TPU pod started several processes.
+
+    Raises:
+      UserError: A variable of Slurm or Open MPI that has to be a number is none.
+    """
+    slurm, mpi = ('SLURM_NTASKS', *_SLURM), ('OMPI_COMM_WORLD_SIZE', *_OPEN_MPI)
     hosts = ('TPU_WORKER_HOSTNAMES', 'TPU_PROCESS_ADDRESSES')
-    return slurm or mpi or any(',' in environment.get(name, '') for name in hosts)
+    return (
+        ('SLURM_STEP_NODELIST' in environment and _numbers(environment, slurm)[0] > 1)
+        or _numbers(environment, mpi)[0] > 1
+        or any(',' in environment.get(name, '') for name in hosts)
+    )
+
+
+def _numbers(environment: Mapping[str, str], names: Sequence[str]) -> list[int]:
+    """The values of environment variables, 1 for those that are not set."""
+    values = {name: environment.get(name, '1') for name in names}
+    for name, value in values.items():
+        if not re.fullmatch('[0-9]{1,10}', value):
+            raise UserError(f'the environment variable {name}={value} is not a number', 'unset it')
+    return [int(value) for value in values.values()]
 
 
 def _check_flags(flags: Mapping[str, Any]) -> None:
@@ -125,11 +155,30 @@ def _check_flags(flags: Mapping[str, Any]) -> None:
 
 
 def _check_devices() -> None:
+    check_backend()
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         numbers = ', '.join(map(str, counts.values()))
         problem = f'the processes have different numbers of devices ({numbers})'
         raise UserError(problem, 'give each the same number')
+
+
+@contextlib.contextmanager
+def _exiting_after(seconds: float, error: UserError) -> Iterator[None]:
+    """Report an error and exit if the body takes longer; JAX would abort with a crash dump."""
+
+    def give_up():
+        status = report_error(error)
+        sys.stderr.flush()
+        os._exit(status or 1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

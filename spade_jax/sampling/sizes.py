@@ -3,7 +3,7 @@
 import re
 
 from spade_jax.config.config import Config
-from spade_jax.config.option import nearest_multiples
+from spade_jax.config.option import LARGEST_SIDE, nearest_multiples
 from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.errors import UserError
 from spade_jax.models.model import build_model
@@ -39,15 +39,18 @@ def parse_size(text: str, config: Config) -> tuple[int, int] | None:
 
 
 def read_size(text: str, config: Config, name: str) -> tuple[int, int] | None:
-    """As `parse_size`, without a check of the numbers; errors use `name`."""
+    """As `parse_size`, without a check of the multiples; errors use `name`."""
     training_size = config.data.image_width, config.data.image_height
     if text in (TRAINING, NATIVE):
         return training_size if text == TRAINING else None
-    if not (match := re.fullmatch(r'(\d{1,9})x(\d{1,9})', text)):
+    if not (match := re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)):
         example = '{}x{}'.format(*(2 * side for side in training_size))
         remedy = f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, e.g. {example}'
         raise UserError(f'{name}={text} is not a size', remedy)
-    return int(match[1]), int(match[2])
+    width, height = map(int, match.groups())
+    if max(width, height) > LARGEST_SIDE:
+        raise UserError(f'{name}={text} is too large', f'use at most {LARGEST_SIDE} a side')
+    return width, height
 
 
 def resized(maps: Example, size: tuple[int, int]) -> Example:

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 import numpy as np
 
+from spade_jax.config.option import LARGEST_SEED
 from spade_jax.errors import UserError
 from spade_jax.random_streams import Stream, style_noise
 from spade_jax.sampling.arguments import as_array, whole_number
 
 # JAX reads 32 bits of a seed, and makes a signed integer of the number of a sample.
-LARGEST_SEED, LARGEST_SAMPLE = 2**32 - 1, 2**31 - 1
+LARGEST_SAMPLE = 2**31 - 1
 
 
 class Styles(Protocol):

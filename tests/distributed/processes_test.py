@@ -1,10 +1,11 @@
 """Several processes on one machine: the same update and checkpoints, and no one waits forever."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from spade_jax.distributed import processes, replicas
 from spade_jax.errors import UserError
 from spade_jax.reports.run_log import read_scalars
 from tests import program
+from tests.fixtures.cli import succeed_inline
 from tests.fixtures.states import final_state
 
 NUM_STEPS = 8
@@ -24,7 +26,21 @@ SHORT_TIMEOUTS = """
 from spade_jax.distributed import processes
 processes.HEARTBEAT_TIMEOUT, processes.SHUTDOWN_TIMEOUT = 20, 5
 """
-PROGRAM = f'{SHORT_TIMEOUTS}\nfrom spade_jax import main\nmain.run()'
+# The second process sends itself a signal when it would log a step.
+PROGRAM = f"""{SHORT_TIMEOUTS}
+import os, sys
+from spade_jax import main
+from spade_jax.reports.run_log import NoLog
+
+number, signal_step = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+
+def scalars(log, step, values):
+    if step == signal_step:
+        os.kill(os.getpid(), number)
+
+NoLog.scalars = scalars
+main.run()
+"""
 
 
 @pytest.fixture(scope='module')
@@ -36,10 +52,10 @@ def flags(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def single(flags, tmp_path_factory):
+def single(flags, four_devices, tmp_path_factory):
     """The work directory of one process with four devices."""
     workdir = tmp_path_factory.mktemp('runs') / 'single'
-    program.succeed(f'--workdir={workdir}', *flags, num_devices=4)
+    succeed_inline(f'--workdir={workdir}', *flags)
     return workdir
 
 
@@ -50,41 +66,46 @@ def free_address():
         return f'127.0.0.1:{listener.getsockname()[1]}'
 
 
-class Pair:
-    """Two processes with two devices each."""
-
-    def __init__(self, directory, *flags):
-        self.logs = [directory / f'process_{i}.txt' for i in range(2)]
-        group = ['--num_processes=2', f'--coordinator_address={free_address()}']
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, '-c', PROGRAM, *flags, *group, f'--process_id={i}'],
-                env=program.environment(2),
-                stdout=log.open('w'),
-                stderr=subprocess.STDOUT,
-            )
-            for i, log in enumerate(self.logs)
-        ]
-
-    def wait(self):
-        """Exit statuses."""
-        try:
-            return [process.wait(TIMEOUT) for process in self.processes]
-        finally:
-            for process in self.processes:
-                process.kill()
-
-    def wait_for_step(self, workdir, step):
-        while self.processes[0].poll() is None and last_step(workdir) < step:
-            time.sleep(0.005)
-        assert self.processes[0].poll() is None, self.output()
-
-    def output(self):
-        return '\n'.join(log.read_text() for log in self.logs)
+def start_pair(source, arguments, num_devices):
+    """Two Python processes that get their number and the address of the first."""
+    address = free_address()
+    return [
+        subprocess.Popen(
+            [sys.executable, '-c', source, *arguments(address, i)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=program.environment(num_devices),
+            cwd=program.ROOT,
+        )
+        for i in range(2)
+    ]
 
 
-def last_step(workdir):
-    return max((record['step'] for record in read_scalars(workdir)), default=0)
+def ends(pair):
+    """Exit statuses and outputs."""
+    try:
+        outputs = [process.communicate(timeout=TIMEOUT)[0] for process in pair]
+    finally:
+        for process in pair:
+            process.kill()
+    return [process.returncode for process in pair], outputs
+
+
+def train_pair(*flags, number=0, signal_step=0):
+    """Train in two processes with two devices each; the second may get a signal after a step."""
+
+    def arguments(address, i):
+        group = ['--num_processes=2', f'--coordinator_address={address}', f'--process_id={i}']
+        return [str(int(number)), str(signal_step), *flags, *group]
+
+    return ends(start_pair(PROGRAM, arguments, num_devices=2))
+
+
+def run_pair(source, *arguments):
+    """Run two scripts that get the address of the first, and their number."""
+    script = SHORT_TIMEOUTS + source
+    return ends(start_pair(script, lambda address, i: [address, str(i), *arguments], 1))
 
 
 def assert_same_losses(records, expected):
@@ -113,48 +134,29 @@ def assert_close_states(actual, expected):
 
 @pytest.mark.slow
 def test_run_is_the_same_with_one_and_two_processes(flags, single, tmp_path):
-    """One process with four devices, two of which one is killed, two again, then one."""
+    """One process; two, of which one gets SIGTERM, then is killed, then neither; then one."""
     workdir = tmp_path / 'run'
-    program.succeed(f'--workdir={workdir}', *flags, '--max_steps=2', num_devices=4)
+    flags = [f'--workdir={workdir}', *flags]
+    succeed_inline(*flags, '--max_steps=2')
 
-    pair = Pair(tmp_path, f'--workdir={workdir}', *flags)
-    pair.wait_for_step(workdir, 3)
-    pair.processes[1].send_signal(signal.SIGKILL)
-    statuses = pair.wait()
-    assert statuses[1] == -signal.SIGKILL
-    assert statuses[0] not in (0, None), pair.output()
-    assert 'steps 3 to' in pair.logs[0].read_text()
+    statuses, outputs = train_pair(*flags, number=signal.SIGTERM, signal_step=3)
+    assert statuses == [143, 143], outputs
+    with Checkpointer(str(workdir), read_only=True) as checkpointer:
+        assert checkpointer.latest_step() == 4
 
-    pair = Pair(tmp_path, f'--workdir={workdir}', *flags, f'--max_steps={NUM_STEPS - 2}')
-    assert pair.wait() == [0, 0], pair.output()
-    assert 'Done.' in pair.logs[0].read_text()
-    assert 'Done.' not in pair.logs[1].read_text()
+    statuses, outputs = train_pair(*flags, number=signal.SIGKILL, signal_step=5)
+    assert statuses[1] == -signal.SIGKILL, outputs
+    assert statuses[0] not in (0, None), outputs
+    assert f'steps 5 to {NUM_STEPS}' in outputs[0]
 
-    output = program.succeed(f'--workdir={workdir}', *flags, num_devices=4)
+    statuses, outputs = train_pair(*flags, f'--max_steps={NUM_STEPS - 2}')
+    assert statuses == [0, 0], outputs
+    assert ['Done.' in output for output in outputs] == [True, False]
+
+    output = succeed_inline(*flags)
     assert f'steps {NUM_STEPS - 1} to {NUM_STEPS}' in output
     assert_same_losses(read_scalars(workdir), read_scalars(single))
     assert_close_states(final_state(workdir), final_state(single))
-
-
-@pytest.mark.slow
-def test_signal_to_one_process_stops_both_after_the_same_step(flags, tmp_path):
-    workdir = tmp_path / 'run'
-    endless = ['--max_steps=4000', '--checkpoint_every=4000', '--constant_epochs=4000']
-    pair = Pair(tmp_path, f'--workdir={workdir}', *flags, *endless)
-    pair.wait_for_step(workdir, 3)
-    pair.processes[1].send_signal(signal.SIGTERM)
-    assert pair.wait() == [143, 143], pair.output()
-    with Checkpointer(str(workdir), read_only=True) as checkpointer:
-        assert checkpointer.latest_step() == last_step(workdir)
-
-
-@pytest.mark.slow
-def test_error_in_first_process_stops_the_other(flags, single, tmp_path):
-    pair = Pair(tmp_path, f'--workdir={single}', *flags, '--seed=9')
-    statuses = pair.wait()
-    assert statuses[0] == 2, pair.output()
-    assert statuses[1] not in (0, None), pair.output()
-    assert 'holds a run of another configuration (seed: 0 -> 9)' in pair.logs[0].read_text()
 
 
 @pytest.mark.parametrize(
@@ -198,31 +200,22 @@ def test_single_process_needs_no_coordination():
     assert replicas.broadcast_one_to_all(tree) is tree
 
 
-def run_pair(source, *arguments):
-    """Exit statuses and outputs of two scripts that get the coordinator and their number."""
-    coordinator = free_address()
-    pair = [
-        subprocess.Popen(
-            [sys.executable, '-c', SHORT_TIMEOUTS + source, coordinator, str(i), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=program.environment(1),
-            cwd=program.ROOT,
-        )
-        for i in range(2)
-    ]
-    outputs = [process.communicate(timeout=TIMEOUT)[0] for process in pair]
-    return [process.returncode for process in pair], outputs
-
-
-SLOW_END = """
+SCRIPT = """
 import sys, time
+from spade_jax.distributed import replicas
+from spade_jax.errors import UserError
 processes.SHUTDOWN_TIMEOUT = 1
 coordinator, process_id, way = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 with processes.joined(coordinator, 2, process_id):
+    processes.check_agreed({'seed': 3, 'gan_loss': 'hinge'})
+    if way == 'disagree':
+        processes.check_agreed({'seed': 3 + process_id, 'gan_loss': 'hinge'})
+    if process_id == 0 and way == 'error':
+        raise UserError('broken')
+    while way == 'error':
+        replicas.any_across_processes(False)
     if process_id == 0:
-        time.sleep(3)  # Longer than the timeout: it writes its last checkpoint.
+        time.sleep(2)  # Longer than the timeout: it writes its last checkpoint.
         print('written', flush=True)
     if way == 'exit':
         raise SystemExit(143)
@@ -232,25 +225,43 @@ with processes.joined(coordinator, 2, process_id):
 @pytest.mark.slow
 @pytest.mark.parametrize('way, status', [('end', 0), ('exit', 143)])
 def test_others_wait_for_the_first_to_end(way, status):
-    statuses, outputs = run_pair(SLOW_END, way)
+    statuses, outputs = run_pair(SCRIPT, way)
     assert statuses == [status, status], outputs
     assert 'written' in outputs[0]
 
 
-DISAGREEING = """
-import sys
-with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
-    processes.check_agreed({'seed': 3, 'gan_loss': 'hinge'})
-    processes.check_agreed({'seed': 3 + int(sys.argv[2]), 'gan_loss': 'hinge'})
-"""
-
-
 @pytest.mark.slow
 def test_processes_with_different_flags_are_refused():
-    statuses, outputs = run_pair(DISAGREEING)
+    statuses, outputs = run_pair(SCRIPT, 'disagree')
     assert statuses[1] == 2, outputs
     assert statuses[0] != 0, outputs
     assert 'different settings: here seed=4' in outputs[1]
+
+
+@pytest.mark.slow
+def test_error_in_first_process_stops_the_other():
+    statuses, outputs = run_pair(SCRIPT, 'error')
+    assert statuses[0] == 2, outputs
+    assert statuses[1] not in (0, None), outputs
+    assert 'error: broken' in outputs[0]
+
+
+def test_late_connection_ends_the_process_with_one_line(monkeypatch, capsys):
+    ended = threading.Event()
+    statuses = []
+    monkeypatch.setattr(os, '_exit', lambda status: (statuses.append(status), ended.set()))
+    with processes._exiting_after(0.01, UserError('nobody came', 'wait longer')):
+        assert ended.wait(TIMEOUT)
+    assert statuses == [2]
+    assert capsys.readouterr().err == 'error: nobody came; wait longer\n'
+
+
+@pytest.mark.parametrize('variable', ['SLURM_NTASKS', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])
+@pytest.mark.parametrize('value', ['', 'two', '-1', '²', '9' * 5000])
+def test_environment_without_numbers_is_refused(variable, value):
+    environment = {'SLURM_STEP_NODELIST': 'n1', variable: value}
+    with pytest.raises(UserError, match=f'variable {variable}=.* is not a number; unset it'):
+        processes.started_by_a_cluster(environment)
 
 
 def test_output_before_an_error_is_not_lost():

@@ -4,8 +4,8 @@ import types
 import jax
 import pytest
 
-from spade_jax.config import flags
 from spade_jax.config.config import Config
+from spade_jax.config.option import positive_integers
 from spade_jax.errors import UserError
 from spade_jax.memory import step_memory
 from spade_jax.memory.peak_memory import LiveBytes
@@ -109,9 +109,9 @@ def test_report_prints_a_line_for_every_size(capsys, monkeypatch):
 
 @pytest.mark.parametrize('text', ['0', 'a', '-1', '1.5', ''])
 def test_batch_sizes_that_are_not_positive_integers_are_rejected(text):
-    message = 'is not a positive integer; write --memory_batch_sizes=1,2,4'
+    message = 'is not an integer from 1 to 2147483647; write --memory_batch_sizes=4,2,1'
     with pytest.raises(UserError, match=message):
-        flags.positive_integers('memory_batch_sizes', ['1', text])
+        positive_integers('memory_batch_sizes', ['1', text])
 
 
 def test_report_rejects_illegal_width_before_tracing(capsys):

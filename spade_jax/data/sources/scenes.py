@@ -5,6 +5,8 @@ import functools
 import io
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -74,9 +76,29 @@ def render_records(seeds: Sequence[int], height: int, width: int) -> Iterator[Sc
     if num_workers <= 1:
         yield from map(render, seeds)
         return
-    spawn = multiprocessing.get_context('spawn')
-    with concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=spawn) as pool:
+    with worker_processes(num_workers) as pool:
         yield from pool.map(render, seeds, chunksize=_SCENES_PER_TASK)
+
+
+def worker_processes(number: int) -> concurrent.futures.ProcessPoolExecutor:
+    """Return a pool of processes, which end with this one."""
+    spawn = multiprocessing.get_context('spawn')
+    return concurrent.futures.ProcessPoolExecutor(
+        number, mp_context=spawn, initializer=_end_with_parent
+    )
+
+
+def _end_with_parent() -> None:
+    """Make this worker end when its parent does, however that ends; it would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def render_record(seed: int, height: int, width: int) -> SceneRecord:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import ModelOptions
-from spade_jax.config.option import option
+from spade_jax.config.option import option, positive_integers
 from spade_jax.errors import UserError
 
 UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
 # Channels of the residual blocks; the last one is there with upsampling=most only.
 PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
+_MOST_BLOCKS = 14  # All but the first double the resolution.
 BATCH_NORMS = ('sync_batch', 'batch')
 
 
@@ -23,7 +24,10 @@ class SpadeOptions(ModelOptions):
     name: ClassVar[str] = 'spade'
 
     generator_width: int = option(
-        64, "Channels of the generator's last block; the first has 16 times as many.", at_least=1
+        64,
+        "Channels of the generator's last block; the first has 16 times as many.",
+        at_least=1,
+        at_most=1024,
     )
     upsampling: str = option(
         'normal',
@@ -43,9 +47,9 @@ class SpadeOptions(ModelOptions):
     generator_spectral_norm: bool = option(
         True, 'Use spectral normalization in the convolutions of the residual blocks.'
     )
-    spade_hidden: int = option(128, 'Hidden channels of a SPADE layer.', at_least=1)
+    spade_hidden: int = option(128, 'Hidden channels of a SPADE layer.', at_least=1, at_most=8192)
     spade_kernel_size: int = option(
-        3, 'Kernel size of the convolutions over the layout; odd.', at_least=1
+        3, 'Kernel size of the convolutions over the layout; odd.', at_least=1, at_most=63
     )
     label_conv: str = option(
         'auto',
@@ -66,29 +70,34 @@ class SpadeOptions(ModelOptions):
     style_encoder: bool = option(
         False, 'Train a style encoder (VAE); the generator then starts from a style latent.'
     )
-    style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1)
+    style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1, at_most=8192)
     kl_weight: float = option(
         0.05,
         'Weight of the KL divergence, summed over the dimensions of the style latent, mean over '
         'the batch. The published recipe with 4 images a GPU equals 0.2.',
         at_least=0,
     )
-    encoder_width: int = option(64, "Channels of the encoder's first convolution.", at_least=1)
+    encoder_width: int = option(
+        64, "Channels of the encoder's first convolution.", at_least=1, at_most=1024
+    )
     encoder_norm: str = option(
         'instance',
         'Normalization of the encoder, see --generator_norm.',
         choices=('instance', *BATCH_NORMS),
     )
     encoder_input_size: int = option(
-        256, 'Side in pixels to which the encoder resizes its input.', at_least=1
+        256, 'Side in pixels to which the encoder resizes its input.', at_least=1, at_most=2048
     )
 
     discriminator_width: int = option(
-        64, "Channels of a discriminator's first convolution.", at_least=1
+        64, "Channels of a discriminator's first convolution.", at_least=1, at_most=1024
     )
-    discriminator_depth: int = option(4, 'Convolutions before the logits.', at_least=1)
+    discriminator_depth: int = option(4, 'Convolutions before the logits.', at_least=1, at_most=8)
     num_discriminators: int = option(
-        2, 'Number of discriminators, each at half the resolution of the previous one.', at_least=1
+        2,
+        'Number of discriminators, each at half the resolution of the previous one.',
+        at_least=1,
+        at_most=8,
     )
     discriminator_norm: str = option(
         'instance',
@@ -171,10 +180,10 @@ class SpadeOptions(ModelOptions):
         if not self.generator_multipliers:
             return PUBLISHED_MULTIPLIERS[: 8 if self.upsampling == 'most' else 7]
         texts = self.generator_multipliers.split(',')
-        if not all(text.strip().isdigit() and int(text) for text in texts):
-            problem = f'generator_multipliers={self.generator_multipliers} is not a list of '
-            raise UserError(f'{problem}positive integers', 'write for example 8,4,2,1')
-        return tuple(map(int, texts))
+        if len(texts) > _MOST_BLOCKS:
+            problem = f'generator_multipliers has {len(texts)} blocks'
+            raise UserError(problem, f'use at most {_MOST_BLOCKS}')
+        return tuple(positive_integers('generator_multipliers', texts, at_most=64))
 
     @property
     def latent_dim(self) -> int | None:
