@@ -19,6 +19,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     mutable: bool = False,
+    schedule: bool = False,
 ) -> Any:
     """A field of a section of the configuration.
 
@@ -30,9 +31,12 @@ def option(
       above: Open lower bound of a number.
       below: Open upper bound of a number.
       mutable: True if a resumed run may use another value than its checkpoint (paths, intervals).
+      schedule: True if the option sets learning rates alone: a resumed run may use another value
+        if the steps that are done have the same learning rates under it.
     """
     bounds = dict(choices=choices, at_least=at_least, above=above, below=below)
-    return dataclasses.field(default=default, metadata=dict(help=help, mutable=mutable, **bounds))
+    metadata = dict(help=help, mutable=mutable, schedule=schedule, **bounds)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)

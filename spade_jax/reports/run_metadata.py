@@ -19,7 +19,8 @@ class RunMetadata:
     """Writes run.json and keeps it current; each start or resumption of the run is a session.
 
     {"config": {"data": {...}, "model": {"name": ..., ...}, ...}, "num_examples": N,
-    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "devices"}, ...]}.
+    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "devices",
+    "first_step_seconds"}, ...]}. The last one is the time of the first step with its compilation.
 
     Args:
       workdir: The work directory.
@@ -27,6 +28,9 @@ class RunMetadata:
       num_examples: Size of the training set.
       first_step: The step that this session starts from. 0 discards the earlier sessions.
       devices: Description of the devices.
+
+    Attributes:
+      last_compilation: That of the newest session that had one; None without one.
     """
 
     def __init__(
@@ -40,10 +44,16 @@ class RunMetadata:
             'versions': {'python': platform.python_version()} | versions,
             'devices': devices,
         }
-        earlier = (read_metadata(workdir) or {}).get('sessions', []) if first_step else []
-        sessions = [*earlier, self._session]
+        earlier = (read_metadata(workdir) or {}).get('sessions', [])
+        compilations = [session['compilation'] for session in earlier if 'compilation' in session]
+        self.last_compilation: float | None = compilations[-1] if compilations else None
+        sessions = [*(earlier if first_step else []), self._session]
         self._content = dict(config=config.to_json(), num_examples=num_examples, sessions=sessions)
         self.reached(first_step)
+
+    def compiled(self, seconds: float) -> None:
+        """Record how long the first step of this session took; `reached` writes it."""
+        self._session['compilation'] = round(seconds, 1)
 
     def reached(self, step: int) -> None:
         """Record that a step is done."""
