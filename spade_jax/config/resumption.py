@@ -53,17 +53,17 @@ def conflicts(saved: Config, given: Config, *, same_rates: bool = False) -> list
 
 def command_of_new_run(saved: Config, given: Config, workdir: str) -> str:
     """The command of a run as `given` that starts from the networks of the run in `workdir`."""
-    options = given.options()
-    defaults = {name: field.default for name, field in _fields(given).items()}
+    options, data = given.options(), given.data
     inherited = inherited_options(saved, options)
-    if 'dataset' not in inherited:  # The catalog may have other values: name them all.
-        of_dataset = catalog.defaults_of(given.data.dataset, given.data.data_dir)
-        defaults = {name: defaults[name] for name in defaults if name not in of_dataset}
-    expected = defaults | inherited
+    # What a palette or the catalog would set to other values.
+    told = set() if data.palette == saved.data.palette else {'num_classes', 'dontcare'}
+    if 'dataset' not in inherited:
+        told |= {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
+    expected = {name: field.default for name, field in _fields(given).items()} | inherited
     changed = {
         name: value
         for name, value in options.items()
-        if value is not None and (name not in expected or value != expected[name])
+        if value is not None and (name in told or value != expected[name])
     }
     base = workdir.rstrip(os.sep)
     free = next(f'{base}_{i}' for i in itertools.count(2) if not os.path.exists(f'{base}_{i}'))

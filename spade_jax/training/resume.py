@@ -146,7 +146,7 @@ def _conflicts_at(
     Before the first step (a converted model) nothing is trained yet, so only shapes must stay.
     """
     saved, number = metadata.config, metadata.num_examples or 1
-    if step == 0 and abstract_train_state(saved) == like:
+    if step == 0 and _shapes(abstract_train_state(saved)) == _shapes(like):
         return []
     done: Any = np.arange(step)
     old, new = (
@@ -154,6 +154,10 @@ def _conflicts_at(
         for either in (saved, config)
     )
     return conflicts(saved, config, same_rates=np.array_equal(old, new))
+
+
+def _shapes(state: TrainState) -> TrainState:
+    return jax.tree.map(np.shape, state)
 
 
 def check_same_examples(initial: InitialState, given: int, workdir: str) -> None:
