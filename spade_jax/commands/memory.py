@@ -23,8 +23,10 @@ SECTIONS = ('data', 'model', 'losses', 'optimizer')
 def run() -> None:
     """Print the table of estimates."""
     config = config_from_flags(flags.FLAGS)
+    from spade_jax.distributed.devices import start_devices
     from spade_jax.memory import step_memory
 
+    start_devices()
     lists = [
         positive_integers(flag.name, flag.value) for flag in (MEMORY_WIDTHS, MEMORY_BATCH_SIZES)
     ]

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from spade_jax.distributed import replicas
+from spade_jax.distributed.devices import start_devices
 from spade_jax.errors import UserError, report_error
 
 HEARTBEAT_TIMEOUT = 60  # Seconds without a heartbeat after which a process counts as dead.
@@ -54,6 +55,7 @@ def joined(
     if any(value is not None for value in flags.values()):
         _check_flags(flags)
     elif not started_by_a_cluster(os.environ):
+        start_devices()
         yield
         return
     try:
@@ -68,6 +70,7 @@ def joined(
             'start all of them with the same coordinator, which every host can reach',
         ) from error
     with _exiting_on_errors():
+        start_devices()
         _check_devices()
         # The first exchange makes the connections for all later ones. They are made within seconds
         # or not at all, so make them while the processes are still close together.
