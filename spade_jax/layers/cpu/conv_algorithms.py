@@ -86,9 +86,11 @@ def faster_on_cpu(conv: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     def on_platform(part: str, strides: int, padding: int, x, kernel, *cotangent):
         xla = from_autodiff(lambda x, kernel: conv(x, kernel, strides, padding))
-        cpu = fastest_on_cpu(xla, x, kernel, strides, padding)
-        forms = {'cpu': getattr(cpu, part), 'default': getattr(xla, part)}
-        return lax.platform_dependent(x, kernel, *cotangent, **forms)
+        cpu = getattr(fastest_on_cpu(xla, x, kernel, strides, padding), part)
+        default = getattr(xla, part)
+        if cpu is default:  # Without branches it is traced in a fraction of the time.
+            return default(x, kernel, *cotangent)
+        return lax.platform_dependent(x, kernel, *cotangent, cpu=cpu, default=default)
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
     @functools.wraps(conv)
