@@ -16,8 +16,6 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
 
-_LONGEST_VALUE = 60  # Characters of a value in messages; a palette has thousands.
-
 
 def inherited_options(saved: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     """The saved options that hold for a run with the options `given`, unless they replace them.
@@ -48,7 +46,8 @@ def conflicts(saved: Config, given: Config, *, same_rates: bool = False) -> list
         if field.metadata['mutable'] or (field.metadata['schedule'] and same_rates)
     }
     changed = [name for name in new if name not in free and old.get(name) != new[name]]
-    return [f'{name}: {_short(old.get(name))} -> {_short(new[name])}' for name in changed]
+    # A palette may have thousands of characters.
+    return [f'{name}: {old.get(name)!s:.60} -> {new[name]!s:.60}' for name in changed]
 
 
 def command_of_new_run(saved: Config, given: Config, workdir: str) -> str:
@@ -73,8 +72,3 @@ def command_of_new_run(saved: Config, given: Config, workdir: str) -> str:
 
 def _fields(config: Config) -> dict[str, dataclasses.Field]:
     return shared_option_fields() | option_fields(type(config.model))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST_VALUE else f'{text[:_LONGEST_VALUE]}...'

@@ -52,16 +52,9 @@ def networks_of(workdir: str) -> tuple[Config, dict[str, Variables]]:
 def with_layout_channels(
     other: dict[str, Variables], theirs: Config, networks: dict[str, Variables], ours: Config
 ) -> tuple[dict[str, Variables], list[str]]:
-    """The networks of another run for our layout: with our entries for channels that it lacks.
+    """The networks of another run for our layout, and a line for the report if theirs differs.
 
-    Args:
-      other: Networks of another run.
-      theirs: Its configuration.
-      networks: Our networks, in their initial state.
-      ours: Our configuration.
-
-    Returns:
-      The networks, and a line for the report if the layouts differ.
+    Channels that it lacks have the entries of our `networks`, which are in their initial state.
     """
     size, other_size = ours.data.layout_channels, theirs.data.layout_channels
     shared = shared_channels(ours.data, theirs.data)

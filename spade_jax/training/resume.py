@@ -149,11 +149,9 @@ def _conflicts_at(
     if step == 0 and _shapes(abstract_train_state(saved)) == _shapes(like):
         return []
     done: Any = np.arange(step)
-    old, new = (
-        decay_factor(done, num_examples=number, config=either.optimizer)
-        for either in (saved, config)
-    )
-    return conflicts(saved, config, same_rates=np.array_equal(old, new))
+    optimizers = (saved.optimizer, config.optimizer)
+    rates = [decay_factor(done, num_examples=number, config=options) for options in optimizers]
+    return conflicts(saved, config, same_rates=np.array_equal(rates[0], rates[1]))
 
 
 def _shapes(state: TrainState) -> TrainState:

@@ -75,7 +75,7 @@ def test_conflicts_list_what_may_not_change():
 def test_long_values_are_cut():
     palette = json.dumps([[i, f'class {i}', None] for i in range(13)])
     (line,) = conflicts(Config.create(), Config.create(palette=palette))
-    assert len(line) < 90
+    assert len(line) < 80
 
 
 @pytest.mark.parametrize(
