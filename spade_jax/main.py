@@ -15,7 +15,7 @@ from spade_jax.errors import one_line_errors
 
 MODES = (
     *('train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'),
-    *('convert', 'export_torch', 'export'),
+    *('evaluate', 'convert', 'export_torch', 'export'),
 )
 COMMANDS = {mode: importlib.import_module(f'spade_jax.commands.{mode}') for mode in MODES}
 MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What the program does.')

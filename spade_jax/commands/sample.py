@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from spade_jax.config.config import Config
     from spade_jax.data.files.label_maps import LabelMaps
 
-LABEL_DIR = flags.DEFINE_string('label_dir', None, 'Label maps. Default: the validation set.')
 INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'Instance maps, named as the label maps.')
-PHOTO_DIR = flags.DEFINE_string('photo_dir', '', 'Photos for the gallery, named as the label maps.')
 GALLERY = flags.DEFINE_bool('gallery', True, 'Write a page with all images, and a contact sheet.')
 BATCH_STATISTICS = flags.DEFINE_enum(
     'batch_statistics',
@@ -47,7 +45,14 @@ STYLE_FLAGS = (
     flags.DEFINE_bool('fixed_style', False, 'Use one random style for all label maps.'),
 )
 FLAGS = (
-    *(LABEL_DIR, INSTANCE_DIR, PHOTO_DIR, shared.OUTPUT_DIR, GALLERY, shared.SAMPLE_SIZE),
+    *(
+        shared.LABEL_DIR,
+        INSTANCE_DIR,
+        shared.PHOTO_DIR,
+        shared.OUTPUT_DIR,
+        GALLERY,
+        shared.SAMPLE_SIZE,
+    ),
     *(*STYLE_FLAGS, BATCH_STATISTICS, *shared.GENERATOR_FLAGS),
 )
 SECTIONS = ('data',)
@@ -90,11 +95,11 @@ def _label_maps(config: Config, workdir: str) -> LabelMaps:
     from spade_jax.data.files.label_maps import LabelFolder, LabelsOfSource
     from spade_jax.data.sources.open_source import open_source
 
-    if LABEL_DIR.value is not None:
-        flag_values = (LABEL_DIR.value, INSTANCE_DIR.value, PHOTO_DIR.value)
+    if shared.LABEL_DIR.value is not None:
+        flag_values = (shared.LABEL_DIR.value, INSTANCE_DIR.value, shared.PHOTO_DIR.value)
         label_dir, instance_dir, photo_dir = map(os.path.expanduser, flag_values)
         return LabelFolder(config.data, label_dir, instance_dir, photo_dir)
-    for flag in (INSTANCE_DIR, PHOTO_DIR):
+    for flag in (INSTANCE_DIR, shared.PHOTO_DIR):
         if flag.value:
             problem = f'{flag.name}={flag.value} without label_dir'
             raise UserError(problem, 'add --label_dir; the default label maps have their own')

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, logs, samples.')
 OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir', None, 'Results. Default: <workdir>/images; data_report for validate_data.'
+    'output_dir',
+    None,
+    'Results. Default: <workdir>/images; data_report for validate_data, evaluation for evaluate.',
+)
+LABEL_DIR = flags.DEFINE_string(
+    'label_dir', None, 'Label maps. Default for sample: the validation set.'
+)
+PHOTO_DIR = flags.DEFINE_string(
+    'photo_dir', '', 'Photos named as the label maps, for the gallery; real images, for evaluate.'
 )
 SAMPLE_SIZE = flags.DEFINE_string(
     'sample_size', 'training', 'Size of label maps: training, native (not resized), WIDTHxHEIGHT.'

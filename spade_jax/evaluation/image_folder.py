@@ -1,0 +1,87 @@
+"""Directories of images that scores compare."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import sys
+
+import numpy as np
+
+from spade_jax.data.files.image_files import LOSSY_EXTENSIONS, PHOTO_EXTENSIONS, read_photo
+from spade_jax.data.sources.pairing import files_below
+from spade_jax.errors import UserError
+
+_MAX_NAMED = 3
+
+
+class ImageFolder:
+    """The images of a directory, in the order of their names.
+
+    Attributes:
+      flag: The flag that names the directory.
+      directory: Its path.
+      names: The paths of the images below it.
+
+    Raises:
+      UserError: On construction, when there is no image.
+    """
+
+    def __init__(self, flag: str, directory: str):
+        self.flag, self.directory = flag, os.path.expanduser(directory)
+        if not os.path.isdir(self.directory):
+            raise UserError(f'{flag}={directory} is not a directory', 'give one with images')
+        files = [os.path.relpath(path, self.directory) for path in files_below(self.directory)]
+        endings = collections.Counter(os.path.splitext(name)[1].lower() for name in files)
+        self.names = [n for n in files if os.path.splitext(n)[1].lower() in PHOTO_EXTENSIONS]
+        if not self.names:
+            found = ', '.join(f'{count} {ending}' for ending, count in endings.most_common(5))
+            problem = f'{flag}={directory} has no images, but {found or "nothing"}'
+            raise UserError(problem, f'give a directory of {", ".join(sorted(PHOTO_EXTENSIONS))}')
+        self.lossy = [name for name in endings if name in LOSSY_EXTENSIONS]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> str:
+        return os.path.join(self.directory, self.names[index])
+
+    def read(self, index: int) -> np.ndarray:
+        """An image [H, W, 3] uint8. Raises UserError if it cannot be read or has 16 bits."""
+        return read_photo(self.path(index), role='image')
+
+    def fingerprint(self) -> str:
+        """A digest of the names, sizes and times of the files."""
+        digest = hashlib.sha256()
+        for index, name in enumerate(self.names):
+            found = os.stat(self.path(index))
+            line = f'{name}\0{found.st_size}\0{found.st_mtime_ns}\n'
+            digest.update(line.encode('utf-8', 'surrogateescape'))
+        return digest.hexdigest()[:16]
+
+
+def pairs_of(images: ImageFolder, photos: ImageFolder) -> list[tuple[int, int]]:
+    """The indices of the images and of the photos of the same names, without their endings.
+
+    Raises:
+      UserError: An image has no photo.
+    """
+    by_stem = {os.path.splitext(name)[0]: index for index, name in enumerate(photos.names)}
+    stems = [os.path.splitext(name)[0] for name in images.names]
+    if alone := [stem for stem in stems if stem not in by_stem]:
+        named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
+        problem = f'{len(alone)} of {len(images)} images have no photo of their name ({named})'
+        raise UserError(problem, 'rename the files, or leave out the scores that compare pairs')
+    return [(index, by_stem[stem]) for index, stem in enumerate(stems)]
+
+
+def warn_of_differences(images: ImageFolder, photos: ImageFolder) -> None:
+    """Warn when one side is lossy, which scores measure too."""
+    if bool(images.lossy) != bool(photos.lossy):
+        side = images if images.lossy else photos
+        print(
+            f'warning: {side.flag} has {side.lossy[0]} files, the other side has none: scores '
+            'measure the compression too',
+            file=sys.stderr,
+        )

@@ -1,0 +1,1 @@
+"""Networks whose published weights evaluate images; none of them is trained here."""

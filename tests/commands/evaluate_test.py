@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spade_jax.commands import evaluate
+from spade_jax.evaluation import features
+from spade_jax.evaluation.confusion import CONVENTIONS
+from spade_jax.evaluation.features import InceptionFeatures
+from spade_jax.evaluation.networks.inception_input import INPUT_MODES
+from tests.evaluation.features_test import brightness
+from tests.evaluation.golden_weights import drawn_state, shapes_of
+from tests.fixtures.cli import refusal, run_inline, succeed_inline
+
+
+@pytest.fixture
+def directories(tmp_path, monkeypatch):
+    """Six images, their photos and weights; the network is replaced by `brightness`."""
+    monkeypatch.setattr(InceptionFeatures, '_network', staticmethod(brightness))
+    monkeypatch.setattr(features, 'BATCH_SIZE', 2)
+    random = np.random.default_rng(0)
+    for side, ending, shift in (('images', 'png', 0), ('photos', 'png', 30)):
+        (tmp_path / side).mkdir()
+        for i in range(6):
+            pixels = random.integers(0, 100, (16, 16, 3)) + 10 * i + shift
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / side / f'{i}.{ending}')
+    (tmp_path / 'inception.npz').write_bytes(b'weights')
+    return tmp_path
+
+
+def flags_of(root, *more):
+    directories = [f'--image_dir={root}/images', f'--photo_dir={root}/photos']
+    outputs = [f'--output_dir={root}/scores', f'--feature_cache_dir={root}/cache']
+    return ['--mode=evaluate', *directories, *outputs, *more]
+
+
+def test_evaluate_writes_scores_with_their_protocol(directories):
+    scores = '--evaluate=fid,kid,l1,psnr,ssim'
+    weights = [f'--inception_weights={directories}/inception.npz', '--kid_subset_size=4']
+    output = succeed_inline(*flags_of(directories, scores, *weights))
+    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    assert list(record) == ['fid', 'kid', 'l1', 'psnr', 'ssim']
+    assert record['fid']['value'] > 0
+    protocol = record['fid']['protocol']
+    assert (protocol['mode'], protocol['images'], protocol['photos']) == ('pytorch_fid', 6, 6)
+    assert len(protocol['weights_sha256']) == 64
+    assert record['kid']['protocol']['subset_size'] == 4
+    assert record['l1']['protocol'] == {'pairs': 6}
+    for name, score in record.items():
+        assert f'{name:<6} {score["value"]:.6g}' in output
+
+
+def test_fid_of_a_directory_with_itself_is_zero(directories):
+    flags = [f'--inception_weights={directories}/inception.npz']
+    succeed_inline(*flags_of(directories, *flags), f'--photo_dir={directories}/images')
+    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    assert record['fid']['value'] == pytest.approx(0, abs=1e-6)
+
+
+def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
+    flags = [f'--inception_weights={directories}/inception.npz']
+    succeed_inline(*flags_of(directories, *flags))
+    path = directories / 'scores' / 'evaluation.json'
+    expected = json.loads(path.read_text())['fid']['value']
+    (photos,) = [
+        rows
+        for rows in (np.load(file) for file in (directories / 'cache').iterdir())
+        if rows[0, 0] > -0.4
+    ]
+    statistics = dict(mu=photos.mean(0, dtype=float), sigma=np.cov(photos.T.astype(float)))
+    np.savez(directories / 'photos.npz', **statistics)
+    succeed_inline(*flags_of(directories, *flags, f'--photo_statistics={directories}/photos.npz'))
+    assert json.loads(path.read_text())['fid']['value'] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--image_dir='], '--image_dir is missing'),
+        (['--evaluate=miou'], 'miou needs --prediction_dir, --label_dir and --iou_classes'),
+        (['--evaluate=fit'], 'evaluate=fit is no score; use fid, kid, lpips'),
+        ([], 'need the weights of Inception; download https://github.com/mseitzer/pytorch-fid'),
+        (['--evaluate=lpips'], 'download https://download.pytorch.org/models/alexnet-owt'),
+        (
+            ['--evaluate=kid', '--inception_weights={root}/inception.npz'],
+            'kid_subset_size=1000 with 6 images on one side; use --kid_subset_size=6 or less',
+        ),
+        (['--image_dir={root}/nowhere'], 'nowhere is not a directory'),
+        (['--image_dir={root}/scores'], 'has no images, but 1 .txt'),
+        (['--photo_dir=', '--evaluate=l1'], '--photo_dir is missing'),
+    ],
+)
+def test_unusable_input_is_refused(flags, message, directories):
+    (directories / 'scores').mkdir()
+    (directories / 'scores' / 'notes.txt').write_text('')
+    flags = [flag.format(root=directories) for flag in flags]
+    assert message in refusal(*flags_of(directories), *flags)
+
+
+def test_image_without_photo_is_named(directories):
+    (directories / 'photos' / '3.png').unlink()
+    message = refusal(*flags_of(directories, '--evaluate=ssim'))
+    assert '1 of 6 images have no photo of their name (3)' in message
+
+
+def test_pairs_of_different_sizes_are_named(directories):
+    Image.new('RGB', (8, 16)).save(directories / 'photos' / '2.png')
+    message = refusal(*flags_of(directories, '--evaluate=l1'))
+    assert 'photos/2.png have 16x16 and 8x16 pixels' in message
+
+
+def test_lossy_side_is_warned_of(directories):
+    for i in range(6):
+        Image.new('RGB', (16, 16)).save(directories / 'photos' / f'{i}.jpg')
+        (directories / 'photos' / f'{i}.png').unlink()
+    result = run_inline(*flags_of(directories, '--evaluate=l1'))
+    assert result.status == 0
+    assert 'photo_dir has .jpg files, the other side has none' in result.stderr
+
+
+def test_lpips_reads_published_files(directories):
+    shapes = shapes_of('lpips')['alex']['backbone']
+    np.savez(directories / 'alexnet.npz', **drawn_state(shapes))
+    for side in ('images', 'photos'):  # The backbone needs 31 pixels or more.
+        for path in (directories / side).iterdir():
+            Image.open(path).resize((64, 64)).save(path)
+    flags = ['--evaluate=lpips', f'--lpips_weights={directories}/alexnet.npz']
+    succeed_inline(*flags_of(directories, *flags))
+    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    assert record['lpips']['value'] > 0
+    assert record['lpips']['protocol']['network'] == 'alex'
+
+
+def test_mean_iou_of_predicted_label_maps(tmp_path):
+    labels, predictions = [[0, 0, 1, 1]], [[0, 1, 1, 1]]
+    for name, ids in (('labels', labels), ('predictions', predictions)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.array(ids, np.uint8)).save(tmp_path / name / 'a.png')
+    directories = [f'--prediction_dir={tmp_path}/predictions', f'--label_dir={tmp_path}/labels']
+    flags = [f'--output_dir={tmp_path}', '--iou_classes=3', '--iou_mean=all']
+    succeed_inline('--mode=evaluate', '--evaluate=miou', *directories, *flags)
+    record = json.loads((tmp_path / 'evaluation.json').read_text())['miou']
+    assert record['value'] == pytest.approx((1 / 2 + 2 / 3) / 3)
+    assert record['protocol']['pixel_accuracy'] == 3 / 4
+    message = refusal('--mode=evaluate', '--evaluate=miou', *directories, '--iou_classes=1')
+    assert 'predictions/a.png' in message and 'predictions of 0 to 1 with 1 classes' in message
+
+
+def test_choices_of_flags_are_those_of_the_scores():
+    choices = {
+        flag.name: getattr(flag._flagvalues[flag.name].parser, 'enum_values', None)
+        for flag in evaluate.OPTIONS
+    }
+    assert choices['fid_mode'] == list(INPUT_MODES)
+    assert choices['iou_mean'] == list(CONVENTIONS)

@@ -1,0 +1,80 @@
+"""Golden numbers of evaluation networks, whose weights are drawn by name instead of stored."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import zlib
+
+import numpy as np
+
+DIRECTORY = pathlib.Path(__file__).parents[1] / 'golden'
+if 'SPADE_JAX_PARITY_DIR' in os.environ:
+    DIRECTORY = pathlib.Path(os.environ['SPADE_JAX_PARITY_DIR'])
+DIRECTORY /= 'evaluation'
+_CLASSIFIER = re.compile(r'seg\.weight|conv_last\.1\.weight|base\.aspp\.c\d\.weight')
+
+
+class Golden:
+    """The arrays of a file and what its meta says of them."""
+
+    def __init__(self, name):
+        with np.load(DIRECTORY / f'{name}.npz') as arrays:
+            self.arrays = {key: arrays[key] for key in arrays}
+        self.meta = json.loads(str(self.arrays.pop('meta')))
+
+    def __getitem__(self, key):
+        return self.arrays[key]
+
+    def parts(self, depth):
+        """The parts of the keys at a depth: 1 -> cases."""
+        return list(dict.fromkeys(k.split('/')[depth] for k in self.arrays if k.count('/') > depth))
+
+    def check(self, actual, key):
+        expected, noise = self.arrays[key], self.meta['noise'].get(key, 0.0)
+        scale = float(np.abs(expected).max())
+        actual = np.asarray(actual)
+        assert actual.shape == expected.shape, key
+        np.testing.assert_allclose(
+            actual, expected, rtol=0, atol=max(20 * noise, 1e-5 * scale), err_msg=key
+        )
+
+
+def cases(name):
+    """The cases of a file, for parametrization."""
+    return Golden(name).parts(1)
+
+
+def shapes_of(network):
+    """What a JSON file says of a network; 'shapes' are the names and shapes of its arrays."""
+    return json.loads((DIRECTORY / f'shapes_{network}.json').read_text())
+
+
+def drawn_state(shapes, salt=''):
+    """A state dictionary of these names and shapes."""
+    return {name: drawn(name, shape, salt) for name, shape in shapes.items()}
+
+
+def drawn(name, shape, salt=''):
+    random = np.random.default_rng(zlib.crc32((salt + name).encode()))
+    last = name.rsplit('.', 1)[-1]
+    if last in ('running_mean', 'bias'):
+        values = 0.1 * random.standard_normal(shape)
+    elif last == 'running_var':
+        values = 0.5 + random.random(shape)
+    elif len(shape) == 1:
+        closes_branch = name.endswith(('.bn3.weight', '.increase.bn.weight'))
+        values = (0.8 + 0.4 * random.random(shape)) * (0.3 if closes_branch else 1)
+    else:
+        values = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        values = np.abs(values) if re.match(r'lin\d', name) else values
+        values = 0.1 * values if _CLASSIFIER.fullmatch(name) else values
+    return values.astype(np.float32)
+
+
+def sha256(state):
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(np.ascontiguousarray(state[name], '<f4').tobytes())
+    return digest.hexdigest()
