@@ -3,11 +3,33 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CANNOT_WRITE = (*FULL_DISK, errno.EROFS)
+# What helps against an error of the system. The first ones are no fault of the file in question.
+_FULL = {
+    errno.ENOSPC: 'make room on the disk',
+    errno.EDQUOT: 'make room in your quota of the disk',
+    errno.EFBIG: 'make room on the disk, or raise the limit on the size of files (ulimit -f)',
+}
+_LIMITS = _FULL | {
+    errno.EMFILE: 'raise the limit on open files (ulimit -n)',
+    errno.ENFILE: 'close files of other programs, since the machine has too many open ones',
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV), 'check the disk'),
+}
+SYSTEM_REMEDIES = _LIMITS | {
+    errno.EROFS: 'make the disk writable, or choose a directory on another one',
+    errno.EACCES: 'fix the permissions',
+    errno.EPERM: 'fix the permissions',
+    errno.ELOOP: 'fix the symbolic links of the path',
+    errno.ENOTDIR: 'move the file away that has the place of a directory',
+    errno.EISDIR: 'move the directory away that has the place of the file',
+    errno.EEXIST: 'move it away',
+    errno.ENAMETOOLONG: 'choose a shorter path',
+}
+_CANNOT_WRITE = (*_FULL, errno.EROFS)
+_OS_ERROR = re.compile(r'OS error (\d+)')
 
 
 class UserError(ValueError):
@@ -40,14 +62,45 @@ def user_errors(problem: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
         line = ' '.join(reason.split())[:300]
-        raise UserError(f'{problem} ({line})', remedy) from error
+        raise UserError(f'{problem} ({line})', _LIMITS.get(system_error(error), remedy)) from error
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that it was raised from or after."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def system_error(error: BaseException) -> int:
+    """The number of the error of the system that an exception or its cause reports, 0 if none.
+
+    Libraries may report it inside the text of another exception, as TensorStore does.
+    """
+    for each in causes(error):
+        if isinstance(each, OSError) and each.errno:
+            return each.errno
+        if match := _OS_ERROR.search(text := str(each)):
+            return int(match[1])
+        if found := [number for number in SYSTEM_REMEDIES if os.strerror(number) in text]:
+            return found[0]
+    return 0
+
+
+def printable(text: str) -> str:
+    """Text with escapes for characters that control a terminal; names of files may have them."""
+    if text.isprintable():
+        return text
+    escapes = ((c if c.isprintable() or c in '\n\t' else ascii(c)[1:-1]) for c in text)
+    return ''.join(escapes)
 
 
 @contextlib.contextmanager
 def one_line_errors(argv: list[str]) -> Iterator[None]:
     """Run the body of a program; print errors that the user can fix in one line.
 
-    Exits with status 2 for bad input or a full disk, and with status 3 for a diverged run.
+    Exits with status 2 for bad input or an error of the system, such as a full disk, and with
+    status 3 for a diverged run.
 
     Args:
       argv: The arguments that absl leaves; anything after the program's name is an error.
@@ -64,10 +117,14 @@ def one_line_errors(argv: list[str]) -> Iterator[None]:
 
 def report_error(error: BaseException) -> int | None:
     """Print an error that the user can fix and return its exit status; None for any other."""
-    if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
-        problem = f'{error.filename or "a file"} cannot be written ({os.strerror(error.errno)})'
-        error = UserError(problem, 'make room on the disk and start the same command again')
+    if isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
+        path = error.filename2 or error.filename or 'a file'
+        done = 'written' if error.errno in _CANNOT_WRITE else 'used'
+        problem = f'{path} cannot be {done} ({os.strerror(error.errno)})'
+        error = UserError(
+            problem, f'{SYSTEM_REMEDIES[error.errno]} and start the same command again'
+        )
     if not isinstance(error, (UserError, FloatingPointError)):
         return None
-    print('error: ' + ' '.join(str(error).splitlines()), file=sys.stderr)
+    print('error: ' + printable(' '.join(str(error).splitlines())), file=sys.stderr)
     return 2 if isinstance(error, UserError) else 3

@@ -6,12 +6,14 @@ A mode is a file in `commands/`, with its flags and its help, and its name in `M
 import functools
 import importlib
 import os
+import sys
 
 from absl import app, flags, logging
 
 from spade_jax.commands.command_line import parse
 from spade_jax.config.flags import define_flags
 from spade_jax.errors import one_line_errors
+from spade_jax.streams import protect_standard_streams
 
 MODES = (
     *('train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'),
@@ -33,6 +35,8 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """Run the program with the command line of this process."""
+    protect_standard_streams()
+    logging.get_absl_handler().python_handler.setStream(sys.stderr)
     app.run(main, flags_parser=parse_flags)
 
 

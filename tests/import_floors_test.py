@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 # package is a room of its own.
 FLOORS = [
     ['errors'],
-    ['files'],
+    ['files', 'streams'],
     ['config'],
     ['batch', 'random_streams'],
     ['distributed'],

@@ -249,6 +249,13 @@ def test_workdir_in_use_is_refused(folder_flags, tmp_path):
     assert f'is in use: process {os.getpid()} on' in message
 
 
+@pytest.mark.parametrize('name', ['checkpoints', 'samples', 'tensorboard'])
+def test_file_in_place_of_a_directory_is_refused_at_the_start(name, folder_flags, tmp_path):
+    (tmp_path / name).write_text('')
+    message = refusal(f'--workdir={tmp_path}', *folder_flags)
+    assert f'{tmp_path}/{name} cannot be used (File exists); make it a directory' in message
+
+
 @pytest.mark.slow
 def test_diverged_run_stops_and_saves_nothing(folder_flags, tmp_path):
     flags = [*folder_flags, '--learning_rate=1e30', '--max_steps=8']

@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -14,16 +15,24 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from spade_jax.checkpoints import checksums
-from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
+from spade_jax.checkpoints.reading import arrays_on_disk, one_line, plain_path, reading
 from spade_jax.checkpoints.retention import Retention
 from spade_jax.config.config import Config
-from spade_jax.errors import FULL_DISK, UserError
+from spade_jax.errors import SYSTEM_REMEDIES, UserError, system_error, user_errors
+from spade_jax.files.writable import check_writable
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState
 
 DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
+
+# What Orbax leaves behind when one of several reads or writes has failed.
+_LATE = (
+    'Event loop is closed',
+    'Encountered error while reading array',
+    "'_UnixSelectorEventLoop' object has no attribute",
+)
 
 _unraisablehook = sys.unraisablehook
 
@@ -35,7 +44,8 @@ class Checkpointer:
     sampling reads), `optimization` (the other networks, optimizers, step) and `metadata`
     (`CheckpointMetadata`, with the checksums of the other two, which every restore verifies).
     Saving is asynchronous; an interrupted save leaves the earlier checkpoints intact. Its error is
-    raised by the next save, or at the end.
+    raised by the next save, or at the end. The first save of a session is also read back; until
+    then all earlier checkpoints are kept.
     """
 
     def __init__(
@@ -50,29 +60,35 @@ class Checkpointer:
           read_only: Save and change nothing.
 
         Raises:
-          UserError: The directory cannot be made.
+          UserError: The directory cannot be made, read or written.
         """
         _silence_orbax()
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         self._metrics: dict[int, dict[str, float]] = {}
         self._saving: int | None = None
-        self._unseen_best = keep_best
+        self._saved: dict[str, Any] = {}  # Shapes of the last save.
+        self._unseen_best, self._retention = keep_best, Retention(self._metrics_of, keep, keep_best)
+        self._retention.keep_all = True  # Until the first save has been read back.
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=Retention(self._metrics_of, keep, keep_best),
+            preservation_policy=self._retention,
             create=False,
             read_only=read_only,
             enable_async_checkpointing=not read_only,
+            # In the background, writers would wait five minutes for a directory that failed.
+            async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
             cleanup_tmp_directories=not read_only,
             multiprocessing_options=_this_process_alone(),
         )
         items = (GENERATOR, OPTIMIZATION, METADATA)
-        try:
-            if not read_only:
-                os.makedirs(self.directory, exist_ok=True)
-            self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=items)
-        except OSError as error:
-            problem = f'{self.directory} cannot be used ({error.strerror or error})'
-            raise UserError(problem, 'choose another --workdir, or fix its permissions') from error
+        if not read_only:
+            check_writable([self.directory])
+        remedy = 'choose another --workdir, or fix its permissions'
+        with user_errors(f'{self.directory} cannot be used', remedy):
+            self._opened = contextlib.ExitStack()
+            self._plain = self._opened.enter_context(plain_path(self.directory))
+            self._manager = ocp.CheckpointManager(self._plain, options=options, item_names=items)
+        if not read_only:
+            self._check_names()
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +100,7 @@ class Checkpointer:
                 end()
             except UserError as error:
                 failures.append(error)
+        self._opened.close()
         if failures and kind is None:
             raise failures[0]
         if failures:  # Do not replace the exception that is propagating.
@@ -115,7 +132,7 @@ class Checkpointer:
 
         Raises:
           FloatingPointError: An array is not finite; nothing is saved.
-          UserError: This save, or the previous one, cannot be written.
+          UserError: This save, or the previous one, cannot be written, or not be read back.
         """
         self.finish()
         step, latest = int(state.step), self.latest_step()
@@ -126,6 +143,7 @@ class Checkpointer:
         sums = {name: checksums.checksums(tree) for name, tree in items.items()}
         metadata = CheckpointMetadata(config, num_examples, metrics or {}, sums)
         self._metrics[step], self._saving = metadata.metrics, step
+        self._saved = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
         if self._unseen_best and self._unseen_best not in metadata.metrics:
             problem = f'keep_best={self._unseen_best} keeps nothing: there is no such metric'
             names = ', '.join(sorted(metadata.metrics))
@@ -135,11 +153,26 @@ class Checkpointer:
         arguments[METADATA] = ocp.args.JsonSave(metadata.to_json())
         self._write(lambda: self._manager.save(step, args=ocp.args.Composite(**arguments)))
 
+    def finish_first(self) -> None:
+        """Finish the first save of the session, so that it fails at once and not hours later."""
+        if self._retention.keep_all:
+            self.finish()
+
     def finish(self) -> None:
-        """Wait until the last save is on the disk. Raises UserError if it cannot be written."""
-        if self._saving is not None:
-            self._write(self._manager.wait_until_finished)
-            self._saving = None
+        """Wait until the last save is on the disk.
+
+        Raises:
+          UserError: It cannot be written or, if it is the first of the session, not be read back.
+        """
+        if self._saving is None:
+            return
+        self._write(self._manager.wait_until_finished)
+        step, self._saving = self._saving, None
+        if self._retention.keep_all:
+            self._read_back(step)
+            self._retention.keep_all = False
+            for other in set(self.steps()) - self._retention.kept(self.steps()):
+                self._manager.delete(other)
 
     def metadata(self, step: int) -> CheckpointMetadata:
         """The metadata of a checkpoint.
@@ -156,10 +189,15 @@ class Checkpointer:
 
         Raises:
           CorruptCheckpoint: It is not the state that was saved.
-          UserError: The saved state has other arrays.
+          UserError: The saved state has other arrays or is that of another step, or the files
+            cannot be read now.
         """
         names = build_model(config).sampling_networks
-        return join_items(self._verified(step, split_items(like, names)))
+        state = join_items(self._verified(step, split_items(like, names)))
+        if (saved := int(state.step)) != step:
+            problem = f'{self.path(step)} is the checkpoint of step {saved} under another name'
+            raise UserError(problem, f'move it out of {self.directory}, or rename it to {saved}')
+        return state
 
     def restore_generator(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
         """The item `generator` of a checkpoint, in the shapes of `like`; raises as `restore`."""
@@ -174,6 +212,18 @@ class Checkpointer:
         os.rename(self.path(step), free)
         self._manager.reload()
         return free
+
+    def _check_names(self) -> None:
+        """Warn of renamed checkpoints; raises UserError for a file in the place of one."""
+        for name in sorted({*os.listdir(self.directory)} - {*map(str, self.steps())}):
+            path = os.path.join(self.directory, name)
+            if name.isdecimal() and os.path.isfile(path):
+                raise UserError(
+                    f'{path} is a file; it has the place of a checkpoint', 'move it away'
+                )
+            if os.path.isdir(os.path.join(path, METADATA)):
+                problem = f'{path} is left out, since its name is not the number of a step'
+                print(f'warning: {problem}; rename it to use it', file=sys.stderr)
 
     def _metrics_of(self, step: int) -> dict[str, float]:
         """The metrics of a checkpoint; {} if it is corrupt."""
@@ -203,14 +253,22 @@ class Checkpointer:
         if step not in self.steps():
             steps = ', '.join(map(str, self.steps())) or 'none'
             raise UserError(f'{self.directory} has no checkpoint of step {step}; it has {steps}')
-        try:
+        with reading(self.path(step), ' and '.join(items)):
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (MemoryError, PermissionError, jax.errors.JaxRuntimeError):
-            raise
-        except Exception as error:  # Orbax raises a dozen types for a damaged file.
-            names = ' and '.join(items)
-            problem = f'{self.path(step)}: {names} cannot be read ({_one_line(error)})'
-            raise CorruptCheckpoint(problem) from error
+
+    def _read_back(self, step: int) -> None:
+        """Raises UserError when a checkpoint is not what was saved, or cannot be read."""
+        try:
+            for name, sums in self.metadata(step).checksums.items():
+                directory, place = f'{self._plain}/{step}/{name}', f'{self.path(step)}/{name}'
+                with reading(self.path(step), name):
+                    for arrays in arrays_on_disk(
+                        directory, self._saved[name], _this_process_alone()
+                    ):
+                        checksums.check(arrays, {path: sums[path] for path in arrays}, place)
+        except UserError as error:
+            problem = f'the checkpoint of step {step} was written but not as saved: {error.problem}'
+            raise UserError(problem, 'choose another --workdir, on another disk') from error
 
     def _write(self, write) -> None:
         try:
@@ -220,14 +278,16 @@ class Checkpointer:
         except Exception as error:  # As many types as for reading.
             step, self._saving = self._saving, None
             self._metrics.pop(step or 0, None)
-            self._manager.reload()
+            with contextlib.suppress(OSError):
+                self._manager.reload()
             others = ', '.join(str(other) for other in self.steps() if other != step)
             intact = f'intact are those of {others}' if others else 'there is none before'
-            full = _full_disk(error)
+            number = system_error(error)
+            reason = os.strerror(number) if number else one_line(error)
             raise UserError(
-                f'the checkpoint of step {step} cannot be written to {self.directory} '
-                f'({full or _one_line(error)}); {intact}',
-                f'{"make room on the disk" if full else "fix it"} and run the same command again',
+                f'the checkpoint of step {step} cannot be written to {self.directory} ({reason}); '
+                f'{intact}',
+                f'{SYSTEM_REMEDIES.get(number, "fix it")} and run the same command again',
             ) from error
 
 
@@ -246,6 +306,8 @@ class NullCheckpointer:
 
     def finish(self) -> None:
         """Nothing to wait for."""
+
+    finish_first = finish
 
 
 @contextlib.contextmanager
@@ -295,31 +357,18 @@ def check_finite_state(state: TrainState, newest: str = '') -> None:
         )
 
 
-def _one_line(error: Exception) -> str:
-    name, text = type(error).__name__, ' '.join(str(error).split())[:300]
-    return f'{name}: {text}' if text else name
-
-
-def _full_disk(error: Exception) -> str:
-    """The message of the system if the disk is full; '' for other errors."""
-    number = getattr(error, 'errno', None)
-    if number in FULL_DISK:
-        return os.strerror(number)
-    # TensorStore has the message inside a text.
-    return next((text for text in map(os.strerror, FULL_DISK) if text in str(error)), '')
-
-
 def _silence_orbax() -> None:
     """Leave reports to the errors that Orbax raises; it also logs each step and tracebacks."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     for library in ('orbax', 'asyncio'):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
     sys.unraisablehook = _report_unraisable
 
 
 def _report_unraisable(unraisable: Any) -> None:
     # Reads and writes may still be running when one of them has failed, and after it is reported.
-    if str(unraisable.exc_value) != 'Event loop is closed':
+    if not str(unraisable.exc_value).startswith(_LATE):
         _unraisablehook(unraisable)
 
 

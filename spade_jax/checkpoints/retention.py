@@ -1,20 +1,29 @@
 """Which checkpoints of a run are kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 
 class Retention:
-    """Tells Orbax which checkpoints to keep once a new one is complete."""
+    """Tells Orbax which checkpoints to keep once a new one is complete.
+
+    Attributes:
+      keep_all: Keep all of them.
+    """
 
     def __init__(self, metrics_of: Callable[[int], dict[str, float]], keep: int, keep_best: str):
         self._metrics_of, self._keep, self._keep_best = metrics_of, keep, keep_best
+        self.keep_all = False
 
     def should_preserve(self, checkpoints, *, context):
         del context
         steps = [info.step for info in checkpoints]
-        metrics = {step: self._metrics_of(step) if self._keep_best else {} for step in steps}
-        kept = kept_steps(metrics, self._keep, self._keep_best)
+        kept = steps if self.keep_all else self.kept(steps)
         return [step in kept for step in steps]
+
+    def kept(self, steps: Iterable[int]) -> set[int]:
+        """Those of the steps whose checkpoints are kept."""
+        metrics = {step: self._metrics_of(step) if self._keep_best else {} for step in steps}
+        return kept_steps(metrics, self._keep, self._keep_best)
 
 
 def kept_steps(

@@ -138,7 +138,7 @@ def _check_devices() -> None:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Discard standard output; it remains a file that can be flushed."""
-    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
+    with open(os.devnull, 'w', errors='replace') as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 
 

@@ -3,17 +3,25 @@
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.image_grid import write_png
-from spade_jax.reports.run_metadata import RunMetadata
+from spade_jax.files.writable import check_writable
+from spade_jax.reports import run_metadata
+from spade_jax.reports.run_metadata import RunMetadata, is_count, is_number
 
-FILE = 'metrics.jsonl'
+FILE, REPORT = 'metrics.jsonl', 'report.html'
+SAMPLES, EVENTS = 'samples', 'tensorboard'
 # Metrics of an update that are no losses; the progress bar leaves them out.
 _DIAGNOSTICS = ('_gradient_norm', '_logits_fake', '_logits_real')
 
@@ -58,16 +66,21 @@ class RunLog(NoLog):
 
     def __init__(self, workdir: str, first_step: int, metadata: RunMetadata | None = None):
         self._metadata, self._path = metadata, os.path.join(workdir, FILE)
-        self.samples = os.path.join(workdir, 'samples')
+        self.samples = os.path.join(workdir, SAMPLES)
         self.last_compilation = metadata and metadata.last_compilation
         kept = [record for record in read_scalars(workdir) if record['step'] <= first_step]
         with atomic_write(self._path) as partial, open(partial, 'w') as file:
             file.writelines(json.dumps(record) + '\n' for record in kept)
-        events = os.path.join(workdir, 'tensorboard')
-        self._tensorboard = SummaryWriter(events, purge_step=first_step + 1)
+        events = os.path.join(workdir, EVENTS)
+        os.makedirs(events, exist_ok=True)
+        # Not SummaryWriter: when its thread fails, for a full disk, the program waits for ever.
+        self._events = EventsWriter(os.path.join(events, 'events'))
+        # TensorBoard forgets what an earlier session recorded of the steps to come.
+        self._add_event(first_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def __exit__(self, *exception) -> None:
-        self._tensorboard.close()
+        with contextlib.suppress(OSError):  # Each event is flushed, so this says nothing new.
+            self._events.close()
 
     def compiled(self, seconds: float) -> None:
         """Record how long the first step took, compilation included."""
@@ -79,8 +92,8 @@ class RunLog(NoLog):
         record = {'step': step} | {name: float(value) for name, value in values.items()}
         with open(self._path, 'a') as file:
             file.write(json.dumps(record) + '\n')
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+        scalars = [Summary.Value(tag=name, simple_value=record[name]) for name in values]
+        self._add_event(step, summary=Summary(value=scalars))
         if self._metadata is not None:
             self._metadata.reached(step)
 
@@ -88,8 +101,12 @@ class RunLog(NoLog):
         """Record a sample grid [H, W, 3] uint8; return the path of its PNG file."""
         path = os.path.join(self.samples, f'step_{step:07d}.png')
         write_png(path, image)
-        self._tensorboard.add_image('samples', image, step, dataformats='HWC')
+        self._add_event(step, summary=summary.image('samples', image, dataformats='HWC'))
         return path
+
+    def _add_event(self, step: int, **content: Any) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+        self._events.flush()
 
 
 class Stopwatch:
@@ -130,9 +147,39 @@ def progress_fields(values: dict[str, float]) -> dict[str, str]:
 
 
 def read_scalars(workdir: str) -> list[dict[str, float]]:
-    """The records of a run in order, without a last line that a crash truncated."""
+    """The records of a run in order, without a last line that a crash truncated.
+
+    Other lines that are no records are left out, with a warning.
+    """
     path = os.path.join(workdir, FILE)
     if not os.path.exists(path):
         return []
-    with open(path) as file:
-        return [json.loads(line) for line in file if line.endswith('}\n')]
+    with open(path, encoding='utf-8', errors='replace', newline='\n') as file:
+        lines = [*file]
+    if lines and not lines[-1].endswith('}\n'):
+        lines.pop()
+    records = [_record(line) for line in lines]
+    if broken := [str(number) for number, record in enumerate(records, 1) if record is None]:
+        places = ', '.join(broken[:5]) + ', ...' * (len(broken) > 5)
+        print(f'warning: {path}: no record, left out: line {places}', file=sys.stderr)
+    return [record for record in records if record is not None]
+
+
+def _record(line: str) -> dict[str, float] | None:
+    """The record of a line; None if it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not is_count(record.get('step')):
+        return None
+    return record if all(map(is_number, record.values())) else None
+
+
+def check_log_is_writable(workdir: str) -> None:
+    """Raises UserError if the log or the report cannot be written; creates the directories."""
+    files = (FILE, run_metadata.FILE, REPORT)
+    paths = (
+        [os.path.join(workdir, name) for name in names] for names in ((EVENTS, SAMPLES), files)
+    )
+    check_writable(*paths)

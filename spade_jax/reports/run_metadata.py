@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 import time
 from typing import Any
 
@@ -20,7 +21,7 @@ class RunMetadata:
 
     {"config": {"data": {...}, "model": {"name": ..., ...}, ...}, "num_examples": N,
     "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "devices",
-    "first_step_seconds"}, ...]}. The last one is the time of the first step with its compilation.
+    "compilation": seconds until its first step was done}, ...]}.
 
     Args:
       workdir: The work directory.
@@ -45,7 +46,8 @@ class RunMetadata:
             'devices': devices,
         }
         earlier = (read_metadata(workdir) or {}).get('sessions', [])
-        compilations = [session['compilation'] for session in earlier if 'compilation' in session]
+        known = (session.get('compilation') for session in earlier)
+        compilations = [seconds for seconds in known if is_number(seconds)]
         self.last_compilation: float | None = compilations[-1] if compilations else None
         sessions = [*(earlier if first_step else []), self._session]
         self._content = dict(config=config.to_json(), num_examples=num_examples, sessions=sessions)
@@ -63,10 +65,53 @@ class RunMetadata:
 
 
 def read_metadata(workdir: str) -> dict[str, Any] | None:
-    """The content of run.json; None if the file is missing or damaged."""
+    """The content of run.json; None if there is none.
+
+    What is damaged, or of another type than `RunMetadata` writes, is left out, with a warning.
+    """
+    path = os.path.join(workdir, FILE)
     try:
-        with open(os.path.join(workdir, FILE)) as file:
+        with open(path, encoding='utf-8') as file:
             content = json.load(file)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
-    return content if isinstance(content, dict) else None
+    except (OSError, ValueError, RecursionError) as error:
+        print(f'warning: {path} is left out, it cannot be read ({error})', file=sys.stderr)
+        return None
+    known = _known_entries(content)
+    if known != content:
+        print(f'warning: {path} has damaged entries, which are left out', file=sys.stderr)
+    return known or None
+
+
+def is_count(value: Any) -> bool:
+    """True for an integer of a sensible size, not negative."""
+    return type(value) is int and 0 <= value < 2**53
+
+
+def is_number(value: Any) -> bool:
+    """True for a number, which may be infinite or NaN."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**53)
+
+
+def _known_entries(content: Any) -> dict[str, Any]:
+    """The entries of run.json without those of a wrong type."""
+    if not isinstance(content, dict):
+        return {}
+    known, config, sessions = dict(content), content.get('config'), content.get('sessions')
+    if not isinstance(config, dict) or not all(isinstance(x, dict) for x in config.values()):
+        known.pop('config', None)
+    if not is_count(content.get('num_examples')):
+        known.pop('num_examples', None)
+    sessions = sessions if isinstance(sessions, list) else []
+    return known | {'sessions': [session for session in sessions if _is_session(session)]}
+
+
+def _is_session(session: Any) -> bool:
+    if not isinstance(session, dict) or not isinstance(session.get('versions'), dict):
+        return False
+    steps = session.get('first_step'), session.get('last_step')
+    texts = session.get('started'), session.get('devices')
+    seconds = session.get('seconds', -1)
+    is_duration = is_number(seconds) and 0 <= seconds < 1e10
+    return is_duration and all(map(is_count, steps)) and all(isinstance(t, str) for t in texts)

@@ -4,7 +4,6 @@ import base64
 import datetime
 import html
 import io
-import math
 import os
 import pathlib
 import re
@@ -12,6 +11,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from spade_jax.config.config import Config
@@ -21,14 +21,14 @@ from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.html_page import html_page
 from spade_jax.files.image_grid import evenly_spaced
 from spade_jax.reports.healthy_ranges import healthy_ranges, remarks
-from spade_jax.reports.run_log import read_scalars
-from spade_jax.reports.run_metadata import read_metadata
+from spade_jax.reports.run_log import REPORT, read_scalars
+from spade_jax.reports.run_metadata import is_count, read_metadata
 from spade_jax.reports.svg_charts import STYLE as CHART_STYLE
 from spade_jax.reports.svg_charts import Points, chart
 
-FILE = 'report.html'
 MAX_GRIDS, MAX_GRID_WIDTH = 12, 960
 MAX_CELL_LENGTH = 300  # characters of a table cell
+MAX_FLOAT32 = float(np.finfo(np.float32).max)  # Beyond it the axis of a chart overflows.
 # Patterns of metrics and titles of their charts, in the order of the page. The group `label` is the
 # name in the legend; a metric that no pattern matches has a chart of its own.
 CHARTS = (
@@ -65,9 +65,10 @@ def write(workdir: str) -> str:
     if metadata is None and not records:
         remedy = 'give the directory that --mode=train wrote to'
         raise UserError(f'workdir={workdir} holds no run', remedy)
-    path = os.path.join(workdir, FILE)
-    with atomic_write(path) as partial, open(partial, 'w', encoding='utf-8') as file:
-        file.write(page(workdir, metadata or {}, records))
+    path = os.path.join(workdir, REPORT)
+    content = page(workdir, metadata or {}, records)
+    with atomic_write(path) as partial:  # Names of directories may have no encoding.
+        pathlib.Path(partial).write_text(content, encoding='utf-8', errors='xmlcharrefreplace')
     return path
 
 
@@ -90,11 +91,11 @@ def page(workdir: str, metadata: dict[str, Any], records: list[dict[str, float]]
 
 
 def finite_points(records: Iterable[dict[str, float]]) -> dict[str, Points]:
-    """Step and value of each record that has a metric, by metric; values are finite."""
+    """Step and value of each record that has a metric, by metric; values are of float32, finite."""
     points: dict[str, Points] = {}
     for record in records:
         for name, value in record.items():
-            if name != 'step' and math.isfinite(value):
+            if name != 'step' and abs(value) <= MAX_FLOAT32:
                 points.setdefault(name, []).append((record['step'], value))
     return points
 
@@ -116,7 +117,7 @@ def _tiles(metadata, options, records, curves) -> str:
     steps = [session['last_step'] for session in sessions[-1:]]
     step = max(steps + [record['step'] for record in records[-1:]], default=0)
     tiles = {'steps': f'{step:,}'}
-    if 'batch_size' in options:
+    if is_count(options.get('batch_size')):
         seen = step * options['batch_size']
         tiles['images seen'] = f'{seen:,}'
         if num_examples:
@@ -161,13 +162,13 @@ def _charts(metrics: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def _samples(directory: pathlib.Path) -> str:
-    paths = [path for path in directory.glob('step_*.png') if path.stem[5:].isdigit()]
+    paths = [path for path in directory.glob('step_*.png') if path.stem[5:].isdecimal()]
     steps, figures = {int(path.stem[5:]): path for path in paths}, ''
     for step in evenly_spaced(sorted(steps), MAX_GRIDS)[::-1]:  # newest first
         try:
             image = f'<img src="{_data_url(steps[step])}" alt="samples at step {step}">'
             figures += f'<figure>{image}<figcaption>step {step:,}</figcaption></figure>'
-        except OSError as error:
+        except Exception as error:  # Pillow raises many types for a damaged file.
             problem = f'{steps[step].name} cannot be read ({type(error).__name__})'
             figures += f'<p class="warn">step {step}: {problem}.</p>'
     return figures
@@ -187,7 +188,7 @@ def _data_url(path: pathlib.Path) -> str:
 def _configuration(options: dict[str, Any]) -> str:
     if not options:
         return '<p class="quiet">Not known: the run has no run.json.</p>'
-    model = options['model'] if options.get('model') in MODELS else 'spade'
+    model = options['model'] if str(options.get('model')) in MODELS else 'spade'
     defaults = Config.create(model).options()
     rows = [(name, value, defaults.get(name)) for name, value in options.items()]
     changed = [row for row in rows if row[1] != row[2]]
@@ -208,7 +209,7 @@ def _sessions(sessions: list[dict[str, Any]]) -> str:
 
 
 def _checkpoints(directory: pathlib.Path) -> str:
-    steps = sorted(int(path.name) for path in directory.glob('*') if path.name.isdigit())
+    steps = sorted(int(path.name) for path in directory.glob('*') if path.name.isdecimal())
     rows = [(f'{step:,}', f'{bytes_below(directory / str(step)) / 1e6:,.1f}') for step in steps]
     return _table(('step', 'MB'), rows) if rows else ''
 

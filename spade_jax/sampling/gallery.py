@@ -17,6 +17,7 @@ from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.html_page import GENERATOR, html_page
 from spade_jax.files.image_grid import BACKGROUND, evenly_spaced, image_grid, write_png
+from spade_jax.files.writable import check_writable
 
 SHEET, PAGE, DIRECTORY = 'contact_sheet.png', 'index.html', 'gallery'
 # Limits of the contact sheet.
@@ -44,7 +45,8 @@ class Gallery:
       files: The paths that it writes, each with its name for errors; no sample may have them.
 
     Raises:
-      UserError: On construction, when a page that is not a gallery would be overwritten.
+      UserError: On construction, when a page that is not a gallery would be overwritten, or the
+        files cannot be written.
     """
 
     def __init__(
@@ -57,8 +59,11 @@ class Gallery:
         self._sections: list[str] = []
         self._ids: set[int] = set()
         self._sheet, self._page = (os.path.join(output_dir, name) for name in (SHEET, PAGE))
-        _reject_other_page(self._page)
         stem = os.path.join(output_dir, DIRECTORY)
+        photos = os.path.join(stem, 'photos')  # Only if there are any.
+        directories = [os.path.join(stem, 'labels'), *[photos] * os.path.lexists(photos)]
+        check_writable(directories, [self._sheet, self._page])
+        _reject_other_page(self._page)
         self._labels = [os.path.join(stem, 'labels', f'{name}.png') for name in maps.names]
         self._photos = [os.path.join(stem, 'photos', f'{name}.jpg') for name in maps.names]
         self.files = {self._sheet: 'the contact sheet', self._page: 'the gallery'}

@@ -59,7 +59,7 @@ def _read_generator(checkpointer: Checkpointer, step: int) -> tuple[Config, dict
 def _remedy(checkpointer: Checkpointer, corrupt_step: int) -> str:
     """What to sample with instead of a corrupt checkpoint."""
     for step in sorted({*checkpointer.steps()} - {corrupt_step}, reverse=True):
-        with contextlib.suppress(CorruptCheckpoint):
+        with contextlib.suppress(UserError):
             _read_generator(checkpointer, step)
             newest = f'--checkpoint_step={step} is the newest intact one'
             return f'{newest}; training moves corrupt ones aside when it resumes'

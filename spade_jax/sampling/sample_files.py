@@ -14,6 +14,7 @@ from spade_jax.data.files.label_maps import LabelMaps
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.errors import UserError
 from spade_jax.files.image_grid import write_png
+from spade_jax.files.writable import check_writable
 from spade_jax.sampling.gallery import Gallery
 from spade_jax.sampling.sizes import check_size, resized
 from spade_jax.sampling.styles import Styles
@@ -53,10 +54,11 @@ def write_samples(
 
     Raises:
       UserError: An image would overwrite a label map, another image or a file of the gallery, or a
-        map cannot be read or has an illegal size.
+        map cannot be read or has an illegal size, or a directory has the place of an image.
     """
     maps, num_samples = request.maps, request.styles.num_samples
     outputs = output_files(maps, output_dir, num_samples, gallery.files if gallery else {})
+    check_writable([], [path for paths in outputs for path in paths])
     total, interval = len(outputs) * num_samples, 0.5 if sys.stderr.isatty() else 20
     with tqdm(total=total, unit='image', dynamic_ncols=True, mininterval=interval) as progress:
         for first, group in request.read(range(len(maps.names)), generator.config):

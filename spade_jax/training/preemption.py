@@ -1,21 +1,24 @@
-"""Preemption: on SIGTERM (a cluster takes its machine back) or Ctrl-C, save and exit."""
+"""Preemption: on SIGTERM (a cluster takes its machine back), Ctrl-C or hang-up, save and exit."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from typing import Self
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Preemption:
-    """Handles SIGTERM and SIGINT while it is entered.
+    """Handles SIGTERM, SIGINT and SIGHUP (the terminal is closed) while it is entered.
 
     The first signal requests a stop after the running step; a second one exits at once, and so does
-    the first one before `enable_saving`, while there is nothing to save. The exit status is 128 +
-    the number of the signal. During a compilation Python runs no handlers; the signal then takes
-    effect after it. Only the main thread can install handlers; elsewhere entering does nothing.
+    the first one before `enable_saving`, while there is nothing to save. A second SIGHUP does
+    nothing, because a terminal may send two. A signal that was ignored stays ignored (nohup). The
+    exit status is 128 + the number of the signal. During a compilation Python runs no handlers; the
+    signal then takes effect after it. Only the main thread can install handlers; elsewhere entering
+    does nothing.
     """
 
     def __init__(self):
@@ -25,7 +28,8 @@ class Preemption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._old_handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._old_handlers = {number: signal.signal(number, self._handle) for number in heard}
         return self
 
     def __exit__(self, *exception) -> None:
@@ -50,11 +54,16 @@ class Preemption:
 
     def _handle(self, number: int, frame) -> None:
         del frame
+        if self.requested and number == signal.SIGHUP:
+            return
         if self.requested or not self._may_save:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with contextlib.suppress(Exception):  # The main thread may be printing.
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(128 + number)  # Some threads, such as a compilation, would delay sys.exit.
         self._signal = number
         name = signal.Signals(number).name
-        message = f'\n{name}: finishing and saving the step; send it again to exit at once.\n'
-        os.write(sys.stderr.fileno(), message.encode())  # print is not reentrant.
+        again = 'SIGTERM' if number == signal.SIGHUP else 'it again'
+        message = f'\n{name}: finishing and saving the step; send {again} to exit at once.\n'
+        with contextlib.suppress(OSError):  # The terminal may be gone.
+            os.write(sys.stderr.fileno(), message.encode())  # print is not reentrant.

@@ -8,6 +8,7 @@ import jax
 
 from spade_jax.config.option import parse_step_range
 from spade_jax.errors import UserError
+from spade_jax.files.writable import check_writable
 
 
 class StepProfiler:
@@ -26,7 +27,7 @@ class StepProfiler:
           last_step: The last step of this run.
 
         Raises:
-          UserError: The run ends before the range begins.
+          UserError: The run ends before the range begins, or the trace cannot be written.
         """
         self._directory = os.path.join(workdir, 'profile')
         self._range, self._tracing = range(0), False
@@ -39,6 +40,7 @@ class StepProfiler:
                 )
             if last <= first_step:
                 print(f'No trace: profile_steps={steps} are done already.')
+            check_writable([self._directory])
             self._range = range(max(first, first_step + 1), min(last, last_step) + 1)
 
     def __enter__(self) -> Self:

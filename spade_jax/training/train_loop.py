@@ -24,7 +24,7 @@ from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState, sampling_variables
 from spade_jax.reports import run_report
-from spade_jax.reports.run_log import NoLog, Stopwatch, progress_fields
+from spade_jax.reports.run_log import NoLog, Stopwatch, check_log_is_writable, progress_fields
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
@@ -105,8 +105,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
             progress.count(was_first_call=is_first_call)
             if step == first_step + 1:
                 session.preemption.enable_saving()
-                log.compiled(time.monotonic() - start)
-                progress.tell(_FIRST_STEP.format(time.monotonic() - start, stopwatch.waited))
+                _report_first_step(log, progress, time.monotonic() - start, stopwatch.waited)
             if is_first_call:
                 stopwatch = Stopwatch()  # Its compilation belongs in no rate.
             due = functools.partial(is_due, step, last_step)
@@ -120,6 +119,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
                 if save:
                     host, num_examples = sharding.to_host(state), len(session.data.source)
                     session.checkpointer.save(host, config, num_examples, metrics=values)
+                    session.checkpointer.finish_first()
                 pending, stopwatch = [], Stopwatch()
             if due(config.run.sample_every) and processes.is_first():
                 with progress.compiling(_sample_grid, 'Compiling the sample grid'):
@@ -135,6 +135,11 @@ def _compiling(log: NoLog) -> str:
     """What goes on until the first step is done."""
     seconds = log.last_compilation
     return 'Compiling the train step' + (f' (last time {seconds:.0f} s)' if seconds else '')
+
+
+def _report_first_step(log: NoLog, progress: StepProgress, seconds: float, waited: float) -> None:
+    log.compiled(seconds)
+    progress.tell(_FIRST_STEP.format(seconds, waited))
 
 
 def _how_to_extend(optimizer: OptimizerConfig, last_step: int) -> str:
@@ -203,9 +208,8 @@ def _checkpoints(workdir: str, config: Config) -> Iterator[Checkpointer | NullCh
     if not processes.is_first():
         yield NullCheckpointer()
         return
-    run = config.run
-    with (
-        exclusive_lock(workdir),
-        Checkpointer(workdir, keep=run.keep_checkpoints, keep_best=run.keep_best) as checkpointer,
-    ):
-        yield checkpointer
+    keep, best = config.run.keep_checkpoints, config.run.keep_best
+    with exclusive_lock(workdir):
+        check_log_is_writable(workdir)
+        with Checkpointer(workdir, keep=keep, keep_best=best) as checkpointer:
+            yield checkpointer

@@ -11,10 +11,11 @@ import types
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from spade_jax.checkpoints import checksums
-from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
+from spade_jax.checkpoints import checksums, reading
+from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer, split_items
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
 from spade_jax.checkpoints.retention import kept_steps
@@ -64,6 +65,18 @@ def test_restore_returns_saved_state(two):
     with Checkpointer(two, read_only=True) as checkpointer:
         assert checkpointer.steps() == [4, 8]
         assert checkpointer.latest_step() == 8
+        assert_same(restore(checkpointer, 8), tiny_state(8))
+
+
+@pytest.mark.parametrize(
+    'name', ['[v2]', 'a*?', '**', 'back\\slash', 'two\nlines', ' #%41é~', 'gs:', 'n\udce4me']
+)
+def test_checkpoints_are_read_again_at_any_path(tmp_path, name):
+    workdir = tmp_path / name / 'run'
+    workdir.mkdir(parents=True)
+    save(workdir, 4, 8)
+    with Checkpointer(workdir, read_only=True) as checkpointer:
+        assert_same(restore(checkpointer, 4), tiny_state(4))
         assert_same(restore(checkpointer, 8), tiny_state(8))
 
 
@@ -332,9 +345,10 @@ def test_failing_asynchronous_save_is_reported_at_the_end(tmp_path):
     assert steps_in(tmp_path) == [4]
 
 
-def test_writes_that_end_after_the_error_are_not_reported(tmp_path):
+@pytest.mark.parametrize('text', ['Event loop is closed', 'Encountered error while reading array'])
+def test_accesses_that_end_after_the_error_are_not_reported(tmp_path, text):
     save(tmp_path, 4)
-    late = types.SimpleNamespace(exc_value=RuntimeError('Event loop is closed'))
+    late = types.SimpleNamespace(exc_value=RuntimeError(text))
     sys.unraisablehook(late)  # The hook of Python refuses this argument.
 
 
@@ -346,6 +360,119 @@ def test_next_session_cleans_up_after_failed_save(tmp_path):
         checkpointer.save(tiny_state(8), CONFIG, 12)
     assert steps_in(tmp_path) == [4, 8]
     assert not [path for path in (tmp_path / 'checkpoints').iterdir() if 'tmp' in path.name]
+
+
+def test_first_save_of_a_session_is_read_back(tmp_path, monkeypatch):
+    save(tmp_path, 4)
+    message = 'the checkpoint of step 8 was written but not as saved: .*checkpoints/8.*another disk'
+    with Checkpointer(tmp_path, keep=1) as checkpointer:
+        finish = checkpointer._manager.wait_until_finished
+
+        def finish_and_damage():
+            finish()
+            if files := files_of(tmp_path, 8):
+                flip(max(files, key=lambda path: path.stat().st_size))
+
+        monkeypatch.setattr(checkpointer._manager, 'wait_until_finished', finish_and_damage)
+        checkpointer.save(tiny_state(8), CONFIG, 12)
+        with pytest.raises(UserError, match=message):
+            checkpointer.finish_first()
+    assert steps_in(tmp_path) == [4, 8]
+
+
+@pytest.mark.parametrize('group_bytes, groups', [(1, 7), (20_000, 2), (2**30, 1)])
+def test_read_back_reads_few_arrays_at_a_time(two, monkeypatch, group_bytes, groups):
+    monkeypatch.setattr(reading, 'GROUP_BYTES', group_bytes)
+    item = split_items(tiny_state(8), ('generator',))['optimization']
+    path = two / 'checkpoints' / '8' / 'optimization'
+    found = [*reading.arrays_on_disk(str(path), item, ocp.options.MultiprocessingOptions())]
+    assert len(found) == groups
+    assert_same({k: v for arrays in found for k, v in arrays.items()}, checksums.named_leaves(item))
+
+
+TENSORSTORE = 'Error opening "zarr" driver: Error reading "/run/manifest.ocdbt" [OS error'
+
+
+@pytest.mark.parametrize(
+    'error, remedy',
+    [
+        (
+            ValueError(f'PERMISSION_DENIED: {TENSORSTORE} 13: EACCES Permission denied]'),
+            'fix the per',
+        ),
+        (
+            ValueError(f'RESOURCE_EXHAUSTED: {TENSORSTORE} 24: EMFILE]'),
+            'raise the limit on open fi',
+        ),
+        (ValueError('UNAVAILABLE: the file server does not answer'), 'fix it'),
+        (OSError(errno.EIO, 'Input/output error', 'manifest'), 'check the disk'),
+        (OSError(errno.ELOOP, 'Too many levels of symbolic links'), 'fix the symbolic links'),
+        (NotADirectoryError(errno.ENOTDIR, 'Not a directory'), 'move the file away'),
+        (RuntimeError("can't start new thread"), 'fix it'),
+    ],
+)
+def test_file_that_cannot_be_read_now_is_not_called_corrupt(two, monkeypatch, error, remedy):
+    def fail(*_, **__):
+        raise error
+
+    with Checkpointer(two, read_only=True) as checkpointer:
+        monkeypatch.setattr(checkpointer._manager, 'restore', fail)
+        with pytest.raises(
+            UserError, match=f'checkpoints/8: metadata cannot .*; {remedy}'
+        ) as raised:
+            restore(checkpointer, 8)
+    assert not isinstance(raised.value, CorruptCheckpoint)
+
+
+def test_file_that_may_not_be_seen_is_not_called_missing(copy):
+    directory = copy / 'checkpoints' / '8' / 'generator'
+    directory.rename(copy / 'elsewhere')
+    directory.symlink_to(directory)
+    with Checkpointer(copy, read_only=True) as checkpointer:
+        with pytest.raises(UserError, match='fix the symbolic links') as raised:
+            restore(checkpointer, 8)
+    assert not isinstance(raised.value, CorruptCheckpoint)
+
+
+def test_copy_of_a_checkpoint_under_another_step_is_named(copy):
+    shutil.copytree(copy / 'checkpoints' / '8', copy / 'checkpoints' / '12')
+    message = 'checkpoints/12 is the checkpoint of step 8 under another name; move it out of'
+    with Checkpointer(copy, read_only=True) as checkpointer:
+        with pytest.raises(UserError, match=message):
+            restore(checkpointer, 12)
+
+
+@pytest.mark.parametrize('name', ['best', '8.bak', 'step_8', '08'])
+def test_renamed_checkpoint_is_named_in_a_warning(copy, capfd, name):
+    (copy / 'checkpoints' / '8').rename(copy / 'checkpoints' / name)
+    with Checkpointer(copy) as checkpointer:
+        assert checkpointer.steps() == [4]
+    path = copy / 'checkpoints' / name
+    expected = f'warning: {path} is left out, since its name is not the number of a step; rename'
+    assert capfd.readouterr().err.startswith(expected)
+
+
+def test_file_in_place_of_a_checkpoint_is_refused(copy):
+    (copy / 'checkpoints' / '12').write_text('')
+    with pytest.raises(UserError, match='checkpoints/12 is a file; .*; move it away'):
+        Checkpointer(copy)
+
+
+def test_directory_that_disappears_is_one_line_and_does_not_wait(tmp_path):
+    message = r'step 4 cannot be written .*\(Not a directory\); there is none before; move the file'
+    with Checkpointer(tmp_path) as checkpointer:
+        (tmp_path / 'checkpoints').rmdir()
+        (tmp_path / 'checkpoints').write_text('')
+        with pytest.raises(UserError, match=message):
+            checkpointer.save(tiny_state(4), CONFIG, 12)
+            checkpointer.finish_first()
+
+
+def test_file_in_place_of_the_directory_is_refused(tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'checkpoints').write_text('')
+    with pytest.raises(UserError, match='checkpoints cannot be used .File exists.; make it a'):
+        Checkpointer(tmp_path / 'run')
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')

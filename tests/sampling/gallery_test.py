@@ -117,6 +117,32 @@ def test_many_maps_without_photos(plain, tmp_path):
     assert sheet.shape == (rows * 132 - 4, 5 * (2 * 132 + 4) - 8, 3)
 
 
+@pytest.mark.parametrize(
+    'name, is_directory',
+    [
+        ('gallery', False),
+        ('gallery/photos', False),
+        ('index.html', True),
+        ('contact_sheet.png', True),
+    ],
+)
+def test_gallery_that_cannot_be_written_is_refused_at_the_start(tmp_path, name, is_directory):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir() if is_directory else path.write_text('')
+    maps = LabelFolder(tiny.PLAIN.data, str(tiny.write_labels(tmp_path / 'labels', 'a')))
+    with pytest.raises(UserError, match=f'{name}.*(cannot be used|is a directory)'):
+        Gallery(tiny.PLAIN, maps, str(tmp_path), 1, '')
+
+
+def test_directory_in_place_of_an_image_is_refused_at_the_start(plain, tmp_path):
+    (tmp_path / 'out' / 'b.png').mkdir(parents=True)
+    maps = LabelFolder(tiny.PLAIN.data, str(tiny.write_labels(tmp_path / 'labels', 'a', 'b')))
+    with pytest.raises(UserError, match='out/b.png is a directory'):
+        write_samples(plain, SampleRequest(maps, NoStyles(), SIZE), str(tmp_path / 'out'))
+    assert not (tmp_path / 'out' / 'a.png').exists()
+
+
 def test_map_named_as_contact_sheet_is_refused(plain, tmp_path):
     labels = tiny.write_labels(tmp_path / 'labels', 'contact_sheet')
     maps, out = LabelFolder(tiny.PLAIN.data, str(labels)), str(tmp_path / 'out')

@@ -1,5 +1,6 @@
 """Signals to a process that does nothing else."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -38,7 +39,10 @@ def start(*arguments):
     return process
 
 
-@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+STATUSES = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize('number, status', STATUSES)
 def test_first_signal_lets_the_run_save(number, status):
     process = start('steps')
     process.send_signal(number)
@@ -57,6 +61,40 @@ def test_second_signal_exits_at_once():
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
+
+
+def test_second_hangup_does_nothing(capfd):
+    with Preemption() as preemption:
+        preemption.enable_saving()
+        for _ in range(2):
+            signal.raise_signal(signal.SIGHUP)
+        assert preemption.requested
+    assert (
+        'SIGHUP: finishing and saving the step; send SIGTERM to exit at once'
+        in capfd.readouterr().err
+    )
+
+
+def test_signal_with_a_closed_terminal_lets_the_run_save(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'w') as terminal, Preemption() as preemption:
+        monkeypatch.setattr(sys, 'stderr', terminal)
+        preemption.enable_saving()
+        signal.raise_signal(signal.SIGHUP)
+        assert preemption.requested
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
+def test_ignored_signals_stay_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with Preemption() as preemption:
+            signal.raise_signal(number)
+            assert not preemption.requested
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
 
 
 def test_first_signal_exits_at_once_before_there_is_anything_to_save():

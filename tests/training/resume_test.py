@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -96,6 +97,25 @@ def test_nothing_is_changed_if_all_checkpoints_are_corrupt(tmp_path):
         resumed(tmp_path)
     assert '\n' not in str(raised.value)
     assert sorted(map(str, pathlib.Path(tmp_path).rglob('*'))) == before
+
+
+def test_checkpoint_that_cannot_be_read_now_is_not_moved(tmp_path):
+    save(tmp_path, 4, 8)
+    directory = tmp_path / 'checkpoints' / '8' / 'optimization'
+    directory.rename(tmp_path / 'elsewhere')
+    directory.symlink_to(directory)
+    before = sorted(map(str, tmp_path.rglob('*')))
+    with pytest.raises(UserError, match='checkpoints/8: .* cannot be read .*; fix the symbolic'):
+        resumed(tmp_path)
+    assert sorted(map(str, tmp_path.rglob('*'))) == before
+
+
+def test_copy_of_a_checkpoint_under_another_step_is_named(tmp_path):
+    save(tmp_path, 4)
+    shutil.copytree(tmp_path / 'checkpoints' / '4', tmp_path / 'checkpoints' / '8')
+    with pytest.raises(UserError, match='checkpoints/8 is the checkpoint of step 4 under another'):
+        resumed(tmp_path)
+    assert not (tmp_path / 'checkpoints' / 'corrupt').exists()
 
 
 def test_another_configuration_is_refused_and_not_called_corrupt(tmp_path):
