@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib.util
 import os
 import re
 import sys
@@ -30,6 +31,8 @@ SYSTEM_REMEDIES = _LIMITS | {
 }
 _CANNOT_WRITE = (*_FULL, errno.EROFS)
 _OS_ERROR = re.compile(r'OS error (\d+)')
+# What is not part of every installation: packages by the extra of setup.cfg that brings them.
+EXTRAS = {'train': ('tensorflow', 'tensorflow_datasets', 'array_record'), 'torch': ('torch',)}
 
 
 class UserError(ValueError):
@@ -93,6 +96,24 @@ def printable(text: str) -> str:
         return text
     escapes = ((c if c.isprintable() or c in '\n\t' else ascii(c)[1:-1]) for c in text)
     return ''.join(escapes)
+
+
+def require_extra(extra: str, what: str, remedy: str = '') -> None:
+    """Check, without importing them, that the packages of an extra are installed.
+
+    Args:
+      extra: One of `EXTRAS`.
+      what: What needs them, for the message.
+      remedy: What helps besides installing them, if anything does.
+
+    Raises:
+      UserError: A package is missing.
+    """
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        problem = f'{what} needs {", ".join(missing)}, which this installation lacks'
+        install = f"pip install 'spade-jax[{extra}]'"
+        raise UserError(problem, f'{install}, or {remedy}' if remedy else install)
 
 
 @contextlib.contextmanager

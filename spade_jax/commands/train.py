@@ -8,8 +8,14 @@ import os
 
 from absl import flags
 
-from spade_jax.commands.shared import COMPILATION_CACHE_DIR, given_workdir, make_directory
+from spade_jax.commands.shared import (
+    COMPILATION_CACHE_DIR,
+    given_workdir,
+    image_directories,
+    make_directory,
+)
 from spade_jax.config.flags import config_from_flags
+from spade_jax.errors import require_extra
 
 COORDINATOR_ADDRESS = flags.DEFINE_string(
     'coordinator_address',
@@ -22,6 +28,13 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Process number, from 0.', lower_bound=0)
 FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID)
 SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+FIRST_FLAGS = {
+    'Run': ('workdir',),
+    'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir', 'num_classes', 'palette'),
+    'Size': ('load_size', 'crop_size'),
+    'Training': ('batch_size', 'constant_epochs', 'vgg19_weights', 'perceptual_weight'),
+    'Styles': ('style_encoder',),
+}
 
 
 def run() -> None:
@@ -29,6 +42,7 @@ def run() -> None:
     workdir, init_from = given_workdir(), str(flags.FLAGS['init_from'].value)
     if not init_from and not os.path.isdir(os.path.join(workdir, 'checkpoints')):
         config_from_flags(flags.FLAGS)  # Refuses bad flags before any device is touched.
+    require_extra('train', '--mode=train')
     from spade_jax.distributed import processes
     from spade_jax.files.compilation_cache import keep_compilations
 
@@ -37,5 +51,5 @@ def run() -> None:
         from spade_jax.training import resume, train_loop
 
         config = config_from_flags(flags.FLAGS, resume.saved_config(workdir, init_from))
-        make_directory('workdir', workdir)
+        make_directory('workdir', workdir, image_directories(config.data))
         train_loop.train(config, workdir)

@@ -83,7 +83,10 @@ class DataConfig(Section):
     )
     dontcare: bool = option(False, 'Label maps have 255 for "unknown": one more class.')
     palette: str = option(
-        '', 'JSON file with names and colors of the classes; label maps may then be color masks.'
+        '',
+        'JSON file with names and colors of the classes, or a built-in table: ade20k, camvid, '
+        'camvid_32, celebamask_hq, cityscapes, cityscapes_19, coco_stuff, facades, gaugan. Label '
+        'maps may then be color masks.',
     )
     label_remap: str = option(
         '', 'Renumber the ids of label maps: "7:0" one, "1-12:0-11" a range, "*:255" all others.'

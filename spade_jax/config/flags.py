@@ -9,6 +9,7 @@ from absl import flags
 from spade_jax.config import catalog
 from spade_jax.config.config import SECTIONS, Config, option_fields, shared_option_fields
 from spade_jax.config.data_config import DONTCARE_ID
+from spade_jax.config.flagfiles import with_flagfiles
 from spade_jax.config.label_format import parse_palette, read_palette
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
@@ -28,20 +29,44 @@ _DEFINE = {
 }
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Define --model and one flag for each option: same name, default and help."""
-    flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.')
+    where: dict[str, Any] = dict(flag_values=values)
+    flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.', **where)
     for section in (*SECTIONS.values(), *map(options_class, MODELS)):
         types = typing.get_type_hints(section)
         for name, field in option_fields(section).items():
             default: Any = None if name in _SET_BY_DATASET else field.default
             help, choices = field.metadata['help'], field.metadata['choices']
-            if name in flags.FLAGS:
+            if name in values:
                 continue  # Models may share options.
             if choices:
-                flags.DEFINE_enum(name, default, choices, help)
+                flags.DEFINE_enum(name, default, choices, help, **where)
             else:
-                _DEFINE[types[name]](name, default, help)
+                _DEFINE[types[name]](name, default, help, **where)
+
+
+def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
+    """The Config of a flagfile ('': none; see `with_flagfiles`) and options, which override it.
+
+    Apart from options, the flagfile may have --workdir, which is ignored.
+
+    Raises:
+      UserError: As `config_from_flags`, or a flag is unknown or no value of its type.
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    flags.DEFINE_string('workdir', None, 'Ignored.', flag_values=values)
+    arguments = [f'--flagfile={flagfile}'] if flagfile else []
+    arguments += [f'--{name}={value}' for name, value in options.items() if value is not None]
+    try:
+        _, *others = values(['spade_jax', *with_flagfiles(arguments)])
+    except flags.Error as error:
+        remedy = 'spade-jax --mode=train --help lists the options'
+        raise UserError(str(error).rstrip('.'), remedy) from None
+    if others:
+        raise UserError(f'{others[0]} is not a flag', 'write --name=value')
+    return config_from_flags(values)
 
 
 def config_from_flags(
@@ -130,17 +155,22 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
         raise UserError(problem, 'leave them out: the configuration is in the checkpoint')
 
 
-def flags_to_resume(config: Config) -> list[str]:
-    """The flags that resuming needs: options that differ from the defaults and must not change.
+def flags_to_resume(values: flags.FlagValues, config: Config) -> list[str]:
+    """The flags with which a run of `config` is resumed, which the parsed flags do not tell alone.
 
-    A palette is left out, since its file is not known.
+    They are those that were given, and the options that must not change but would have another
+    value with these.
     """
-    fields = shared_option_fields() | option_fields(type(config.model))
-    fields = {name: field for name, field in fields.items() if not field.metadata['mutable']}
-    values = {name: config.options()[name] for name in fields if name != 'palette'}
-    needed = {name: value for name, value in values.items() if value != fields[name].default}
-    model = {} if config.model.name == 'spade' else {'model': config.model.name}
-    return format_flags(model | needed)
+    model = options_class(config.model.name)
+    fields = shared_option_fields() | option_fields(model)
+    defaults = {name: field.default for name, field in fields.items()} | dict(model.defaults)
+    alone = defaults | described_options(values, dataset_may_be_unknown=True)
+    needed = {
+        name: value
+        for name, value in config.options().items()
+        if name in fields and not fields[name].metadata['mutable'] and value != alone[name]
+    }
+    return format_flags(given_flags(values) | needed)
 
 
 def positive_integers(flag: str, texts: list[str]) -> list[int]:

@@ -16,6 +16,7 @@ _VOID_ID = 255
 _COLOR = re.compile(r'#[0-9a-fA-F]{6}')
 _MISTYPED_COLOR = {'colour', 'colors', 'colours', 'Color', 'Colour', 'rgb', 'RGB', 'hex'}
 _REMAP_ENTRY = re.compile(r'(?P<first>\d+)(-(?P<last>\d+))?:(?P<to_first>\d+)(-(?P<to_last>\d+))?')
+_SURROGATE = re.compile('[\ud800-\udfff]')
 _EXAMPLE = '{"name": "sky", "color": "#80c0ff"}'
 _PALETTE_REMEDY = f'give a JSON file with {{"classes": [{_EXAMPLE}, ...]}}'
 
@@ -48,7 +49,7 @@ def read_palette(path: str) -> str:
     """
     try:
         content = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'palette={path} cannot be read ({reason})', _PALETTE_REMEDY) from error
     content = content if isinstance(content, dict) else {'classes': content}
@@ -125,6 +126,8 @@ def _label_class(entry: Any, where: str, index: int) -> LabelClass:
     if not isinstance(entry, dict) or not isinstance(entry.get('name'), str):
         raise UserError(f'{where}: {json.dumps(entry)[:60]} has no name', f'write {_EXAMPLE}')
     where = f'{where} ({entry["name"]})'
+    if _SURROGATE.search(entry['name']):  # JSON can escape half a character.
+        raise UserError(f'{where}: the name is not valid Unicode', 'write the file in UTF-8')
     mistyped = _MISTYPED_COLOR & entry.keys()
     if mistyped and 'color' not in entry:
         raise UserError(f'{where}: "{min(mistyped)}" is not a key of a class', 'write "color"')

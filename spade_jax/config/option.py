@@ -2,12 +2,21 @@
 
 import dataclasses
 import math
+import numbers
 import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from spade_jax.errors import UserError
+
+# What a value is an instance of, NumPy's numbers included, and in words; by the type of the option.
+_KINDS: dict[type, tuple[type, str]] = {
+    bool: (bool, 'True or False'),
+    int: (numbers.Integral, 'a whole number'),
+    float: (numbers.Real, 'a number'),
+    str: (str, 'a text'),
+}
 
 
 def option(
@@ -45,7 +54,9 @@ class Section:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            _check_option(field, getattr(self, field.name))
+            value = _typed(field.name, field.default, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            _check_option(field, value)
 
 
 def nearest_multiples(size: int, multiple: int) -> str:
@@ -75,6 +86,17 @@ def parse_step_range(flag: str, text: str) -> tuple[int, int]:
     if last < first:
         raise UserError(f'{flag}={text} ends before it begins', f'write {last}-{first}')
     return first, last
+
+
+def _typed(name: str, default: Any, value: Any) -> Any:
+    """The value in the type of its option; UserError if it is of another kind."""
+    if value is default:
+        return value
+    kind = float if default is None else type(default)  # Some numbers have no default.
+    abstract, words = _KINDS[kind]
+    if not isinstance(value, abstract) or isinstance(value, bool) != (kind is bool):
+        raise UserError(f'{name}={value!r} is not {words}', f'its default is {default!r}')
+    return kind(value)
 
 
 def _check_option(field: dataclasses.Field, value: Any) -> None:

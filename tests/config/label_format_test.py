@@ -58,6 +58,9 @@ def test_read_palette_gives_void_the_id_255(tmp_path):
     'content, message',
     [
         ('{', 'cannot be read'),
+        ('[' * 100_000, 'cannot be read'),
+        ('[{"name": "sky", "id": ' + '9' * 5000 + '}]', 'cannot be read'),
+        ('[{"name": "\\ud800"}]', 'class 0 .* the name is not valid Unicode'),
         ({'names': []}, 'has no list "classes"'),
         ({'classes': []}, 'has no list "classes"'),
         ([{'color': '#000000'}], r'class 0: .* has no name'),

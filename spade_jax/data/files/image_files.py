@@ -78,10 +78,11 @@ def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = 
 def _plain_jpeg(image: ImageFile.ImageFile) -> np.ndarray | None:
     """Decode a JPEG file of the usual color space to Pillow's bits, twice as fast; else None."""
     if image.format == 'JPEG':
-        import simplejpeg
-
         content = cast(io.BytesIO, image.fp).getvalue()
-        with contextlib.suppress(ValueError):  # Pillow reads files with harmless faults.
+        # Pillow reads files with harmless faults, and those of an installation without `train`.
+        with contextlib.suppress(ValueError, ImportError):
+            import simplejpeg
+
             if simplejpeg.decode_jpeg_header(content)[2] in ('YCbCr', 'Gray'):
                 return simplejpeg.decode_jpeg(content, 'RGB')
     return None

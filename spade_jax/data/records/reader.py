@@ -19,7 +19,7 @@ from spade_jax.data.files.label_reader import label_dtype
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.records.fingerprint import differences, settings_of
 from spade_jax.data.records.manifest import INCOMPLETE, Manifest, read_manifest, require_complete
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import UserError, require_extra, user_errors
 
 INSTANCE_DTYPE = np.dtype(np.uint16)
 
@@ -75,6 +75,7 @@ def open_records(config: DataConfig, split: str) -> RecordSource | None:
       UserError: There are no complete records, or they were prepared with other settings.
     """
     directory, flag = os.path.expanduser(config.records_dir), f'records_dir={config.records_dir}'
+    require_extra('train', flag)
     manifest = read_manifest(directory)
     if manifest is None and os.path.exists(os.path.join(directory, INCOMPLETE)):
         problem = f'{flag} is not complete: its preparation was interrupted or is still running'

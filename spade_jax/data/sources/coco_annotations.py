@@ -101,7 +101,7 @@ class InstanceAnnotations:
 def _thing(segmentation: Any) -> _Thing:
     """Return the region of an annotation; ValueError and others if it has another format."""
     if isinstance(segmentation, dict):
-        (height, width), counts = segmentation['size'], segmentation['counts']
+        (height, width), counts = map(int, segmentation['size']), segmentation['counts']
         counts = _decompressed(counts) if isinstance(counts, str) else counts
         lengths = np.array(counts, np.int64)
         if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != height * width:

@@ -13,7 +13,7 @@ from spade_jax.data.records.fingerprint import first_change
 from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.pairing import pair_files
 from spade_jax.data.sources.source import SPLITS, DatasetSource, Source, size_of
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, require_extra
 
 
 def open_source(config: DataConfig, split: str) -> Source | None:
@@ -38,7 +38,13 @@ def open_files(config: DataConfig, split: str) -> DatasetSource | None:
 
 
 def source_class(config: DataConfig) -> type[DatasetSource]:
-    """Return the class that reads the data set; imports only what this class needs."""
+    """Return the class that reads the data set; imports only what this class needs.
+
+    Raises:
+      UserError: A package that the class needs is not installed.
+    """
+    if config.dataset in ('scenes', 'tfds'):
+        require_extra('train', f'dataset={config.dataset}')
     match config.dataset:
         case 'scenes':
             from spade_jax.data.sources.scenes import ScenesSource as source

@@ -1,6 +1,7 @@
 """Any data set of TensorFlow Datasets that has images and segmentations."""
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -18,10 +19,12 @@ from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.run_lock import exclusive_lock
 
 _ID_DTYPES = (np.uint8, np.uint16, np.int32)
 _FEATURES: Any = tfds.features  # Its type stubs narrow too much.
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
+LOCK = '.prepare.lock'
 _Test = Callable[[Any], bool]  # Of a feature.
 
 
@@ -136,12 +139,27 @@ def _prepared_builder(config: DataConfig) -> Any:
         remedy = 'set --tfds_name, e.g. to oxford_iiit_pet, or --data_dir to the directory of a '
         raise UserError(problem, remedy + 'prepared data set, e.g. DIR/oxford_iiit_pet/4.0.0')
     remedy = f'write name, name/configuration or name:version as in {_CATALOG}, or set --data_dir'
+    make_builder = functools.partial(tfds.builder, name, data_dir=data_dir or None)
     with user_errors(f'tfds_name={name} cannot be opened', remedy):
-        builder = tfds.builder(name, data_dir=data_dir or None)
-    if not builder.is_prepared():
-        problem = f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}'
-        remedy = 'follow this message, or set --data_dir to where the data set is prepared'
-        with user_errors(problem, remedy):
+        builder = make_builder()
+    problem = f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}'
+    remedy = 'follow this message, or set --data_dir to where the data set is prepared'
+    with user_errors(problem, remedy):
+        return prepared(make_builder)
+
+
+def prepared(make_builder: Callable[[], Any]) -> Any:
+    """Return a builder whose data set is prepared, by one process for which others wait."""
+    builder = make_builder()
+    if builder.is_prepared():
+        return builder
+    directory = os.path.dirname(builder.data_dir)  # Of all versions.
+    with contextlib.ExitStack() as stack:
+        if '://' not in directory:
+            os.makedirs(directory, exist_ok=True)
+            stack.enter_context(exclusive_lock(directory, 'data_dir', LOCK, wait=True))
+            builder = make_builder()  # It sees what another process has just prepared.
+        if not builder.is_prepared():
             builder.download_and_prepare(file_format='array_record')
     return builder
 

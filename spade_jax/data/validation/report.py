@@ -1,12 +1,13 @@
 """The report of --mode=validate_data: all findings on a data set and the flags that fix them."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,12 +24,20 @@ from spade_jax.data.validation.example_report import OUT_OF_RANGE, is_class
 from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.data.validation.suggestions import NO_PAIRS, Suggestion
 from spade_jax.errors import UserError
+from spade_jax.files.atomic_write import atomic_write
 
 MOST_ON_TERMINAL = 20  # Findings of a kind.
 _MOST_SIZES = _MOST_REMEDIES = 3
 _BAR = 40  # characters
 _OTHER_SHAPE = 1.5  # Ratio of two aspect ratios.
 _MODES_THAT_KEEP_SHAPES = ('scale_width', 'scale_shortside', 'none')
+
+
+class Validated(NamedTuple):
+    """Data without defects: the configuration, with the counted classes, and their number."""
+
+    config: DataConfig
+    num_examples: int
 
 
 def validate(
@@ -38,7 +47,7 @@ def validate(
     given: Mapping[str, Any],
     count_classes: bool = False,
     extra_flags: Sequence[str] = (),
-) -> None:
+) -> Validated:
     """Read all files, print the findings, write report.txt, report.json and contact_sheet.png.
 
     Args:
@@ -47,6 +56,9 @@ def validate(
       given: The given flags by name, which the printed command repeats.
       count_classes: True to set num_classes and dontcare from the data.
       extra_flags: Flags that the printed training command needs besides those of the data.
+
+    Returns:
+      What the printed command trains on.
 
     Raises:
       UserError: At the end, if there are defects that training would stop at.
@@ -59,9 +71,11 @@ def validate(
     files = dict(suggestion.file for suggestion in suggestions if suggestion.file)
     files[text] = '\n'.join(_lines(report)) + '\n'
     files[f'{output_dir}/report.json'] = json.dumps(report, indent=1) + '\n'
-    for path, content in files.items():
-        pathlib.Path(path).write_text(content, encoding='utf-8')
-    has_sheet = write_contact_sheet(sheet, config, splits)
+    with contextlib.ExitStack() as stack:  # All files or none.
+        for path, content in files.items():
+            partial = pathlib.Path(stack.enter_context(atomic_write(path)))
+            partial.write_text(content, encoding='utf-8', errors='surrogateescape')
+        has_sheet = write_contact_sheet(sheet, config, splits)
     print('\n'.join(_lines(report, most=MOST_ON_TERMINAL)))
     print(f'\nFull report:   {text}', *[f'Contact sheet: {sheet}'] * has_sheet, sep='\n')
     if report['num_defects']:
@@ -71,6 +85,7 @@ def validate(
     warnings = _count(sum(len(split.warnings) for split in splits), 'warning')
     result = 'The data are fine.' if warnings == '0 warnings' else f'No defects, but {warnings}.'
     print(f'\n{result} To train:\n  {report["command"]}')
+    return Validated(config, report['splits']['train']['examples'])
 
 
 def _inspect(

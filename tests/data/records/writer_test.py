@@ -23,6 +23,7 @@ from spade_jax.data.records.writer import prepare
 from spade_jax.data.sources import scenes as scenes_source
 from spade_jax.data.sources.open_source import open_files
 from spade_jax.errors import UserError
+from spade_jax.files.atomic_write import PART
 from spade_jax.files.run_lock import exclusive_lock
 from tests.data.records.noise_examples import assert_same, config_of, message, write_examples
 
@@ -410,3 +411,13 @@ def test_scenes_are_prepared(tmp_path, monkeypatch):
     prepare(config)
     with pytest.raises(UserError, match='scenes_train_examples: 3 -> 4'):
         prepare(dataclasses.replace(config, scenes_train_examples=4))
+
+
+def test_prepare_ignores_unfinished_files_of_a_killed_run(root):
+    config = config_of(root)
+    part = pathlib.Path(config.records_dir) / f'{PART}0123.json'
+    part.parent.mkdir()
+    part.write_text('{"sett')
+    prepare(config)
+    assert not part.exists()
+    assert len(open_records(config, 'train')) == 12

@@ -1,6 +1,7 @@
 """The report on a data set: every kind of defect, all of them at once, and flags that fix them."""
 
 import dataclasses
+import errno
 import json
 import typing
 
@@ -14,6 +15,7 @@ from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.folders import FolderSource
 from spade_jax.data.validation import contact_sheet, example_report, inspect, suggestions
+from spade_jax.data.validation import report as report_module
 from spade_jax.data.validation.report import validate
 from spade_jax.errors import UserError
 from tests.program import write_folders
@@ -803,3 +805,17 @@ def test_contact_sheet_of_an_earlier_report_is_removed(root, output_dir):
     missing = dict(train_image_dir='nowhere', validation_image_dir='nowhere')
     look(config_of(root, **missing), output_dir)
     assert not (output_dir / 'contact_sheet.png').exists()
+
+
+def test_full_disk_keeps_earlier_report(root, output_dir, monkeypatch):
+    look(config_of(root), output_dir)
+    before = {path.name: path.read_bytes() for path in output_dir.iterdir()}
+    (root / 'train_label' / '0.png').unlink()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(report_module, 'write_contact_sheet', full)
+    with pytest.raises(OSError, match='No space'):
+        validate(config_of(root), str(output_dir), given={})
+    assert {path.name: path.read_bytes() for path in output_dir.iterdir()} == before
