@@ -55,6 +55,10 @@ class UserError(ValueError):
         return UserError(f'{place}: {self.problem}', self.remedy)
 
 
+class DatasetError(UserError):
+    """An error of a data set as a whole, which `on_bad_example=skip` does not pass over."""
+
+
 @contextlib.contextmanager
 def user_errors(problem: str, remedy: str) -> Iterator[None]:
     """Turn any exception, e.g. of a library for a damaged file, into a UserError of one line."""

@@ -2,7 +2,7 @@
 
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 from absl import flags
@@ -12,7 +12,7 @@ from spade_jax.commands.shared import WORKDIR
 from spade_jax.config.config import SECTIONS, option_fields
 from spade_jax.config.flagfiles import PACKAGED_FLAGFILES, with_flagfiles
 from spade_jax.config.model_options import MODELS, options_class
-from spade_jax.errors import UserError, one_line_errors, user_errors
+from spade_jax.errors import UserError, one_line_errors
 
 HELP_ALL = ('--help=all', '--helpfull')
 HELP = ('--help', '-help', '--helpshort', '-h', *HELP_ALL)

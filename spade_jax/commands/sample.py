@@ -15,7 +15,7 @@ from absl import flags
 
 import spade_jax
 from spade_jax.commands import shared
-from spade_jax.config.flags import given_options
+from spade_jax.config.flags import given_flags, given_options
 from spade_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ FIRST_FLAGS = {
 def run() -> None:
     """Write the images and the gallery."""
     workdir = shared.given_workdir(may_be_demo=True)
-    given = given_options(flags.FLAGS)
+    given = given_flags(flags.FLAGS)
     from spade_jax.sampling import gallery, sample_files, sizes, style_flags
 
     style_values: dict[str, Any] = {flag.name: flag.value for flag in STYLE_FLAGS}
@@ -79,7 +79,7 @@ def run() -> None:
     size = sizes.parse_size(shared.SAMPLE_SIZE.value, generator.config)
     # The directory of the demo is part of the package: no place for the user's files.
     images = 'demo_images' if _is_demo(workdir) else os.path.join(workdir, 'images')
-    config = generator.config.replace(**given)
+    config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
     maps, inputs = _label_maps(config, workdir), _inputs(config)
     output_dir = shared.make_output_dir(images, inputs)
     styles = style_options.styles(generator, maps)

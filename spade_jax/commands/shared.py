@@ -110,5 +110,6 @@ def load_generator(workdir: str) -> TrainedGenerator:
     start_devices()
     use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
     generator = spade_jax.load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
-    check_given(flags.FLAGS, generator.config, ('seed', 'batch_size', 'palette', 'label_remap'))
+    free = ('seed', 'batch_size', 'palette', 'palette_tolerance', 'label_remap')
+    check_given(flags.FLAGS, generator.config, free)
     return generator

@@ -1,6 +1,7 @@
 """Check a data set, list its defects and suggest flags."""
 
 import dataclasses
+from typing import Any
 
 from absl import flags
 
@@ -39,12 +40,11 @@ def run() -> None:
     given, counts = given_flags(flags.FLAGS, ('workdir', 'output_dir')), lacks_classes(flags.FLAGS)
     fitting = machine_fit.fitting_options(config, given)
     # Without the weights of the perceptual loss, a download, the printed command turns it off.
-    needs_weights = config.losses.perceptual_weight and not config.losses.vgg19_weights
+    needs_weights = bool(config.losses.perceptual_weight and not config.losses.vgg19_weights)
     config = config.replace(**fitting | ({'perceptual_weight': 0.0} if needs_weights else {}))
-    extra = [*format_flags(fitting), *['--perceptual_weight=0'] * bool(needs_weights)]
-    validated = validate(
-        config.data, output_dir, given=given, count_classes=counts, extra_flags=extra
-    )
+    options: dict[str, Any] = dict(count_classes=counts, size_multiple=config.model.size_multiple)
+    options['extra_flags'] = [*format_flags(fitting), *['--perceptual_weight=0'] * needs_weights]
+    validated = validate(config.data, output_dir, given=given, **options)
     config = dataclasses.replace(config, data=validated.config)
     if fitting:
         print(f'{" ".join(format_flags(fitting))} fit this machine; choose others on a larger one.')

@@ -11,7 +11,14 @@ from typing import Any, Self
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
-from spade_jax.config.option import Section, nearest_multiples, option, parse_step_range
+from spade_jax.config.option import (
+    Section,
+    aspect_ratio_text,
+    nearest_heights,
+    nearest_multiples,
+    option,
+    parse_step_range,
+)
 from spade_jax.errors import UserError
 
 GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'wasserstein')
@@ -28,6 +35,7 @@ class LossConfig(Section):
         '',
         "Weights of VGG19: torchvision's .pth, or an .npz or .safetensors file of the same names.",
         mutable=True,
+        path=True,
     )
     perceptual_input: str = option(
         'raw',
@@ -135,6 +143,7 @@ class RunConfig(Section):
         'fresh optimizers. Flags that are not given have the values of that run; what does not '
         'fit, such as the weights of new classes, is initialized.',
         mutable=True,
+        path=True,
     )
     profile_steps: str = option(
         '',
@@ -173,8 +182,7 @@ class Config:
             remedy = f'use {nearest_multiples(width, multiple)}'
             raise UserError(f'crop_size={width} is {reason}', remedy)
         if height % multiple or not height:
-            lower = max(1, height // multiple) * multiple
-            legal = [f'{width / h:.4g} ({width}x{h})' for h in (lower, lower + multiple)]
+            legal = [aspect_ratio_text(width, h) for h in nearest_heights(height, multiple)]
             problem = f'aspect_ratio={self.data.aspect_ratio} gives images of {width}x{height}'
             raise UserError(f'{problem}, whose height is {reason}', f'use {" or ".join(legal)}')
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.text_files import read_text
 
 _DIRECTORY = pathlib.Path(__file__).parents[1] / 'configs'
 PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_DIRECTORY.glob('*.flags'))}
@@ -29,9 +30,9 @@ def with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> It
         name = next(arguments, '') if match[1] is None else match[1]
         path = flagfile_path(name)
         if path in opened:
-            raise UserError(f'flagfile={name}: the file includes itself', 'remove this line')
+            raise UserError(f'flagfile={name} includes itself', 'remove that line')
         with user_errors(f'flagfile={name} cannot be read', _REMEDY):
-            lines = map(str.strip, pathlib.Path(path).read_text(encoding='utf-8').splitlines())
+            lines = map(str.strip, read_text(path).splitlines())
         given = [line for line in lines if line and not line.startswith(('#', '//'))]
         yield from with_flagfiles(given, (*opened, path))
 

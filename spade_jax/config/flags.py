@@ -10,7 +10,7 @@ from spade_jax.config import catalog
 from spade_jax.config.config import SECTIONS, Config, option_fields, shared_option_fields
 from spade_jax.config.data_config import DONTCARE_ID
 from spade_jax.config.flagfiles import with_flagfiles
-from spade_jax.config.label_format import parse_palette, read_palette
+from spade_jax.config.label_format import by_names, parse_palette, parse_remap, read_palette
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
 from spade_jax.config.resumption import conflicts, inherited_options
@@ -118,7 +118,8 @@ def described_options(
         of_classes = ('palette', 'label_remap', 'dontcare')
         defaults = {name: value for name, value in defaults.items() if name not in of_classes}
     if 'palette' in given and dataset not in catalog.CATALOG:
-        ids = [entry.id for entry in parse_palette(given['palette'])]
+        new_id = parse_remap((defaults | given).get('label_remap', '')).new_id
+        ids = [new_id(entry.id) for entry in parse_palette(given['palette'])]
         classes = [number for number in ids if number != DONTCARE_ID]
         defaults |= {'num_classes': max([*classes, 0]) + 1, 'dontcare': DONTCARE_ID in ids}
     return defaults | given
@@ -140,19 +141,39 @@ def given_flags(values: flags.FlagValues, others: tuple[str, ...] = ()) -> dict[
     return {name: values[name].value for name in present}
 
 
-def given_options(values: flags.FlagValues) -> dict[str, Any]:
-    """The options that a flag or flagfile set; a palette as the text of its file."""
+def given_options(values: flags.FlagValues, trained: Config | None = None) -> dict[str, Any]:
+    """The options that a flag or flagfile set; a palette as the text of its file.
+
+    For a trained model, a palette of the package has the ids of the model's classes, by their
+    names, unless --label_remap renumbers its own.
+    """
     given = given_flags(values)
+    path = catalog.builtin_palette(given.get('palette', ''))
+    if path and trained and 'label_remap' not in given:
+        ids = {entry.name: entry.id for entry in catalog.known_classes(trained.data)}
+        if text := by_names(path, ids):
+            return given | {'palette': text, 'label_remap': ''}
     return given | _palette_text(given)
 
 
 def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
     """Raises UserError when flags other than `free` contradict the Config of a checkpoint."""
-    given = saved.replace(**given_options(values))  # Also validates the free options.
-    fixed = given.replace(**{name: saved.options()[name] for name in free})
-    if differing := conflicts(saved, fixed, same_rates=True):  # Samples do not depend on them.
-        problem = f'flags contradict the checkpoint ({"; ".join(differing)})'
-        raise UserError(problem, 'leave them out: the configuration is in the checkpoint')
+    given = given_options(values, saved)
+    leave_out = 'leave them out: the configuration is in the checkpoint'
+    try:
+        fixed = saved.replace(**{name: given[name] for name in given if name not in free})
+    except UserError as error:
+        raise UserError(error.problem, leave_out) from error
+    if differing := conflicts(saved, fixed, same_rates=True):
+        raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)})', leave_out)
+    of_palette = ('palette', 'palette_tolerance', 'label_remap')
+    saved.replace(**{name: value for name, value in given.items() if name not in of_palette})
+    try:
+        saved.replace(**given)
+    except UserError as error:
+        fixed_classes = 'the classes of a trained model are fixed'
+        remedy = f'{fixed_classes}: use their ids in the palette, or renumber with --label_remap'
+        raise UserError(error.problem, remedy) from error
 
 
 def flags_to_resume(values: flags.FlagValues, config: Config) -> list[str]:

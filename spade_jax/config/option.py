@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ def option(
     below: float | None = None,
     mutable: bool = False,
     schedule: bool = False,
+    path: bool = False,
 ) -> Any:
     """A field of a section of the configuration.
 
@@ -42,27 +44,40 @@ def option(
       mutable: True if a resumed run may use another value than its checkpoint (paths, intervals).
       schedule: True if the option sets learning rates alone: a resumed run may use another value
         if the steps that are done have the same learning rates under it.
+      path: True if a leading "~" stands for the home directory.
     """
     bounds = dict(choices=choices, at_least=at_least, above=above, below=below)
-    metadata = dict(help=help, mutable=mutable, schedule=schedule, **bounds)
+    metadata = dict(help=help, mutable=mutable, schedule=schedule, path=path, **bounds)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Base class of the sections of a configuration; a value out of range raises UserError."""
+    """Base class of the sections of a configuration: checks values and expands paths."""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = _typed(field.name, field.default, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
             _check_option(field, value)
+            value = os.path.expanduser(value) if field.metadata['path'] else value
+            object.__setattr__(self, field.name, value)
 
 
 def nearest_multiples(size: int, multiple: int) -> str:
     """'224 or 256' for 250 and 32: what an error message offers instead of an illegal size."""
     lower = size // multiple * multiple
     return ' or '.join(str(legal) for legal in (lower, lower + multiple) if legal > 0)
+
+
+def nearest_heights(height: float, multiple: int) -> tuple[int, int]:
+    """(128, 160) for 142 and 32: the multiples around a height, which are the legal ones."""
+    lower = max(1, int(height) // multiple) * multiple
+    return lower, lower + multiple
+
+
+def aspect_ratio_text(width: int, height: int) -> str:
+    """'1.6 (256x160)': what an error message offers as --aspect_ratio."""
+    return f'{width / height:.4g} ({width}x{height})'
 
 
 def format_flags(options: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from spade_jax.errors import UserError, require_extra, user_errors
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.torch_pickles import foreign_names
+from spade_jax.files.whole_file import require_bounded
 
 FORMATS = ('pth', 'npz', 'safetensors')
 # PyTorch's entry next to running statistics; nothing here depends on it.
@@ -35,6 +36,7 @@ def read_state(path: str) -> dict[str, np.ndarray]:
     kind = {'.npz': '.npz file of plain arrays', '.safetensors': '.safetensors file'}.get(extension)
     problem = f'{path} is not a readable {kind or "PyTorch state dictionary of plain tensors"}'
     with user_errors(problem, 'make or download it again'):
+        require_bounded(path)
         _reject_text(path)
         match extension:
             case '.npz':
@@ -98,8 +100,6 @@ def import_torch(path: str, doing: str) -> Any:
 
 def _reject_text(path: str) -> None:
     """Raises ValueError for what is saved when a download fails: a page, a message, a pointer."""
-    if not os.path.isfile(path):
-        raise ValueError('it is not a file')
     with open(path, 'rb') as file:
         start = file.read(256).strip()
     if start and not _CONTROL.search(start):

@@ -198,3 +198,19 @@ def test_workdir_below_a_file_is_refused(tmp_path):
     (tmp_path / 'file').write_text('')
     message = refusal(f'--workdir={tmp_path}/file/run', '--perceptual_weight=0')
     assert 'cannot be created (Not a directory); choose another directory' in message
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le'])
+def test_flagfile_may_have_any_encoding_and_name_others(tmp_path, encoding):
+    inner, outer = tmp_path / 'inner.flags', tmp_path / 'outer.flags'
+    inner.write_text('# a comment\r\n--workdir=für mich\r\n', encoding=encoding)
+    outer.write_text(f'--flagfile {inner}\n--flagfile=quickstart\n--seed=3', encoding=encoding)
+    with parsed_flags('--flagfile', outer, '--seed=4') as values:
+        assert (values.workdir, values.crop_size, values.seed) == ('runs/quickstart', 64, 4)
+    with parsed_flags(f'--flagfile={outer}', f'--flagfile={inner}') as values:
+        assert (values.workdir, values.seed) == ('für mich', 3)
+
+
+def test_flagfile_that_includes_itself_is_refused(tmp_path):
+    (tmp_path / 'x.flags').write_text(f'--flagfile={tmp_path}/x.flags')
+    assert 'includes itself' in refusal(f'--flagfile={tmp_path}/x.flags')

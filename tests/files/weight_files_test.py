@@ -140,7 +140,7 @@ def test_page_instead_of_a_download_is_recognized(tmp_path, format, content, wha
 @pytest.mark.parametrize('format', FORMATS)
 def test_directory_of_the_name_of_weights_is_refused(tmp_path, format):
     (tmp_path / f'x.{format}').mkdir()
-    with pytest.raises(UserError, match=f'x.{format} is not a readable .*it is not a file'):
+    with pytest.raises(UserError, match=f'x.{format} is not a readable .*not a regular file'):
         read_state(str(tmp_path / f'x.{format}'))
 
 
@@ -271,3 +271,12 @@ def test_read_rejects_pth_of_several_networks(tmp_path):
     torch.save({'netG': {'weight': torch.zeros(1)}, 'epoch': 3}, tmp_path / 'x.pth')
     with pytest.raises(UserError, match='something other than tensors: netG, epoch'):
         read_state(str(tmp_path / 'x.pth'))
+
+
+@pytest.mark.parametrize('format', FORMATS)
+def test_read_rejects_pipes_and_devices(tmp_path, format):
+    os.mkfifo(tmp_path / f'x.{format}')
+    os.symlink('/dev/zero', tmp_path / f'y.{format}')
+    for name in ('x', 'y'):
+        with pytest.raises(UserError, match=rf'{name}.{format} .* \(not a regular file\)'):
+            read_state(str(tmp_path / f'{name}.{format}'))

@@ -25,7 +25,7 @@ from spade_jax.data.records.manifest import INCOMPLETE, MANIFEST, Manifest, Shar
 from spade_jax.data.records.reader import INSTANCE_DTYPE
 from spade_jax.data.sources.open_source import check_example, open_files, pointing_to_the_report
 from spade_jax.data.sources.source import SPLITS, Source
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import DatasetError, UserError, user_errors
 from spade_jax.files.atomic_write import PART, atomic_write
 from spade_jax.files.run_lock import exclusive_lock
 
@@ -184,7 +184,7 @@ def _record(config: DataConfig, source: Source, features: Any, index: int) -> _R
         with pointing_to_the_report(config, preparing=True):
             image, label, instance = _checked_example(config, source, index)
     except UserError as error:
-        if config.on_bad_example == 'error':
+        if config.on_bad_example == 'error' or isinstance(error, DatasetError):
             raise
         return _Record(name, location, defect=error)
     content = {'image': image, 'label': label, 'name': name.encode('utf-8', 'surrogateescape')}

@@ -13,11 +13,11 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import read_ids
+from spade_jax.data.files.image_files import read_instances
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
-from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
+from spade_jax.data.sources.source import DatasetSource
 from spade_jax.errors import UserError, user_errors
 from spade_jax.files.run_lock import exclusive_lock
 
@@ -87,7 +87,7 @@ class TfdsSource(DatasetSource):
         self._deserialize = _FEATURES.FeaturesDict(chosen).deserialize_example_np
         images = [name for name in chosen if isinstance(chosen[name], _FEATURES.Image)]
         self._decoders = dict.fromkeys(images, tfds.decode.SkipDecoding())
-        self._labels = LabelReader(config)
+        self._labels, self.resizes = LabelReader(config), config.resize_labels
         indices = range(len(self._records))
         self.names = [f'{builder.name}_{split}_{index:05d}' for index in indices]
         self.locations = [f'{builder.name} {tfds_split} {index}' for index in indices]
@@ -118,14 +118,13 @@ class TfdsSource(DatasetSource):
         if isinstance(instance, _Tensor):
             instance_map = instance.ids
         else:
-            instance_map = read_ids(instance, 'instance map', thorough=thorough)
-        require_same_size(str(instance), size_of(instance_map), str(label), size_of(label_map))
+            instance_map = read_instances(instance, thorough=thorough)
         return Example(None, label_map, instance_map)
 
 
 def _prepared_builder(config: DataConfig) -> Any:
     """Return the TFDS builder of the data set, which is prepared first if needed."""
-    data_dir, name = os.path.expanduser(config.data_dir), config.tfds_name
+    data_dir, name = config.data_dir, config.tfds_name
     info_path = os.path.join(data_dir, 'dataset_info.json')
     if data_dir and import_tensorflow().io.gfile.exists(info_path):
         with user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):

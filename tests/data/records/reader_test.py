@@ -258,8 +258,9 @@ def test_differences_shorten_long_values():
 
 
 def test_open_rejects_another_format(prepared, monkeypatch):
-    monkeypatch.setattr(fingerprint, 'FORMAT', 3)
-    assert '(format: 2 -> 3)' in message(open_records, prepared, 'train')
+    found = fingerprint.FORMAT
+    monkeypatch.setattr(fingerprint, 'FORMAT', found + 1)
+    assert f'(format: {found} -> {found + 1})' in message(open_records, prepared, 'train')
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,16 @@ def test_left_out_example_is_an_error_when_no_longer_allowed(root, small_shards,
     assert f'{root}/train_label/1.png: label id 9' in message(prepare, config_of(root))
 
 
+def test_index_of_two_colors_is_an_error_of_the_data_set(root):
+    for number, color in ((0, b'\xff\0\0'), (1, b'\0\xff\0')):
+        image = Image.new('P', (44, 40))
+        image.putpalette(color)
+        image.save(root / 'train_label' / f'{number}.png')
+    text = message(prepare, config_of(root, on_bad_example='skip'))
+    assert '.png: index 0 is #' in text
+    assert '--palette=FILE' in text
+
+
 def test_split_without_usable_example_is_an_error(root, small_shards):
     damage(root, *range(12), split='val')
     text = message(prepare, config_of(root, on_bad_example='skip'))

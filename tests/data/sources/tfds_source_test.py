@@ -446,7 +446,7 @@ def test_source_rejects_data_set_without_label_maps(tmp_path):
         ),
         (
             _encoded(_photo(1), 'PNG'),
-            _encoded(_photo(1), 'PNG'),
+            _encoded(np.full((HEIGHT, WIDTH, 3), (1, 2, 3), np.uint8), 'PNG'),
             'blocks train 0 (classes): the label map has the mode RGB, not one channel of ids',
         ),
         (
