@@ -5,6 +5,7 @@ A mode is a file in `commands/`, with its flags and its help, and its name in `M
 
 import functools
 import importlib
+import os
 import sys
 
 from absl import app, flags, logging
@@ -27,6 +28,7 @@ parse_flags = functools.partial(parse, commands=COMMANDS)
 def main(argv: list[str]) -> None:
     """Run the mode that the parsed flags choose."""
     logging.set_verbosity(logging.WARNING)  # JAX logs its search for backends as information.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA, too, logs errors alone.
     with one_line_errors(argv):
         COMMANDS[MODE.value].run()
 

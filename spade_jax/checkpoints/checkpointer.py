@@ -17,7 +17,7 @@ from spade_jax.checkpoints.quiet_orbax import quiet_orbax
 from spade_jax.checkpoints.reading import arrays_on_disk, one_line, plain_path, reading
 from spade_jax.checkpoints.retention import Retention
 from spade_jax.config.config import Config
-from spade_jax.distributed.backend import check_backend
+from spade_jax.distributed.devices import start_devices
 from spade_jax.errors import SYSTEM_REMEDIES, UserError, system_error, user_errors
 from spade_jax.files.writable import check_writable
 from spade_jax.models.model import build_model
@@ -52,7 +52,7 @@ class Checkpointer:
         Raises:
           UserError: The directory cannot be made, read or written, or JAX cannot compute here.
         """
-        check_backend()
+        start_devices()
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         self._metrics: dict[int, dict[str, float]] = {}
         self._saving: int | None = None

@@ -35,7 +35,9 @@ def run() -> None:
     given = given_options(flags.FLAGS)
     make_directory('workdir', workdir)
     from spade_jax.convert import from_torch
+    from spade_jax.distributed.devices import start_devices
 
+    start_devices()
     config, files = from_torch.convert(directory, TORCH_EPOCH.value, workdir, described, given)
     names = ', '.join(os.path.basename(file) for file in files)
     note = '' if '_net_D' in names else '; the discriminator is newly initialized'

@@ -65,6 +65,7 @@ FIRST_FLAGS = {
 
 def run() -> None:
     """Print the scores and write them."""
+    from spade_jax.distributed.devices import start_devices
     from spade_jax.evaluation.image_folder import ImageFolder, warn_of_differences
     from spade_jax.evaluation.scores import SCORES, Comparison, Options
     from spade_jax.files.atomic_write import atomic_write
@@ -73,6 +74,7 @@ def run() -> None:
     if unknown := [name for name in EVALUATE.value if name not in SCORES]:
         raise UserError(f'evaluate={unknown[0]} is no score', f'use {", ".join(SCORES)}')
     keep_compilations(shared.COMPILATION_CACHE_DIR.value)
+    start_devices()
     output_dir = shared.make_output_dir(default='evaluation')
     images, photos = (
         ImageFolder(flag.name, flag.value) if flag.value else None

@@ -20,7 +20,9 @@ def run() -> None:
         raise UserError('--output_dir is missing', 'give a directory for latest_net_G.pth, ...')
     output_dir = make_output_dir(OUTPUT_DIR.value)
     from spade_jax.convert import to_torch
+    from spade_jax.distributed.devices import start_devices
 
+    start_devices()
     config, files = to_torch.export(workdir, output_dir, TORCH_FORMAT.value, TORCH_EPOCH.value)
     print(f'{workdir} -> {", ".join(files)}')
     if unsupported := to_torch.unsupported_by_reference(config):

@@ -103,9 +103,11 @@ def data_directories(data: DataConfig, names: Iterable[str]) -> dict[str, str]:
 
 def load_generator(workdir: str) -> TrainedGenerator:
     """The generator that --checkpoint_step and --weights choose; flags may not contradict it."""
+    from spade_jax.distributed.devices import start_devices
     from spade_jax.files.compilation_cache import keep_compilations
 
     keep_compilations(COMPILATION_CACHE_DIR.value)
+    start_devices()
     use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
     generator = spade_jax.load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
     free = ('seed', 'batch_size', 'palette', 'palette_tolerance', 'label_remap')

@@ -1,4 +1,10 @@
-"""Train a model in --workdir, or resume its training there."""
+"""Train a model in --workdir, or resume its training there.
+
+A run that is there already is resumed with its configuration: no other flags are needed, and those
+that are given must not change what is trained. --max_steps and --constant_epochs extend a run.
+"""
+
+import os
 
 from absl import flags
 
@@ -36,16 +42,18 @@ FIRST_FLAGS = {
 
 def run() -> None:
     """Train, or resume."""
-    workdir = given_workdir()
-    config = config_from_flags(flags.FLAGS)
+    workdir, init_from = given_workdir(), str(flags.FLAGS['init_from'].value)
+    if not init_from and not os.path.isdir(os.path.join(workdir, 'checkpoints')):
+        config_from_flags(flags.FLAGS)  # Refuses bad flags before any device is touched.
     require_extra('train', '--mode=train')
-    make_directory('workdir', workdir, image_directories(config.data))
     from spade_jax.distributed import processes
     from spade_jax.files.compilation_cache import keep_compilations
 
     keep_compilations(COMPILATION_CACHE_DIR.value)
     group = COORDINATOR_ADDRESS.value, NUM_PROCESSES.value, PROCESS_ID.value
     with processes.joined(*group, timeout=COORDINATOR_TIMEOUT.value):
-        from spade_jax.training import train_loop
+        from spade_jax.training import resume, train_loop
 
+        config = config_from_flags(flags.FLAGS, resume.saved_config(workdir, init_from))
+        make_directory('workdir', workdir, image_directories(config.data))
         train_loop.train(config, workdir)

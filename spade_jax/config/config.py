@@ -60,10 +60,10 @@ class OptimizerConfig(Section):
         at_most=LARGEST_BATCH,
     )
     constant_epochs: int = option(
-        50, 'Epochs at the full learning rate.', at_least=0, at_most=10**6
+        50, 'Epochs at the full learning rate.', at_least=0, at_most=10**6, schedule=True
     )
     decay_epochs: int = option(
-        0, 'Epochs of linear decay to 0 after these.', at_least=0, at_most=10**6
+        0, 'Epochs of linear decay to 0 after these.', at_least=0, at_most=10**6, schedule=True
     )
     max_steps: int = option(
         0,
@@ -152,7 +152,8 @@ class RunConfig(Section):
     init_from: str = option(
         '',
         'Start a new run from the networks of the newest checkpoint in this work directory, with '
-        'fresh optimizers; arrays of other shapes (other classes) are initialized.',
+        'fresh optimizers. Flags that are not given have the values of that run; what does not '
+        'fit, such as the weights of new classes, is initialized.',
         mutable=True,
         path=True,
     )
@@ -277,15 +278,6 @@ def _check_option_of_model(name: str, value: Any, model: str) -> None:
     owner = f'an option of model={" or ".join(owners)}, ' if owners else ''
     remedy = f'leave --{name} out, or choose another --model'
     raise UserError(f'{name} is {owner}not of model={model}', remedy)
-
-
-def conflicts(saved: Config, given: Config) -> list[str]:
-    """The options that a resumed run must not change but does, as 'name: saved -> given'."""
-    old, new = saved.options(), given.options()
-    fields = shared_option_fields() | option_fields(type(given.model))
-    fixed = ['model', *(name for name, field in fields.items() if not field.metadata['mutable'])]
-    changed = [name for name in fixed if old.get(name) != new[name]]
-    return [f'{name}: {old.get(name)} -> {new[name]}' for name in changed]
 
 
 def _flat(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:

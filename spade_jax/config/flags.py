@@ -7,12 +7,13 @@ from typing import Any
 from absl import flags
 
 from spade_jax.config import catalog
-from spade_jax.config.config import SECTIONS, Config, conflicts, option_fields, shared_option_fields
+from spade_jax.config.config import SECTIONS, Config, option_fields, shared_option_fields
 from spade_jax.config.data_config import DONTCARE_ID
 from spade_jax.config.flagfiles import with_flagfiles
 from spade_jax.config.label_format import by_names, parse_palette, parse_remap, read_palette
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
+from spade_jax.config.resumption import conflicts, inherited_options
 from spade_jax.errors import UserError
 
 # Data sets whose classes only the user knows.
@@ -68,39 +69,46 @@ def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
     return config_from_flags(values)
 
 
-def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
-    """The Config that the parsed flags describe; unset flags take the default of the data set.
+def config_from_flags(
+    values: flags.FlagValues, saved: Config | None = None, *, classes_may_be_unknown: bool = False
+) -> Config:
+    """The Config that the parsed flags describe.
+
+    Unset flags have the value of `saved`, the configuration of a run to go on with; without one,
+    the default of the data set.
 
     Raises:
       UserError: The configuration is invalid, the palette cannot be read, a flag has no effect, or
         the number of classes is unknown.
     """
-    if lacks_classes(values) and not classes_may_be_unknown:
+    options = described_options(values, saved)
+    unknown = lacks_classes(values) and 'num_classes' not in options
+    if unknown and not classes_may_be_unknown:
         dataset, remedy = values['dataset'].value, 'add --num_classes=N or --palette=FILE'
         problem = f'num_classes is not set, and dataset={dataset} does not define it'
         remedy += '; --mode=validate_data with the same flags counts the classes'
         raise UserError(problem, remedy)
-    return Config.create(**described_options(values))
+    return Config.create(**options)
 
 
 def described_options(
-    values: flags.FlagValues, *, dataset_may_be_unknown: bool = False
+    values: flags.FlagValues, saved: Config | None = None, *, dataset_may_be_unknown: bool = False
 ) -> dict[str, Any]:
-    """The options that flags, the data set or the palette set; all others have their defaults.
+    """The options that flags, `saved`, data set or palette set; all others have their defaults.
 
     If the data set may be unknown, an unset --dataset does not mean the default one.
     """
     given = given_options(values)
+    defaults = inherited_options(saved, given) if saved else {}
     own = ('data_dir', 'records_dir')
     endings = ('_dir', '_list', '_suffix')
     folder_flags = [name for name in given if name.endswith(endings) and name not in own]
-    if folder_flags and 'dataset' not in given:
+    dataset = (defaults | given).get('dataset', values['dataset'].value)
+    if folder_flags and dataset == 'scenes':
         problem = f'{folder_flags[0]} is set, but dataset=scenes has no files'
         raise UserError(problem, 'add --dataset=folders')
-    defaults: dict[str, Any] = {}
     if 'dataset' in given or not dataset_may_be_unknown:
-        dataset, data_dir = str(values['dataset'].value), str(values['data_dir'].value)
-        defaults |= catalog.defaults_of(dataset, data_dir)
+        defaults = _catalog_defaults(values) | defaults
     instance_flags = [name for name in given if name.endswith('_instance_dir')]
     condition = given.get('condition', defaults.get('condition', 'labels'))
     if instance_flags and condition != 'labels+edges':
@@ -109,9 +117,8 @@ def described_options(
     if condition == 'rgb':
         of_classes = ('palette', 'label_remap', 'dontcare')
         defaults = {name: value for name, value in defaults.items() if name not in of_classes}
-    defaults |= _palette_text(defaults)
-    if 'palette' in given and values['dataset'].value not in catalog.CATALOG:
-        new_id = parse_remap(given.get('label_remap', '')).new_id
+    if 'palette' in given and dataset not in catalog.CATALOG:
+        new_id = parse_remap((defaults | given).get('label_remap', '')).new_id
         ids = [new_id(entry.id) for entry in parse_palette(given['palette'])]
         classes = [number for number in ids if number != DONTCARE_ID]
         defaults |= {'num_classes': max([*classes, 0]) + 1, 'dontcare': DONTCARE_ID in ids}
@@ -157,7 +164,7 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
         fixed = saved.replace(**{name: given[name] for name in given if name not in free})
     except UserError as error:
         raise UserError(error.problem, leave_out) from error
-    if differing := conflicts(saved, fixed):
+    if differing := conflicts(saved, fixed, same_rates=True):
         raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)})', leave_out)
     of_palette = ('palette', 'palette_tolerance', 'label_remap')
     saved.replace(**{name: value for name, value in given.items() if name not in of_palette})
@@ -192,7 +199,19 @@ def _option_names() -> list[str]:
     return [*dict.fromkeys(['model', *shared_option_fields(), *own])]
 
 
+def _catalog_defaults(values: flags.FlagValues) -> dict[str, Any]:
+    """The options that the data set sets; a palette as its text."""
+    dataset, data_dir = str(values['dataset'].value), str(values['data_dir'].value)
+    defaults = catalog.defaults_of(dataset, data_dir)
+    return defaults | _palette_text(defaults)
+
+
 def _palette_text(options: Mapping[str, Any]) -> dict[str, str]:
-    """{'palette': text} if the options name a palette: a file, or a table of the package."""
+    """{'palette': text} if the options name a palette: a file, a table of the package, or a text.
+
+    The text is what a command of `resumption.command_of_new_run` has.
+    """
     palette = options.get('palette')
-    return {'palette': read_palette(catalog.builtin_palette(palette) or palette)} if palette else {}
+    if not palette or palette.startswith('[['):
+        return {}
+    return {'palette': read_palette(catalog.builtin_palette(palette) or palette)}

@@ -34,6 +34,7 @@ def option(
     at_least: float | None = None,
     at_most: float | None = None,
     mutable: bool = False,
+    schedule: bool = False,
     path: bool = False,
 ) -> Any:
     """A field of a section of the configuration.
@@ -45,11 +46,13 @@ def option(
       at_least: The least legal number.
       at_most: The largest legal number. Default: see `_LARGEST`.
       mutable: True if a resumed run may use another value than its checkpoint (paths, intervals).
+      schedule: True if the option sets learning rates alone: a resumed run may use another value
+        if the steps that are done have the same learning rates under it.
       path: True if a leading "~" stands for the home directory.
     """
     at_most = _LARGEST.get(type(default)) if at_most is None else at_most
     bounds = dict(choices=choices, at_least=at_least, at_most=at_most)
-    metadata = dict(help=help, mutable=mutable, path=path, **bounds)
+    metadata = dict(help=help, mutable=mutable, schedule=schedule, path=path, **bounds)
     return dataclasses.field(default=default, metadata=metadata)
 
 

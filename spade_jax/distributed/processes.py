@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from spade_jax.distributed import rendezvous, replicas
-from spade_jax.distributed.backend import check_backend
+from spade_jax.distributed.devices import start_devices
 from spade_jax.errors import UserError, report_error
 
 HEARTBEAT_TIMEOUT = 60  # Seconds without a heartbeat after which a process counts as dead.
@@ -64,7 +64,7 @@ def joined(
         _check_flags(flags)
         rendezvous.meet(**flags, timeout=timeout)
     elif not started_by_a_cluster(os.environ):
-        check_backend()
+        start_devices()
         yield
         return
     elif address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
@@ -82,6 +82,7 @@ def joined(
         except (RuntimeError, ValueError) as error:
             raise UserError(f'{problem} ({str(error).splitlines()[0][:200]})', remedy) from error
     with _exiting_on_errors():
+        start_devices()
         _check_devices()
         # The first exchange makes the connections for all later ones. They are made within seconds
         # or not at all, so make them while the processes are still close together.
@@ -155,7 +156,6 @@ def _check_flags(flags: Mapping[str, Any]) -> None:
 
 
 def _check_devices() -> None:
-    check_backend()
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         numbers = ', '.join(map(str, counts.values()))

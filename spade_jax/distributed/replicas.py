@@ -226,6 +226,15 @@ def broadcast_one_to_all(tree: Any) -> Any:
     return jax.tree.map(send, tree)
 
 
+def broadcast_text(text: str) -> str:
+    """The text of the first process in all processes."""
+    if jax.process_count() == 1:
+        return text
+    codes = np.frombuffer(f'{text}\n'.encode('utf-32-le'), np.uint32)  # Never empty.
+    size = int(broadcast_one_to_all(np.array(len(codes), np.int32)))
+    return broadcast_one_to_all(np.resize(codes, size)).tobytes().decode('utf-32-le')[:-1]
+
+
 def any_across_processes(flag: bool) -> bool:
     """True in all processes if it is true in one."""
     if jax.process_count() == 1:

@@ -10,7 +10,7 @@ import jax
 
 from spade_jax.config.config import Config
 from spade_jax.data.pipeline.input_pipeline import abstract_batch
-from spade_jax.distributed.backend import check_backend
+from spade_jax.distributed.devices import start_devices
 from spade_jax.memory.peak_memory import live_bytes, tree_bytes
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_train_state
@@ -107,7 +107,7 @@ def report(
 
     The default sizes are those of the configuration; the default devices are those of this machine.
     """
-    check_backend()
+    start_devices()
     device, num_devices = jax.local_devices()[0], num_devices or jax.device_count()
     limit = memory_limit()
     batch_sizes = batch_sizes or [-(-config.optimizer.batch_size // num_devices)]

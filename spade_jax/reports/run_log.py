@@ -32,8 +32,12 @@ class NoLog(contextlib.AbstractContextManager):
     """Replaces `RunLog` in all processes but the first: records nothing."""
 
     samples = ''
+    last_compilation: float | None = None
 
     def __exit__(self, *exception) -> None:
+        pass
+
+    def compiled(self, seconds: float) -> None:
         pass
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -60,6 +64,7 @@ class RunLog(NoLog):
 
     Attributes:
       samples: Directory of the sample grids.
+      last_compilation: Seconds of the compilation of the previous session, if there was one.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class RunLog(NoLog):
         self._metadata, self._path = metadata, os.path.join(workdir, FILE)
         self._listener = listener
         self.samples = os.path.join(workdir, SAMPLES)
+        self.last_compilation = metadata and metadata.last_compilation
         kept = [record for record in read_scalars(workdir) if record['step'] <= first_step]
         with atomic_write(self._path) as partial, open(partial, 'w') as file:
             file.writelines(json.dumps(record) + '\n' for record in kept)
@@ -85,6 +91,11 @@ class RunLog(NoLog):
     def __exit__(self, *exception) -> None:
         with contextlib.suppress(OSError):  # Each event is flushed, so this says nothing new.
             self._events.close()
+
+    def compiled(self, seconds: float) -> None:
+        """Record how long the first step took, compilation included."""
+        if self._metadata is not None:
+            self._metadata.compiled(seconds)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record the metrics of a step."""

@@ -24,8 +24,9 @@ class RunMetadata:
     """Writes run.json and keeps it current; each start or resumption of the run is a session.
 
     {"config": {"data": {...}, "model": {"name": ..., ...}, ...}, "num_examples": N,
-    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "code", "devices"},
-    ...]}; "code" is that of `code_version`.
+    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "code", "devices",
+    "compilation"}, ...]}; "code" is that of `code_version`, "compilation" the seconds until the
+    first step of the session was done.
 
     Args:
       workdir: The work directory.
@@ -33,6 +34,9 @@ class RunMetadata:
       num_examples: Size of the training set.
       first_step: The step that this session starts from. 0 discards the earlier sessions.
       devices: Description of the devices.
+
+    Attributes:
+      last_compilation: That of the newest session that had one; None without one.
     """
 
     def __init__(
@@ -47,10 +51,17 @@ class RunMetadata:
             'code': code_version(),
             'devices': devices,
         }
-        earlier = (read_metadata(workdir) or {}).get('sessions', []) if first_step else []
-        sessions = [*earlier, self._session]
+        earlier = (read_metadata(workdir) or {}).get('sessions', [])
+        known = (session.get('compilation') for session in earlier)
+        compilations = [seconds for seconds in known if is_number(seconds)]
+        self.last_compilation: float | None = compilations[-1] if compilations else None
+        sessions = [*(earlier if first_step else []), self._session]
         self._content = dict(config=config.to_json(), num_examples=num_examples, sessions=sessions)
         self.reached(first_step)
+
+    def compiled(self, seconds: float) -> None:
+        """Record how long the first step of this session took; `reached` writes it."""
+        self._session['compilation'] = round(seconds, 1)
 
     def reached(self, step: int) -> None:
         """Record that a step is done."""

@@ -7,11 +7,17 @@ import jax
 import numpy as np
 
 from spade_jax.checkpoints.checkpointer import open_latest
-from spade_jax.checkpoints.checksums import named_leaves
+from spade_jax.checkpoints.checksums import named_leaves, paths
 from spade_jax.config.config import Config
+from spade_jax.config.data_config import DataConfig
 from spade_jax.errors import UserError
-from spade_jax.models.model import Variables
-from spade_jax.models.train_state import TrainState, abstract_train_state, create_train_state
+from spade_jax.models.model import Variables, build_model
+from spade_jax.models.train_state import (
+    TrainState,
+    abstract_networks,
+    abstract_train_state,
+    create_train_state,
+)
 
 _MAX_LISTED = 20
 
@@ -23,8 +29,10 @@ def from_run(state: TrainState, config: Config) -> TrainState:
       UserError: There is no such run, its checkpoint is corrupt, or none of its arrays fits.
     """
     workdir = config.run.init_from
-    networks, report = transplanted(state.networks, networks_of(os.path.expanduser(workdir)))
-    print(f'From init_from={workdir}:\n' + '\n'.join(report), flush=True)
+    theirs, networks = networks_of(os.path.expanduser(workdir))
+    networks, channels = with_layout_channels(networks, theirs, state.networks, config)
+    networks, report = transplanted(state.networks, networks)
+    print('\n'.join([f'From init_from={workdir}:', *report, *channels]), flush=True)
     if networks is state.networks:
         raise UserError(
             f'init_from={workdir}: none of its arrays has the name and shape of one of this run',
@@ -33,12 +41,70 @@ def from_run(state: TrainState, config: Config) -> TrainState:
     return create_train_state(config, networks)
 
 
-def networks_of(workdir: str) -> dict[str, Variables]:
-    """The networks in the newest checkpoint of a run, on the host."""
+def networks_of(workdir: str) -> tuple[Config, dict[str, Variables]]:
+    """The configuration and the networks in the newest checkpoint of a run, on the host."""
     with open_latest(workdir, flag='init_from') as (checkpointer, step):
         config = checkpointer.metadata(step).config
         state = checkpointer.restore(step, abstract_train_state(config), config)
-    return jax.device_get(state.networks)
+    return config, jax.device_get(state.networks)
+
+
+def with_layout_channels(
+    other: dict[str, Variables], theirs: Config, networks: dict[str, Variables], ours: Config
+) -> tuple[dict[str, Variables], list[str]]:
+    """The networks of another run for our layout, and a line for the report if theirs differs.
+
+    Channels that it lacks have the entries of our `networks`, which are in their initial state.
+    """
+    size, other_size = ours.data.layout_channels, theirs.data.layout_channels
+    shared = shared_channels(ours.data, theirs.data)
+    if len(shared) == size == other_size:
+        return other, []
+    to, source = np.array(shared, int).reshape(-1, 2).T
+    initial, arrays = named_leaves(networks), named_leaves(other)
+    for path, axis in layout_axes(ours if ours.data.uses_labels else theirs).items():
+        if path not in initial or path not in arrays:
+            continue
+        fitted = initial[path].copy()
+        new, old = np.moveaxis(fitted, axis, 0), np.moveaxis(arrays[path], axis, 0)
+        # Other channels, such as those of an image, follow the layout.
+        if new[size:].shape == old[other_size:].shape:
+            new[to], new[size:] = old[source], old[other_size:]
+            arrays[path] = fitted
+    report = f'  {len(shared)} of {size} layout channels taken, {size - len(shared)} initialized'
+    return jax.tree.unflatten(jax.tree.structure(other), arrays.values()), [report]
+
+
+def shared_channels(ours: DataConfig, theirs: DataConfig) -> list[tuple[int, int]]:
+    """The indices, here and there, of the layout channels that both runs have.
+
+    `semantic_layout` has their order. Classes are the same if their ids are. An RGB condition
+    shares nothing with a layout.
+    """
+    if not (ours.uses_labels and theirs.uses_labels):
+        channels = range(ours.layout_channels if ours.condition == theirs.condition else 0)
+        return [(i, i) for i in channels]
+    pairs = [(i, i) for i in range(min(ours.num_classes, theirs.num_classes))]
+    if ours.dontcare and theirs.dontcare:
+        pairs.append((ours.num_classes, theirs.num_classes))
+    if ours.instance_edges and theirs.instance_edges:
+        pairs.append((ours.label_channels, theirs.label_channels))
+    return pairs
+
+
+def layout_axes(config: Config) -> dict[str, int]:
+    """The axis of the layout channels in each array that has one: a class more extends it by 1."""
+    sizes = (dict(num_classes=number, dontcare=False, palette='') for number in (1, 2))
+    one, two = (_shapes(config.replace(**options)) for options in sizes)
+    growth = {path: np.subtract(two[path], one[path]) for path in one}
+    return {path: int(by.argmax()) for path, by in growth.items() if by.sum() == 1}
+
+
+def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    networks = abstract_networks(build_model(config))
+    return dict(
+        zip(paths(networks), (leaf.shape for leaf in jax.tree.leaves(networks)), strict=True)
+    )
 
 
 def transplanted(

@@ -1,16 +1,26 @@
 """The initial state of a session: the newest intact checkpoint, or fresh networks."""
 
+import json
+import os
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
+from spade_jax.checkpoints.checkpointer import (
+    DIRECTORY,
+    Checkpointer,
+    NullCheckpointer,
+    open_latest,
+)
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
-from spade_jax.config.config import Config, conflicts
-from spade_jax.distributed import replicas
+from spade_jax.checkpoints.metadata import CheckpointMetadata
+from spade_jax.config.config import Config
+from spade_jax.config.resumption import command_of_new_run, conflicts
+from spade_jax.distributed import processes, replicas
 from spade_jax.errors import UserError
+from spade_jax.models.optimizers import decay_factor
 from spade_jax.models.train_state import TrainState, abstract_train_state, init_train_state
 from spade_jax.training import fine_tuning
 
@@ -21,10 +31,12 @@ class InitialState(NamedTuple):
     Attributes:
       state: On the host.
       num_examples: Size of the training set of the checkpoint; None without one.
+      new_run: Command of a new run from the networks of the checkpoint; '' without one.
     """
 
     state: TrainState
     num_examples: int | None = None
+    new_run: str = ''
 
     @property
     def step(self) -> int:
@@ -54,6 +66,36 @@ def initial_state(
     return _broadcast(InitialState(state))
 
 
+def saved_config(workdir: str, init_from: str) -> Config | None:
+    """The configuration of the run in `workdir`, else of the run `init_from`; None without both.
+
+    The first of several processes reads it and sends it to the others.
+
+    Raises:
+      UserError: All checkpoints in `workdir` are corrupt, or there is no run `init_from`.
+    """
+    config = _read_config(workdir, init_from) if processes.is_first() else None
+    sections = json.loads(replicas.broadcast_text(json.dumps(config and config.to_json())))
+    return sections and Config.from_json(sections)
+
+
+def _read_config(workdir: str, init_from: str) -> Config | None:
+    if os.path.isdir(os.path.join(workdir, DIRECTORY)):
+        with Checkpointer(workdir, read_only=True) as checkpointer:
+            corrupt = {}
+            for step in reversed(checkpointer.steps()):
+                try:
+                    return checkpointer.metadata(step).config
+                except CorruptCheckpoint as error:
+                    corrupt[step] = error.problem
+            if corrupt:
+                raise _all_corrupt(corrupt)
+    if not init_from:
+        return None
+    with open_latest(os.path.expanduser(init_from), flag='init_from') as (checkpointer, step):
+        return checkpointer.metadata(step).config
+
+
 def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialState:
     """The newest intact checkpoint; corrupt ones that are newer are moved aside, with a warning.
 
@@ -69,10 +111,11 @@ def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialS
     for step in reversed(checkpointer.steps()):
         try:
             metadata = checkpointer.metadata(step)
-            if differing := '; '.join(conflicts(metadata.config, config)):
+            new_run = command_of_new_run(metadata.config, config, workdir)
+            if differing := '; '.join(_conflicts_at(step, metadata, config, like)):
                 raise UserError(
                     f'workdir={workdir} holds a run of another configuration ({differing})',
-                    'give these options the saved values to resume it, or choose another --workdir',
+                    f'leave these flags out to resume it, or start from its networks: {new_run}',
                 )
             state = checkpointer.restore(step, like, config)
         except CorruptCheckpoint as error:
@@ -84,19 +127,44 @@ def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialS
         if corrupt:
             print(f'warning: resuming from step {step}, the newest intact one', file=sys.stderr)
         # On the host, so that the first device does not hold a second state during the session.
-        return InitialState(jax.device_get(state), metadata.num_examples)
-    raise UserError(
+        return InitialState(jax.device_get(state), metadata.num_examples, new_run)
+    raise _all_corrupt(corrupt)
+
+
+def _all_corrupt(corrupt: dict[int, str]) -> UserError:
+    return UserError(
         f'all checkpoints are corrupt: {"; ".join(corrupt.values())}',
         'restore their files, or start in another --workdir; nothing was changed',
     )
 
 
-def check_same_examples(saved: int | None, given: int, workdir: str) -> None:
+def _conflicts_at(
+    step: int, metadata: CheckpointMetadata, config: Config, like: TrainState
+) -> list[str]:
+    """The options that may not change after a step: the past must be what they would have made.
+
+    Before the first step (a converted model) nothing is trained yet, so only shapes must stay.
+    """
+    saved, number = metadata.config, metadata.num_examples or 1
+    if step == 0 and _shapes(abstract_train_state(saved)) == _shapes(like):
+        return []
+    done: Any = np.arange(step)
+    optimizers = (saved.optimizer, config.optimizer)
+    rates = [decay_factor(done, num_examples=number, config=options) for options in optimizers]
+    return conflicts(saved, config, same_rates=np.array_equal(rates[0], rates[1]))
+
+
+def _shapes(state: TrainState) -> TrainState:
+    return jax.tree.map(np.shape, state)
+
+
+def check_same_examples(initial: InitialState, given: int, workdir: str) -> None:
     """Raises UserError when the training set has changed: order and learning rate depend on it."""
-    if saved not in (None, given):
+    if initial.num_examples not in (None, given):
+        had = f'a run over {initial.num_examples} training examples'
         raise UserError(
-            f'workdir={workdir} holds a run over {saved} training examples, now there are {given}',
-            'restore the data to resume it, or choose another --workdir',
+            f'workdir={workdir} holds {had}, now there are {given}',
+            f'restore the data to resume it, or start from its networks: {initial.new_run}',
         )
 
 
@@ -104,4 +172,5 @@ def _broadcast(initial: InitialState) -> InitialState:
     """The initial state of the first process, in all processes."""
     number = np.array(initial.num_examples or -1, np.int32)
     state, number = replicas.broadcast_one_to_all((initial.state, number))
-    return InitialState(state, int(number) if number > 0 else None)
+    new_run = replicas.broadcast_text(initial.new_run)
+    return InitialState(state, int(number) if number > 0 else None, new_run)

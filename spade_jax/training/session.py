@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from spade_jax.batch import Batch
 from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
@@ -106,22 +105,13 @@ class Session(NamedTuple):
         return (
             f'{number} training examples of {config.image_width}x{config.image_height}, '
             f'{devices()}, steps {int(state.step) + 1} to {last_step}\n'
-            f'Parameters: {", ".join(counts)}\n'
-            'Compiling the train step ...'
+            f'Parameters: {", ".join(counts)}'
         )
 
 
 def devices() -> str:
     """'8 x TPU v4'."""
     return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
-
-
-def progress_bar(first_step: int, last_step: int) -> tqdm:
-    """The progress bar of the steps, in the first process."""
-    interval = 0.5 if sys.stderr.isatty() else 20  # Seconds.
-    style: dict[str, Any] = dict(unit='step', dynamic_ncols=True, smoothing=0.05)
-    style |= dict(mininterval=interval, disable=not processes.is_first())
-    return tqdm(total=last_step, initial=first_step, **style)
 
 
 def shared_options(config: Config) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer
-from spade_jax.config.config import Config
+from spade_jax.config.config import Config, OptimizerConfig
 from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.example_order import steps_in_epochs
 from spade_jax.data.pipeline.input_pipeline import locations_of_step
@@ -24,12 +24,19 @@ from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState, sampling_variables
 from spade_jax.reports import run_report
-from spade_jax.reports.run_log import Listener, Stopwatch, check_log_is_writable, progress_fields
+from spade_jax.reports.run_log import (
+    Listener,
+    NoLog,
+    Stopwatch,
+    check_log_is_writable,
+    progress_fields,
+)
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
+from spade_jax.training.progress import StepProgress
 from spade_jax.training.resume import check_same_examples, initial_state
-from spade_jax.training.session import Session, open_training_data, progress_bar, shared_options
+from spade_jax.training.session import Session, open_training_data, shared_options
 from spade_jax.training.state_sharding import StateSharding
 from spade_jax.training.train_step import seeded_noise, train_step
 
@@ -68,13 +75,14 @@ def train(
             data = open_training_data(config)
         num_examples = len(data.source)
         processes.check_agreed({'number of training examples': num_examples})
-        check_same_examples(initial.num_examples, num_examples, workdir)
+        check_same_examples(initial, num_examples, workdir)
 
         epochs = optimizer.constant_epochs + optimizer.decay_epochs
         last_step = steps_in_epochs(epochs, optimizer.batch_size, num_examples)
         last_step = min(last_step, optimizer.max_steps or last_step)
         if initial.step >= last_step:
-            print(f'{workdir} has done all {last_step} steps already.')
+            remedy = _how_to_extend(optimizer, last_step)
+            print(f'{workdir} has done all {last_step} steps already. {remedy}'.strip())
             return
         fixed = config, workdir, model, constants, data, checkpointer, preemption
         session = Session(*fixed, on_metrics)
@@ -95,23 +103,26 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
         batches = stack.enter_context(contextlib.closing(session.batches(first_step)))
         log = stack.enter_context(session.open_log(first_step))
         profiler = stack.enter_context(session.profiler(first_step, last_step))
-        progress = stack.enter_context(progress_bar(first_step, last_step))
+        progress = stack.enter_context(StepProgress(first_step, last_step))
         step_at = _pmapped_steps(session, sharding.pmap_axes(state))
         state = sharding.to_devices(state)
         step_at(first_step).compile_ahead(state, session.zero_batch())  # While data is read.
         for step in range(first_step + 1, last_step + 1):
-            with stopwatch.waiting(), pointing_to_the_report(config.data):
-                batch = session.put(next(batches))
-            with jax.transfer_guard('disallow'):  # Implicit transfers would stall the devices.
-                state, metrics = profiler.run(step, step_at(step - 1), state, batch)
-            pending.append(metrics)
-            progress.update()
+            program = step_at(step - 1)
+            with progress.compiling(program, _compiling(log)) as is_first_call:
+                with stopwatch.waiting(), pointing_to_the_report(config.data):
+                    batch = session.put(next(batches))
+                with jax.transfer_guard('disallow'):  # Implicit transfers would stall the devices.
+                    state, metrics = profiler.run(step, program, state, batch)
+                if is_first_call:
+                    jax.block_until_ready(metrics)
+                pending.append(metrics)
+            progress.count(was_first_call=is_first_call)
             if step == first_step + 1:
-                jax.block_until_ready(metrics)  # Its compilation belongs in no rate.
-                progress.write(_FIRST_STEP.format(time.monotonic() - start, stopwatch.waited))
-                stopwatch = Stopwatch()
                 session.preemption.enable_saving()
-
+                _report_first_step(log, progress, time.monotonic() - start, stopwatch.waited)
+            if is_first_call:
+                stopwatch = Stopwatch()  # Its compilation belongs in no rate.
             due = functools.partial(is_due, step, last_step)
             stop = _stop_requested(session, due(config.run.log_every))
             save = stop or due(config.run.checkpoint_every)
@@ -126,12 +137,31 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
                     session.checkpointer.finish_first()
                 pending, stopwatch = [], Stopwatch()
             if due(config.run.sample_every) and processes.is_first():
-                log.grid(step, _sample_grid(session, state))
+                with progress.compiling(_sample_grid, 'Compiling the sample grid'):
+                    log.grid(step, _sample_grid(session, state))
                 stopwatch = Stopwatch()
             if stop:
                 session.checkpointer.finish()
                 session.preemption.exit_after(step)
         return log.samples
+
+
+def _compiling(log: NoLog) -> str:
+    """What goes on until the first step is done."""
+    seconds = log.last_compilation
+    return 'Compiling the train step' + (f' (last time {seconds:.0f} s)' if seconds else '')
+
+
+def _report_first_step(log: NoLog, progress: StepProgress, seconds: float, waited: float) -> None:
+    log.compiled(seconds)
+    progress.tell(_FIRST_STEP.format(seconds, waited))
+
+
+def _how_to_extend(optimizer: OptimizerConfig, last_step: int) -> str:
+    """What makes a run longer that has done all its steps."""
+    if last_step == optimizer.max_steps:
+        return 'A larger --max_steps, or --max_steps=0 for all epochs, extends it.'
+    return '' if optimizer.decay_epochs else 'A larger --constant_epochs extends it.'
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:

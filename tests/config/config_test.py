@@ -3,7 +3,7 @@ from typing import ClassVar
 
 import pytest
 
-from spade_jax.config.config import Config, conflicts
+from spade_jax.config.config import Config
 from spade_jax.config.model_options import MODELS, ModelOptions, RegisteredModel
 from spade_jax.config.option import nearest_multiples
 from spade_jax.errors import UserError
@@ -113,14 +113,6 @@ def test_options_are_flat_and_make_the_same_config():
     config = Config.create(num_classes=5, generator_width=8)
     assert config.options()['generator_width'] == 8
     assert Config.create(**config.options()) == config
-
-
-def test_conflicts_list_what_may_not_change():
-    saved = Config.create()
-    assert conflicts(saved, saved.replace(data_dir='elsewhere', log_every=1)) == []
-    changed = saved.replace(num_classes=3, seed=7, generator_width=8)
-    expected = ['num_classes: 13 -> 3', 'seed: 0 -> 7', 'generator_width: 64 -> 8']
-    assert conflicts(saved, changed) == expected
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,14 @@ from spade_jax.checkpoints.checksums import named_leaves
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.models.train_state import init_train_state
-from spade_jax.training.fine_tuning import from_run, networks_of, transplanted
+from spade_jax.training.fine_tuning import (
+    from_run,
+    layout_axes,
+    networks_of,
+    shared_channels,
+    transplanted,
+    with_layout_channels,
+)
 from spade_jax.training.resume import initial_state
 from tests.fixtures.small import SMALL
 
@@ -68,15 +75,62 @@ def test_run_with_other_classes_starts_with_what_fits(other, tmp_path, capsys):
     assert initial.step == 0
     states = (initial.state, theirs, init_train_state(config))
     ours, old, new = (named_leaves(state.networks) for state in states)
-    fitting = [path for path in ours if path in old and old[path].shape == ours[path].shape]
-    assert 0 < len(fitting) < len(ours)
+    layouts = [path for path in ours if old[path].shape != ours[path].shape]
+    assert {path.split('/')[0] for path in layouts} == {'generator', 'discriminator'}
     for path in ours:
-        expected = old if path in fitting else new
-        np.testing.assert_array_equal(ours[path], expected[path], err_msg=path)
+        expected = old[path]
+        if path in layouts:  # [k, k, 5 or 5 + 3, features]: three classes, two new ones, the image.
+            parts = old[path][:, :, :3], new[path][:, :, 3:5], old[path][:, :, 3:]
+            expected = np.concatenate(parts, axis=2)
+        np.testing.assert_array_equal(ours[path], expected, err_msg=path)
     assert not any(map(np.any, named_leaves(initial.state.optimizers).values()))
     out = capsys.readouterr().out
     assert f'From init_from={workdir}:' in out
-    assert ', there (3, 3, 3, 4)' in out
+    assert '3 of 5 layout channels taken, 2 initialized' in out
+
+
+EDGES = dict(condition='labels+edges')
+
+
+@pytest.mark.parametrize(
+    'ours, theirs, expected',
+    [
+        (dict(num_classes=2), dict(num_classes=3), [(0, 0), (1, 1)]),
+        (dict(num_classes=3, dontcare=True), dict(num_classes=2, dontcare=True), 'dontcare'),
+        (dict(num_classes=4), dict(num_classes=3, dontcare=True), [(0, 0), (1, 1), (2, 2)]),
+        (dict(num_classes=2, **EDGES), dict(num_classes=2, dontcare=True, **EDGES), 'edges'),
+        (dict(num_classes=2, **EDGES), dict(num_classes=2), [(0, 0), (1, 1)]),
+        (dict(condition='rgb'), dict(num_classes=3), []),
+        (dict(condition='rgb'), dict(condition='rgb', num_classes=7), [(0, 0), (1, 1), (2, 2)]),
+    ],
+)
+def test_shared_channels(ours, theirs, expected):
+    named = {'dontcare': [(0, 0), (1, 1), (3, 2)], 'edges': [(0, 0), (1, 1), (2, 3)]}
+    pairs = shared_channels(Config.create(**ours).data, Config.create(**theirs).data)
+    assert pairs == (named[expected] if isinstance(expected, str) else expected)
+
+
+@pytest.mark.parametrize(
+    'options', [dict(num_classes=4), dict(num_classes=255, dontcare=True, style_encoder=True)]
+)
+def test_layout_axes_are_those_of_kernels_over_the_layout(options):
+    axes = layout_axes(Config.create(**OPTIONS, **options))
+    kernels = {path.removesuffix('/kernel').split('/params/')[1] for path in axes}
+    first = set() if 'style_encoder' in options else {'first'}
+    scales = {f'scale_{i}/conv_0' for i in range(2)}
+    assert kernels - {name for name in kernels if name.endswith('/shared')} == first | scales
+    assert set(axes.values()) == {2}
+
+
+def test_layouts_of_one_size_and_other_channels_are_told_apart(other):
+    _, theirs = other
+    saved = Config.create(**OPTIONS, num_classes=3)
+    config = Config.create(**OPTIONS, num_classes=2, dontcare=True, seed=1)
+    new = init_train_state(config).networks
+    fitted, _ = with_layout_channels(theirs.networks, saved, new, config)
+    kernels = (tree['generator']['params']['first']['kernel'] for tree in (fitted, new))
+    ours, initial = (kernel[:, :, 2] for kernel in kernels)
+    np.testing.assert_array_equal(ours, initial)
 
 
 def test_missing_directory_is_refused(tmp_path):
@@ -92,7 +146,7 @@ def test_directory_without_checkpoint_is_refused(tmp_path):
 def test_run_that_fits_nowhere_is_refused(other, monkeypatch):
     config = Config.create(**OPTIONS, num_classes=3, init_from=str(other[0]))
     monkeypatch.setattr(
-        'spade_jax.training.fine_tuning.networks_of', lambda workdir: networks(z=(1,))
+        'spade_jax.training.fine_tuning.networks_of', lambda workdir: (config, networks(z=(1,)))
     )
     with pytest.raises(UserError, match='none of its arrays has the name and shape'):
         from_run(init_train_state(config), config)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from spade_jax.checkpoints.checkpointer import Checkpointer
+from spade_jax.checkpoints.metadata import CheckpointMetadata
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.training import resume as module
-from spade_jax.training.resume import check_same_examples, resume
+from spade_jax.training.resume import check_same_examples, resume, saved_config
 from tests.checkpoints.checkpointer_test import (
     CONFIG,
     empty,
@@ -124,8 +125,50 @@ def test_another_configuration_is_refused_and_not_called_corrupt(tmp_path):
     assert not (tmp_path / 'checkpoints' / 'corrupt').exists()
 
 
-def test_changed_number_of_examples_is_refused():
-    check_same_examples(None, 5, 'w')
-    check_same_examples(5, 5, 'w')
-    with pytest.raises(UserError, match='w holds a run over 6 training examples, now there are 5'):
-        check_same_examples(6, 5, 'w')
+def test_changed_number_of_examples_is_refused_with_the_command_of_a_new_run(tmp_path):
+    save(tmp_path, 4)
+    initial = resumed(tmp_path)
+    check_same_examples(initial, 12, 'w')
+    check_same_examples(initial._replace(num_examples=None), 5, 'w')
+    message = 'w holds a run over 12 training examples, now there are 5; .* --init_from='
+    with pytest.raises(UserError, match=message):
+        check_same_examples(initial, 5, 'w')
+
+
+@pytest.mark.parametrize(
+    'saved, given, step, allowed',
+    [
+        (dict(constant_epochs=1), dict(constant_epochs=3), 3, True),
+        (dict(constant_epochs=3), dict(constant_epochs=1), 3, True),
+        (dict(constant_epochs=3), dict(constant_epochs=1), 8, False),
+        (dict(constant_epochs=1), dict(decay_epochs=4), 3, True),
+        (dict(constant_epochs=1, decay_epochs=4), dict(constant_epochs=2), 6, True),
+        (dict(constant_epochs=1, decay_epochs=4), dict(constant_epochs=2), 7, False),
+        (dict(constant_epochs=1, decay_epochs=4), dict(decay_epochs=8), 7, False),
+        (dict(), dict(learning_rate=0.1), 3, False),
+        (dict(), dict(learning_rate=0.1, batch_size=2), 0, True),
+    ],
+)
+def test_option_may_change_if_the_past_stays(saved, given, step, allowed):
+    """Of 12 examples, 4 a step: the second epoch begins after step 3, the third after step 6."""
+    config = Config.create(**{'batch_size': 4, **saved})
+    metadata = CheckpointMetadata(config, 12)
+    found = module._conflicts_at(step, metadata, config.replace(**given), tiny_state(0))
+    assert (not found) == allowed, found
+
+
+def test_saved_configuration_is_that_of_the_newest_readable_metadata(tmp_path):
+    assert saved_config(str(tmp_path), '') is None
+    save(tmp_path, 4, 8)
+    truncate(largest_file(tmp_path, 8, 'metadata'))
+    assert saved_config(str(tmp_path), 'unused') == CONFIG
+    truncate(largest_file(tmp_path, 4, 'metadata'))
+    with pytest.raises(UserError, match='all checkpoints are corrupt'):
+        saved_config(str(tmp_path), '')
+
+
+def test_saved_configuration_of_a_new_run_is_that_of_init_from(tmp_path):
+    save(tmp_path / 'other', 4)
+    assert saved_config(str(tmp_path / 'new'), str(tmp_path / 'other')) == CONFIG
+    with pytest.raises(UserError, match='init_from=nowhere: no such directory'):
+        saved_config(str(tmp_path / 'new'), 'nowhere')

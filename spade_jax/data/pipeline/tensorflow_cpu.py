@@ -3,11 +3,10 @@
 import contextlib
 import functools
 import os
-import tempfile
-from collections.abc import Iterator
 from types import ModuleType
 
 from spade_jax.errors import require_extra
+from spade_jax.files.silent_stderr import silent_stderr
 
 
 @functools.cache
@@ -21,7 +20,7 @@ def import_tensorflow() -> ModuleType:
     """
     require_extra('train', 'the input pipeline of the training')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    with _silent_stderr():
+    with silent_stderr():
         import tensorflow as tf
 
         for kind in ('GPU', 'TPU'):
@@ -29,19 +28,3 @@ def import_tensorflow() -> ModuleType:
             with contextlib.suppress(RuntimeError):
                 tf.config.set_visible_devices([], kind)
     return tf
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Show what C++ writes to standard error, a dozen lines, only if the block fails."""
-    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as restore:
-        terminal = os.dup(2)
-        restore.callback(os.close, terminal)
-        restore.callback(os.dup2, terminal, 2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(terminal, held.read())
-            raise
