@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib.util
 import os
 import re
 import sys
@@ -31,6 +32,8 @@ SYSTEM_REMEDIES = _LIMITS | {
 _CANNOT_WRITE = (*_FULL, errno.EROFS)
 _OS_ERROR = re.compile(r'OS error (\d+)')
 _LONG_NUMBER = re.compile(r'(\d{20})\d{40,}')  # A value with thousands of digits.
+# What is not part of every installation: packages by the extra of setup.cfg that brings them.
+EXTRAS = {'train': ('tensorflow', 'tensorflow_datasets', 'array_record'), 'torch': ('torch',)}
 
 
 class UserError(ValueError):
@@ -52,6 +55,10 @@ class UserError(ValueError):
     def at(self, place: str) -> 'UserError':
         """The same error with the file or example where it occurred in front."""
         return UserError(f'{place}: {self.problem}', self.remedy)
+
+
+class DatasetError(UserError):
+    """An error of a data set as a whole, which `on_bad_example=skip` does not pass over."""
 
 
 @contextlib.contextmanager
@@ -95,6 +102,24 @@ def printable(text: str) -> str:
         return text
     escapes = ((c if c.isprintable() or c in '\n\t' else ascii(c)[1:-1]) for c in text)
     return ''.join(escapes)
+
+
+def require_extra(extra: str, what: str, remedy: str = '') -> None:
+    """Check, without importing them, that the packages of an extra are installed.
+
+    Args:
+      extra: One of `EXTRAS`.
+      what: What needs them, for the message.
+      remedy: What helps besides installing them, if anything does.
+
+    Raises:
+      UserError: A package is missing.
+    """
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        problem = f'{what} needs {", ".join(missing)}, which this installation lacks'
+        install = f"pip install 'spade-jax[{extra}]'"
+        raise UserError(problem, f'{install}, or {remedy}' if remedy else install)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,14 @@
-"""A trained generator as one file that JAX alone can run: no Flax, checkpoint or this package."""
+"""A trained generator as one file that JAX runs, with flatbuffers: no Flax or this package."""
 
-import os
 import pathlib
 
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from spade_jax.errors import UserError, user_errors
-from spade_jax.files.atomic_write import atomic_write
+from spade_jax.errors import user_errors
+from spade_jax.files.atomic_write import atomic_write, check_replaceable
+from spade_jax.forking import check_not_forked
 from spade_jax.sampling import TrainedGenerator, check_size
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -34,8 +34,8 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
     Raises:
       UserError: The generator cannot sample this size, or the file cannot be written.
     """
-    if os.path.isdir(path):
-        raise UserError(f'output_file={path} is a directory', 'give the name of a file')
+    check_not_forked()
+    check_replaceable(path)
     data = generator.config.data
     width, height = size or (data.image_width, data.image_height)
     check_size(generator.config, height, width)

@@ -1,5 +1,6 @@
-"""The file that `export` writes runs in a process that has JAX and NumPy alone."""
+"""The file that `export` writes runs in a process that has JAX and flatbuffers alone."""
 
+import os
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -13,9 +14,14 @@ from spade_jax.export import PLATFORMS, export
 from tests import program
 from tests.sampling import tiny
 
+# What JAX depends on, and flatbuffers, which jax.export needs.
+JAX_ALONE = ('jax', 'jaxlib', 'ml_dtypes', 'numpy', 'opt_einsum', 'scipy', 'flatbuffers')
 READER = f"""
-import pathlib, sys
-sys.modules['spade_jax'] = sys.modules['flax'] = None  # importing them fails
+import importlib.metadata, pathlib, sys
+# Importing what `pip install jax flatbuffers` does not bring fails.
+for name in importlib.metadata.packages_distributions():
+    if name not in {JAX_ALONE}:
+        sys.modules[name] = None
 import jax, numpy as np
 
 for directory in map(pathlib.Path, sys.argv[1:]):
@@ -138,6 +144,13 @@ def test_export_refuses_size_that_does_not_divide(generator, tmp_path):
 def test_export_refuses_directory_as_file(generator, tmp_path):
     with pytest.raises(UserError, match='is a directory'):
         export(generator, str(tmp_path))
+
+
+def test_export_refuses_device_as_file(generator, tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(UserError, match='pipe is not a regular file; it has the place of a file'):
+        export(generator, str(tmp_path / 'pipe'))
+    assert (tmp_path / 'pipe').is_fifo()
 
 
 def test_export_refuses_path_through_a_file(generator, tmp_path):

@@ -8,7 +8,7 @@ from spade_jax.models.train_state import abstract_networks, parameter_count
 from tests.fixtures.cli import parsed_flags
 from tests.program import ROOT
 
-CONFIGS = ROOT / 'experiments' / 'configs'
+CONFIGS = ROOT / 'spade_jax' / 'configs'
 # Parameters of generator, discriminator and encoder. Those of the first three are published.
 PARAMETERS = {
     'coco_stuff': (97_480_899, 5_904_514),
@@ -23,9 +23,9 @@ PARAMETERS = {
 }
 
 
-def config_of(name, monkeypatch):
-    monkeypatch.chdir(ROOT)  # Flagfiles include others by their path from the root.
-    with parsed_flags(f'--flagfile={CONFIGS}/{name}.flags') as values:
+def config_of(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # Where there is no checkout.
+    with parsed_flags(f'--flagfile={name}') as values:
         assert values.workdir.startswith('runs/')
         return config_from_flags(values)
 
@@ -35,17 +35,17 @@ def test_table_has_every_flagfile():
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
-def test_networks_have_expected_sizes(name, monkeypatch):
-    networks = abstract_networks(build_model(config_of(name, monkeypatch)))
+def test_networks_have_expected_sizes(name, monkeypatch, tmp_path):
+    networks = abstract_networks(build_model(config_of(name, monkeypatch, tmp_path)))
     counts = {network: parameter_count(variables) for network, variables in networks.items()}
     names = ('generator', 'discriminator', 'encoder')[: len(PARAMETERS[name])]
     assert counts == dict(zip(names, PARAMETERS[name], strict=True))
 
 
-def test_quickstart_is_the_packaged_one(tmp_path, monkeypatch):
-    config = config_of('quickstart', monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    with parsed_flags('--flagfile=quickstart') as values:
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_flagfiles_are_also_files_of_the_checkout(name, tmp_path, monkeypatch):
+    config = config_of(name, monkeypatch, tmp_path)
+    with parsed_flags(f'--flagfile={ROOT}/experiments/configs/{name}.flags') as values:
         assert config_from_flags(values) == config
 
 
@@ -69,8 +69,8 @@ PUBLISHED_256 = dict(batch_size=32, image_size=(256, 256), constant_epochs=100)
         ),
     ],
 )
-def test_published_recipes(name, expected, monkeypatch):
-    config = config_of(name, monkeypatch)
+def test_published_recipes(name, expected, monkeypatch, tmp_path):
+    config = config_of(name, monkeypatch, tmp_path)
     data, optimizer = config.data, config.optimizer
     assert expected == dict(
         layout_channels=data.layout_channels,

@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 # package is a room of its own.
 FLOORS = [
     ['errors'],
+    ['forking'],
     ['files', 'streams'],
     ['config'],
     ['batch', 'random_streams'],
@@ -25,6 +26,7 @@ FLOORS = [
     ['memory', 'convert', 'export'],
     ['commands'],
     ['main', ''],
+    ['__main__'],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -41,9 +43,9 @@ def room(module):
     return module.split('.')[0]
 
 
-def imports(path):
-    """The dotted names of all imports of a file, those inside functions included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path, tree=None):
+    """The dotted names of all imports of a file, or of a part of its tree, functions included."""
+    for node in ast.walk(tree or ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

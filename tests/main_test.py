@@ -243,6 +243,14 @@ def test_missing_label_map_is_named(folder_flags, tmp_path):
     assert 'train_img/2.jpg has no label map' in message
 
 
+def test_results_among_images_are_refused(folder_flags, folders):
+    """Sample grids and the contact sheet would be images without label maps from then on."""
+    place = folders / 'train_img' / 'new'
+    for flags in ([f'--workdir={place}'], ['--mode=validate_data', f'--output_dir={place}']):
+        assert f'={place} is inside of train_image_dir=' in refusal(*flags, *folder_flags)
+    assert not place.exists()
+
+
 def test_workdir_in_use_is_refused(folder_flags, tmp_path):
     with exclusive_lock(str(tmp_path)):
         message = refusal(f'--workdir={tmp_path}', *folder_flags)

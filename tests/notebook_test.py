@@ -349,7 +349,7 @@ def test_remapped_id_is_shown_as_unknown(others):
 @pytest.mark.parametrize(
     'name, words',
     [
-        ('wrong id', ['wrong.png: label id 7 at pixel (x=1, y=2)', 'LABEL_REMAP']),
+        ('wrong id', ['wrong.png: label id 7 at pixel (x=1, y=2)', 'label_remap']),
         ('no palette', ['mask.png', 'RGB', 'palette']),
         ('native size', ['a label map of 31x30', 'the training size 32x32']),
         ('upload', ['LABEL_MAP']),

@@ -14,12 +14,12 @@ from spade_jax.config.option import positive_integers
 from spade_jax.errors import UserError
 from spade_jax.models.spade.options import SpadeOptions
 
-CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
+CONFIGS = pathlib.Path(__file__).parents[2] / 'spade_jax' / 'configs'
 PRESETS = ('coco_stuff', 'ade20k', 'cityscapes', 'scenes_256')
 PRECISIONS = ('float32', 'bfloat16')
 REMATERIALIZATIONS = ('none', 'modulation', 'blocks')
 PRESET_HELP = (
-    'Flagfile in experiments/configs/ that sets the networks, without style encoder; other flags '
+    'Flagfile in spade_jax/configs/ that sets the networks, without style encoder; other flags '
     'override it.'
 )
 

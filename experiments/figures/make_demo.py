@@ -1,6 +1,6 @@
 """Make the demo checkpoint that ships with the package from the run that trained it.
 
-    python -m spade_jax.main --flagfile=experiments/configs/demo.flags
+    python -m spade_jax.main --flagfile=demo
     python -m experiments.figures.make_demo --workdir=runs/demo
 
 The demo is a run at step 0 with fresh optimizers, to sample from and to start other runs from. Its

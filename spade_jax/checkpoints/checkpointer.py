@@ -2,20 +2,18 @@
 
 import contextlib
 import itertools
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 
 from spade_jax.checkpoints import checksums
 from spade_jax.checkpoints.metadata import CheckpointMetadata
+from spade_jax.checkpoints.quiet_orbax import quiet_orbax
 from spade_jax.checkpoints.reading import arrays_on_disk, one_line, plain_path, reading
 from spade_jax.checkpoints.retention import Retention
 from spade_jax.config.config import Config
@@ -27,15 +25,6 @@ from spade_jax.models.train_state import TrainState
 
 DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
-
-# What Orbax leaves behind when one of several reads or writes has failed.
-_LATE = (
-    'Event loop is closed',
-    'Encountered error while reading array',
-    "'_UnixSelectorEventLoop' object has no attribute",
-)
-
-_unraisablehook = sys.unraisablehook
 
 
 class Checkpointer:
@@ -64,13 +53,23 @@ class Checkpointer:
           UserError: The directory cannot be made, read or written, or JAX cannot compute here.
         """
         check_backend()
-        _silence_orbax()
         self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
         self._metrics: dict[int, dict[str, float]] = {}
         self._saving: int | None = None
         self._saved: dict[str, Any] = {}  # Shapes of the last save.
         self._unseen_best, self._retention = keep_best, Retention(self._metrics_of, keep, keep_best)
         self._retention.keep_all = True  # Until the first save has been read back.
+        if not read_only:
+            check_writable([self.directory])
+        with contextlib.ExitStack() as opened:
+            self._hook = opened.enter_context(quiet_orbax())
+            self._plain = opened.enter_context(plain_path(self.directory))
+            self._manager = self._open_manager(read_only)
+            if not read_only:
+                self._check_names()
+            self._opened = opened.pop_all()
+
+    def _open_manager(self, read_only: bool) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._retention,
             create=False,
@@ -82,15 +81,9 @@ class Checkpointer:
             multiprocessing_options=_this_process_alone(),
         )
         items = (GENERATOR, OPTIMIZATION, METADATA)
-        if not read_only:
-            check_writable([self.directory])
         remedy = 'choose another --workdir, or fix its permissions'
         with user_errors(f'{self.directory} cannot be used', remedy):
-            self._opened = contextlib.ExitStack()
-            self._plain = self._opened.enter_context(plain_path(self.directory))
-            self._manager = ocp.CheckpointManager(self._plain, options=options, item_names=items)
-        if not read_only:
-            self._check_names()
+            return ocp.CheckpointManager(self._plain, options=options, item_names=items)
 
     def __enter__(self) -> Self:
         return self
@@ -255,8 +248,12 @@ class Checkpointer:
         if step not in self.steps():
             steps = ', '.join(map(str, self.steps())) or 'none'
             raise UserError(f'{self.directory} has no checkpoint of step {step}; it has {steps}')
-        with reading(self.path(step), ' and '.join(items)):
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        try:
+            with reading(self.path(step), ' and '.join(items)):
+                return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except UserError:
+            self._hook.expect_late_reports()
+            raise
 
     def _read_back(self, step: int) -> None:
         """Raises UserError when a checkpoint is not what was saved, or cannot be read."""
@@ -269,6 +266,7 @@ class Checkpointer:
                     ):
                         checksums.check(arrays, {path: sums[path] for path in arrays}, place)
         except UserError as error:
+            self._hook.expect_late_reports()
             problem = f'the checkpoint of step {step} was written but not as saved: {error.problem}'
             raise UserError(problem, 'choose another --workdir, on another disk') from error
 
@@ -278,6 +276,7 @@ class Checkpointer:
         except (MemoryError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:  # As many types as for reading.
+            self._hook.expect_late_reports()
             step, self._saving = self._saving, None
             self._metrics.pop(step or 0, None)
             with contextlib.suppress(OSError):
@@ -357,21 +356,6 @@ def check_finite_state(state: TrainState, newest: str = '') -> None:
             f'step {int(state.step)}: {len(broken)} arrays of the state ({broken[0]}, ...) are not '
             f'finite; it is not saved{newest}'
         )
-
-
-def _silence_orbax() -> None:
-    """Leave reports to the errors that Orbax raises; it also logs each step and tracebacks."""
-    absl_logging.set_verbosity(absl_logging.FATAL)
-    for library in ('orbax', 'asyncio'):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
-    sys.unraisablehook = _report_unraisable
-
-
-def _report_unraisable(unraisable: Any) -> None:
-    # Reads and writes may still be running when one of them has failed, and after it is reported.
-    if not str(unraisable.exc_value).startswith(_LATE):
-        _unraisablehook(unraisable)
 
 
 def _this_process_alone() -> ocp.options.MultiprocessingOptions:

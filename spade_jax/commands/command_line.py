@@ -1,7 +1,5 @@
 """Parse the command line, print the help, and reject flags that the mode does not read."""
 
-import os
-import pathlib
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -9,31 +7,36 @@ from types import ModuleType
 
 from absl import flags
 
+from spade_jax import __version__
 from spade_jax.commands.shared import WORKDIR
 from spade_jax.config.config import SECTIONS, option_fields
+from spade_jax.config.flagfiles import PACKAGED_FLAGFILES, with_flagfiles
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.errors import UserError, one_line_errors
 
-HELP = ('--help', '-help', '--helpshort', '-h')
-_FLAGFILES = pathlib.Path(__file__).parents[1] / 'configs'
-PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_FLAGFILES.glob('*.flags'))}
+HELP_ALL = ('--help=all', '--helpfull')
+HELP = ('--help', '-help', '--helpshort', '-h', *HELP_ALL)
 
 
 def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
-    """Parse the flags; with --help, print the help of the mode or the list of modes, and exit.
+    """Parse the flags; with --help or --version, print what they ask for, and exit.
 
     Returns the arguments that are no flags, after the name of the program.
     """
     with one_line_errors(argv[:1]):
-        arguments = [_with_packaged_flagfile(arg) for arg in argv if arg not in HELP]
+        if '--version' in argv:
+            print(f'spade-jax {__version__}')
+            sys.exit()
+        arguments = [argument for argument in argv if argument not in HELP]
         try:
-            remaining = flags.FLAGS(arguments)
+            remaining = flags.FLAGS([*with_flagfiles(arguments)])
         except flags.Error as error:
             raise UserError(str(error).rstrip('.'), 'see --help') from None
         mode = flags.FLAGS.mode
         if len(arguments) < len(argv):
-            is_given = flags.FLAGS['mode'].present
-            print(mode_help(mode, commands[mode]) if is_given else usage(commands))
+            show_all = not {*HELP_ALL}.isdisjoint(argv)
+            has_mode = show_all or flags.FLAGS['mode'].present
+            print(mode_help(mode, commands[mode], show_all) if has_mode else usage(commands))
             sys.exit()
         _reject_flags_of_other_modes(arguments[1:], mode, commands)
     return remaining
@@ -43,28 +46,35 @@ def usage(commands: Mapping[str, ModuleType]) -> str:
     """The modes, and how to get their help."""
     summaries = {mode: str(command.__doc__).splitlines()[0] for mode, command in commands.items()}
     modes = '\n'.join(f'  {mode:<14} {summary}' for mode, summary in summaries.items())
-    flagfiles = ', '.join(f'--flagfile={name}' for name in PACKAGED_FLAGFILES)
+    flagfiles = ', '.join(PACKAGED_FLAGFILES)
     return f"""usage: spade-jax --mode=MODE [--flag=value ...] [--flagfile=FILE]
 
 Modes (default: train):
 {modes}
 
-spade-jax --mode=MODE --help lists the flags of a mode.
-A flagfile holds one flag a line; flags after it override it.
-With the package come {flagfiles} and, for --mode=sample, --workdir=demo."""
+spade-jax --mode=MODE --help lists the first flags of a mode, --mode=MODE --help=all all of them,
+and --version the version.
+A flagfile holds one flag a line; flags after it override it. --flagfile=NAME is one of the package:
+{flagfiles}.
+For the modes that read a run, --workdir=demo is the demo of the package."""
 
 
-def mode_help(mode: str, command: ModuleType) -> str:
-    """What a mode does, and its flags in groups."""
+def mode_help(mode: str, command: ModuleType, show_all: bool) -> str:
+    """What a mode does, and its flags in groups: all, or those that one needs first."""
+    first, every = getattr(command, 'FIRST_FLAGS', {}), dict(_groups(mode, command))
+    number = sum(map(len, every.values()))
     lines = [f'--mode={mode}: {str(command.__doc__).strip()}']
-    for heading, names in _groups(mode, command):
+    for heading, names in (every if show_all or not first else first).items():
         lines += ['', f'{heading}:', *(_flag_help(flags.FLAGS[name]) for name in names)]
+    if first and not show_all:
+        lines += ['', f'spade-jax --mode={mode} --help=all lists all {number} flags.']
     return '\n'.join(lines)
 
 
 def _groups(mode: str, command: ModuleType) -> Iterator[tuple[str, list[str]]]:
     """The flags that a mode reads: its own, then those of the sections of Config."""
-    yield f'Flags of --mode={mode}', [flag.name for flag in (WORKDIR, *command.FLAGS)]
+    options = getattr(command, 'OTHER_OPTIONS', ())
+    yield f'Flags of --mode={mode}', [*(flag.name for flag in (WORKDIR, *command.FLAGS)), *options]
     for section in command.SECTIONS:
         if section != 'model':
             yield f'Options: {section}', list(option_fields(SECTIONS[section]))
@@ -83,17 +93,6 @@ def _flag_help(flag: flags.Flag) -> str:
         default = str(flag.default_as_str).strip("'")
         text += f' (default: {default})'
     return f'{name}\n{textwrap.indent(textwrap.fill(text, 92), 6 * " ")}'
-
-
-def _with_packaged_flagfile(argument: str) -> str:
-    """For --flagfile=NAME, where NAME is no file, the packaged flagfile of this name."""
-    flag, _, name = argument.partition('=')
-    if flag.lstrip('-') != 'flagfile' or os.path.exists(os.path.expanduser(name)):
-        return argument
-    if name not in PACKAGED_FLAGFILES:
-        remedy = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
-        raise UserError(f'flagfile={name}: no such file', remedy)
-    return f'--flagfile={PACKAGED_FLAGFILES[name]}'
 
 
 def _reject_flags_of_other_modes(

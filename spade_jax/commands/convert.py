@@ -17,6 +17,11 @@ TORCH_CHECKPOINT_DIR = flags.DEFINE_string(
 TORCH_EPOCH = flags.DEFINE_string('torch_epoch', 'latest', 'Prefix <epoch> of the file names.')
 FLAGS = (TORCH_CHECKPOINT_DIR, TORCH_EPOCH)
 SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+FIRST_FLAGS = {
+    'Files': ('torch_checkpoint_dir', 'torch_epoch', 'workdir'),
+    'Classes': ('dataset', 'num_classes', 'dontcare', 'condition'),
+    'Size': ('crop_size', 'aspect_ratio', 'upsampling', 'generator_norm'),
+}
 
 
 def run() -> None:
@@ -35,4 +40,4 @@ def run() -> None:
     names = ', '.join(os.path.basename(file) for file in files)
     note = '' if '_net_D' in names else '; the discriminator is newly initialized'
     print(f'{names} -> {workdir}{note}')
-    print(f'To train on, repeat: {" ".join(flags_to_resume(config))}')
+    print(f'To train on, repeat: {" ".join(flags_to_resume(flags.FLAGS, config))}')

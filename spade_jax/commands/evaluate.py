@@ -56,6 +56,11 @@ FLAGS = (
     *(*OPTIONS, shared.COMPILATION_CACHE_DIR),
 )
 SECTIONS = ()
+FIRST_FLAGS = {
+    'Images': ('image_dir', 'photo_dir', 'output_dir'),
+    'Scores': ('evaluate', 'fid_mode', 'inception_weights', 'lpips_network', 'lpips_weights'),
+    'Label maps': ('label_dir', 'prediction_dir', 'iou_classes'),
+}
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""Write the generator to --output_file, a program that needs only JAX to run."""
+"""Write the generator to --output_file, which JAX and flatbuffers run without this package."""
 
 import os
 

@@ -19,6 +19,11 @@ MEMORY_COMPILE = flags.DEFINE_bool(
 )
 FLAGS = (MEMORY_BATCH_SIZES, MEMORY_WIDTHS, MEMORY_DEVICES, MEMORY_COMPILE)
 SECTIONS = ('data', 'model', 'losses', 'optimizer')
+FIRST_FLAGS = {
+    'Estimates': tuple(flag.name for flag in FLAGS),
+    'Run': ('dataset', 'num_classes', 'crop_size', 'generator_width', 'batch_size'),
+    'Less memory': ('compute_dtype', 'rematerialize', 'accumulation_steps'),
+}
 
 
 def run() -> None:

@@ -15,7 +15,7 @@ from absl import flags
 
 import spade_jax
 from spade_jax.commands import shared
-from spade_jax.config.flags import given_options
+from spade_jax.config.flags import given_flags, given_options
 from spade_jax.config.option import LARGEST_SEED
 from spade_jax.errors import UserError
 
@@ -32,12 +32,15 @@ BATCH_STATISTICS = flags.DEFINE_enum(
     'Statistics of batch normalization: the running ones of the training, those of the label maps '
     'sampled together (--batch_size), or recalibrated over the label maps (at most 64 batches).',
 )
+STYLE_IMAGE = flags.DEFINE_string(
+    'style_image', '', 'Image of the style, or directory with one for each label map.'
+)
+STYLE_IMAGE_TO = flags.DEFINE_string(
+    'style_image_to', '', 'End of an interpolation from --style_image.'
+)
 STYLE_FLAGS = (
     flags.DEFINE_integer('num_samples', 1, 'Number of images of each label map.', 1, 10**4),
-    flags.DEFINE_string(
-        'style_image', '', 'Image of the style, or directory with one for each label map.'
-    ),
-    flags.DEFINE_string('style_image_to', '', 'End of an interpolation from --style_image.'),
+    *(STYLE_IMAGE, STYLE_IMAGE_TO),
     flags.DEFINE_integer('seed_to', None, 'End of an interpolation from --seed.', 0, LARGEST_SEED),
     flags.DEFINE_integer(
         'style_interpolation', 0, 'Images of an interpolation, both ends included.', 0, 10**4
@@ -57,12 +60,18 @@ FLAGS = (
     *(*STYLE_FLAGS, BATCH_STATISTICS, *shared.GENERATOR_FLAGS),
 )
 SECTIONS = ('data',)
+OTHER_OPTIONS = ('seed', 'batch_size')
+FIRST_FLAGS = {
+    'Run': ('workdir', 'output_dir', 'batch_size'),
+    'Label maps': ('label_dir', 'instance_dir', 'palette', 'label_remap', 'sample_size'),
+    'Styles': ('num_samples', 'seed', 'style_image', 'style_interpolation', 'truncation'),
+}
 
 
 def run() -> None:
     """Write the images and the gallery."""
     workdir = shared.given_workdir(may_be_demo=True)
-    given = given_options(flags.FLAGS)
+    given = given_flags(flags.FLAGS)
     from spade_jax.sampling import gallery, sample_files, sizes, style_flags
 
     style_values: dict[str, Any] = {flag.name: flag.value for flag in STYLE_FLAGS}
@@ -71,11 +80,13 @@ def run() -> None:
     size = sizes.parse_size(shared.SAMPLE_SIZE.value, generator.config)
     # The directory of the demo is part of the package: no place for the user's files.
     images = 'demo_images' if _is_demo(workdir) else os.path.join(workdir, 'images')
-    output_dir = shared.make_output_dir(default=images)
-    config = generator.config.replace(**given)
-    maps = _label_maps(config, workdir)
+    config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
+    maps, inputs = _label_maps(config, workdir), _inputs(config)
+    output_dir = shared.make_output_dir(images, inputs)
     styles = style_options.styles(generator, maps)
-    request = sample_files.SampleRequest(maps, styles, size, given.get('batch_size', 8))
+    request = sample_files.SampleRequest(
+        maps, styles, size, given.get('batch_size', 8), tuple(inputs.values())
+    )
     page = None
     if GALLERY.value:
         title = os.path.basename(os.path.abspath(workdir))
@@ -89,6 +100,16 @@ def run() -> None:
 
 def _is_demo(workdir: str) -> bool:
     return os.path.realpath(workdir) == os.path.realpath(spade_jax.DEMO)
+
+
+def _inputs(config: Config) -> dict[str, str]:
+    """Flag -> file or directory that sampling with these flags reads."""
+    read = (shared.LABEL_DIR, INSTANCE_DIR, shared.PHOTO_DIR, STYLE_IMAGE, STYLE_IMAGE_TO)
+    given = {flag.name: os.path.expanduser(flag.value) for flag in read if flag.value}
+    if shared.LABEL_DIR.value is not None:
+        return given
+    of_validation = (f'validation_{role}_dir' for role in ('image', 'label', 'instance'))
+    return given | shared.data_directories(config.data, of_validation)
 
 
 def _label_maps(config: Config, workdir: str) -> LabelMaps:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 import spade_jax
+from spade_jax.config.data_config import DataConfig
 from spade_jax.config.flags import check_given
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.names import is_below
 
 if TYPE_CHECKING:
     from spade_jax.sampling import TrainedGenerator
@@ -38,6 +41,7 @@ WEIGHTS = flags.DEFINE_enum(
 _CACHE_HELP = """Directory that keeps compiled programs for later runs; "" keeps none. Default: the
 environment variable JAX_COMPILATION_CACHE_DIR, else ~/.cache/spade_jax."""
 COMPILATION_CACHE_DIR = flags.DEFINE_string('compilation_cache_dir', None, _CACHE_HELP)
+_WITHOUT_DIRECTORIES = ('scenes', 'tfds', 'celebamask_hq')  # Or with images that are listed.
 GENERATOR_FLAGS = (CHECKPOINT_STEP, WEIGHTS, COMPILATION_CACHE_DIR)
 
 
@@ -51,20 +55,50 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
     return os.path.expanduser(WORKDIR.value)
 
 
-def make_output_dir(default: str) -> str:
+def make_output_dir(default: str, inputs: Mapping[str, str] | None = None) -> str:
     """Create the directory of --output_dir, else the default; returns its path."""
     path = os.path.expanduser(OUTPUT_DIR.value or default)
-    make_directory('output_dir', path)
+    make_directory('output_dir', path, inputs)
     return path
 
 
-def make_directory(flag: str, path: str) -> None:
-    """Create a directory for results; raises UserError if it cannot be created or written."""
+def make_directory(flag: str, path: str, inputs: Mapping[str, str] | None = None) -> None:
+    """Create a directory for results.
+
+    Args:
+      flag: The flag that names it, for messages.
+      path: The directory.
+      inputs: Flag -> directory whose images are all read; later runs would read results there.
+
+    Raises:
+      UserError: It cannot be created or written, or is inside a directory of inputs.
+    """
     remedy = 'choose another directory'
+    for input_flag, directory in (inputs or {}).items():
+        if is_below(path, directory):
+            files = 'label maps' if input_flag == 'label_dir' else 'files'
+            problem = f'{flag}={path} is inside of {input_flag}={directory}: results would '
+            raise UserError(f'{problem}overwrite the {files}, or be read as such later', remedy)
     with user_errors(f'{flag}={path} cannot be created', remedy):
         os.makedirs(path, exist_ok=True)
     if not os.access(path, os.W_OK):
         raise UserError(f'{flag}={path} is not writable', remedy)
+
+
+def image_directories(data: DataConfig) -> dict[str, str]:
+    """Flag -> directory of which training reads every image."""
+    splits = [split for split in ('train', 'validation') if not getattr(data, f'{split}_list')]
+    names = [f'{split}_image_dir' for split in splits if not data.image_suffix]
+    return data_directories(data, names)
+
+
+def data_directories(data: DataConfig, names: Iterable[str]) -> dict[str, str]:
+    """Flag -> directory, for these options; {} if the examples are not files in directories."""
+    if data.records_dir or data.dataset in _WITHOUT_DIRECTORIES:
+        return {}
+    values = {name: getattr(data, name) for name in names}
+    root = os.path.expanduser(data.data_dir)
+    return {name: os.path.join(root, value) for name, value in values.items() if value}
 
 
 def load_generator(workdir: str) -> TrainedGenerator:
@@ -74,5 +108,6 @@ def load_generator(workdir: str) -> TrainedGenerator:
     keep_compilations(COMPILATION_CACHE_DIR.value)
     use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
     generator = spade_jax.load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
-    check_given(flags.FLAGS, generator.config, ('seed', 'batch_size', 'palette', 'label_remap'))
+    free = ('seed', 'batch_size', 'palette', 'palette_tolerance', 'label_remap')
+    check_given(flags.FLAGS, generator.config, free)
     return generator

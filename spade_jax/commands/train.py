@@ -2,8 +2,14 @@
 
 from absl import flags
 
-from spade_jax.commands.shared import COMPILATION_CACHE_DIR, given_workdir, make_directory
+from spade_jax.commands.shared import (
+    COMPILATION_CACHE_DIR,
+    given_workdir,
+    image_directories,
+    make_directory,
+)
 from spade_jax.config.flags import config_from_flags
+from spade_jax.errors import require_extra
 
 COORDINATOR_ADDRESS = flags.DEFINE_string(
     'coordinator_address',
@@ -19,13 +25,21 @@ COORDINATOR_TIMEOUT = flags.DEFINE_integer(
 )
 FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID, COORDINATOR_TIMEOUT)
 SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+FIRST_FLAGS = {
+    'Run': ('workdir',),
+    'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir', 'num_classes', 'palette'),
+    'Size': ('load_size', 'crop_size'),
+    'Training': ('batch_size', 'constant_epochs', 'vgg19_weights', 'perceptual_weight'),
+    'Styles': ('style_encoder',),
+}
 
 
 def run() -> None:
     """Train, or resume."""
     workdir = given_workdir()
     config = config_from_flags(flags.FLAGS)
-    make_directory('workdir', workdir)
+    require_extra('train', '--mode=train')
+    make_directory('workdir', workdir, image_directories(config.data))
     from spade_jax.distributed import processes
     from spade_jax.files.compilation_cache import keep_compilations
 

@@ -1,12 +1,28 @@
 """Check a data set, list its defects and suggest flags."""
 
+import dataclasses
+from typing import Any
+
 from absl import flags
 
-from spade_jax.commands.shared import OUTPUT_DIR, make_output_dir
+from spade_jax.commands.shared import OUTPUT_DIR, image_directories, make_output_dir
 from spade_jax.config.flags import config_from_flags, given_flags, lacks_classes
+from spade_jax.config.option import format_flags
+from spade_jax.errors import require_extra
 
-FLAGS = (OUTPUT_DIR,)
+MEASURE_STEP = flags.DEFINE_bool(
+    'measure_step',
+    False,
+    'Also compile and run a train step (a minute), to tell the time of a run.',
+)
+FLAGS = (OUTPUT_DIR, MEASURE_STEP)
 SECTIONS = ('data',)
+FIRST_FLAGS = {
+    'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir'),
+    'Classes': ('num_classes', 'dontcare', 'palette', 'label_remap'),
+    'Size': ('preprocess_mode', 'load_size', 'crop_size', 'aspect_ratio'),
+    'Report': ('output_dir', 'measure_step'),
+}
 
 
 def run() -> None:
@@ -15,11 +31,21 @@ def run() -> None:
     # are opened with exactly the options of their preparation.
     may_count = not flags.FLAGS['records_dir'].value
     config = config_from_flags(flags.FLAGS, classes_may_be_unknown=may_count)
-    output_dir = make_output_dir(default='data_report')
+    if records_dir := config.data.records_dir:
+        require_extra('train', f'records_dir={records_dir}')
+    output_dir = make_output_dir('data_report', image_directories(config.data))
     from spade_jax.data.validation.report import validate
+    from spade_jax.memory import machine_fit
 
     given, counts = given_flags(flags.FLAGS, ('workdir', 'output_dir')), lacks_classes(flags.FLAGS)
+    fitting = machine_fit.fitting_options(config, given)
     # Without the weights of the perceptual loss, a download, the printed command turns it off.
-    needs_weights = config.losses.perceptual_weight and not config.losses.vgg19_weights
-    extra = ['--perceptual_weight=0'] if needs_weights else []
-    validate(config.data, output_dir, given=given, count_classes=counts, extra_flags=extra)
+    needs_weights = bool(config.losses.perceptual_weight and not config.losses.vgg19_weights)
+    config = config.replace(**fitting | ({'perceptual_weight': 0.0} if needs_weights else {}))
+    options: dict[str, Any] = dict(count_classes=counts, size_multiple=config.model.size_multiple)
+    options['extra_flags'] = [*format_flags(fitting), *['--perceptual_weight=0'] * needs_weights]
+    validated = validate(config.data, output_dir, given=given, **options)
+    config = dataclasses.replace(config, data=validated.config)
+    if fitting:
+        print(f'{" ".join(format_flags(fitting))} fit this machine; choose others on a larger one.')
+    print(machine_fit.needs(config, validated.num_examples, measure=MEASURE_STEP.value))

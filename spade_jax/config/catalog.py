@@ -5,11 +5,15 @@ needs; a flag overrides each of them. A data set that exists in several director
 them; the first one that is found is used.
 """
 
+import functools
 import importlib.resources
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from spade_jax.config.data_config import DataConfig
+from spade_jax.config.label_format import LabelClass, parse_palette, parse_remap, read_palette
 
 
 class Layout(NamedTuple):
@@ -22,7 +26,7 @@ class Layout(NamedTuple):
 class DataSet(NamedTuple):
     """A public data set."""
 
-    classes: str  # name of its table in `data/classes`; '' for the classes of `landscapes`
+    classes: str  # name of its table in `data/classes`
     defaults: Mapping[str, Any]  # options of DataConfig in every layout
     layouts: tuple[Layout, ...]  # at least one; the first is used in errors if none is found
 
@@ -70,6 +74,8 @@ _CAMVID = _layout('trainannot', 'train trainannot', 'val valannot', label_remap=
 _CAMVID_32 = _layout('701_StillsRaw_full', '701_StillsRaw_full LabeledApproved_full')
 _CELEBAMASK_HQ = _layout('CelebA-HQ-img', 'CelebA-HQ-img CelebAMask-HQ-mask-anno')
 
+_SYNONYMS = {'demo': 'scenes'}  # Of tables: the demo was trained on the scenes.
+
 CATALOG: dict[str, DataSet] = {
     # Caesar et al. 2018, 164k images, 182 classes: https://github.com/nightrome/cocostuff
     'coco_stuff': DataSet(
@@ -106,7 +112,7 @@ CATALOG: dict[str, DataSet] = {
     # eyes, brows and ears are classes.
     'celebamask_hq': DataSet('celebamask_hq', dict(num_classes=19, flip=False), (_CELEBAMASK_HQ,)),
     # Procedural landscapes that come with the package.
-    'scenes': DataSet('', dict(num_classes=13), (Layout(''),)),
+    'scenes': DataSet('scenes', dict(num_classes=13), (Layout(''),)),
 }
 
 
@@ -121,5 +127,24 @@ def defaults_of(dataset: str, data_dir: str) -> dict[str, Any]:
 
 def builtin_palette(name: str) -> str | None:
     """Return the path of the table in `data/classes` with this name, or None."""
-    path = str(importlib.resources.files('spade_jax.data').joinpath('classes', f'{name}.json'))
+    file = f'{_SYNONYMS.get(name, name)}.json'
+    path = str(importlib.resources.files('spade_jax.data').joinpath('classes', file))
     return path if name.isidentifier() and os.path.exists(path) else None
+
+
+def builtin_classes(name: str) -> list[LabelClass]:
+    """Read a table of `data/classes`, e.g. 'ade20k'. Classes may share a color there."""
+    return parse_palette(read_palette(builtin_palette(name) or name))
+
+
+@functools.lru_cache(maxsize=8)
+def known_classes(config: DataConfig) -> list[LabelClass]:
+    """Return the classes of the palette, else of the data set; [] if only their ids are known."""
+    if config.palette:
+        new_id = parse_remap(config.label_remap).new_id
+        return [entry._replace(id=new_id(entry.id)) for entry in parse_palette(config.palette)]
+    if config.dataset not in CATALOG:
+        return []
+    classes = builtin_classes(CATALOG[config.dataset].classes)
+    # With another number of classes, flags have renumbered the ids.
+    return classes if len(classes) in (config.num_classes, config.label_channels) else []

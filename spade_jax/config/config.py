@@ -15,6 +15,8 @@ from spade_jax.config.option import (
     LARGEST_BATCH,
     LARGEST_SEED,
     Section,
+    aspect_ratio_text,
+    nearest_heights,
     nearest_multiples,
     option,
     parse_step_range,
@@ -35,6 +37,7 @@ class LossConfig(Section):
         '',
         "Weights of VGG19: torchvision's .pth, or an .npz or .safetensors file of the same names.",
         mutable=True,
+        path=True,
     )
     perceptual_input: str = option(
         'raw',
@@ -151,6 +154,7 @@ class RunConfig(Section):
         'Start a new run from the networks of the newest checkpoint in this work directory, with '
         'fresh optimizers; arrays of other shapes (other classes) are initialized.',
         mutable=True,
+        path=True,
     )
     profile_steps: str = option(
         '',
@@ -189,8 +193,7 @@ class Config:
             remedy = f'use {nearest_multiples(width, multiple)}'
             raise UserError(f'crop_size={width} is {reason}', remedy)
         if height % multiple or not height:
-            lower = max(1, height // multiple) * multiple
-            legal = [f'{width / h:.4g} ({width}x{h})' for h in (lower, lower + multiple)]
+            legal = [aspect_ratio_text(width, h) for h in nearest_heights(height, multiple)]
             problem = f'aspect_ratio={self.data.aspect_ratio} gives images of {width}x{height}'
             raise UserError(f'{problem}, whose height is {reason}', f'use {" or ".join(legal)}')
 

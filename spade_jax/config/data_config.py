@@ -34,29 +34,37 @@ class DataConfig(Section):
         'Directory of the data; all directories below are relative to it. scenes, tfds: directory '
         'of the prepared records (default: the TFDS directory, ~/tensorflow_datasets).',
         mutable=True,
+        path=True,
     )
     records_dir: str = option(
         '',
         'Read the examples that --mode=prepare_data wrote here, not the files of the data set.',
         mutable=True,
+        path=True,
     )
-    train_image_dir: str = option('train_img', 'Training images.', mutable=True)
-    train_label_dir: str = option('train_label', 'Training label maps.', mutable=True)
+    train_image_dir: str = option('train_img', 'Training images.', mutable=True, path=True)
+    train_label_dir: str = option('train_label', 'Training label maps.', mutable=True, path=True)
     train_instance_dir: str = option(
         'train_inst',
         'Training instance maps, or a JSON file of COCO annotations, for --condition=labels+edges.',
         mutable=True,
+        path=True,
     )
     train_list: str = option(
         '',
         'File (relative to data_dir) that lists the training examples, one a line: "stem", or '
         '"train/stem", "val/stem" from the directories of that split. Default: every pair.',
         mutable=True,
+        path=True,
     )
-    validation_image_dir: str = option('val_img', 'Validation images.', mutable=True)
-    validation_label_dir: str = option('val_label', 'Validation label maps.', mutable=True)
-    validation_instance_dir: str = option('val_inst', 'As train_instance_dir.', mutable=True)
-    validation_list: str = option('', 'As train_list, for validation.', mutable=True)
+    validation_image_dir: str = option('val_img', 'Validation images.', mutable=True, path=True)
+    validation_label_dir: str = option(
+        'val_label', 'Validation label maps.', mutable=True, path=True
+    )
+    validation_instance_dir: str = option(
+        'val_inst', 'As train_instance_dir.', mutable=True, path=True
+    )
+    validation_list: str = option('', 'As train_list, for validation.', mutable=True, path=True)
     image_suffix: str = option('', 'End of image stems, e.g. "_leftImg8bit".', mutable=True)
     label_suffix: str = option('', 'That of label maps, e.g. "_gtFine_labelIds".', mutable=True)
     instance_suffix: str = option('', 'That of instance maps.', mutable=True)
@@ -86,10 +94,24 @@ class DataConfig(Section):
     )
     dontcare: bool = option(False, 'Label maps have 255 for "unknown": one more class.')
     palette: str = option(
-        '', 'JSON file with names and colors of the classes; label maps may then be color masks.'
+        '',
+        'JSON file with names and colors of the classes, or a built-in table: ade20k, camvid, '
+        'camvid_32, celebamask_hq, cityscapes, cityscapes_19, coco_stuff, facades, gaugan. Label '
+        'maps may then be color masks.',
+    )
+    palette_tolerance: int = option(
+        0,
+        'Color masks: how far each of red, green and blue may be from the color of a class. A '
+        'color takes the nearest class.',
+        at_least=0,
+        at_most=127,
     )
     label_remap: str = option(
         '', 'Renumber the ids of label maps: "7:0" one, "1-12:0-11" a range, "*:255" all others.'
+    )
+    resize_labels: bool = option(
+        False,
+        'Scale label maps that are smaller or larger copies to the size of their photo (nearest).',
     )
     preprocess_mode: str = option(
         'resize_and_crop', 'How images are brought to the training size.', choices=PREPROCESS_MODES
@@ -126,7 +148,7 @@ class DataConfig(Section):
                 raise UserError(problem, f'use --load_size={needed} or more')
 
     def _check_labels(self):
-        parse_remap(self.label_remap)
+        remap = parse_remap(self.label_remap)
         classes = parse_palette(self.palette) if self.palette else []
         if not self.uses_labels:
             for name in ('palette', 'label_remap', 'dontcare'):
@@ -134,17 +156,20 @@ class DataConfig(Section):
                     problem = f'{name} is set, but condition=rgb reads images without classes'
                     raise UserError(problem, f'leave --{name} out')
             return
+        if self.palette_tolerance and not self.palette:
+            problem = f'palette_tolerance={self.palette_tolerance}, but there is no palette'
+            raise UserError(problem, 'add --palette=FILE')
         given = f'num_classes={self.num_classes}'
         if self.dontcare and self.num_classes > DONTCARE_ID:
             problem = f'{given} with dontcare: 255 would be both a class and "unknown"'
             raise UserError(problem, 'use --nodontcare')
-        for entry in classes:
-            is_dontcare = self.dontcare and entry.id == DONTCARE_ID
-            if entry.id >= self.label_channels and not is_dontcare:
-                remedy = f'use --num_classes={classes[-1].id + 1} or more'
-                if entry.id == DONTCARE_ID:
+        ids = {remap.new_id(entry.id): entry.name for entry in classes}
+        for number, name in ids.items():
+            if number >= self.label_channels and not (self.dontcare and number == DONTCARE_ID):
+                remedy = f'use --num_classes={max(ids) + 1} or more'
+                if number == DONTCARE_ID:
                     remedy = 'use --dontcare if 255 stands for "unknown"'
-                problem = f'{given}, but the palette has the id {entry.id} ({entry.name})'
+                problem = f'{given}, but the palette has the id {number} ({name})'
                 raise UserError(problem, remedy)
 
     @property

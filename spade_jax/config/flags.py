@@ -9,7 +9,8 @@ from absl import flags
 from spade_jax.config import catalog
 from spade_jax.config.config import SECTIONS, Config, conflicts, option_fields, shared_option_fields
 from spade_jax.config.data_config import DONTCARE_ID
-from spade_jax.config.label_format import parse_palette, read_palette
+from spade_jax.config.flagfiles import with_flagfiles
+from spade_jax.config.label_format import by_names, parse_palette, parse_remap, read_palette
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
 from spade_jax.errors import UserError
@@ -27,20 +28,44 @@ _DEFINE = {
 }
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Define --model and one flag for each option: same name, default and help."""
-    flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.')
+    where: dict[str, Any] = dict(flag_values=values)
+    flags.DEFINE_enum('model', 'spade', list(MODELS), 'The model to train.', **where)
     for section in (*SECTIONS.values(), *map(options_class, MODELS)):
         types = typing.get_type_hints(section)
         for name, field in option_fields(section).items():
             default: Any = None if name in _SET_BY_DATASET else field.default
             help, choices = field.metadata['help'], field.metadata['choices']
-            if name in flags.FLAGS:
+            if name in values:
                 continue  # Models may share options.
             if choices:
-                flags.DEFINE_enum(name, default, choices, help)
+                flags.DEFINE_enum(name, default, choices, help, **where)
             else:
-                _DEFINE[types[name]](name, default, help)
+                _DEFINE[types[name]](name, default, help, **where)
+
+
+def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
+    """The Config of a flagfile ('': none; see `with_flagfiles`) and options, which override it.
+
+    Apart from options, the flagfile may have --workdir, which is ignored.
+
+    Raises:
+      UserError: As `config_from_flags`, or a flag is unknown or no value of its type.
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    flags.DEFINE_string('workdir', None, 'Ignored.', flag_values=values)
+    arguments = [f'--flagfile={flagfile}'] if flagfile else []
+    arguments += [f'--{name}={value}' for name, value in options.items() if value is not None]
+    try:
+        _, *others = values(['spade_jax', *with_flagfiles(arguments)])
+    except flags.Error as error:
+        remedy = 'spade-jax --mode=train --help lists the options'
+        raise UserError(str(error).rstrip('.'), remedy) from None
+    if others:
+        raise UserError(f'{others[0]} is not a flag', 'write --name=value')
+    return config_from_flags(values)
 
 
 def config_from_flags(values: flags.FlagValues, *, classes_may_be_unknown: bool = False) -> Config:
@@ -86,7 +111,8 @@ def described_options(
         defaults = {name: value for name, value in defaults.items() if name not in of_classes}
     defaults |= _palette_text(defaults)
     if 'palette' in given and values['dataset'].value not in catalog.CATALOG:
-        ids = [entry.id for entry in parse_palette(given['palette'])]
+        new_id = parse_remap(given.get('label_remap', '')).new_id
+        ids = [new_id(entry.id) for entry in parse_palette(given['palette'])]
         classes = [number for number in ids if number != DONTCARE_ID]
         defaults |= {'num_classes': max([*classes, 0]) + 1, 'dontcare': DONTCARE_ID in ids}
     return defaults | given
@@ -108,32 +134,57 @@ def given_flags(values: flags.FlagValues, others: tuple[str, ...] = ()) -> dict[
     return {name: values[name].value for name in present}
 
 
-def given_options(values: flags.FlagValues) -> dict[str, Any]:
-    """The options that a flag or flagfile set; a palette as the text of its file."""
+def given_options(values: flags.FlagValues, trained: Config | None = None) -> dict[str, Any]:
+    """The options that a flag or flagfile set; a palette as the text of its file.
+
+    For a trained model, a palette of the package has the ids of the model's classes, by their
+    names, unless --label_remap renumbers its own.
+    """
     given = given_flags(values)
+    path = catalog.builtin_palette(given.get('palette', ''))
+    if path and trained and 'label_remap' not in given:
+        ids = {entry.name: entry.id for entry in catalog.known_classes(trained.data)}
+        if text := by_names(path, ids):
+            return given | {'palette': text, 'label_remap': ''}
     return given | _palette_text(given)
 
 
 def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
     """Raises UserError when flags other than `free` contradict the Config of a checkpoint."""
-    given = saved.replace(**given_options(values))  # Also validates the free options.
-    fixed = given.replace(**{name: saved.options()[name] for name in free})
+    given = given_options(values, saved)
+    leave_out = 'leave them out: the configuration is in the checkpoint'
+    try:
+        fixed = saved.replace(**{name: given[name] for name in given if name not in free})
+    except UserError as error:
+        raise UserError(error.problem, leave_out) from error
     if differing := conflicts(saved, fixed):
-        problem = f'flags contradict the checkpoint ({"; ".join(differing)})'
-        raise UserError(problem, 'leave them out: the configuration is in the checkpoint')
+        raise UserError(f'flags contradict the checkpoint ({"; ".join(differing)})', leave_out)
+    of_palette = ('palette', 'palette_tolerance', 'label_remap')
+    saved.replace(**{name: value for name, value in given.items() if name not in of_palette})
+    try:
+        saved.replace(**given)
+    except UserError as error:
+        fixed_classes = 'the classes of a trained model are fixed'
+        remedy = f'{fixed_classes}: use their ids in the palette, or renumber with --label_remap'
+        raise UserError(error.problem, remedy) from error
 
 
-def flags_to_resume(config: Config) -> list[str]:
-    """The flags that resuming needs: options that differ from the defaults and must not change.
+def flags_to_resume(values: flags.FlagValues, config: Config) -> list[str]:
+    """The flags with which a run of `config` is resumed, which the parsed flags do not tell alone.
 
-    A palette is left out, since its file is not known.
+    They are those that were given, and the options that must not change but would have another
+    value with these.
     """
-    fields = shared_option_fields() | option_fields(type(config.model))
-    fields = {name: field for name, field in fields.items() if not field.metadata['mutable']}
-    values = {name: config.options()[name] for name in fields if name != 'palette'}
-    needed = {name: value for name, value in values.items() if value != fields[name].default}
-    model = {} if config.model.name == 'spade' else {'model': config.model.name}
-    return format_flags(model | needed)
+    model = options_class(config.model.name)
+    fields = shared_option_fields() | option_fields(model)
+    defaults = {name: field.default for name, field in fields.items()} | dict(model.defaults)
+    alone = defaults | described_options(values, dataset_may_be_unknown=True)
+    needed = {
+        name: value
+        for name, value in config.options().items()
+        if name in fields and not fields[name].metadata['mutable'] and value != alone[name]
+    }
+    return format_flags(given_flags(values) | needed)
 
 
 def _option_names() -> list[str]:

@@ -5,25 +5,32 @@ the palette file is gone.
 """
 
 import json
+import os
 import re
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from spade_jax.errors import UserError
+from spade_jax.errors import UserError, user_errors
+from spade_jax.files.whole_file import read_file
 
 LARGEST_ID = 65535
 _VOID_ID = 255
-_COLOR = re.compile(r'#[0-9a-fA-F]{6}')
-_MISTYPED_COLOR = {'colour', 'colors', 'colours', 'Color', 'Colour', 'rgb', 'RGB', 'hex'}
+TRANSPARENT = 'transparent'  # The color of pixels whose alpha is 0.
+_COLOR = re.compile(rf'#[0-9a-fA-F]{{6}}|{TRANSPARENT}')
+_MISTYPED_COLOR = {'colour', 'colours', 'Color', 'Colour', 'Colors', 'rgb', 'RGB', 'hex'}
 _REMAP_ENTRY = re.compile(
     r'(?P<first>\d{1,9})(-(?P<last>\d{1,9}))?:(?P<to_first>\d{1,9})(-(?P<to_last>\d{1,9}))?'
 )
+_SURROGATE = re.compile('[\ud800-\udfff]')
 _EXAMPLE = '{"name": "sky", "color": "#80c0ff"}'
 _PALETTE_REMEDY = f'give a JSON file with {{"classes": [{_EXAMPLE}, ...]}}'
 
 
 class LabelClass(NamedTuple):
-    """One entry of a palette; its color is '#rrggbb' in lower case, or None."""
+    """One color of a palette: '#rrggbb' in lower case, 'transparent', or None.
+
+    A class with several colors is several entries of one id and name.
+    """
 
     id: int
     name: str
@@ -36,36 +43,59 @@ class Remap(NamedTuple):
     targets: dict[int, int]
     other: int | None
 
+    def new_id(self, old: int) -> int:
+        return self.targets.get(old, old if self.other is None else self.other)
+
 
 def read_palette(path: str) -> str:
     """Read a palette file as the text for `DataConfig.palette`.
 
     Args:
       path: JSON: {"classes": [...]} or the list alone, with {"name": ..., "color": "#rrggbb" or
-        [r, g, b], "id": ...} for each class. Ids default to the index. Id 255 stands for "unknown",
-        as does "void": {...} next to "classes". Classes may share a color that no color mask uses.
+        [r, g, b], "id": ...} for each class; "colors": [...] if it has several. Ids default to
+        the index. Id 255 stands for "unknown", as does "void": {...} next to "classes". Classes may
+        share a color that no color mask uses.
 
     Raises:
-      UserError: The file cannot be read, lacks a name, or has an id twice.
+      UserError: The file cannot be read, lacks a name, or has an id with two names.
     """
-    try:
-        content = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:  # No JSON; or a number with thousands of digits.
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'palette={path} cannot be read ({reason})', _PALETTE_REMEDY) from error
+    with user_errors(f'palette={path} cannot be read', _PALETTE_REMEDY):
+        content = json.loads(read_file(os.path.expanduser(path)))  # Detects the encoding.
     content = content if isinstance(content, dict) else {'classes': content}
     entries, void = content.get('classes'), content.get('void')
     if not isinstance(entries, list) or not entries:
         raise UserError(f'palette={path} has no list "classes"', _PALETTE_REMEDY)
     if isinstance(void, dict) and 'color' in void:
         entries.append({'id': _VOID_ID, 'name': 'void', **void})
-    classes: dict[int, LabelClass] = {}
+    classes: list[LabelClass] = []
     for index, entry in enumerate(entries):
-        new = _label_class(entry, f'palette={path}, class {index}', index)
-        if (known := classes.setdefault(new.id, new)) is not new:
-            problem = f'palette={path}: {known.name} and {new.name} have the same id {new.id}'
-            raise UserError(problem, 'give each class its own id')
-    return json.dumps(sorted(classes.values()), separators=(',', ':'))
+        classes += _label_classes(entry, f'palette={path}, class {index}', index)
+    names: dict[int, str] = {}
+    for number, name, _ in classes:
+        if names.setdefault(number, name) != name:
+            problem = f'palette={path}: {names[number]} and {name} have the same id {number}'
+            remedy = 'give each class its own id, or the colors of one class the same name'
+            raise UserError(problem, remedy)
+    return palette_text(classes)
+
+
+def palette_text(classes: Iterable[LabelClass]) -> str:
+    """Return the text for `DataConfig.palette`; the colors of a class keep their order."""
+    by_id = sorted(dict.fromkeys(classes), key=lambda entry: entry.id)
+    return json.dumps(by_id, separators=(',', ':'))
+
+
+def by_names(path: str, ids: Mapping[str, int]) -> str:
+    """Read a palette like `read_palette`, but with the `ids` of classes of these names; '' if none.
+
+    A class of another name becomes the first one that its list "like" has; without one, it is left
+    out.
+    """
+    found = []
+    for entry in json.loads(read_file(path))['classes']:
+        same = [name for name in (entry['name'], *entry.get('like', ())) if name in ids]
+        found += [LabelClass(ids[name], name, entry.get('color')) for name in same[:1]]
+    return palette_text(found) if found else ''
 
 
 def parse_palette(text: str) -> list[LabelClass]:
@@ -123,23 +153,33 @@ def _remap_entry(entry: str) -> dict[int, int]:
     return {number: to_first + step * (number - first) for number in range(first, last + 1)}
 
 
-def _label_class(entry: Any, where: str, index: int) -> LabelClass:
+def _label_classes(entry: Any, where: str, index: int) -> list[LabelClass]:
+    """Return the class of an entry, once for each of its colors."""
     if not isinstance(entry, dict) or not isinstance(entry.get('name'), str):
         raise UserError(f'{where}: {json.dumps(entry)[:60]} has no name', f'write {_EXAMPLE}')
     where = f'{where} ({entry["name"]})'
+    if _SURROGATE.search(entry['name']):  # JSON can escape half a character.
+        raise UserError(f'{where}: the name is not valid Unicode', 'write the file in UTF-8')
     mistyped = _MISTYPED_COLOR & entry.keys()
-    if mistyped and 'color' not in entry:
+    if mistyped and not {'color', 'colors'} & entry.keys():
         raise UserError(f'{where}: "{min(mistyped)}" is not a key of a class', 'write "color"')
-    color, class_id = entry.get('color'), entry.get('id', index)
+    class_id, colors = entry.get('id', index), entry.get('colors', entry.get('color'))
+    if not _is_id(class_id, LARGEST_ID):
+        problem = f'{where}: {json.dumps(class_id)} is not an id'
+        raise UserError(problem, f'use a number in 0..{LARGEST_ID}')
+    if not isinstance(colors, list) or all(isinstance(part, int) for part in colors):
+        colors = [colors or None]
+    return [LabelClass(class_id, entry['name'], _color(color, where)) for color in colors]
+
+
+def _color(color: Any, where: str) -> str | None:
+    """Return a color of a palette file as `LabelClass` has it."""
     if isinstance(color, list) and len(color) == 3 and all(_is_id(part, 255) for part in color):
         color = '#{:02x}{:02x}{:02x}'.format(*color)
     if color is not None and not (isinstance(color, str) and _COLOR.fullmatch(color)):
         problem = f'{where}: {json.dumps(color)} is not a color'
-        raise UserError(problem, 'write "#rrggbb" or [r, g, b]')
-    if not _is_id(class_id, LARGEST_ID):
-        problem = f'{where}: {json.dumps(class_id)} is not an id'
-        raise UserError(problem, f'use a number in 0..{LARGEST_ID}')
-    return LabelClass(class_id, entry['name'], color and color.lower())
+        raise UserError(problem, f'write "#rrggbb", [r, g, b] or "{TRANSPARENT}"')
+    return color and color.lower()
 
 
 def _is_id(value: Any, largest: int) -> bool:

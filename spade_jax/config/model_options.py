@@ -39,6 +39,10 @@ class ModelOptions(Section):
         """The same model, with automatic choices made as on a GPU or TPU."""
         return self
 
+    def for_cpu(self) -> Mapping[str, Any]:
+        """Options of any section with which the model trains on a CPU."""
+        return {}
+
     def check(self, config: Config) -> None:
         """Raises UserError when these options do not fit the other sections."""
 

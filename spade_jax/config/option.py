@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import numbers
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,13 @@ LARGEST_BATCH = 65536
 # Upper bounds of numbers that have none of their own: what arrays of int32 and float32 can hold,
 # with room for products.
 _LARGEST = {int: 2**31 - 1, float: 1e30}
+# What a value is an instance of, NumPy's numbers included, and in words; by the type of the option.
+_KINDS: dict[type, tuple[type, str]] = {
+    bool: (bool, 'True or False'),
+    int: (numbers.Integral, 'a whole number'),
+    float: (numbers.Real, 'a number'),
+    str: (str, 'a text'),
+}
 
 
 def option(
@@ -25,6 +34,7 @@ def option(
     at_least: float | None = None,
     at_most: float | None = None,
     mutable: bool = False,
+    path: bool = False,
 ) -> Any:
     """A field of a section of the configuration.
 
@@ -35,25 +45,41 @@ def option(
       at_least: The least legal number.
       at_most: The largest legal number. Default: see `_LARGEST`.
       mutable: True if a resumed run may use another value than its checkpoint (paths, intervals).
+      path: True if a leading "~" stands for the home directory.
     """
     at_most = _LARGEST.get(type(default)) if at_most is None else at_most
     bounds = dict(choices=choices, at_least=at_least, at_most=at_most)
-    return dataclasses.field(default=default, metadata=dict(help=help, mutable=mutable, **bounds))
+    metadata = dict(help=help, mutable=mutable, path=path, **bounds)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Base class of the sections of a configuration; a value out of range raises UserError."""
+    """Base class of the sections of a configuration: checks values and expands paths."""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            _check_option(field, getattr(self, field.name))
+            value = _typed(field.name, field.default, getattr(self, field.name))
+            _check_option(field, value)
+            value = os.path.expanduser(value) if field.metadata['path'] else value
+            object.__setattr__(self, field.name, value)
 
 
 def nearest_multiples(size: int, multiple: int) -> str:
     """'224 or 256' for 250 and 32: what an error message offers instead of an illegal size."""
     lower = size // multiple * multiple
     return ' or '.join(str(legal) for legal in (lower, lower + multiple) if legal > 0)
+
+
+def nearest_heights(height: float, multiple: int) -> tuple[int, int]:
+    """(128, 160) for 142 and 32: the multiples around a height, which are the legal ones."""
+    lower = max(1, int(height) // multiple) * multiple
+    return lower, lower + multiple
+
+
+def aspect_ratio_text(width: int, height: int) -> str:
+    """'1.6 (256x160)': what an error message offers as --aspect_ratio."""
+    return f'{width / height:.4g} ({width}x{height})'
 
 
 def format_flags(options: Mapping[str, Any]) -> list[str]:
@@ -87,6 +113,17 @@ def parse_step_range(flag: str, text: str) -> tuple[int, int]:
     if last < first:
         raise UserError(f'{flag}={text} ends before it begins', f'write {last}-{first}')
     return first, last
+
+
+def _typed(name: str, default: Any, value: Any) -> Any:
+    """The value in the type of its option; UserError if it is of another kind."""
+    if value is default:
+        return value
+    kind = float if default is None else type(default)  # Some numbers have no default.
+    abstract, words = _KINDS[kind]
+    if not isinstance(value, abstract) or isinstance(value, bool) != (kind is bool):
+        raise UserError(f'{name}={value!r} is not {words}', f'its default is {default!r}')
+    return kind(value)
 
 
 def _check_option(field: dataclasses.Field, value: Any) -> None:

@@ -14,6 +14,8 @@ from spade_jax.checkpoints.checkpointer import DIRECTORY, Checkpointer
 from spade_jax.config.config import Config
 from spade_jax.config.model_options import MODELS
 from spade_jax.errors import UserError
+from spade_jax.files.atomic_write import atomic_write
+from spade_jax.files.names import is_inside
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.files.weight_files import BATCH_COUNT, FORMATS, read_state
 from spade_jax.models.model import build_model
@@ -65,9 +67,7 @@ def convert(
     """
     if os.path.isdir(os.path.join(workdir, DIRECTORY)):
         with Checkpointer(workdir, read_only=True) as checkpointer:
-            if checkpointer.steps():
-                problem = f'workdir={workdir} has checkpoints already'
-                raise UserError(problem, 'choose another --workdir for the converted model')
+            _require_empty(checkpointer, workdir)
     published = published_weights(given.get('model', 'spade'))
     files = find_files(directory, epoch, published.FILES, published.REQUIRED)
     states, counts = read_networks(files)
@@ -76,10 +76,25 @@ def convert(
     os.makedirs(workdir, exist_ok=True)
     keep = config.run.keep_checkpoints
     with exclusive_lock(workdir), Checkpointer(workdir, keep=keep) as checkpointer:
-        with open(os.path.join(workdir, PROVENANCE), 'w') as file:
+        _require_empty(checkpointer, workdir)  # Another conversion may just have ended.
+        path = os.path.join(workdir, PROVENANCE)
+        with atomic_write(path) as partial, open(partial, 'w') as file:
             json.dump({'batch_counts': counts}, file, indent=1)
         checkpointer.save(state, config, num_examples=None)
     return config, list(files.values())
+
+
+def _require_empty(checkpointer: Checkpointer, workdir: str) -> None:
+    if checkpointer.steps():
+        problem = f'workdir={workdir} has checkpoints already'
+        raise UserError(problem, 'choose another --workdir for the converted model')
+
+
+def check_epoch(epoch: str) -> None:
+    """Raises UserError for a --torch_epoch that is not the start of a file name."""
+    if not is_inside(epoch) or os.sep in epoch:
+        problem = f'torch_epoch={epoch} is not the start of a file name'
+        raise UserError(problem, 'write the part before _net_G, e.g. latest or 40')
 
 
 def find_files(
@@ -88,15 +103,16 @@ def find_files(
     """Network -> path of its file.
 
     Raises:
-      UserError: A required file is missing, or a network has several files.
+      UserError: A required file is missing, a network has several files, or `epoch` is no name.
     """
+    check_epoch(epoch)
     if not os.path.isdir(directory):
         problem = f'torch_checkpoint_dir={directory}: no such directory'
         raise UserError(problem, 'give the one with the files latest_net_G.pth, ...')
     files = {}
     for network, letter in letters.items():
         paths = (os.path.join(directory, f'{epoch}_net_{letter}.{format}') for format in FORMATS)
-        found = [path for path in paths if os.path.isfile(path)]
+        found = [path for path in paths if os.path.lexists(path)]
         if len(found) > 1:
             problem = f'the {network} has several files: {", ".join(found)}'
             raise UserError(problem, 'move all but one away')

@@ -19,6 +19,7 @@ from spade_jax.evaluation.image_folder import ImageFolder, pairs_of
 from spade_jax.evaluation.kernel_distance import kernel_distance, random_subsets
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
+from spade_jax.files.whole_file import require_bounded
 
 INCEPTION_DOWNLOAD = (
     'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
@@ -176,8 +177,10 @@ def segmentation(comparison: Comparison) -> Result:
 
 def _read_statistics(path: str) -> Gaussian:
     """The mean `mu` and covariance `sigma` of an .npz file, as pytorch-fid writes it."""
+    path = os.path.expanduser(path)
     with user_errors(f'photo_statistics={path} cannot be read', 'give an .npz of mu and sigma'):
-        with np.load(os.path.expanduser(path), allow_pickle=False) as arrays:
+        require_bounded(path)
+        with np.load(path, allow_pickle=False) as arrays:
             return gaussian(arrays['mu'], arrays['sigma'], count=0)
 
 

@@ -1,1 +1,1 @@
-"""Files: atomic writes, locks, weights, image grids, HTML pages, the compilation cache."""
+"""Files: atomic writes, texts, locks, weights, image grids, HTML pages, the compilation cache."""

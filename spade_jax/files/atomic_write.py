@@ -2,19 +2,49 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
+
+from spade_jax.errors import UserError
+
+PART = '.part-'  # Start of the names of unfinished files: what is hidden is read by nobody.
 
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[str]:
     """Replace `path` when the block ends without an error.
 
-    Readers see the old file or the new one, never a part. Creates missing directories.
+    Readers see the old file or the new one, never a part. Several processes may write the same
+    file: the last one wins. A link stays, and the file that it names is replaced. Creates missing
+    directories.
 
     Yields:
-      The path of a temporary file in the same directory, to write to.
+      The path of a temporary file in the same directory, with the same extension, to write to. It
+      is removed when the block fails.
+
+    Raises:
+      UserError: `path` is something else than a regular file.
     """
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    partial = f'{path}.part'
-    yield partial
-    os.replace(partial, path)
+    check_replaceable(path)
+    target = os.path.realpath(path)
+    directory, extension = os.path.dirname(target), os.path.splitext(target)[1]
+    os.makedirs(directory, exist_ok=True)
+    partial = os.path.join(directory, f'{PART}{secrets.token_hex(8)}{extension}')
+    try:
+        yield partial
+        os.replace(partial, target)
+    except OSError as error:
+        if error.errno and error.filename in (None, partial):
+            error.filename = path  # A full disk names no file.
+        raise
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+
+
+def check_replaceable(path: str) -> None:
+    """Raises UserError if a path is that of a directory, a device, a pipe or a broken link."""
+    if os.path.lexists(path) and not os.path.isfile(path):
+        what = 'a directory' if os.path.isdir(path) else 'not a regular file'
+        problem = f'{path} is {what}; it has the place of a file'
+        raise UserError(problem, 'move it away, or choose another path')

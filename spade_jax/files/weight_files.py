@@ -4,68 +4,86 @@ No reader runs code from a file: pickles are restricted to tensors and plain con
 arrays are rejected.
 """
 
+import contextlib
 import os
-import tempfile
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import UserError, require_extra, user_errors
+from spade_jax.files.atomic_write import atomic_write
+from spade_jax.files.torch_pickles import foreign_names
+from spade_jax.files.whole_file import require_bounded
 
 FORMATS = ('pth', 'npz', 'safetensors')
 # PyTorch's entry next to running statistics; nothing here depends on it.
 BATCH_COUNT = 'num_batches_tracked'
+_CONTROL = re.compile(rb'[^\t\n\r\x20-\xff]')  # No text has these characters.
 
 
 def read_state(path: str) -> dict[str, np.ndarray]:
     """Read the arrays of a file; the extension selects the format, PyTorch's by default.
 
-    float16 and bfloat16 are widened to float32, which is exact.
+    float16 and bfloat16 are widened to float32, which is exact. The byte order becomes native.
 
     Raises:
-      UserError: The file cannot be read or holds something other than arrays, or its format needs
-        a package that is not installed.
+      UserError: The file cannot be read or holds something other than arrays of numbers, or its
+        format needs a package that is not installed.
     """
-    damaged, remedy = f'{path} is not a readable', 'make or download it again'
-    match os.path.splitext(path)[1]:
-        case '.npz':
-            with user_errors(f'{damaged} .npz file of plain arrays', remedy):
-                state = dict(np.load(path, allow_pickle=False))
-        case '.safetensors':
-            from safetensors.numpy import load_file
+    extension = os.path.splitext(path)[1]
+    kind = {'.npz': '.npz file of plain arrays', '.safetensors': '.safetensors file'}.get(extension)
+    problem = f'{path} is not a readable {kind or "PyTorch state dictionary of plain tensors"}'
+    with user_errors(problem, 'make or download it again'):
+        require_bounded(path)
+        _reject_text(path)
+        match extension:
+            case '.npz':
+                with np.load(path, allow_pickle=False) as file:
+                    state = dict(file)
+            case '.safetensors':
+                from safetensors.numpy import load_file
 
-            with user_errors(f'{damaged} .safetensors file', remedy):
                 state = load_file(path)
-        case _:
-            torch = import_torch(path, 'reading')
-            with user_errors(f'{damaged} PyTorch state dictionary of plain tensors', remedy):
+            case _:
+                if names := foreign_names(path):
+                    problem += ', but a pickled model or other objects: loading it would run '
+                    remedy = 'where that code is, save the weights alone: '
+                    remedy += 'torch.save(model.state_dict(), FILE)'
+                    raise UserError(problem + ', '.join(names[:3]), remedy)
+                torch = import_torch(path, 'reading')
                 loaded = torch.load(path, map_location='cpu', weights_only=True)
-            state = _tensors_to_numpy(path, loaded, torch)
-    for name, array in state.items():
-        if array.dtype.name in ('float16', 'bfloat16'):
-            state[name] = array.astype(np.float32)
-    return state
+                state = _tensors_to_numpy(path, loaded, torch)
+    return {name: _plain_array(f'{path}: {name}', array) for name, array in state.items()}
 
 
 def write_state(path: str, state: Mapping[str, np.ndarray]) -> None:
     """Write arrays atomically, in the format that the extension of `path` selects."""
-    arrays: dict[str, Any] = {name: np.array(array, order='C') for name, array in state.items()}
-    parent = os.path.dirname(os.path.abspath(path))
-    # np.savez changes a name that lacks its extension, so the temporary file keeps the name.
-    with tempfile.TemporaryDirectory(dir=parent, prefix='.writing_') as directory:
-        unfinished = os.path.join(directory, os.path.basename(path))
-        match os.path.splitext(path)[1]:
-            case '.npz':
-                np.savez(unfinished, **arrays)
-            case '.safetensors':
-                from safetensors.numpy import save_file
+    write_states([(path, state)])
 
-                save_file(arrays, unfinished)
-            case _:
-                torch = import_torch(path, 'writing')
-                torch.save({n: torch.from_numpy(a) for n, a in arrays.items()}, unfinished)
-        os.replace(unfinished, path)
+
+def write_states(states: Iterable[tuple[str, Mapping[str, np.ndarray]]]) -> None:
+    """Write the arrays of several files: all of them, or none when one cannot be written."""
+    with contextlib.ExitStack() as stack:
+        for path, state in states:
+            remedy = 'make room on the disk or choose another directory, and run the command again'
+            with user_errors(f'{path} cannot be written', remedy):
+                _write(stack.enter_context(atomic_write(path)), state)
+
+
+def _write(path: str, state: Mapping[str, np.ndarray]) -> None:
+    arrays: dict[str, Any] = {name: np.array(array, order='C') for name, array in state.items()}
+    match os.path.splitext(path)[1]:
+        case '.npz':
+            np.savez(path, **arrays)
+        case '.safetensors':
+            from safetensors.numpy import save_file
+
+            save_file(arrays, path)
+        case _:
+            torch = import_torch(path, 'writing')
+            torch.save({n: torch.from_numpy(a) for n, a in arrays.items()}, path)
 
 
 def import_torch(path: str, doing: str) -> Any:
@@ -74,19 +92,47 @@ def import_torch(path: str, doing: str) -> Any:
     Raises:
       UserError: PyTorch is not installed.
     """
-    problem = f"{path}: {doing} PyTorch's format needs PyTorch"
-    with user_errors(problem, 'pip install torch, or use .npz or .safetensors files'):
-        import torch  # pyright: ignore[reportMissingImports]
+    require_extra('torch', f'{path}: {doing} .pth', 'use .npz or .safetensors files')
+    import torch  # pyright: ignore[reportMissingImports]
+
     return torch
 
 
+def _reject_text(path: str) -> None:
+    """Raises ValueError for what is saved when a download fails: a page, a message, a pointer."""
+    with open(path, 'rb') as file:
+        start = file.read(256).strip()
+    if start and not _CONTROL.search(start):
+        what = 'an HTML or XML page' if start.startswith(b'<') else 'a text'
+        raise ValueError(f'it is {what}: {start.decode("utf-8", "replace")[:40]} ...')
+
+
 def _tensors_to_numpy(path: str, state: Any, torch: Any) -> dict[str, np.ndarray]:
-    entries: Mapping[str, Any] = (
+    entries: Mapping[Any, Any] = (
         state if isinstance(state, Mapping) else {type(state).__name__: None}
     )
+    remedy = 'give the state dictionary of one network'
     if other := [str(name) for name, value in entries.items() if not torch.is_tensor(value)]:
         problem = f'{path} holds something other than tensors: {", ".join(other)}'
-        raise UserError(problem, 'give the state dictionary of one network')
-    # NumPy has no bfloat16.
-    widened = {n: t.float() if t.dtype == torch.bfloat16 else t for n, t in entries.items()}
-    return {name: tensor.detach().numpy() for name, tensor in widened.items()}
+        raise UserError(problem, remedy)
+    if other := [repr(name) for name in entries if not isinstance(name, str)]:
+        raise UserError(f'{path} has tensors without a name: {", ".join(other)}', remedy)
+    arrays = {}
+    for name, tensor in entries.items():
+        problem = f'{path}: the tensor {name} is not a plain array of numbers'
+        with user_errors(problem, 'save it dense, on the CPU, as float32'):
+            # NumPy has no bfloat16.
+            tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+            arrays[name] = tensor.detach().numpy()
+    return arrays
+
+
+def _plain_array(place: str, array: Any) -> np.ndarray:
+    """An array of native numbers; UserError for anything else, e.g. the text of a zip member."""
+    if not isinstance(array, np.ndarray):
+        raise UserError(f'{place} is not an array', 'give a file of arrays alone')
+    if array.dtype.name in ('float16', 'bfloat16'):
+        return array.astype(np.float32)
+    if array.dtype.kind not in 'biuf':
+        raise UserError(f'{place} is of the type {array.dtype}', 'save it as float32')
+    return array.astype(array.dtype.newbyteorder('='), copy=False)

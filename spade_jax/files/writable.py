@@ -4,11 +4,12 @@ import os
 import tempfile
 from collections.abc import Iterable
 
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import user_errors
+from spade_jax.files.atomic_write import check_replaceable
 
 
 def check_writable(directories: Iterable[str], files: Iterable[str] = ()) -> None:
-    """Make directories and write to each of them; check that no directory has the place of a file.
+    """Make directories and write to each of them; check that nothing has the place of a file.
 
     Raises:
       UserError: A directory cannot be made or written, or a file could not be.
@@ -20,8 +21,4 @@ def check_writable(directories: Iterable[str], files: Iterable[str] = ()) -> Non
             with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
                 file.write(b'-')
     for path in files:
-        for place in (path, f'{path}.part'):  # See `atomic_write`.
-            if os.path.isdir(place):
-                raise UserError(
-                    f'{place} is a directory; it has the place of a file', 'move it away'
-                )
+        check_replaceable(path)

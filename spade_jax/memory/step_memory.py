@@ -109,7 +109,7 @@ def report(
     """
     check_backend()
     device, num_devices = jax.local_devices()[0], num_devices or jax.device_count()
-    limit = (device.memory_stats() or {}).get('bytes_limit')
+    limit = memory_limit()
     batch_sizes = batch_sizes or [-(-config.optimizer.batch_size // num_devices)]
     # All widths are checked before the first trace.
     configs = [of_width(config, width) for width in widths or [config.data.crop_size]]
@@ -123,6 +123,16 @@ def report(
             cells = [f'{number / MIB:.1f}' for number in memory if number is not None]
             print(_row(size, batch_size, cells) + verdict(memory, limit), flush=True)
     print(explanation(device, limit, compiled))
+
+
+def memory_limit() -> int | None:
+    """The bytes of a device that JAX may use; None if the device does not report them."""
+    return (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit')
+
+
+def host_memory() -> int:
+    """The bytes of memory of this machine."""
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
 
 def _row(size: str, images: int | str, cells: Sequence[str]) -> str:
@@ -148,7 +158,7 @@ def explanation(device: Any, limit: int | None, compiled: bool) -> str:
     if compiled:
         text += f'compiled: the plan of the compiler for {name}; other devices differ.\n'
     if limit is None:
-        host = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / GIB
-        return f'{text}{name} does not report its memory; this machine has {host:.1f} GiB.'
+        host = f'{host_memory() / GIB:.1f} GiB'
+        return f'{text}{name} does not report its memory; this machine has {host}.'
     fraction = 'three quarters of a GPU; XLA_PYTHON_CLIENT_MEM_FRACTION changes the share'
     return f'{text}{name}: {limit / GIB:.1f} GiB are for JAX ({fraction}).'

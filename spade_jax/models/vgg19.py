@@ -74,7 +74,7 @@ def load_vgg19(path: str) -> dict[str, Any]:
     if not path:
         raise UserError('the perceptual loss needs the weights of VGG19', remedy)
     path = os.path.expanduser(path)
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise UserError(f'vgg19_weights={path}: no such file', remedy)
     arrays = read_state(path)
     params, channels = {}, 3
@@ -83,7 +83,7 @@ def load_vgg19(path: str) -> dict[str, Any]:
         if missing := [entry for entry in entries if entry not in arrays]:
             raise UserError(f'{path} has no entry {missing[0]} of VGG19', remedy)
         kernel, bias = (np.asarray(arrays[entry], np.float32) for entry in entries)
-        if kernel.shape != (*bias.shape, channels, 3, 3):
+        if bias.ndim != 1 or kernel.shape != (len(bias), channels, 3, 3):
             shapes = f'{torch_name} has weight {kernel.shape} and bias {bias.shape}'
             raise UserError(f'{path}: {shapes}, not (N, {channels}, 3, 3) and (N,)', remedy)
         params[name] = {'kernel': kernel.transpose(2, 3, 1, 0), 'bias': bias}

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ FILE, REPORT = 'metrics.jsonl', 'report.html'
 SAMPLES, EVENTS = 'samples', 'tensorboard'
 # Metrics of an update that are no losses; the progress bar leaves them out.
 _DIAGNOSTICS = ('_gradient_norm', '_logits_fake', '_logits_real')
+
+Listener = Callable[[int, dict[str, float]], object]  # Gets the step and the metrics of a record.
 
 
 class NoLog(contextlib.AbstractContextManager):
@@ -54,13 +56,21 @@ class RunLog(NoLog):
       first_step: The step that the run starts from. Later records are dropped, since a resumed run
         writes them again.
       metadata: Updated with each record, if given.
+      listener: Called with step and metrics of each record, if given.
 
     Attributes:
       samples: Directory of the sample grids.
     """
 
-    def __init__(self, workdir: str, first_step: int, metadata: RunMetadata | None = None):
+    def __init__(
+        self,
+        workdir: str,
+        first_step: int,
+        metadata: RunMetadata | None = None,
+        listener: Listener | None = None,
+    ):
         self._metadata, self._path = metadata, os.path.join(workdir, FILE)
+        self._listener = listener
         self.samples = os.path.join(workdir, SAMPLES)
         kept = [record for record in read_scalars(workdir) if record['step'] <= first_step]
         with atomic_write(self._path) as partial, open(partial, 'w') as file:
@@ -85,6 +95,8 @@ class RunLog(NoLog):
         self._add_event(step, summary=Summary(value=scalars))
         if self._metadata is not None:
             self._metadata.reached(step)
+        if self._listener is not None:
+            self._listener(step, dict(values))
 
     def grid(self, step: int, image: np.ndarray) -> str:
         """Record a sample grid [H, W, 3] uint8; return the path of its PNG file."""

@@ -1,14 +1,18 @@
 """run.json: configuration, duration, machine and package versions of a run."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
+import subprocess
 import sys
 import time
 from typing import Any
 
+import spade_jax
 from spade_jax.config.config import Config
 from spade_jax.files.atomic_write import atomic_write
 
@@ -20,7 +24,8 @@ class RunMetadata:
     """Writes run.json and keeps it current; each start or resumption of the run is a session.
 
     {"config": {"data": {...}, "model": {"name": ..., ...}, ...}, "num_examples": N,
-    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "devices"}, ...]}.
+    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "code", "devices"},
+    ...]}; "code" is that of `code_version`.
 
     Args:
       workdir: The work directory.
@@ -39,6 +44,7 @@ class RunMetadata:
             'started': datetime.datetime.now().astimezone().isoformat(timespec='seconds'),
             'first_step': first_step,
             'versions': {'python': platform.python_version()} | versions,
+            'code': code_version(),
             'devices': devices,
         }
         earlier = (read_metadata(workdir) or {}).get('sessions', []) if first_step else []
@@ -51,6 +57,19 @@ class RunMetadata:
         self._session |= {'last_step': step, 'seconds': round(time.monotonic() - self._start, 1)}
         with atomic_write(self._path) as partial, open(partial, 'w') as file:
             json.dump(self._content, file, indent=1)
+
+
+def code_version() -> str:
+    """The git commit of the checkout, followed by '-dirty' if files differ; else the version."""
+    root = pathlib.Path(spade_jax.__file__).parents[1]
+    if (root / '.git').exists():  # Not that of a project in whose directory this is installed.
+        command = ['git', '-C', str(root), 'describe', '--always', '--dirty', '--abbrev=40']
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(
+                [*command, '--exclude=*'], capture_output=True, text=True, check=True, timeout=10
+            )
+            return done.stdout.strip()
+    return spade_jax.__version__
 
 
 def read_metadata(workdir: str) -> dict[str, Any] | None:

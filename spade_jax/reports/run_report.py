@@ -39,7 +39,7 @@ CHARTS = (
     (r'(?P<label>.+)_weight_norm', 'weight norms'),
     (r'(?P<label>.+)_learning_rate', 'learning rates'),
 )
-_STYLE = """
+_PAGE_STYLE = """
 h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 .tiles { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.25rem 0; }
 .tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
@@ -53,6 +53,7 @@ table { border-collapse: collapse; }
 td, th { text-align: left; padding: .15rem 1.25rem .15rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere; }
 """
+STYLE = CHART_STYLE + _PAGE_STYLE
 
 
 def write(workdir: str) -> str:
@@ -61,25 +62,31 @@ def write(workdir: str) -> str:
     Raises:
       UserError: The directory holds no run.
     """
-    metadata, records = read_metadata(workdir), read_scalars(workdir)
-    if metadata is None and not records:
-        remedy = 'give the directory that --mode=train wrote to'
-        raise UserError(f'workdir={workdir} holds no run', remedy)
+    metadata, records = read_run(workdir)
     path = os.path.join(workdir, REPORT)
-    content = page(workdir, metadata or {}, records)
+    content = page(workdir, metadata, records)
     with atomic_write(path) as partial:  # Names of directories may have no encoding.
         pathlib.Path(partial).write_text(content, encoding='utf-8', errors='xmlcharrefreplace')
     return path
 
 
+def read_run(workdir: str) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Metadata ({} if they are unknown) and records; UserError if the directory has neither."""
+    metadata, records = read_metadata(workdir), read_scalars(workdir)
+    if metadata is None and not records:
+        remedy = 'give the directory that --mode=train wrote to'
+        raise UserError(f'workdir={workdir} holds no run', remedy)
+    return metadata or {}, records
+
+
 def page(workdir: str, metadata: dict[str, Any], records: list[dict[str, float]]) -> str:
     """The text of the page; the metadata are {} if they are unknown."""
-    options = _options(metadata.get('config', {}))
+    options = options_of(metadata)
     curves, gan_loss = finite_points(records), options.get('gan_loss', '')
     sections = {
         'Remarks': _remarks(curves, gan_loss),
         'Curves': _curves(curves, gan_loss),
-        'Samples: label map, generated, real': _samples(pathlib.Path(workdir, 'samples')),
+        'Samples: label map, generated, real': samples(pathlib.Path(workdir, 'samples')),
         'Configuration': _configuration(options),
         'Sessions': _sessions(metadata.get('sessions', [])),
         'Checkpoints': _checkpoints(pathlib.Path(workdir, 'checkpoints')),
@@ -87,7 +94,7 @@ def page(workdir: str, metadata: dict[str, Any], records: list[dict[str, float]]
     body = _tiles(metadata, options, records, curves)
     for title, content in sections.items():
         body += f'\n<h2>{title}</h2>\n{content}' if content else ''
-    return html_page(os.path.basename(os.path.abspath(workdir)), body, _STYLE + CHART_STYLE)
+    return html_page(os.path.basename(os.path.abspath(workdir)), body, STYLE)
 
 
 def finite_points(records: Iterable[dict[str, float]]) -> dict[str, Points]:
@@ -106,9 +113,10 @@ def bytes_below(directory: str | pathlib.Path) -> int:
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
-def _options(sections: dict[str, Any]) -> dict[str, Any]:
+def options_of(metadata: dict[str, Any]) -> dict[str, Any]:
     """All options by name, and the name of the model as 'model'."""
-    flat = {name: value for values in sections.values() for name, value in values.items()}
+    sections = metadata.get('config', {}).values()
+    flat = {name: value for values in sections for name, value in values.items()}
     return {'model' if name == 'name' else name: value for name, value in flat.items()}
 
 
@@ -161,10 +169,11 @@ def _charts(metrics: Iterable[str]) -> dict[str, dict[str, str]]:
     return charts | {name.replace('_', ' '): {name: name} for name in rest}
 
 
-def _samples(directory: pathlib.Path) -> str:
+def samples(directory: pathlib.Path, newest: int = MAX_GRIDS) -> str:
+    """Figures of the sample grids, newest first: evenly spaced ones, or only the newest."""
     paths = [path for path in directory.glob('step_*.png') if path.stem[5:].isdecimal()]
     steps, figures = {int(path.stem[5:]): path for path in paths}, ''
-    for step in evenly_spaced(sorted(steps), MAX_GRIDS)[::-1]:  # newest first
+    for step in evenly_spaced(sorted(steps)[::-1], newest):
         try:
             image = f'<img src="{_data_url(steps[step])}" alt="samples at step {step}">'
             figures += f'<figure>{image}<figcaption>step {step:,}</figcaption></figure>'
@@ -193,9 +202,9 @@ def _configuration(options: dict[str, Any]) -> str:
     rows = [(name, value, defaults.get(name)) for name, value in options.items()]
     changed = [row for row in rows if row[1] != row[2]]
     rest = [row[:2] for row in rows if row[1] == row[2]]
-    table = _table(('flag', 'value', 'default'), changed) if changed else '<p>All defaults.</p>'
+    table = html_table(('flag', 'value', 'default'), changed) if changed else '<p>All defaults.</p>'
     summary = f'<summary>{len(rest)} more, at their defaults</summary>'
-    return f'{table}<details>{summary}{_table(("flag", "value"), rest)}</details>'
+    return f'{table}<details>{summary}{html_table(("flag", "value"), rest)}</details>'
 
 
 def _sessions(sessions: list[dict[str, Any]]) -> str:
@@ -204,17 +213,24 @@ def _sessions(sessions: list[dict[str, Any]]) -> str:
         steps = f'{session["first_step"] + 1:,} to {session["last_step"]:,}'
         versions = ', '.join(f'{name} {version}' for name, version in session['versions'].items())
         time = datetime.timedelta(seconds=round(session['seconds']))
-        rows.append((session['started'], steps, time, session['devices'], versions))
-    return _table(('started', 'steps', 'time', 'devices', 'versions'), rows) if rows else ''
+        code = session.get('code', '')
+        rows.append((session['started'], steps, time, session['devices'], code, versions))
+    return (
+        html_table(('started', 'steps', 'time', 'devices', 'code', 'versions'), rows)
+        if rows
+        else ''
+    )
 
 
 def _checkpoints(directory: pathlib.Path) -> str:
     steps = sorted(int(path.name) for path in directory.glob('*') if path.name.isdecimal())
     rows = [(f'{step:,}', f'{bytes_below(directory / str(step)) / 1e6:,.1f}') for step in steps]
-    return _table(('step', 'MB'), rows) if rows else ''
+    return html_table(('step', 'MB'), rows) if rows else ''
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def html_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """An HTML table; long values are cut."""
+
     def cell(value: Any) -> str:
         text = '' if value is None else str(value)
         text = text if len(text) <= MAX_CELL_LENGTH else text[:MAX_CELL_LENGTH] + ' ...'

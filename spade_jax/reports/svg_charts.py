@@ -58,7 +58,7 @@ def chart(title: str, curves: dict[str, Points], healthy: tuple[float, float] | 
 
     Args:
       title: Heading of the chart.
-      curves: One or more, by their names in the legend; each with one or more points.
+      curves: By their names in the legend. One without points is left out, but keeps its color.
       healthy: Range of values to shade.
     """
     axes, title = _axes(sum(curves.values(), [])), html.escape(title)
@@ -70,6 +70,8 @@ def chart(title: str, curves: dict[str, Points], healthy: tuple[float, float] | 
     ]
     left = LEFT
     for number, (name, points) in enumerate(curves.items()):
+        if not points:
+            continue
         label = f'{name} {_number(points[-1][1])}'
         elements += [
             f'<g style="--color: var(--c{number % NUM_COLORS})">',

@@ -11,13 +11,14 @@ from PIL import Image, ImageOps
 
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_maps import LabelMaps
-from spade_jax.data.files.palette import classes_of, colorize_input
+from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.html_page import GENERATOR, html_page
 from spade_jax.files.image_grid import BACKGROUND, evenly_spaced, image_grid, write_png
 from spade_jax.files.writable import check_writable
+from spade_jax.sampling.image_row import colors_of
 
 SHEET, PAGE, DIRECTORY = 'contact_sheet.png', 'index.html', 'gallery'
 # Limits of the contact sheet.
@@ -104,12 +105,10 @@ class Gallery:
         """The colors of the classes that occur."""
         if not self._ids:
             return ''
-        names, colors = classes_of(self._data)
-        # 255, don't-care, is the last channel.
-        ids = sorted({min(class_id, self._data.label_channels - 1) for class_id in self._ids})
-        styles = [f'background: rgb{tuple(map(int, colors[i]))}' for i in ids]
-        names = [html.escape(names[i]) for i in ids]
-        items = [f'<li><i style="{a}"></i>{b}</li>' for a, b in zip(styles, names, strict=True)]
+        items = [
+            f'<li><i style="background: rgb{color}"></i>{html.escape(name)}</li>'
+            for name, color in colors_of(self._data, self._ids).items()
+        ]
         return f'<ul class="legend">{"".join(items)}</ul>'
 
     def _figure(self, path: str, caption: str, image: np.ndarray, kind: str = '') -> str:

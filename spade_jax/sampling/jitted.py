@@ -8,21 +8,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spade_jax.errors import UserError
 from spade_jax.layers.normalization import MOMENTUM
 from spade_jax.models.model import build_model, to_signed, to_uint8
+
+BATCH_SIZE = 4  # Larger batches are hardly faster and need more memory.
 
 
 def in_batches(
     function: Callable[..., jax.Array], arrays: tuple[np.ndarray | None, ...], size: int
 ) -> np.ndarray:
-    """Apply a function to arrays [N, ...] in batches; entries from the start pad the last one."""
+    """Apply a function to arrays [N, ...] in batches; entries from the start pad the last one.
+
+    Batches of more than N have the next power of two, at least `BATCH_SIZE`: few programs for
+    any number N.
+    """
     count = len(arrays[0])  # pyright: ignore[reportArgumentType]
-    size = 1 if count == 1 else size
+    size = 1 if count == 1 else min(size, max(BATCH_SIZE, 1 << (count - 1).bit_length()))
     results = []
     for first in range(0, count, size):
         indices = np.arange(first, first + size) % count
         batch = [None if array is None else array[indices] for array in arrays]
-        results.append(np.asarray(function(*batch))[: count - first])
+        try:
+            results.append(np.asarray(function(*batch))[: count - first])
+        except jax.errors.JaxRuntimeError as error:
+            if 'RESOURCE_EXHAUSTED' not in str(error):
+                raise
+            problem = f'batch_size={size} needs more memory than the device has'
+            raise UserError(problem, 'use a smaller one, or smaller maps') from error
     return np.concatenate(results)
 
 

@@ -9,9 +9,11 @@ from spade_jax.checkpoints.checkpointer import Checkpointer, open_latest
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
+from spade_jax.forking import check_not_forked
 from spade_jax.layers.spectral_norm import fold_spectral_norm
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks, ema_part, sampling_variables
+from spade_jax.sampling.arguments import whole_number
 from spade_jax.sampling.trained_generator import TrainedGenerator
 
 
@@ -27,7 +29,9 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
       UserError: There is no such checkpoint, it has no EMA, or it is corrupt (the message names the
         newest intact one).
     """
+    check_not_forked()
     workdir = os.path.expanduser(workdir)
+    step = None if step is None else whole_number('step', step, 0)
     with open_latest(workdir) as (checkpointer, newest):
         step = newest if step is None else step
         try:
@@ -43,7 +47,7 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
     names = build_model(config).sampling_networks
     variables = sampling_variables(item['networks'], ema, names)
     folded = {name: fold_spectral_norm(variables[name]) for name in names}
-    return TrainedGenerator(config, folded)
+    return TrainedGenerator(config, folded, step=step)
 
 
 def _read_generator(checkpointer: Checkpointer, step: int) -> tuple[Config, dict[str, Any]]:

@@ -14,6 +14,7 @@ from spade_jax.data.files.label_maps import LabelMaps
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.errors import UserError
 from spade_jax.files.image_grid import write_png
+from spade_jax.files.names import is_inside
 from spade_jax.files.writable import check_writable
 from spade_jax.sampling.gallery import Gallery
 from spade_jax.sampling.sizes import check_size, resized
@@ -31,6 +32,7 @@ class SampleRequest:
     styles: Styles  # of each image; it has the number of images of each map
     size: tuple[int, int] | None  # (width, height) of resized maps; None: each keeps its size
     batch_size: int = 8  # maps sampled together
+    inputs: tuple[str, ...] = ()  # more files that no image may overwrite
 
     def read(self, indices: Iterable[int], config: Config) -> Iterator[tuple[int, list[Example]]]:
         """The maps in batches of one size, each with the position of its first map in `indices`."""
@@ -53,11 +55,13 @@ def write_samples(
     Shows a progress bar and returns the paths of the images.
 
     Raises:
-      UserError: An image would overwrite a label map, another image or a file of the gallery, or a
-        map cannot be read or has an illegal size, or a directory has the place of an image.
+      UserError: An image would overwrite a label map, another image or a file of the gallery, or
+        would not be in `output_dir`; a map cannot be read or has an illegal size; or a directory
+        has the place of an image.
     """
     maps, num_samples = request.maps, request.styles.num_samples
-    outputs = output_files(maps, output_dir, num_samples, gallery.files if gallery else {})
+    others = gallery.files if gallery else {}
+    outputs = output_files(maps, output_dir, num_samples, others, request.inputs)
     check_writable([], [path for paths in outputs for path in paths])
     total, interval = len(outputs) * num_samples, 0.5 if sys.stderr.isatty() else 20
     with tqdm(total=total, unit='image', dynamic_ncols=True, mininterval=interval) as progress:
@@ -143,16 +147,28 @@ def load_for_sampling(
 
 
 def output_files(
-    maps: LabelMaps, output_dir: str, num_samples: int, others: Mapping[str, str]
+    maps: LabelMaps,
+    output_dir: str,
+    num_samples: int,
+    others: Mapping[str, str],
+    inputs: tuple[str, ...] = (),
 ) -> list[list[str]]:
-    """The paths of the samples of each label map; UserError if one would overwrite a file.
+    """The paths of the samples of each label map.
 
-    `others` are more paths that will be written, each with its name for errors.
+    Raises a UserError if one would overwrite a file or would not be in `output_dir`.
+
+    `others` are more paths that will be written, each with its name for errors; `inputs` are files
+    that must stay, besides the label maps.
     """
+    for name, location in zip(maps.names, maps.locations, strict=True):
+        if not is_inside(name):
+            problem = f'the image of {location} would be outside of {output_dir} (name {name!r})'
+            raise UserError(problem, 'rename the example')
     suffixes = [f'_{sample}' for sample in range(num_samples)] if num_samples > 1 else ['']
     stems = [os.path.join(output_dir, name) for name in maps.names]
     outputs = [[f'{stem}{suffix}.png' for suffix in suffixes] for stem in stems]
-    taken = {os.path.realpath(path): f'the label map {path}' for path in maps.paths}
+    taken = {os.path.realpath(path): f'the input {path}' for path in inputs}
+    taken |= {os.path.realpath(path): f'the label map {path}' for path in maps.paths}
     images = [f'the image of {location}' for location in maps.locations]
     written = [
         (path, image) for image, paths in zip(images, outputs, strict=True) for path in paths

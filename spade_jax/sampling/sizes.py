@@ -27,24 +27,29 @@ def check_size(config: Config, height: int, width: int) -> None:
 
 def parse_size(text: str, config: Config) -> tuple[int, int] | None:
     """Width and height from 'training' or 'WIDTHxHEIGHT'; None for 'native': maps keep theirs."""
-    if text == NATIVE:
+    if (size := read_size(text, config, 'sample_size')) is None:
         return None
-    training_size = config.data.image_width, config.data.image_height
-    if text == TRAINING:
-        return training_size
-    if not (match := re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)):
-        example = '{}x{}'.format(*(2 * side for side in training_size))
-        remedy = f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, e.g. {example}'
-        raise UserError(f'sample_size={text} is not a size', remedy)
-    width, height = map(int, match.groups())
-    if max(width, height) > LARGEST_SIDE:
-        raise UserError(f'sample_size={text} is too large', f'use at most {LARGEST_SIDE} a side')
     try:
-        check_size(config, height, width)
+        check_size(config, size[1], size[0])
     except UserError as error:
         leave_out = 'leave --sample_size out: maps are then resized to the training size'
         remedy = leave_out if build_model(config).size_is_fixed else error.remedy
         raise UserError(f'sample_size={text}: {error.problem}', remedy) from None
+    return size
+
+
+def read_size(text: str, config: Config, name: str) -> tuple[int, int] | None:
+    """As `parse_size`, without a check of the numbers; errors use `name`."""
+    training_size = config.data.image_width, config.data.image_height
+    if text in (TRAINING, NATIVE):
+        return training_size if text == TRAINING else None
+    if not (match := re.fullmatch(r'(\d{1,9})x(\d{1,9})', text)):
+        example = '{}x{}'.format(*(2 * side for side in training_size))
+        remedy = f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, e.g. {example}'
+        raise UserError(f'{name}={text} is not a size', remedy)
+    width, height = int(match[1]), int(match[2])
+    if max(width, height) > LARGEST_SIDE:
+        raise UserError(f'{name}={text} is too large', f'use at most {LARGEST_SIDE} a side')
     return width, height
 
 

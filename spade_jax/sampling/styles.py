@@ -8,13 +8,18 @@ interpolation should change it evenly.
 """
 
 import dataclasses
-from typing import Protocol
+import numbers
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 
 from spade_jax.errors import UserError
 from spade_jax.random_streams import Stream, style_noise
+from spade_jax.sampling.arguments import as_array, whole_number
+
+# JAX reads 32 bits of a seed, and makes a signed integer of the number of a sample.
+LARGEST_SEED, LARGEST_SAMPLE = 2**32 - 1, 2**31 - 1
 
 
 class Styles(Protocol):
@@ -75,18 +80,18 @@ class InterpolatedStyles:
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         fraction = sample / (self.num_samples - 1)
-        interpolate = spherical if isinstance(self.start, RandomStyles) else linear
-        return interpolate(self.start.of(0, indices), self.end.of(0, indices), fraction)
+        way = spherical if isinstance(self.start, RandomStyles) else linear
+        return way(self.start.of(0, indices), self.end.of(0, indices), fraction)
 
 
 def random_styles(
-    style_dim: int, seed: int, sample: int, indices: np.ndarray, truncation: float = 1.0
+    style_dim: int, seed: Any, sample: Any, indices: np.ndarray, truncation: float = 1.0
 ) -> np.ndarray:
     """Latents [N, style_dim] of a sample of the label maps `indices` [N].
 
     They are normal, with the deviation `truncation` in [0, 1]; a function of seed, sample, index.
     """
-    check_truncation(truncation)
+    seed, sample = check_random(seed, sample, truncation)
     positions = jnp.asarray(sample), jnp.asarray(indices)
     noise = style_noise(seed, Stream.STYLE_OF_SAMPLES, *positions, style_dim)
     return truncation * np.asarray(noise)
@@ -114,8 +119,31 @@ def spherical(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray
     return np.where(collinear, linear(start, end, fraction), on_circle).astype(np.float32)
 
 
+def interpolate(start: np.ndarray, end: np.ndarray, fractions, *, on_circle: bool) -> np.ndarray:
+    """Latents [N, D] at fractions [N] in [0, 1], or [D] at one; UserError for other fractions."""
+    shares = as_array(fractions, 'fractions')
+    if (
+        shares.dtype.kind not in 'iuf'
+        or shares.ndim > 1
+        or not np.all((shares >= 0) & (shares <= 1))
+    ):
+        raise UserError(
+            f'fractions={fractions} are not numbers in [0, 1]', 'use 0.5 for the middle'
+        )
+    way = spherical if on_circle else linear
+    latents = [way(start, end, float(share)) for share in np.atleast_1d(shares)]
+    return np.stack(latents).reshape(*shares.shape, len(start))
+
+
+def check_random(seed: Any, sample: Any, truncation: Any) -> tuple[int, int]:
+    """Seed and number of the sample of random styles; UserError if one is out of range."""
+    check_truncation(truncation)
+    seed = whole_number('seed', seed, 0, LARGEST_SEED)
+    return seed, whole_number('sample', sample, 0, LARGEST_SAMPLE)
+
+
 def check_truncation(truncation: float) -> None:
     """Raises UserError if the standard deviation of the random styles is not in [0, 1]."""
-    if not 0 <= truncation <= 1:
+    if not isinstance(truncation, numbers.Real) or not 0 <= truncation <= 1:
         remedy = 'use 1 for the full variety of the training, 0 for the mean style'
         raise UserError(f'truncation={truncation} is not in [0, 1]', remedy)

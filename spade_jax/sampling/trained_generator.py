@@ -7,25 +7,27 @@ images = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] u
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from spade_jax.config.config import Config
-from spade_jax.data.files.label_reader import check_label_ids
+from spade_jax.data.files.palette import Classes, classes_of, colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.errors import UserError
+from spade_jax.forking import check_not_forked
 from spade_jax.models.model import Variables, build_model
-from spade_jax.sampling import jitted
-from spade_jax.sampling.sizes import check_size
-from spade_jax.sampling.styles import random_styles
+from spade_jax.sampling import arguments, jitted, label_files
+from spade_jax.sampling.arguments import NO_STYLE, NO_STYLE_REMEDY, whole_number
+from spade_jax.sampling.image_row import Color, colors_of
+from spade_jax.sampling.jitted import BATCH_SIZE
+from spade_jax.sampling.sizes import NATIVE, TRAINING
+from spade_jax.sampling.styles import check_random, interpolate, random_styles
 
-BATCH_SIZE = 4  # Larger batches are hardly faster and need more memory.
 LabelBatch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # labels, instances, style
-NO_STYLE = 'this model has no style latent'
-NO_STYLE_REMEDY = 'train one that has, such as SPADE with --style_encoder'
-_IMAGES = '[N, H, W, 3] or [H, W, 3] uint8'
+Array = np.ndarray | Sequence[Any]  # An array, or a list that NumPy can stack.
 
 
 class TrainedGenerator:
@@ -33,7 +35,9 @@ class TrainedGenerator:
 
     Attributes:
       config: Of the run that trained it.
+      step: Of the checkpoint; None if it is not from one.
       latent_dim: Dimensions of the style latent; None if the model has none.
+      classes: Names and colors [num_classes, 3] uint8 of the class ids; empty for condition "rgb".
       use_batch_statistics: Normalize by the statistics of the maps that are sampled together.
 
     Args:
@@ -41,72 +45,91 @@ class TrainedGenerator:
       variables: Of the sampling networks of the model, with the vectors of spectral norms or with
         kernels divided by them (`fold_spectral_norm`). They are put on the default device.
       use_batch_statistics: See the attribute.
+      step: See the attribute.
 
     Raises:
       UserError: On construction, when the model has no batch statistics to use.
     """
 
     def __init__(
-        self, config: Config, variables: Mapping[str, Variables], use_batch_statistics: bool = False
+        self,
+        config: Config,
+        variables: Mapping[str, Variables],
+        use_batch_statistics: bool = False,
+        step: int | None = None,
     ):
-        self.config, self.use_batch_statistics = config, use_batch_statistics
+        self.config, self.step, self.use_batch_statistics = config, step, use_batch_statistics
         self._model = build_model(config)
         self.latent_dim = self._model.latent_dim
+        no_classes = Classes((), np.zeros((0, 3), np.uint8))
+        self.classes = classes_of(config.data) if config.data.uses_labels else no_classes
         self._variables: dict[str, Variables] = jax.device_put(dict(variables))
         if use_batch_statistics:
             self._check_has_batch_statistics()
 
+    def __repr__(self) -> str:
+        data = self.config.data
+        fields = {
+            'model': self.config.model.name,
+            'size': f'{data.image_width}x{data.image_height}',
+            'classes': len(self.classes.names) or data.condition,
+            'latent_dim': self.latent_dim,
+            'step': self.step,
+        }
+        return f'TrainedGenerator({", ".join(f"{name}={fields[name]}" for name in fields)})'
+
     def __call__(
         self,
-        labels: np.ndarray,
-        instances: np.ndarray | None = None,
+        labels: Array,
+        instances: Array | None = None,
         *,
-        style: np.ndarray | None = None,
+        style: Array | None = None,
         seed: int = 0,
         sample: int = 0,
         truncation: float = 1.0,
+        size: str | tuple[int, int] = NATIVE,
         batch_size: int = BATCH_SIZE,
     ) -> np.ndarray:
         """Sample an image for each label map.
 
         Args:
           labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8; without N: one
-            map. H and W: multiples of the model's total upsampling; the training size if the model
-            has a style encoder.
+            map. A list of maps and ids [..., H, W, 1] are the same. H and W: multiples of the
+            model's total upsampling; the training size if the model has a style encoder.
           instances: Instance ids [N, H, W], exactly if the model was trained with instance edges.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
             maps; None: random, from (seed, sample, index of the map).
-          seed: Names a random style, with `sample`.
+          seed: Names a random style, with `sample`; 0 to 2**32 - 1.
           sample: See `seed`.
           truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style.
-          batch_size: Maps sampled at a time; smaller groups, but not single maps, are padded to it.
+          size: "native": the maps keep their sizes. Other values resize them, see `resize`.
+          batch_size: Maps sampled at a time; smaller groups, but not single maps, are padded to it
+            or to a power of two.
 
         Returns:
           [N, H, W, 3] uint8; [H, W, 3] for one map.
 
         Raises:
-          UserError: Ids are out of range, the size is illegal, or the model does not take these
-            instances or styles.
+          UserError: Ids are out of range, the size is illegal, the model does not take these
+            instances or styles, or a number is out of range.
         """
-        labels = np.asarray(labels)
-        if is_single := labels.ndim == self._map_rank:
-            labels, instances = labels[None], _expanded(instances)
-        self._check(labels, instances, style)
+        check_not_forked()
+        batch_size = whole_number('batch_size', batch_size, 1)
+        labels, instances = (self.resize(maps, size) for maps in (labels, instances))
+        labels, instances, is_single = arguments.check_maps(self.config, labels, instances)
+        latents = self._latents(style, len(labels), seed, sample, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
-        if style is None and self.latent_dim is not None:
-            style = random_styles(self.latent_dim, seed, sample, np.arange(len(labels)), truncation)
-        if style is not None:
-            style = np.broadcast_to(np.float32(style), (len(labels), np.shape(style)[-1]))
         options = self.config, self.use_batch_statistics, False  # not portable
         sampler = functools.partial(jitted.sample, *options, self._variables)
-        images = jitted.in_batches(sampler, (labels, instances, style), batch_size)
+        images = jitted.in_batches(sampler, (labels, instances, latents), batch_size)
         return images[0] if is_single else images
 
-    def prepare(self, labels: np.ndarray, instances: np.ndarray | None = None) -> PreparedMap:
+    def prepare(self, labels: Array, instances: Array | None = None) -> PreparedMap:
         """Compute once what of a label map [H, W] does not depend on the style; see `__call__`."""
-        labels = np.asarray(labels)
-        if labels.ndim != self._map_rank:
+        check_not_forked()
+        labels, instances, is_single = arguments.check_maps(self.config, labels, instances)
+        if not is_single:
             problem = f'label maps of shape {labels.shape}, but one map is prepared at a time'
             raise UserError(problem, 'give one of them, for example labels[0]')
         if self.latent_dim is None:
@@ -114,19 +137,18 @@ class TrainedGenerator:
         if self.use_batch_statistics:
             problem = 'a map cannot be prepared for normalization by the statistics of a batch'
             raise UserError(problem, 'prepare it with the generator that uses running statistics')
-        labels, instances = labels[None], _expanded(instances)
-        self._check(labels, instances)
         cache = jitted.prepare(self.config, self._variables, labels, instances)
         name = self._model.sampling_networks[0]
         variables = self._variables | {name: self._variables[name] | cache}
         return PreparedMap(self.config, variables, labels, instances)
 
-    def encode(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
+    def encode(self, images: Array, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """The mean styles of images.
 
         Args:
           images: [N, H, W, 3] uint8 of any size (they are resized smoothly to the training size, as
-            in training, because the encoder itself would subsample them); [H, W, 3]: one image.
+            in training, because the encoder itself would subsample them), or a list of images, also
+            of several sizes; [H, W, 3]: one image.
           batch_size: Images encoded at a time.
 
         Returns:
@@ -135,19 +157,104 @@ class TrainedGenerator:
         Raises:
           UserError: The model has no encoder, or these are no images.
         """
+        check_not_forked()
         if not self._model.can_encode:
             raise UserError(f'{NO_STYLE}, so it cannot encode an image', NO_STYLE_REMEDY)
-        images = np.asarray(images)
-        is_image = images.ndim in (3, 4) and images.shape[-1] == 3
-        if images.dtype != np.uint8 or not is_image or not images.size:
-            problem = f'images of shape {images.shape} and type {images.dtype}'
-            raise UserError(problem, f'give {_IMAGES}')
-        if images.ndim == 3:
-            return self.encode(images[None])[0]
+        batch_size = whole_number('batch_size', batch_size, 1)
+        photos, is_single = arguments.check_images(images)
         size = self.config.data.image_width, self.config.data.image_height
-        images = np.stack([resize_image(image, size) for image in images])
+        resized = np.stack([resize_image(photo, size) for photo in photos])
         encoder = functools.partial(jitted.encode, self.config, self._variables)
-        return jitted.in_batches(encoder, (images,), batch_size)
+        latents = jitted.in_batches(encoder, (resized,), batch_size)
+        return latents[0] if is_single else latents
+
+    def interpolate(
+        self, start: int | Array, end: int | Array, fractions: float | Array
+    ) -> np.ndarray:
+        """Styles between two styles.
+
+        Args:
+          start: A seed or a latent [latent_dim]. Between two seeds the way is a great circle, since
+            nearly all random latents have the same norm; else a straight line.
+          end: As `start`.
+          fractions: Shares in [0, 1] of the way, [N] or one.
+
+        Returns:
+          [N, latent_dim], or [latent_dim] for one fraction.
+        """
+        check_not_forked()
+        if self.latent_dim is None:
+            raise UserError(NO_STYLE, NO_STYLE_REMEDY)
+        dim, ends = self.latent_dim, (start, end)
+        are_seeds = [not hasattr(end, '__len__') for end in ends]
+        first, last = (
+            random_styles(dim, end, 0, np.arange(1))[0]
+            if is_seed
+            else arguments.check_styles(end, 1, dim)[0]
+            for end, is_seed in zip(ends, are_seeds, strict=True)
+        )
+        return interpolate(first, last, fractions, on_circle=all(are_seeds))
+
+    def resize(self, maps: Any, size: str | tuple[int, int] = TRAINING) -> Any:
+        """Label maps, instance maps or images as `--mode=sample` resizes them.
+
+        Args:
+          maps: Ids [H, W], of which the nearest are taken, or images [H, W, 3] uint8, resized
+            bicubically; or several of them, as an array or a list, also of several sizes.
+          size: "training", "WIDTHxHEIGHT" or (width, height). "native" returns `maps` unchanged.
+
+        Raises:
+          UserError: The model cannot sample this size (the nearest legal ones are named), or these
+            are no maps.
+        """
+        target = arguments.target_size(size, self.config)
+        return maps if target is None or maps is None else arguments.resize_maps(maps, target)
+
+    def colorize(self, labels: np.ndarray) -> np.ndarray:
+        """Label maps [..., H, W] in the colors of their classes, [..., H, W, 3] uint8."""
+        return colorize_input(labels, self.config.data)
+
+    def classes_in(self, labels: np.ndarray) -> dict[str, Color]:
+        """Names and colors (red, green, blue) of the classes that occur in some label maps."""
+        return colors_of(self.config.data, np.unique(labels))
+
+    def read_labels(self, path: str, *, palette: str = '', label_remap: str = '') -> np.ndarray:
+        """Read a file as training did: ids [H, W], or [H, W, 3] uint8 for condition "rgb".
+
+        Args:
+          path: A PNG file or another lossless format.
+          palette: JSON file with the colors of the classes, for a color mask; see docs/data.md.
+          label_remap: Renumbers the ids, e.g. "7:0,8:1".
+
+        Raises:
+          UserError: The file cannot be read, or has ids or colors without a class.
+        """
+        return label_files.read_labels(self.config.data, path, palette, label_remap)
+
+    def read_folder(
+        self,
+        label_dir: str,
+        instance_dir: str = '',
+        photo_dir: str = '',
+        *,
+        size: str | tuple[int, int] = TRAINING,
+        most: int | None = None,
+    ) -> Iterator[label_files.Scene]:
+        """Read the label maps below a directory, with instance maps and photos of the same names.
+
+        Args:
+          label_dir: The label maps.
+          instance_dir: The instance maps, if the model was trained with instance edges.
+          photo_dir: The photos, if there are any; they keep their sizes.
+          size: As that of `resize`.
+          most: Read at most so many maps, evenly spaced.
+
+        Raises:
+          UserError: A file is missing or damaged, or has ids without a class.
+        """
+        target = arguments.target_size(size, self.config)
+        folders = label_dir, instance_dir, photo_dir
+        return label_files.read_folder(self.config.data, *folders, target, most)
 
     def trace(
         self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None
@@ -166,7 +273,7 @@ class TrainedGenerator:
 
     def with_batch_statistics(self) -> TrainedGenerator:
         """The same generator, normalizing by the statistics of the maps sampled together."""
-        return TrainedGenerator(self.config, self._variables, use_batch_statistics=True)
+        return TrainedGenerator(self.config, self._variables, True, self.step)
 
     def recalibrated(self, batches: Iterable[LabelBatch]) -> TrainedGenerator:
         """The same generator with running statistics recomputed over some batches.
@@ -187,43 +294,21 @@ class TrainedGenerator:
         mean = jax.tree.map(lambda *leaves: sum(leaves) / len(found), *found)
         name = self._model.sampling_networks[0]
         network = self._variables[name] | {'batch_stats': mean}
-        return TrainedGenerator(self.config, self._variables | {name: network})
+        return TrainedGenerator(self.config, self._variables | {name: network}, step=self.step)
 
-    @property
-    def _map_rank(self) -> int:
-        return 2 if self.config.data.uses_labels else 3
+    def _latents(self, style, count, seed, sample=0, truncation=1.0) -> np.ndarray | None:
+        """The styles of `count` maps, [count, latent_dim]; None if the model has none."""
+        if style is not None:
+            return arguments.check_styles(style, count, self.latent_dim)
+        if self.latent_dim is None:
+            check_random(seed, sample, truncation)  # As with the models that use them.
+            return None
+        return random_styles(self.latent_dim, seed, sample, np.arange(count), truncation)
 
     def _check_has_batch_statistics(self) -> None:
         if 'batch_stats' not in self._variables[self._model.sampling_networks[0]]:
             problem = 'this model normalizes each image by its own statistics'
             raise UserError(problem, 'it has no batch statistics to choose')
-
-    def _check(self, labels, instances, style=None) -> None:
-        data = self.config.data
-        dtype, channels, expected = np.uint8, (3,), _IMAGES
-        if data.uses_labels:
-            dtype, channels, expected = np.integer, (), '[N, H, W] or [H, W] integers'
-        has_rank = labels.ndim == self._map_rank + 1 and labels.shape[3:] == channels
-        if not has_rank or not np.issubdtype(labels.dtype, dtype):
-            problem = f'label maps of shape {labels.shape} and type {labels.dtype}'
-            raise UserError(problem, f'give {expected}')
-        check_size(self.config, *labels.shape[1:3])
-        known = f'0..{data.num_classes - 1}' + ' and 255 ("unknown")' * data.dontcare
-        for i, label in enumerate(labels):
-            check_label_ids(label, data, f'label map {i}', f'renumber the ids to {known}')
-        if instances is not None and not data.instance_edges:
-            problem = 'this model was trained without instance edges'
-            raise UserError(problem, 'leave the instance maps out')
-        shape = None if instances is None else np.shape(instances)
-        if data.instance_edges and shape != labels.shape:
-            problem = f'instance maps of shape {shape}, but the model has instance edges'
-            raise UserError(problem, f'give instance maps of shape {labels.shape}')
-        dim = self.latent_dim
-        if style is not None and dim is None:
-            raise UserError(f'{NO_STYLE}, so it takes no style', NO_STYLE_REMEDY)
-        if style is not None and np.shape(style) not in ((len(labels), dim), (1, dim), (dim,)):
-            remedy = f'give ({len(labels)}, {dim}), or ({dim},) for one style'
-            raise UserError(f'a style of shape {np.shape(style)}', remedy)
 
 
 class PreparedMap:
@@ -254,10 +339,11 @@ class PreparedMap:
         See `TrainedGenerator.__call__` for the arguments and errors; its images are the same up to
         rounding.
         """
-        dim = self._latent_dim
+        check_not_forked()
+        dim, batch_size = self._latent_dim, whole_number('batch_size', batch_size, 1)
         if style is None:
             style = random_styles(dim, seed, sample, np.arange(1), truncation)[0]
-        style = np.asarray(style, np.float32)
+        style = arguments.check_latents(style)
         if style.ndim not in (1, 2) or style.shape[-1] != dim:
             remedy = f'give [N, {dim}], or [{dim}] for one style'
             raise UserError(f'styles of shape {style.shape}', remedy)
@@ -266,8 +352,3 @@ class PreparedMap:
         if not len(style):
             return np.zeros((0, *self._size, 3), np.uint8)
         return jitted.in_batches(self._sampler, (style,), batch_size)
-
-
-def _expanded(array: np.ndarray | None) -> np.ndarray | None:
-    """The array with an axis of one map in front."""
-    return None if array is None else np.asarray(array)[None]

@@ -19,9 +19,13 @@ class Preemption:
     exit status is 128 + the number of the signal. During a compilation Python runs no handlers; the
     signal then takes effect after it. Only the main thread can install handlers; elsewhere entering
     does nothing.
+
+    As a guest in another program it never ends the process: it raises KeyboardInterrupt for SIGINT
+    and SystemExit for the others.
     """
 
-    def __init__(self):
+    def __init__(self, as_guest: bool = False):
+        self._as_guest = as_guest
         self._signal: int | None = None
         self._may_save = False
         self._old_handlers = {}
@@ -50,12 +54,16 @@ class Preemption:
         number = self._signal or signal.SIGTERM
         message = f'stopped after step {step}, which is saved; the same command resumes.'
         print(f'\n{signal.Signals(number).name}: {message}', file=sys.stderr)
+        if self._as_guest and number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
     def _handle(self, number: int, frame) -> None:
         del frame
         if self.requested and number == signal.SIGHUP:
             return
+        if self._as_guest and (self.requested or not self._may_save):
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         if self.requested or not self._may_save:
             with contextlib.suppress(Exception):  # The main thread may be printing.
                 sys.stdout.flush()

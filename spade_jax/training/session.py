@@ -23,7 +23,7 @@ from spade_jax.data.sources.source import SPLITS, Source
 from spade_jax.distributed import processes, replicas
 from spade_jax.models.model import Model, Variables
 from spade_jax.models.train_state import TrainState, parameter_count
-from spade_jax.reports.run_log import NoLog, RunLog
+from spade_jax.reports.run_log import Listener, NoLog, RunLog
 from spade_jax.reports.run_metadata import RunMetadata
 from spade_jax.training.preemption import Preemption
 from spade_jax.training.profiling import StepProfiler
@@ -52,6 +52,7 @@ class Session(NamedTuple):
       data: Training and preview examples.
       checkpointer: Of the work directory, in the first process.
       preemption: Signals.
+      on_metrics: Called with the step and the metrics of each log entry.
     """
 
     config: Config
@@ -61,6 +62,7 @@ class Session(NamedTuple):
     data: TrainingData
     checkpointer: Checkpointer | NullCheckpointer
     preemption: Preemption
+    on_metrics: Listener | None = None
 
     @property
     def schedule(self) -> BatchSchedule:
@@ -90,7 +92,7 @@ class Session(NamedTuple):
             return NoLog()
         examples = len(self.data.source)
         metadata = RunMetadata(self.workdir, self.config, examples, first_step, devices())
-        return RunLog(self.workdir, first_step, metadata)
+        return RunLog(self.workdir, first_step, metadata, self.on_metrics)
 
     def profiler(self, first_step: int, last_step: int) -> StepProfiler:
         """The profiler of the chosen steps, in the first process."""

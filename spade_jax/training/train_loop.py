@@ -24,7 +24,7 @@ from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState, sampling_variables
 from spade_jax.reports import run_report
-from spade_jax.reports.run_log import Stopwatch, check_log_is_writable, progress_fields
+from spade_jax.reports.run_log import Listener, Stopwatch, check_log_is_writable, progress_fields
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
@@ -39,8 +39,16 @@ _FIRST_STEP = (
 )
 
 
-def train(config: Config, workdir: str) -> None:
+def train(
+    config: Config, workdir: str, on_metrics: Listener | None = None, *, as_guest: bool = False
+) -> None:
     """Train until the configured end; resume if the work directory has a checkpoint.
+
+    Args:
+      config: Of the run.
+      workdir: Its directory.
+      on_metrics: Called with the step and the metrics of each log entry, in the first process.
+      as_guest: Signals raise exceptions and never end the process, see `Preemption`.
 
     Raises:
       UserError: Before any device work, when data, weights, batch size or an earlier run in the
@@ -50,7 +58,7 @@ def train(config: Config, workdir: str) -> None:
       SystemExit: After SIGTERM or SIGINT, see `Preemption`.
     """
     optimizer, num_devices = config.optimizer, jax.device_count()
-    with Preemption() as preemption, _checkpoints(workdir, config) as checkpointer:
+    with Preemption(as_guest) as preemption, _checkpoints(workdir, config) as checkpointer:
         replicas.check_divisible(optimizer.batch_size, num_devices, optimizer.accumulation_steps)
         model = build_model(config, replicas.REPLICA_AXIS)
         constants = model.load_constants()
@@ -68,7 +76,8 @@ def train(config: Config, workdir: str) -> None:
         if initial.step >= last_step:
             print(f'{workdir} has done all {last_step} steps already.')
             return
-        session = Session(config, workdir, model, constants, data, checkpointer, preemption)
+        fixed = config, workdir, model, constants, data, checkpointer, preemption
+        session = Session(*fixed, on_metrics)
         print(session.summary(initial.state, last_step), flush=True)
         samples = _run_steps(session, initial.state, last_step)
         print(f'Done. Checkpoints: {checkpointer.directory}')

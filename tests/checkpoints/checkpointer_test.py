@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import types
 
+import absl.logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -346,10 +348,26 @@ def test_failing_asynchronous_save_is_reported_at_the_end(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['Event loop is closed', 'Encountered error while reading array'])
-def test_accesses_that_end_after_the_error_are_not_reported(tmp_path, text):
+def test_accesses_that_end_after_the_error_are_not_reported(tmp_path, text, monkeypatch):
+    monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)  # Restored afterwards.
     save(tmp_path, 4)
+    (tmp_path / 'checkpoints' / '4' / 'metadata' / 'metadata').unlink()
+    with Checkpointer(tmp_path, read_only=True) as checkpointer, pytest.raises(CorruptCheckpoint):
+        checkpointer.metadata(4)
     late = types.SimpleNamespace(exc_value=RuntimeError(text))
     sys.unraisablehook(late)  # The hook of Python refuses this argument.
+
+
+def test_other_programs_log_as_before(tmp_path, caplog):
+    def state():
+        loggers = [logging.getLogger(name) for name in ('absl', 'asyncio', 'orbax')]
+        return [(x.level, list(x.filters)) for x in loggers], sys.unraisablehook
+
+    before = state()
+    with Checkpointer(tmp_path):
+        absl.logging.error('of the host')
+    assert state() == before
+    assert [record.getMessage() for record in caplog.records] == ['of the host']
 
 
 def test_next_session_cleans_up_after_failed_save(tmp_path):

@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def test_help_lists_modes():
 @pytest.mark.parametrize('mode', main.COMMANDS)
 def test_help_of_mode_has_its_flags_in_groups(mode):
     command = main.COMMANDS[mode]
-    text = succeed_inline(f'--mode={mode}', '--help')
+    text = succeed_inline(f'--mode={mode}', '--help=all')
     assert text.startswith(f'--mode={mode}: {(command.__doc__ or "").splitlines()[0]}')
     positions = [text.index(f'Options: {section}:') for section in command.SECTIONS]
     assert positions == sorted(positions)
@@ -29,15 +30,41 @@ def test_help_of_mode_has_its_flags_in_groups(mode):
         assert f'  --{flag.name}' in own or f'  --[no]{flag.name}' in own
 
 
+@pytest.mark.parametrize('mode', main.COMMANDS)
+def test_help_of_mode_begins_with_few_flags(mode):
+    text, full = (succeed_inline(f'--mode={mode}', flag) for flag in ('--help', '--help=all'))
+    entries = [line for line in text.splitlines() if line.startswith('  --')]
+    every = [line for line in full.splitlines() if line.startswith('  --')]
+    assert 1 <= len(entries) <= 14
+    assert set(entries) <= set(every)
+    assert (f'--mode={mode} --help=all lists all {len(every)} flags' in text) == (entries != every)
+
+
+def test_help_names_builtin_palettes():
+    tables = sorted((program.ROOT / 'spade_jax' / 'data' / 'classes').glob('*.json'))
+    for mode in ('train', 'sample', 'validate_data'):
+        text = ' '.join(succeed_inline(f'--mode={mode}', '--help').split())
+        assert f'built-in table: {", ".join(path.stem for path in tables)}.' in text
+
+
+def test_version_is_printed():
+    assert succeed_inline('--version') == f'spade-jax {spade_jax.__version__}\n'
+
+
+def test_package_is_the_program():
+    module = importlib.import_module('spade_jax.__main__')
+    assert module.run is main.run
+
+
 def test_help_of_training_has_options_but_no_flags_of_sampling():
-    text = succeed_inline('--mode=train', '--help')
+    text = succeed_inline('--mode=train', '--help=all')
     for flag in ('--dataset=', '--generator_width', '--gan_loss=', '--ema_decay', '--seed'):
         assert f'  {flag}' in text
     assert '--label_dir' not in text
 
 
 def test_help_lines_fit_on_the_screen():
-    text = succeed_inline('--mode=train', '--help')
+    text = succeed_inline('--mode=train', '--help=all')
     descriptions = [line for line in text.splitlines() if line.startswith('      ')]
     assert len(descriptions) > 80
     assert max(map(len, descriptions)) <= 100
@@ -109,6 +136,31 @@ def test_packaged_flagfile_has_a_bare_name(tmp_path, monkeypatch):
         assert values.workdir == 'mine'
 
 
+def test_flagfiles_name_flagfiles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mine.flags').write_text('# Mine.\n\n--flagfile=ade20k\n--batch_size=5\n')
+    with parsed_flags('--flagfile', 'mine.flags', '--crop_size=128') as values:
+        assert (values.dataset, values.batch_size, values.crop_size) == ('ade20k', 5, 128)
+    (tmp_path / 'ade20k').mkdir()  # A directory, of data, is no flagfile.
+    with parsed_flags('--flagfile=ade20k') as values:
+        assert values.batch_size == 32
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'--flagfile=loop', 'flagfile=loop includes itself; remove that line'),
+        (b'--workdir=\xff', 'flagfile=loop cannot be read'),
+        (b'--flagfile=gone', 'flagfile=gone: no such file; give a file, or one of the package'),
+        (b'batch_size=5', 'batch_size=5 is not a flag'),
+    ],
+)
+def test_bad_flagfiles_are_refused(content, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'loop').write_bytes(content)
+    assert message in refusal('--flagfile=loop')
+
+
 def test_unhandled_errors_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(main.COMMANDS['report'], 'run', lambda: {}['bug'])
     with pytest.raises(KeyError, match='bug'):
@@ -146,3 +198,19 @@ def test_workdir_below_a_file_is_refused(tmp_path):
     (tmp_path / 'file').write_text('')
     message = refusal(f'--workdir={tmp_path}/file/run', '--perceptual_weight=0')
     assert 'cannot be created (Not a directory); choose another directory' in message
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le'])
+def test_flagfile_may_have_any_encoding_and_name_others(tmp_path, encoding):
+    inner, outer = tmp_path / 'inner.flags', tmp_path / 'outer.flags'
+    inner.write_text('# a comment\r\n--workdir=für mich\r\n', encoding=encoding)
+    outer.write_text(f'--flagfile {inner}\n--flagfile=quickstart\n--seed=3', encoding=encoding)
+    with parsed_flags('--flagfile', outer, '--seed=4') as values:
+        assert (values.workdir, values.crop_size, values.seed) == ('runs/quickstart', 64, 4)
+    with parsed_flags(f'--flagfile={outer}', f'--flagfile={inner}') as values:
+        assert (values.workdir, values.seed) == ('für mich', 3)
+
+
+def test_flagfile_that_includes_itself_is_refused(tmp_path):
+    (tmp_path / 'x.flags').write_text(f'--flagfile={tmp_path}/x.flags')
+    assert 'includes itself' in refusal(f'--flagfile={tmp_path}/x.flags')

@@ -13,6 +13,7 @@ from tests import program
 from tests.fixtures.cli import succeed_inline
 
 pytestmark = pytest.mark.slow
+PACKAGE = program.ROOT / 'spade_jax'
 
 
 @pytest.fixture(scope='module')
@@ -31,8 +32,16 @@ def trained(folder_flags, tmp_path_factory):
     return workdir
 
 
+def package_files():
+    """The files of the package, but for the compiled modules of Python."""
+    return {path for path in PACKAGE.rglob('*') if path.suffix != '.pyc'}
+
+
 def test_sample_from_demo(tmp_path):
-    output = program.succeed('--mode=sample', '--workdir=demo', f'--output_dir={tmp_path}/out')
+    before = package_files()
+    flags = [f'--output_dir={tmp_path}/out', f'--style_image={program.ROOT}/docs/demo.png']
+    output = program.succeed('--mode=sample', '--workdir=demo', *flags)
+    assert package_files() == before
     assert f'8 images: {tmp_path}/out' in output
     assert (tmp_path / 'out' / 'index.html').exists()
     assert len(list((tmp_path / 'out' / 'gallery' / 'photos').iterdir())) == 8

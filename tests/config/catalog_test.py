@@ -2,11 +2,11 @@
 
 import pytest
 
-from spade_jax.config.catalog import CATALOG, builtin_palette, defaults_of
+from spade_jax.config.catalog import CATALOG, builtin_classes, builtin_palette, defaults_of
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DATASETS
 from spade_jax.config.label_format import read_palette
-from spade_jax.data.files.palette import builtin_classes, classes_of
+from spade_jax.data.files.palette import classes_of
 
 NAMES = sorted(set(CATALOG) - {'scenes'})
 

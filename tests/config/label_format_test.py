@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import LabelClass, parse_palette, parse_remap, read_palette
+from spade_jax.data.files.palette import ColorMask
 from spade_jax.errors import UserError
 
 
@@ -40,6 +43,25 @@ def test_read_palette_accepts_three_forms(tmp_path, content):
     ]
 
 
+@pytest.mark.parametrize(
+    'sea',
+    [
+        [{'name': 'sea', 'colors': ['#000001', [0, 0, 2]]}],
+        [{'name': 'sea', 'color': ['#000001', '#000002']}],
+        [{'name': 'sea', 'id': 1, 'color': color} for color in ('#000001', '#000002')],
+    ],
+)
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_class_may_have_several_colors(tmp_path, sea, encoding):
+    path = tmp_path / 'palette.json'
+    path.write_text(json.dumps([{'name': 'sky', 'color': '#80c0ff'}, *sea]), encoding=encoding)
+    text = read_palette(str(path))
+    assert parse_palette(text)[1:] == [LabelClass(1, 'sea', f'#00000{i}') for i in (1, 2)]
+    assert DataConfig(dataset='folders', num_classes=2, palette=text)
+    colors = np.array([[(0, 0, 1), (0, 0, 2), (128, 192, 255)]], np.uint8)
+    assert ColorMask(text).ids(colors).tolist() == [[1, 1, 0]]
+
+
 def test_read_palette_rejects_mistyped_key(tmp_path):
     with pytest.raises(
         UserError, match=r'class 0 \(sky\): "colour" is not a key of a class; write "color"'
@@ -58,6 +80,9 @@ def test_read_palette_gives_void_the_id_255(tmp_path):
     'content, message',
     [
         ('{', 'cannot be read'),
+        ('[' * 100_000, 'cannot be read'),
+        ('[{"name": "sky", "id": ' + '9' * 5000 + '}]', 'cannot be read'),
+        ('[{"name": "\\ud800"}]', 'class 0 .* the name is not valid Unicode'),
         ({'names': []}, 'has no list "classes"'),
         ({'classes': []}, 'has no list "classes"'),
         ([{'color': '#000000'}], r'class 0: .* has no name'),
@@ -73,6 +98,8 @@ def test_read_palette_rejects_bad_content(tmp_path, content, message):
 
 
 def test_read_palette_rejects_missing_file():
+    with pytest.raises(UserError, match=r'palette=/dev/zero cannot be read \(not a regular file'):
+        read_palette('/dev/zero')
     with pytest.raises(UserError, match='palette=nowhere.json cannot be read'):
         read_palette('nowhere.json')
 

@@ -1,5 +1,6 @@
 """Ranges of steps."""
 
+import numpy as np
 import pytest
 
 from spade_jax.config.config import Config
@@ -30,3 +31,26 @@ def test_config_rejects_bad_step_range(text, message):
     with pytest.raises(UserError) as error:
         Config.create(profile_steps=text)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(batch_size='8'), "batch_size='8' is not a whole number; its default is 32"),
+        (dict(batch_size=8.0), 'batch_size=8.0 is not a whole number'),
+        (dict(batch_size=True), 'batch_size=True is not a whole number'),
+        (dict(batch_size=None), 'batch_size=None is not a whole number'),
+        (dict(flip=1), 'flip=1 is not True or False'),
+        (dict(adam_beta1='x'), "adam_beta1='x' is not a number; its default is None"),
+        (dict(data_dir=None), 'data_dir=None is not a text'),
+    ],
+)
+def test_config_rejects_values_of_other_types(options, message):
+    with pytest.raises(UserError) as error:
+        Config.create(**options)
+    assert message in str(error.value)
+
+
+def test_config_has_values_of_python_types():
+    options = Config.create(batch_size=np.int64(4), learning_rate=np.float64(0.5)).options()
+    assert (type(options['batch_size']), type(options['learning_rate'])) == (int, float)

@@ -1,7 +1,9 @@
 """Files of the reference implementation become work directories."""
 
+import json
 import os
 import re
+import shlex
 
 import jax
 import numpy as np
@@ -10,11 +12,19 @@ import pytest
 import spade_jax
 from spade_jax.checkpoints.checkpointer import Checkpointer
 from spade_jax.config.config import Config
+from spade_jax.config.flags import (
+    config_from_flags,
+    described_options,
+    flags_to_resume,
+    given_options,
+)
 from spade_jax.config.model_options import MODELS, RegisteredModel
+from spade_jax.convert import from_torch
 from spade_jax.convert.from_torch import convert, faults_of
 from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.models.model import build_model
+from spade_jax.models.spade import published
 from spade_jax.models.train_state import abstract_train_state, init_train_state
 from tests import parity, program
 from tests.convert.released_files import (
@@ -24,7 +34,7 @@ from tests.convert.released_files import (
     write_files,
     zero_states,
 )
-from tests.fixtures.cli import succeed_inline
+from tests.fixtures.cli import parsed_flags, succeed_inline
 from tests.fixtures.small import assert_trees_allclose
 
 SMALL = Config.create(
@@ -193,9 +203,9 @@ def test_converted_model_trains_on(tmp_path):
     options += ['--learning_rate=1e-9', '--seed=9']
     places = [f'--torch_checkpoint_dir={files}', f'--workdir={tmp_path / "run"}']
     output = succeed_inline('--mode=convert', *places, *options)
-    repeated = output.split('To train on, repeat: ')[1].split()
+    repeated = shlex.split(output.split('To train on, repeat: ')[1])
     ends = ['--max_steps=2', '--checkpoint_every=2', '--num_grid_samples=1']
-    succeed_inline(f'--workdir={tmp_path / "run"}', f'--data_dir={data}', *repeated, *ends)
+    succeed_inline(f'--workdir={tmp_path / "run"}', *repeated, *ends)
     before, after = (restored(tmp_path, step)[1].networks for step in (0, 2))
     for network in before:
         assert_trees_allclose(after[network]['params'], before[network]['params'], atol=1e-7)
@@ -298,3 +308,57 @@ def test_convert_asks_for_what_files_do_not_tell(tmp_path, states):
 def test_convert_refuses_wrong_number_of_classes(tmp_path, states):
     with pytest.raises(UserError, match='a layout of 3 channels, but num_classes=7 make 7'):
         converted(tmp_path, states, **OPTIONS | {'num_classes': 7})
+
+
+def test_convert_reads_from_its_directory_alone(tmp_path, states):
+    files = write_files(tmp_path / 'files', states)
+    (files / 'inner').mkdir()
+    with pytest.raises(UserError, match='torch_epoch=../latest is not the start of a file name'):
+        convert(str(files / 'inner'), '../latest', str(tmp_path / 'run'), OPTIONS, OPTIONS)
+
+
+def test_convert_refuses_directory_of_the_name_of_a_discriminator(tmp_path, states):
+    (tmp_path / 'files' / 'latest_net_D.pth').mkdir(parents=True)
+    with pytest.raises(UserError, match='latest_net_D.pth is not a readable .*it is not a file'):
+        converted(tmp_path, {'generator': states['generator']})
+
+
+def test_second_of_two_conversions_at_once_is_refused(tmp_path, states, monkeypatch):
+    """The other one ends after this one has found no checkpoint, but before it has the lock."""
+    read = from_torch.read_networks
+
+    def while_another_converts(files):
+        monkeypatch.setattr(from_torch, 'read_networks', read)
+        converted(tmp_path, states)
+        return read(files)
+
+    monkeypatch.setattr(from_torch, 'read_networks', while_another_converts)
+    with pytest.raises(UserError, match='run has checkpoints already'):
+        converted(tmp_path, states)
+
+
+@pytest.mark.parametrize(
+    'flags',
+    [
+        ['--dataset=folders', '--num_classes=3', '--crop_size=32'],
+        ['--num_classes=3', '--crop_size=32', '--load_size=40', '--noflip', '--ema_decay=0.9'],
+        ['--num_classes=2', '--dontcare', '--crop_size=32', '--seed=4'],
+        ['--num_classes=2', '--condition=labels+edges', '--crop_size=32'],
+        ['--condition=rgb', '--crop_size=32', '--load_size=32'],
+        ['--dataset=facades', '--num_classes=3', '--label_remap=1-3:0-2', '--crop_size=32'],
+        ['--dataset=cityscapes_19', '--num_classes=2', '--condition=labels', '--crop_size=32'],
+        ['--palette=PALETTE', '--dataset=folders', '--crop_size=32'],
+        ['--palette=PALETTE', '--num_classes=3', '--crop_size=32'],
+    ],
+)
+def test_printed_flags_are_those_of_the_run(tmp_path, states, flags):
+    palette, names = tmp_path / 'a palette.json', ('sky', 'sea', 'sand')
+    palette.write_text(json.dumps([{'name': name} for name in names]))
+    given = [flag.replace('PALETTE', str(palette)) for flag in flags]
+    with parsed_flags('--mode=convert', *given, f'--data_dir={tmp_path}') as values:
+        described = described_options(values, dataset_may_be_unknown=True)
+        config = published.infer_config(states, described, given_options(values))
+        printed = shlex.split(' '.join(flags_to_resume(values, config)))
+    assert f'--data_dir={tmp_path}' in printed
+    with parsed_flags(*printed) as values:
+        assert config_from_flags(values) == config

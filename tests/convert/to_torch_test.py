@@ -1,5 +1,6 @@
 """Work directories become files that the reference implementation loads."""
 
+import errno
 import os
 
 import numpy as np
@@ -154,3 +155,39 @@ def test_export_refuses_damaged_provenance(trained_run, tmp_path):
     (trained_run / PROVENANCE).write_text('{')
     with pytest.raises(UserError, match=f'{PROVENANCE} is damaged; remove it'):
         export(str(trained_run), str(tmp_path), 'npz', '1')
+
+
+@pytest.mark.parametrize(
+    'content', ['[]', '{"batch_counts": {"generator": 3}}', '[' * 100_000, '\ud800', 'directory']
+)
+def test_export_refuses_provenance_of_other_contents(trained_run, tmp_path, content):
+    path = trained_run / PROVENANCE
+    if content == 'directory':
+        path.mkdir()
+    else:
+        path.write_bytes(content.encode('utf-8', 'surrogatepass'))
+    with pytest.raises(UserError, match=f'{PROVENANCE} is damaged; remove it'):
+        export(str(trained_run), str(tmp_path), 'npz', '1')
+
+
+@pytest.mark.parametrize('epoch', ['../x', '/x', 'a/b', '', 'x\0'])
+def test_export_writes_into_its_directory_alone(trained_run, tmp_path, epoch):
+    with pytest.raises(UserError, match='torch_epoch=.* is not the start of a file name; write'):
+        export(str(trained_run), str(tmp_path / 'a' / 'b'), 'npz', epoch)
+    assert sorted(os.listdir(tmp_path)) == ['run']
+
+
+def test_export_leaves_no_file_on_a_full_disk(trained_run, tmp_path, monkeypatch):
+    savez, saved = np.savez, []
+
+    def full(path, **arrays):
+        savez(path, **arrays)
+        saved.append(path)
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(np, 'savez', full)
+    with pytest.raises(UserError, match='_net_D.npz cannot be written .*make room'):
+        export(str(trained_run), str(tmp_path / 'out'), 'npz', 'latest')
+    assert len(saved) == 2
+    assert os.listdir(tmp_path / 'out') == []  # So the same command can be run again.

@@ -7,6 +7,8 @@ import re
 import pytest
 
 import spade_jax.data
+from spade_jax import landscapes
+from spade_jax.data.files.palette import rgb
 
 DIRECTORY = pathlib.Path(spade_jax.data.__file__).parent / 'classes'
 COUNTS = {
@@ -19,6 +21,7 @@ COUNTS = {
     'camvid_32': 32,
     'celebamask_hq': 19,
     'gaugan': 32,
+    'scenes': 13,
 }
 WITHOUT_COLORS = {'coco_stuff'}
 WITH_REPEATED_COLORS = {
@@ -129,3 +132,15 @@ def test_gaugan_classes_have_groups():
         'landscape',
         'plant',
     }
+
+
+def test_table_of_the_scenes_has_their_classes():
+    entries = [(entry['name'], rgb(entry['color'])) for entry in table('scenes')['classes']]
+    assert entries == list(landscapes.CLASSES)
+
+
+@pytest.mark.parametrize('name', ['scenes', 'coco_stuff', 'ade20k'])
+def test_gaugan_classes_have_counterparts(name):
+    names = {entry['name'] for entry in table(name)['classes']}
+    for entry in table('gaugan')['classes']:
+        assert names & {entry['name'], *entry.get('like', ())}, entry

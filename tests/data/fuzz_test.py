@@ -79,7 +79,7 @@ def with_flipped_bit(content, position):
 
 def in_mode(mode):
     bands = len(Image.new(mode, (1, 1)).getbands())
-    return Image.new(mode, (WIDTH, HEIGHT), 1 if bands == 1 else (1,) * bands)
+    return Image.new(mode, (WIDTH, HEIGHT), 1 if bands == 1 else (1, 2, 3, 4)[:bands])
 
 
 def damaged_bytes():
@@ -135,9 +135,13 @@ def other_sizes():
 def other_modes():
     """Yield cases with color modes, formats and transparency."""
     for role in ('label', 'instance'):
-        for mode in ('RGB', 'RGBA', 'LA', 'CMYK', 'YCbCr', 'LAB', 'F'):
+        for mode in ('RGB', 'RGBA', 'LA', 'CMYK', 'YCbCr', 'LAB'):
             kind = 'PNG' if mode in ('RGB', 'RGBA', 'LA') else 'TIFF'
-            yield f'{role} in mode {mode}', role, encoded(in_mode(mode), kind), REJECTED
+            if (role, mode) != ('instance', 'RGB'):  # Instance maps may be colors.
+                yield f'{role} in mode {mode}', role, encoded(in_mode(mode), kind), REJECTED
+        floats = pixels(role).astype(np.float32)
+        yield f'{role} of integral floats', role, encoded(floats, 'TIFF'), READ
+        yield f'{role} of floats', role, encoded(floats + 0.5, 'TIFF'), REJECTED
         for kind in ('JPEG', 'WEBP'):
             yield f'{role} is {kind} in a .png', role, encoded(pixels('label'), kind), REJECTED
     for mode in ('I;16', 'I', 'F'):
@@ -319,7 +323,7 @@ def test_empty_or_missing_directory_is_named(role, tmp_path):
 
 BAD_LISTINGS = (
     *(b'', b'\xff\xfe\x00', b'a\x00b\n', b'../a\n', b'/etc/passwd\n', b'a\na\n', b'nothing\n'),
-    b'a.jpg\n',
+    b'a.tif\n',
 )
 
 

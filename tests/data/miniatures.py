@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from spade_jax.data.files.palette import builtin_classes, rgb
+from spade_jax.config.catalog import builtin_classes
+from spade_jax.data.files.palette import rgb
 from spade_jax.data.sources.celebamask import MAPPING, PARTS
 
 # (width, height) in pixels, used in turn.

@@ -116,7 +116,7 @@ def test_file_in_place_of_a_directory_is_refused_at_the_start(tmp_path, name):
         check_log_is_writable(str(tmp_path))
 
 
-@pytest.mark.parametrize('name', ['metrics.jsonl', 'run.json', 'report.html', 'run.json.part'])
+@pytest.mark.parametrize('name', ['metrics.jsonl', 'run.json', 'report.html'])
 def test_directory_in_place_of_a_file_is_refused_at_the_start(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(UserError, match=f'{name} is a directory; it has .*; move it away'):

@@ -155,7 +155,7 @@ def test_report_names_unreadable_grid(tmp_path):
 def test_wide_grids_are_scaled_down(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (400, 2000, 3)).astype(np.uint8)
     write_png(str(tmp_path / 'samples' / 'step_0000001.png'), noise)
-    assert len(run_report._samples(tmp_path / 'samples')) < 960 * 192 * 3
+    assert len(run_report.samples(tmp_path / 'samples')) < 960 * 192 * 3
 
 
 def test_metadata_holds_config_and_sessions(workdir):

@@ -65,6 +65,8 @@ def test_validation_set_is_default_and_has_photos(tmp_path):
     data = program.write_folders(tmp_path / 'data', count=2)
     config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
     workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    message = refusal('--mode=sample', f'--workdir={workdir}', f'--output_dir={data}/val_label')
+    assert f'is inside of validation_label_dir={data}/val_label' in message
     succeed_inline('--mode=sample', f'--workdir={workdir}')
     files = ['labels/0.png', 'labels/1.png', 'photos/0.jpg', 'photos/1.jpg']
     assert files_below(workdir / 'images' / 'gallery') == files
@@ -73,9 +75,11 @@ def test_validation_set_is_default_and_has_photos(tmp_path):
 def test_default_output_of_demo_is_not_in_the_package(styled_run, data, tmp_path, monkeypatch):
     monkeypatch.setattr(spade_jax, 'DEMO', str(styled_run))
     monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in styled_run.rglob('*')}
     output = succeed_inline('--mode=sample', '--workdir=demo', f'--label_dir={data}/labels')
     assert '2 images: demo_images' in output
     assert (tmp_path / 'demo_images' / 'a.png').exists()
+    assert {path: path.stat().st_mtime_ns for path in styled_run.rglob('*')} == before
 
 
 @pytest.fixture
@@ -184,3 +188,19 @@ def test_exported_file_needs_only_jax(styled_run, tmp_path):
     program = jax.export.deserialize(bytearray(file.read_bytes()))
     images = program.call(np.zeros((2, 32, 32), np.int32), np.zeros((2, 4), np.float32))
     assert images.shape == (2, 32, 32, 3)
+
+
+def test_output_among_inputs_is_refused(refusal_of, plain_run, data):
+    """A later run would take the images for label maps, or find two photos of a map."""
+    message = refusal_of(plain_run, f'--output_dir={data}/labels/new')
+    assert f'is inside of label_dir={data}/labels: ' in message
+    assert not (data / 'labels' / 'new').exists()
+    photos = f'--photo_dir={data}/photos'
+    assert 'of photo_dir=' in refusal_of(plain_run, photos, f'--output_dir={data}/photos')
+
+
+def test_style_image_is_not_overwritten(refusal_of, styled_run, data, tmp_path):
+    Image.open(data / 'photos' / 'a.jpg').save(tmp_path / 'a.png')
+    style = f'--style_image={tmp_path}/a.png'
+    message = refusal_of(styled_run, style, f'--output_dir={tmp_path}')
+    assert f'labels/a.png would overwrite the input {tmp_path}/a.png' in message

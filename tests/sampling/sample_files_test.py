@@ -1,4 +1,5 @@
 import os
+import types
 
 import numpy as np
 import pytest
@@ -122,3 +123,11 @@ def test_output_files_are_numbered():
 def test_output_files_overwrite_nothing(files, output_dir, others, message):
     with pytest.raises(UserError, match=message):
         output_files(named_maps('labels', *files), output_dir, 1, others)
+
+
+@pytest.mark.parametrize('name', ['../a', '/a', 'b/../../a', '\ud800'])
+def test_output_files_are_in_their_directory(name):
+    """Names come from directories, but also from records and TFDS, which anybody can write."""
+    maps = types.SimpleNamespace(names=[name], locations=['record 0'], paths=[])
+    with pytest.raises(UserError, match='the image of record 0 would be outside of images'):
+        output_files(maps, 'images', 1, {})

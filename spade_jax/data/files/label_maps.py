@@ -1,6 +1,7 @@
 """The label maps to sample from: files of a directory, or the examples of a data set."""
 
 import collections
+import operator
 import os
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -8,10 +9,15 @@ from typing import Protocol
 import numpy as np
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import PHOTO_EXTENSIONS, read_ids, read_photo
+from spade_jax.data.files.image_files import (
+    ID_EXTENSIONS,
+    PHOTO_EXTENSIONS,
+    read_instances,
+    read_photo,
+)
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids
 from spade_jax.data.pipeline.paired_transforms import Example
-from spade_jax.data.sources.pairing import files_below
+from spade_jax.data.sources.pairing import contents, extension_of, files_below, stem_of
 from spade_jax.data.sources.source import Source, require_same_size, size_of
 from spade_jax.errors import UserError
 
@@ -36,7 +42,7 @@ class LabelMaps(Protocol):
 
 
 class LabelFolder:
-    """The label maps (or condition images) below a directory, in the order of their names.
+    """The label maps (or condition images) below a directory, in the order of their names; or one.
 
     These are the files whose stems end in `config.label_suffix`; if there are none, all files.
     `instance_dir` (for models with edges) and `photo_dir` (see `files_for`) have the same names.
@@ -58,28 +64,37 @@ class LabelFolder:
             problem = f'instance_dir={instance_dir}, but this model has no instance edges'
             raise UserError(problem, 'leave the flag out')
         files = self._label_files(label_dir)
-        self.paths: Sequence[str] = [os.path.join(label_dir, file) for file in files]
+        self.paths: Sequence[str] = [path for _, path in files]
         self.locations: Sequence[str] = self.paths
-        self.names: Sequence[str] = [os.path.splitext(file)[0] for file in files]
-        names = map(self._instance_name, files)
-        self._instances = [os.path.join(instance_dir, name) for name in names if instance_dir]
-        words = dict(flag='photo_dir', what='photo')
-        self._photos = files_for(self.names, photo_dir, config, **words) if photo_dir else []
+        self.names: Sequence[str] = [stem for stem, _ in files]
+        self._instances, self._photos = [], []
+        if instance_dir:
+            names = list(map(self._instance_name, self.names))
+            words = dict(flag='instance_dir', what='instance map')
+            self._instances = files_for(names, instance_dir, config, ID_EXTENSIONS, **words)
+        if photo_dir:
+            words = dict(flag='photo_dir', what='photo')
+            self._photos = files_for(self.names, photo_dir, config, **words)
 
-    def _label_files(self, directory: str) -> list[str]:
+    def _label_files(self, path: str) -> list[tuple[str, str]]:
+        """Return the stem and the path of each label map."""
+        if os.path.isfile(path):
+            return [(stem_of(path, os.path.dirname(path) or '.'), path)]
         extensions = self._reader.extensions
-        found = _files_by_stem(directory, extensions, 'label_dir')
+        found = _files_by_stem(path, extensions, 'label_dir')
         if not found:
-            problem = f'label_dir={directory} has no label map ({", ".join(sorted(extensions))})'
+            listed = ', '.join(sorted(extensions))
+            problem = f'label_dir={path}{contents(path)} has no label map ({listed})'
             raise UserError(problem, 'set --label_dir')
         stems = [stem for stem in found if stem.endswith(self._config.label_suffix)] or found
-        return sorted(os.path.relpath(path, directory) for stem in stems for path in found[stem])
+        files = [(stem, path) for stem in stems for path in found[stem]]
+        return sorted(files, key=operator.itemgetter(1))
 
-    def _instance_name(self, label_name: str) -> str:
-        (stem, extension), config = os.path.splitext(label_name), self._config
-        if not stem.endswith(config.label_suffix):
-            return label_name
-        return stem.removesuffix(config.label_suffix) + config.instance_suffix + extension
+    def _instance_name(self, stem: str) -> str:
+        suffix = self._config.label_suffix
+        if not stem.endswith(suffix):
+            return stem
+        return stem.removesuffix(suffix) + self._config.instance_suffix
 
     def read_photo(self, index: int) -> np.ndarray | None:
         return read_photo(self._photos[index]) if self._photos else None
@@ -88,7 +103,7 @@ class LabelFolder:
         path, instance = self.paths[index], None
         label = self._reader.read(path)
         if self._instances:
-            instance = read_ids(self._instances[index], 'instance map')
+            instance = read_instances(self._instances[index])
             require_same_size(self._instances[index], size_of(instance), path, size_of(label))
         return _checked(Example(None, label, instance), self._config, path)
 
@@ -110,13 +125,22 @@ class LabelsOfSource:
 
 
 def files_for(
-    names: Sequence[str], directory: str, config: DataConfig, *, flag: str, what: str
+    names: Sequence[str],
+    directory: str,
+    config: DataConfig,
+    extensions: Collection[str] = PHOTO_EXTENSIONS,
+    *,
+    flag: str,
+    what: str,
 ) -> list[str]:
-    """Return one photo below a directory for each label map: of the same name, but for suffixes.
+    """Return one file below a directory for each label map: of the same name, but for suffixes.
 
     `names` are relative paths without extension; errors use `flag` (of the directory) and `what`.
+    By default, the files are photos. A file instead of the directory is that of the only map.
     """
-    found = _files_by_stem(directory, PHOTO_EXTENSIONS, flag)
+    if len(names) == 1 and os.path.isfile(directory):
+        return [directory]
+    found = _files_by_stem(directory, extensions, flag)
     matches: dict[str, list[str]] = {}
     for name in names:
         stem = name.removesuffix(config.label_suffix)
@@ -126,8 +150,9 @@ def files_for(
         more = len(missing) - _MOST_NAMED
         listed = ', '.join(missing[:_MOST_NAMED]) + (f' and {more} more' if more > 0 else '')
         count = f'{len(missing)} of {len(names)} label maps'
-        problem = f'{flag}={directory} has no {what} for {count}: {listed}'
-        raise UserError(problem, f'name each as its label map ({missing[0]}.png or .jpg)')
+        where = f'{flag}={directory}{contents(directory) if not found else ""}'
+        problem = f'{where} has no {what} for {count}: {listed}'
+        raise UserError(problem, f'name each as its label map ({missing[0]}.png)')
     for name, files in matches.items():
         if len(files) > 1:
             several = f'{len(files)} files for the label map {name}: {", ".join(files)}'
@@ -141,9 +166,8 @@ def _files_by_stem(directory: str, extensions: Collection[str], flag: str) -> di
         raise UserError(f'{flag}={directory}: no such directory', f'set --{flag}')
     found = collections.defaultdict(list)
     for path in files_below(directory):
-        stem, extension = os.path.splitext(os.path.relpath(path, directory))
-        if extension.lower() in extensions:
-            found[stem].append(path)
+        if extension_of(path) in extensions:
+            found[stem_of(path, directory)].append(path)
     return found
 
 

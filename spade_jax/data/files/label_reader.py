@@ -1,11 +1,15 @@
 """Read label maps: indices, grays or colors become the class ids of the configuration."""
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.config.label_format import LARGEST_ID, parse_remap
 from spade_jax.data.files import image_files
-from spade_jax.data.files.image_files import File, read_ids, read_ids_or_colors, read_photo
+from spade_jax.data.files.image_files import Colors, File, read_ids, read_ids_or_colors, read_photo
+from spade_jax.data.files.index_colors import IndexColors
 from spade_jax.data.files.palette import ColorMask
 from spade_jax.errors import UserError
 
@@ -15,26 +19,34 @@ class LabelReader:
 
     Grays and palette indices are ids; with a palette in the configuration, (indexed) colors are
     looked up in it. Then ids are renumbered by `config.label_remap`. RGB conditions stay unchanged.
+    `on_indexed` receives the name and the used colors of each file whose indices are ids; by
+    default, a color that differs from that of an earlier file is a DatasetError.
     """
 
-    def __init__(self, config: DataConfig):
+    def __init__(self, config: DataConfig, on_indexed: Callable[[str, Colors], None] | None = None):
+        self._on_indexed = on_indexed or IndexColors().add
         self._uses_labels = config.uses_labels
         photos, maps = image_files.PHOTO_EXTENSIONS, image_files.ID_EXTENSIONS
         self.extensions = maps if config.uses_labels else photos
         self.role = condition_role(config)
-        self._colors = ColorMask(config.palette) if config.palette else None
+        palette = config.palette
+        self._colors = ColorMask(palette, config.palette_tolerance) if palette else None
         self._new_ids = _remap_table(config.label_remap)
 
     def read(self, path: File, *, thorough: bool = True) -> np.ndarray:
         """Read a label map as ids [H, W], or a condition image as [H, W, 3] uint8.
 
-        `thorough` is that of `image_files.read_ids`. Raises a UserError, with the file's name, if
-        it cannot be read, or has colors without a palette or not in it.
+        `thorough` is that of `image_files.read_ids`; without it, `on_indexed` is not called. Raises
+        a UserError, with the file's name, if it cannot be read, or has colors without a palette or
+        not in it.
         """
         if not self._uses_labels:
             return read_photo(path, role=self.role)
-        read = read_ids_or_colors if self._colors else read_ids
-        pixels = read(path, thorough=thorough)
+        if self._colors:
+            pixels = read_ids_or_colors(path, thorough=thorough)
+        else:
+            on_indexed = functools.partial(self._on_indexed, str(path)) if thorough else None
+            pixels = read_ids(path, thorough=thorough, on_indexed=on_indexed)
         try:
             ids = self._ids(pixels)
         except UserError as error:
@@ -62,7 +74,7 @@ class LabelReader:
             return pixels
         grays = np.repeat(values.astype(np.uint8)[None, :, None], 3, axis=-1)  # [1, values, 3]
         try:
-            as_colors = self._colors.ids(grays)[0]
+            as_colors = self._colors.ids(grays, exact=True)[0]
         except UserError:
             return pixels
         if (as_colors != values).any():

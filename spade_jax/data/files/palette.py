@@ -1,19 +1,19 @@
 """Names and colors of the classes: render ids as colors, and turn color masks into ids."""
 
-import functools
-import json
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax.config.catalog import CATALOG, builtin_palette
-from spade_jax.config.data_config import DONTCARE_ID, DataConfig
-from spade_jax.config.label_format import LabelClass, parse_palette
+from spade_jax.config.catalog import known_classes
+from spade_jax.config.data_config import DataConfig
+from spade_jax.config.label_format import TRANSPARENT, LabelClass, parse_palette
+from spade_jax.data.files.image_files import TRANSPARENT_CODE, color_codes
 from spade_jax.errors import UserError
 
 UNKNOWN_COLOR = (0, 0, 0)
 _NO_CLASS, _SEVERAL_CLASSES = -1, -2
+_LARGEST_TOLERANCE, _FARTHEST = 8, 256
 
 
 class Classes(NamedTuple):
@@ -29,18 +29,12 @@ def classes_of(config: DataConfig) -> Classes:
     names += ['unknown'] * config.dontcare
     colors = np.full((len(names), 3), UNKNOWN_COLOR, np.uint8)
     colors[: config.num_classes] = default_palette(config.num_classes)
-    for entry in _known_classes(config):
+    for entry in reversed(known_classes(config)):  # The first of the colors of a class counts.
         if entry.id < len(names):
             names[entry.id] = entry.name
-            if entry.color:
+            if entry.color and entry.color != TRANSPARENT:
                 colors[entry.id] = rgb(entry.color)
     return Classes(tuple(names), colors)
-
-
-def builtin_classes(name: str) -> list[LabelClass]:
-    """Read a table of `data/classes`, e.g. 'ade20k'. Classes may share a color there."""
-    classes = json.loads(Path(builtin_palette(name) or name).read_text(encoding='utf-8'))['classes']
-    return [LabelClass(entry['id'], entry['name'], entry.get('color')) for entry in classes]
 
 
 def default_palette(num_classes: int) -> np.ndarray:
@@ -67,40 +61,88 @@ def colorize_input(label: np.ndarray, config: DataConfig) -> np.ndarray:
 class ColorMask:
     """Turns the colors of a palette (the text of `label_format.read_palette`) into ids."""
 
-    def __init__(self, palette: str):
-        self.classes = {entry: entry.color for entry in parse_palette(palette) if entry.color}
-        if not self.classes:
+    def __init__(self, palette: str, tolerance: int = 0):
+        self._classes = [entry for entry in parse_palette(palette) if entry.color]
+        self._tolerance = tolerance
+        if not self._classes:
             raise UserError('the palette has no colors', 'add "color": "#rrggbb" to its classes')
-        # [2^24] int32, 64 MB: the id of every color. One lookup is 20 times as fast as a search.
-        self._ids = np.full(1 << 24, _NO_CLASS, np.int32)
-        for entry, color in self.classes.items():
-            code = int(color[1:], 16)
-            self._ids[code] = entry.id if self._ids[code] == _NO_CLASS else _SEVERAL_CLASSES
-        largest = max(entry.id for entry in self.classes)
+        # [2^24 + 1] int32, 64 MB: the id of every color. A lookup is 20 times as fast as a search.
+        self._ids = np.full(TRANSPARENT_CODE + 1, _NO_CLASS, np.int32)
+        for entry, code in zip(self._classes, _codes(self._classes), strict=True):
+            is_first = self._ids[code] in (_NO_CLASS, entry.id)
+            self._ids[code] = entry.id if is_first else _SEVERAL_CLASSES
+        largest = max(entry.id for entry in self._classes)
         self._dtype = np.dtype(np.uint8 if largest <= 255 else np.uint16)
 
-    def ids(self, colors: np.ndarray) -> np.ndarray:
-        """Return the ids [H, W] of a color mask [H, W, 3] uint8; each color must have one class."""
-        red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
-        codes = red << 16 | green << 8 | blue
+    def ids(self, colors: np.ndarray, *, exact: bool = False) -> np.ndarray:
+        """Return the ids [H, W] of `read_ids_or_colors`'s colors; each must have one class."""
+        codes = color_codes(colors)
         ids = self._ids[codes]
-        if ids.min() >= 0:
-            return ids.astype(self._dtype)
-        reason = ids.min()  # Colors of several classes first.
+        if self._tolerance and not exact and (unknown := ids == _NO_CLASS).any():
+            distinct, inverse = np.unique(codes[unknown], return_inverse=True)
+            nearest, distances = nearest_colors(self._classes, distinct)
+            numbers = np.array([entry.id for entry in self._classes])[nearest]
+            ids[unknown] = np.where(distances <= self._tolerance, numbers, _NO_CLASS)[inverse]
+        if ids.min() < 0:
+            raise self._error(codes, ids)
+        return ids.astype(self._dtype)
+
+    def _error(self, codes: np.ndarray, ids: np.ndarray) -> UserError:
+        """Return the error of colors that have no class or, first, several."""
+        reason = ids.min()
         y, x = np.argwhere(ids == reason)[0]
-        color = _hex(colors[y, x])
+        color = color_text(int(codes[y, x]))
         where = f'color {color} at pixel (x={x}, y={y})'
         if reason == _SEVERAL_CLASSES:
-            names = ', '.join(entry.name for entry in self.classes if entry.color == color)
+            names = ', '.join(entry.name for entry in self._classes if entry.color == color)
             problem = f'{where} stands for several classes ({names})'
-            raise UserError(problem, 'give each class its own color')
-        distances = [np.abs(np.subtract(rgb(c), colors[y, x])).sum() for c in self.classes.values()]
-        nearest = list(self.classes)[np.argmin(distances)]
-        count, share = len(np.unique(codes[ids == reason])), np.mean(ids == reason)
+            return UserError(problem, 'give each class its own color')
+        unknown = np.unique(codes[ids == reason])
+        nearest, distances = nearest_colors(self._classes, unknown)
+        place = np.searchsorted(unknown, codes[y, x])
+        entry, distance = self._classes[nearest[place]], distances[place]
+        count, share = len(unknown), np.mean(ids == reason)
         such = f'{count} such color{"s" * (count > 1)}, {share:.2%} of the pixels'
-        found = f'the nearest is {nearest.color} ({nearest.name})'
-        problem = f'{where} is not in the palette ({such}); {found}'
-        raise UserError(problem, 'add it to the palette, or save the mask unsmoothed, as PNG')
+        problem = f'{where} is not in the palette ({such})'
+        if distance < _FARTHEST:
+            problem += f'; the nearest is {entry.color} ({entry.name}), at a distance of {distance}'
+        remedy = f'add "{color}" to the palette, or save the mask unsmoothed, as PNG'
+        if (largest := distances.max()) <= safe_tolerance(self._classes):
+            remedy = f'set --palette_tolerance={largest} or more, or {remedy}'
+        return UserError(problem, remedy)
+
+
+def nearest_colors(
+    classes: Sequence[LabelClass], codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the index [N] of the class nearest to each of N `color_codes`, and the distance [N].
+
+    All classes have colors.
+    A distance is the largest difference in red, green or blue; 256 from and to transparent.
+    """
+    channels = np.array([16, 8, 0])
+    colors = codes[:, None] >> channels & 255  # [N, 3]
+    nearest, least = np.zeros(len(codes), int), np.full(len(codes), _FARTHEST)
+    for index, code in enumerate(_codes(classes)):
+        distances = np.abs(colors - (code >> channels & 255)).max(-1)
+        distances[(code == TRANSPARENT_CODE) != (codes == TRANSPARENT_CODE)] = _FARTHEST
+        closer = distances < least
+        nearest[closer], least[closer] = index, distances[closer]
+    return nearest, least
+
+
+def safe_tolerance(classes: Sequence[LabelClass]) -> int:
+    """Return the largest tolerance, up to 8, with which no color is near two classes."""
+    least = 2 * _LARGEST_TOLERANCE + 1
+    for entry in classes:
+        others = [other for other in classes if other.id != entry.id]
+        _, distances = nearest_colors(others, np.array(_codes([entry])))
+        least = min([least, *distances])
+    return max(0, (least - 1) // 2)
+
+
+def _codes(classes: Iterable[LabelClass]) -> list[int]:
+    return [color_code(entry.color) for entry in classes if entry.color]
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -109,22 +151,11 @@ def rgb(color: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _hex(color) -> str:
-    return '#{:02x}{:02x}{:02x}'.format(*map(int, color))
+def color_code(color: str) -> int:
+    """Convert a color of a palette to its number in `image_files.color_codes`."""
+    return TRANSPARENT_CODE if color == TRANSPARENT else int(color[1:], 16)
 
 
-@functools.lru_cache(maxsize=8)
-def _known_classes(config: DataConfig) -> list[LabelClass]:
-    if config.palette:
-        classes = parse_palette(config.palette)
-        return [entry for entry in classes if entry.id != DONTCARE_ID or not config.dontcare]
-    if config.dataset not in CATALOG:
-        return []
-    if name := CATALOG[config.dataset].classes:
-        classes = builtin_classes(name)
-    else:
-        from spade_jax.landscapes import CLASSES
-
-        classes = [LabelClass(i, entry.name, _hex(entry.color)) for i, entry in enumerate(CLASSES)]
-    # With another number of classes, flags have renumbered the ids.
-    return classes if len(classes) in (config.num_classes, config.label_channels) else []
+def color_text(code: int) -> str:
+    """Convert back what `color_code` returns."""
+    return TRANSPARENT if code == TRANSPARENT_CODE else f'#{code:06x}'

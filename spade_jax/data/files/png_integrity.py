@@ -5,9 +5,10 @@ Format: W3C, Portable Network Graphics, sections 5 (chunks, checksums) and 8.2 (
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_PIECE = 1 << 20  # Bytes decompressed at a time: a small file may hold gigabytes of zeros.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By color type.
 # Interlacing passes: left, top, and the columns and rows between two pixels.
 _ADAM7 = (
@@ -24,9 +25,20 @@ def check_png(content: bytes, *, rows: bool) -> None:
     chunks = list(_chunks(content))
     header = dict(chunks).get(b'IHDR', b'')
     if rows and len(header) == 13:
-        pixels = zlib.decompress(b''.join(data for kind, data in chunks if kind == b'IDAT'))
-        if (missing := _pixel_bytes(header) - len(pixels)) > 0:
-            raise ValueError(f'{missing} bytes of pixels are missing')
+        missing = _pixel_bytes(header)
+        for size in _decompressed_sizes(data for kind, data in chunks if kind == b'IDAT'):
+            if (missing := missing - size) <= 0:
+                return
+        raise ValueError(f'{missing} bytes of pixels are missing')
+
+
+def _decompressed_sizes(parts: Iterable[bytes]) -> Iterator[int]:
+    """Yield the sizes of the pieces to which a zlib stream is decompressed, one at a time."""
+    stream = zlib.decompressobj()
+    for part in parts:
+        while part:
+            yield len(stream.decompress(part, _PIECE))
+            part = stream.unconsumed_tail
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from spade_jax.config.data_config import CROPPING_MODES, DataConfig
+from spade_jax.data.files import resampling
 from spade_jax.errors import UserError
 
 POWER_OF_TWO_BASE = 32  # The grid of `preprocess_mode=none`.
@@ -140,8 +141,6 @@ def _scaled_window(
 ) -> np.ndarray:
     """The window (left, top, width, height) of pixels scaled to `size`, mirrored with `flip`."""
     if pixels.shape[1::-1] != size:
-        from spade_jax.data.files import resampling  # Imports Numba.
-
         resample = resampling.bicubic if pixels.ndim == 3 else resampling.nearest
         return resample(pixels, size, window, flip)
     left, top, width, height = window

@@ -7,13 +7,19 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
+from spade_jax.errors import require_extra
+
 
 @functools.cache
 def import_tensorflow() -> ModuleType:
     """Import TensorFlow with all accelerators hidden, so that JAX owns their memory.
 
     The import takes seconds, so it happens only where training data are read.
+
+    Raises:
+      UserError: TensorFlow is not installed.
     """
+    require_extra('train', 'the input pipeline of the training')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     with _silent_stderr():
         import tensorflow as tf

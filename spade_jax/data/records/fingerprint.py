@@ -12,7 +12,7 @@ from spade_jax.data.pipeline.paired_transforms import Geometry, scaled_size
 from spade_jax.data.sources.pairing import ExampleFiles
 from spade_jax.data.sources.source import DatasetSource
 
-FORMAT = 2  # Raised with every change of what the records hold.
+FORMAT = 3  # Raised with every change of what the records hold.
 
 # What decides the contents of the records. No directories: records may be read without the files.
 _DECIDING_FIELDS = (
@@ -22,6 +22,7 @@ _DECIDING_FIELDS = (
     *('condition', 'num_classes', 'dontcare', 'palette', 'label_remap'),
     *('preprocess_mode', 'load_size'),
 )
+_LATER_FIELDS = ('palette_tolerance', 'resize_labels')  # Older records lack them: off.
 _MAX_LENGTH = 60  # Characters of a value in a message.
 _THREADS = 16  # Network disks answer slowly.
 
@@ -43,6 +44,7 @@ def settings_of(config: DataConfig) -> dict[str, Any]:
     geometry = Geometry.from_config(config)
     width, height = scaled_size(geometry, geometry.width, geometry.height)
     settings = {name: getattr(config, name) for name in _DECIDING_FIELDS}
+    settings |= {name: value for name in _LATER_FIELDS if (value := getattr(config, name))}
     # The crop size matters only where it decides the scaled size.
     return {'format': FORMAT, **settings, 'scaled_size': f'{width}x{height}'}
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from spade_jax.errors import UserError, user_errors
 from spade_jax.files.atomic_write import atomic_write
+from spade_jax.files.names import is_inside
 
 MANIFEST, INCOMPLETE = 'examples.json', 'incomplete.json'
 
@@ -44,7 +45,21 @@ class Split:
     largest: list[int] = dataclasses.field(default_factory=list)
 
     def __post_init__(self):
-        self.shards = [Shard(*shard) for shard in self.shards]
+        """Convert what a file holds; any exception if its values do not belong together."""
+        self.states = {str(name): str(state) for name, state in dict(self.states).items()}
+        self.shards = [Shard(file, int(count), int(size)) for file, count, size in self.shards]
+        self.locations = list(map(str, self.locations))
+        self.skipped = [(str(location), str(defect)) for location, defect in self.skipped]
+        self.smallest, self.largest = list(map(int, self.smallest)), list(map(int, self.largest))
+        for name in (*self.names, *(shard.file for shard in self.shards)):
+            if not is_inside(name):
+                raise ValueError(f'{name!r} is not a name inside the directory')
+        counts = [shard.examples for shard in self.shards]
+        sizes = {len(self.smallest), len(self.largest)}
+        if min(counts, default=0) < 0 or sizes != {2 if self.names else 0}:
+            raise ValueError('a shard or a size is impossible')
+        if not sum(counts) == len(self.names) == len(self.locations):
+            raise ValueError('it does not list the examples of its shards')
 
     def include(self, width: int, height: int) -> None:
         """Extend `smallest` and `largest` to a size."""
@@ -88,7 +103,8 @@ def read_manifest(directory: str, name: str = MANIFEST) -> Manifest | None:
             return None
         content = json.loads(path.read_text(encoding='utf-8'))
         splits = {name: Split(**split) for name, split in content['splits'].items()}
-        return Manifest(content['settings'], content['sources'], splits)
+        sources = {name: dict(summary) for name, summary in content['sources'].items()}
+        return Manifest(dict(content['settings']), sources, splits)
 
 
 def require_complete(directory: str, manifest: Manifest) -> None:

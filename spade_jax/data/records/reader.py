@@ -19,7 +19,7 @@ from spade_jax.data.files.label_reader import label_dtype
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.records.fingerprint import differences, settings_of
 from spade_jax.data.records.manifest import INCOMPLETE, Manifest, read_manifest, require_complete
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import UserError, require_extra, user_errors
 
 INSTANCE_DTYPE = np.dtype(np.uint16)
 
@@ -75,6 +75,7 @@ def open_records(config: DataConfig, split: str) -> RecordSource | None:
       UserError: There are no complete records, or they were prepared with other settings.
     """
     directory, flag = os.path.expanduser(config.records_dir), f'records_dir={config.records_dir}'
+    require_extra('train', flag)
     manifest = read_manifest(directory)
     if manifest is None and os.path.exists(os.path.join(directory, INCOMPLETE)):
         problem = f'{flag} is not complete: its preparation was interrupted or is still running'
@@ -106,6 +107,7 @@ def _pixels(
     shape = tuple(features[f'{name}/shape'].int64_list.value)
     content = features[f'{name}/value'].bytes_list.value[0]
     if compressed:
-        # With the size, zlib need not grow its buffer and is two to three times as fast.
-        content = zlib.decompress(content, bufsize=max(1, math.prod(shape) * dtype.itemsize))
+        # The shape bounds the memory; one byte more shows that the record holds too much.
+        size = math.prod(shape) * dtype.itemsize
+        content = zlib.decompressobj().decompress(content, size + 1)
     return np.frombuffer(content, dtype).reshape(shape)

@@ -25,8 +25,8 @@ from spade_jax.data.records.manifest import INCOMPLETE, MANIFEST, Manifest, Shar
 from spade_jax.data.records.reader import INSTANCE_DTYPE
 from spade_jax.data.sources.open_source import check_example, open_files, pointing_to_the_report
 from spade_jax.data.sources.source import SPLITS, Source
-from spade_jax.errors import UserError, user_errors
-from spade_jax.files.atomic_write import atomic_write
+from spade_jax.errors import DatasetError, UserError, user_errors
+from spade_jax.files.atomic_write import PART, atomic_write
 from spade_jax.files.run_lock import exclusive_lock
 
 # Groups of one: reading an example does not decode others. The maps are compressed already, and
@@ -94,6 +94,7 @@ def prepare(config: DataConfig) -> None:
 
 def _continued(config: DataConfig, directory: str, manifest: Manifest) -> Manifest:
     """The manifest of an interrupted preparation of the same examples, or the given empty one."""
+    _remove(directory, PART)  # Of a killed process.
     found = manifests.read_manifest(directory, INCOMPLETE)
     if found is not None:
         same = (found.settings, found.sources) == (manifest.settings, manifest.sources)
@@ -102,11 +103,15 @@ def _continued(config: DataConfig, directory: str, manifest: Manifest) -> Manife
             print(f'continuing an interrupted preparation: {found} are written')
             return found
         print('starting again: the interrupted preparation was of other settings or examples')
-    for name in os.listdir(directory):
-        if name.startswith(f'{_DATASET}-'):
-            os.unlink(os.path.join(directory, name))
+    _remove(directory, f'{_DATASET}-')
     manifest.write(directory, INCOMPLETE)
     return manifest
+
+
+def _remove(directory: str, start: str) -> None:
+    for name in os.listdir(directory):
+        if name.startswith(start):
+            os.unlink(os.path.join(directory, name))
 
 
 def _write_split(
@@ -179,7 +184,7 @@ def _record(config: DataConfig, source: Source, features: Any, index: int) -> _R
         with pointing_to_the_report(config, preparing=True):
             image, label, instance = _checked_example(config, source, index)
     except UserError as error:
-        if config.on_bad_example == 'error':
+        if config.on_bad_example == 'error' or isinstance(error, DatasetError):
             raise
         return _Record(name, location, defect=error)
     content = {'image': image, 'label': label, 'name': name.encode('utf-8', 'surrogateescape')}
@@ -248,7 +253,8 @@ def _make_directory(directory: str, given: str) -> None:
     """Make the directory. Raises UserError if that fails or if it holds foreign files."""
     with user_errors(f'records_dir={given} cannot be written', 'choose another --records_dir'):
         os.makedirs(directory, exist_ok=True)
-        names = sorted(set(os.listdir(directory)) - {LOCK})
+        found = set(os.listdir(directory)) - {LOCK}
+    names = sorted(name for name in found if not name.startswith(PART))
     if names and not {MANIFEST, INCOMPLETE} & set(names):
         problem = f'records_dir={given} is not empty ({names[0]}) and has no prepared records'
         raise UserError(problem, 'choose an empty directory')

@@ -75,18 +75,18 @@ class CelebAMaskSource(DatasetSource):
             label[inside] = PARTS.index(part) + 1
         return Example(None, self._labels.renumber(label, files.label))
 
-    def _check_size(self, files: ExampleFiles, size: tuple[int, int], label: np.ndarray) -> None:
+    def _fitted(self, files: ExampleFiles, size: tuple[int, int], maps: Example) -> Example:
         """Raise a UserError if photo and masks have different aspect ratios."""
-        width, height = size_of(label)
+        width, height = size_of(maps.label)
         if size[0] * height != size[1] * width:
             masks = f'its masks {files.label} have {width}x{height}'
             problem = f'{files.photo} has {size[0]}x{size[1]} pixels, another shape than {masks}'
             raise UserError(problem, 'make the two from the same photo')
+        return maps
 
 
 def _directory(config: DataConfig, field: str) -> str:
-    root = os.path.expanduser(config.data_dir)
-    path = os.path.normpath(os.path.join(root, getattr(config, field)))
+    path = os.path.normpath(os.path.join(config.data_dir, getattr(config, field)))
     if not os.path.isdir(path):
         remedy = f'set --data_dir to the unpacked CelebAMask-HQ, or --{field}'
         raise UserError(f'{field}: there is no directory {path}', remedy)
@@ -110,7 +110,7 @@ def _parts_of_faces(directory: str) -> dict[str, list[str]]:
 
 def _listed_faces(config: DataConfig, split: str) -> list[int]:
     flag = f'{split}_list'
-    path = os.path.join(os.path.expanduser(config.data_dir), getattr(config, flag))
+    path = os.path.join(config.data_dir, getattr(config, flag))
     faces: dict[int, None] = {}  # An ordered set.
     for number, line in numbered_lines(path, flag, f'set --data_dir or --{flag}'):
         where = f'{flag}: {path}, line {number}'
@@ -125,7 +125,7 @@ def _listed_faces(config: DataConfig, split: str) -> list[int]:
 
 
 def _partition(config: DataConfig, split: str) -> list[int]:
-    path = os.path.join(os.path.expanduser(config.data_dir), MAPPING)
+    path = os.path.join(config.data_dir, MAPPING)
     by_list = f'list the numbers of the faces with --{split}_list, one a line'
     remedy = f'it comes with the data set and defines the splits; without it, {by_list}'
     faces = []

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.whole_file import read_file
 
 FIRST_INSTANCE_ID = 1000
 _SMALLEST_POLYGON = 6  # Numbers: three points.
@@ -41,8 +42,7 @@ class InstanceAnnotations:
         self._things: dict[int, list[_Thing]] = collections.defaultdict(list)  # By image id.
         remedy = f'set --data_dir or --{flag}, or use --condition=labels; {_DOWNLOAD}'
         with user_errors(f'{self._file} cannot be read', remedy):
-            with open(path, encoding='utf-8') as file:
-                content = json.load(file, object_hook=self._take)
+            content = json.loads(read_file(path), object_hook=self._take)
         content = content if isinstance(content, dict) else {}
         lists = [content.get(key) for key in ('images', 'annotations')]
         if not self._images or not all(isinstance(item, list) for item in lists):
@@ -101,7 +101,7 @@ class InstanceAnnotations:
 def _thing(segmentation: Any) -> _Thing:
     """Return the region of an annotation; ValueError and others if it has another format."""
     if isinstance(segmentation, dict):
-        (height, width), counts = segmentation['size'], segmentation['counts']
+        (height, width), counts = map(int, segmentation['size']), segmentation['counts']
         counts = _decompressed(counts) if isinstance(counts, str) else counts
         lengths = np.array(counts, np.int64)
         if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != height * width:

@@ -3,12 +3,12 @@
 import os
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import read_ids
+from spade_jax.data.files.image_files import read_instances
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import ExampleFiles, Folders, pair_files, raise_defects
-from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
+from spade_jax.data.sources.source import DatasetSource
 
 
 class FolderSource(DatasetSource):
@@ -23,6 +23,7 @@ class FolderSource(DatasetSource):
     def __init__(self, config: DataConfig, split: str):
         self.files, defects, _ = pair_files(folders_of(config, split))
         raise_defects(defects)
+        self.resizes = config.resize_labels
         self._annotations = open_annotations(config, split)
         self._labels = LabelReader(config)
         self.names = [files.name for files in self.files]
@@ -34,8 +35,7 @@ class FolderSource(DatasetSource):
             return True
         if config.validation_list or config.validation_image_dir != DataConfig.validation_image_dir:
             return bool(config.validation_image_dir)
-        root = os.path.expanduser(config.data_dir)
-        return os.path.isdir(os.path.join(root, config.validation_image_dir))
+        return os.path.isdir(os.path.join(config.data_dir, config.validation_image_dir))
 
     def shared_files(self) -> list[str]:
         return [self._annotations.path] if self._annotations else []
@@ -46,8 +46,7 @@ class FolderSource(DatasetSource):
         if self._annotations:
             instance = self._annotations.instance_map(os.path.basename(files.photo), label)
         elif files.instance is not None:
-            instance = read_ids(files.instance, 'instance map', thorough=thorough)
-            require_same_size(files.instance, size_of(instance), files.label, size_of(label))
+            instance = read_instances(files.instance, thorough=thorough)
         return Example(None, label, instance)
 
 
@@ -67,4 +66,4 @@ def _annotations_path(config: DataConfig, split: str) -> str:
     """Return the JSON file that replaces the directory of instance maps, or ''."""
     path = getattr(config, f'{split}_instance_dir')
     is_read = config.instance_edges and path.endswith('.json')
-    return os.path.join(os.path.expanduser(config.data_dir), path) if is_read else ''
+    return os.path.join(config.data_dir, path) if is_read else ''

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from spade_jax.data.records.fingerprint import first_change
 from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.pairing import pair_files
 from spade_jax.data.sources.source import SPLITS, DatasetSource, Source, size_of
-from spade_jax.errors import UserError
+from spade_jax.errors import DatasetError, UserError, require_extra
 
 
 def open_source(config: DataConfig, split: str) -> Source | None:
@@ -38,7 +37,13 @@ def open_files(config: DataConfig, split: str) -> DatasetSource | None:
 
 
 def source_class(config: DataConfig) -> type[DatasetSource]:
-    """Return the class that reads the data set; imports only what this class needs."""
+    """Return the class that reads the data set; imports only what this class needs.
+
+    Raises:
+      UserError: A package that the class needs is not installed.
+    """
+    if config.dataset in ('scenes', 'tfds'):
+        require_extra('train', f'dataset={config.dataset}')
     match config.dataset:
         case 'scenes':
             from spade_jax.data.sources.scenes import ScenesSource as source
@@ -57,7 +62,7 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
         return None
     from spade_jax.data.records.reader import read_manifest
 
-    manifest = read_manifest(os.path.expanduser(config.records_dir))
+    manifest = read_manifest(config.records_dir)
     prepared = manifest.splits.get(split) if manifest else None
     if prepared and prepared.states:
         with contextlib.suppress(UserError):
@@ -82,7 +87,7 @@ def pointing_to_the_report(config: DataConfig, *, preparing: bool = False) -> It
         flags = 'the same flags, but for --records_dir,' if preparing else 'the same flags'
         pointer = f'--mode=validate_data with {flags} lists all defects and suggests flags'
         remedy = f'{error.remedy}; {pointer}' if error.remedy else pointer
-        raise UserError(error.problem, remedy) from error
+        raise type(error)(error.problem, remedy) from error
 
 
 def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
@@ -109,7 +114,8 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
             for location, error in tqdm(checks, total=len(source), **bar):
                 if error is not None:
                     bad[location] = error
-                    if config.on_bad_example == 'error' or len(bad) == len(source):
+                    stops = config.on_bad_example == 'error' or isinstance(error, DatasetError)
+                    if stops or len(bad) == len(source):
                         raise error
         finally:
             pool.shutdown(cancel_futures=True)

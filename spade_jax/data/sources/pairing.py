@@ -4,22 +4,31 @@ Files belong together if their relative paths are equal without extension and su
 are searched recursively, without hidden files. Every problem is a Defect; nothing is dropped.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
 import os
-import pathlib
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import ID_EXTENSIONS, LOSSY_EXTENSIONS, PHOTO_EXTENSIONS
+from spade_jax.data.files.image_files import (
+    ID_EXTENSIONS,
+    LOSSY_EXTENSIONS,
+    PHOTO_EXTENSIONS,
+    UNREAD_EXTENSIONS,
+)
 from spade_jax.data.files.label_reader import condition_role
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.text_files import read_text
 
-LISTED_WITH_EXTENSION = 'listed examples have an extension'
+LISTED_ELSEWHERE = 'listed examples are other files'
 _NAMES_SHOWN = 3
+_AS_PNG = 'save it as PNG (from NumPy: Image.fromarray(ids.astype("uint16")).save(path), of Pillow)'
 _SPLIT_OF_PREFIX = {'train': 'train', 'val': 'validation'}  # Of "prefix/stem" in a list.
 
 
@@ -47,12 +56,12 @@ class Folders:
 
     @classmethod
     def from_config(cls, config: DataConfig, split: str, instance_files: bool) -> Self:
-        root = os.path.expanduser(config.data_dir)
+        root = config.data_dir
 
         def role(name: str, field: str, extensions: frozenset[str]) -> Role:
             flag, suffix_flag = f'{split}_{field}_dir', f'{field}_suffix'
             directory = os.path.normpath(os.path.join(root, getattr(config, flag)))
-            suffix = getattr(config, suffix_flag)
+            suffix = composed(getattr(config, suffix_flag))
             return Role(name, directory, flag, suffix, suffix_flag, extensions)
 
         photo = role('photo', 'image', PHOTO_EXTENSIONS)
@@ -133,10 +142,34 @@ def files_below(directory: str) -> Iterator[str]:
         yield from (os.path.join(parent, n) for n in sorted(names) if not n.startswith('.'))
 
 
+def composed(name: str) -> str:
+    """Return a name in Unicode's form NFC: a Mac decomposes accents in names of files."""
+    return unicodedata.normalize('NFC', name)
+
+
+def stem_of(path: str, directory: str) -> str:
+    """Return the composed path below a directory, without extension and with slashes."""
+    relative = os.path.relpath(os.path.splitext(path)[0], directory)
+    return composed(relative).replace(os.sep, '/')
+
+
+def extension_of(path: str) -> str:
+    """Return the extension in lower case, e.g. '.png' or '.nii.gz'."""
+    base, extension = os.path.splitext(path.lower())
+    return os.path.splitext(base)[1] + extension if extension == '.gz' else extension
+
+
+def contents(directory: str) -> str:
+    """Return ' (it has 12 .heic files)', with the numbers of files by extension, for an error."""
+    counts = collections.Counter(map(extension_of, files_below(directory))).most_common()
+    files = [f'{count} {kind or "nameless"} file{"s" * (count > 1)}' for kind, count in counts]
+    return f' (it has {", ".join(files[:_NAMES_SHOWN]) or "no files"})'
+
+
 def numbered_lines(path: str, flag: str, remedy: str) -> list[tuple[int, str]]:
     """Return the stripped lines of a text file with their numbers, without empty ones."""
     with user_errors(f'{flag}: {path} cannot be read', remedy):
-        lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
+        lines = read_text(path).splitlines()
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -151,6 +184,7 @@ def _paired_files(folders: Folders) -> Pairing:
         role, extensions = folders.photo, ' '.join(sorted(PHOTO_EXTENSIONS))
         ending = f' whose names end in {role.suffix}' if role.suffix else ''
         problem = f'{role.directory_flag}: no photos ({extensions}){ending} in {role.directory}'
+        problem += contents(role.directory)
         raise UserError(problem, f'set --{role.directory_flag} or --{role.suffix_flag}')
     complete = []
     for stem, photo in sorted(photos.items()):
@@ -174,32 +208,74 @@ def _listed_files(folders: Folders) -> Pairing:
         return found
 
     examples, defects, flag = {}, [], folders.listing_flag
-    for number, name in numbered_lines(folders.listing, flag, f'set --data_dir or --{flag}'):
+    names = _names_in_list(search(''))
+    for number, line in numbered_lines(folders.listing, flag, f'set --data_dir or --{flag}'):
+        name = _listed_name(line, folders, names)
+        if name.startswith('#') and name not in names:  # A comment.
+            continue
         split, stem = '', name
         match = re.fullmatch('(train|val)/(.+)', name)
-        if match and name not in search('')[folders.label]:
+        if match and name not in names:
             split, stem = _SPLIT_OF_PREFIX[match[1]], match[2]
         photos, *_ = files_of_roles = search(split).values()
         missing = [role for role, files in search(split).items() if stem not in files]
-        line = f'{folders.listing}, line {number}: {name}'
+        where = f'{folders.listing}, line {number}: {name}'
         if name in examples:
-            problem = f'{line} is listed twice'
+            problem = f'{where} is listed twice'
             defects.append(Defect('lines are listed twice', name, problem, 'remove one of them'))
         elif not missing:
             examples[name] = ExampleFiles(name, *(files[stem] for files in files_of_roles))
-        elif len(missing) == len(files_of_roles) and os.path.splitext(stem)[0] in photos:
-            problem, remedy = f'{line} has an extension', f'write {os.path.splitext(name)[0]}'
-            defects.append(Defect(LISTED_WITH_EXTENSION, name, problem, remedy))
+        elif len(missing) == len(files_of_roles) and (end := _stem_at_end(stem, photos)):
+            problem, prefix = f'{where} is not a file of these directories', name[: -len(stem)]
+            defects.append(Defect(LISTED_ELSEWHERE, name, problem, f'write {prefix}{end}'))
         else:
             remedy = 'write "stem" or "split/stem", without extension and suffix'
             for role in missing:
                 kind = f'listed examples have no {role.name}'
-                problem = f'{line} has no {role.name} in {role.directory}'
+                problem = f'{where} has no {role.name} in {role.directory}'
                 defects.append(Defect(kind, name, problem, remedy))
     if not examples and not defects:
         problem = f'{flag}: {folders.listing} lists no examples'
         raise UserError(problem, 'write one "stem" or "split/stem" a line')
     return Pairing(list(examples.values()), defects + duplicates, [])
+
+
+def _names_in_list(found: Mapping[Role, Mapping[str, str]]) -> dict[str, str]:
+    """Return the stem of every name that a line may have: a stem, or the path of a file."""
+    stems = [(stem, path) for files in found.values() for stem, path in files.items()]
+    return {name: stem for stem, path in stems for name in (stem, composed(os.path.abspath(path)))}
+
+
+def _listed_name(line: str, folders: Folders, names: Mapping[str, str]) -> str:
+    """Return the stem of a line, or of the files that it names; else the line with slashes.
+
+    Files are relative to the data, the list or a directory of a role. A line may name the photo and
+    the label map of an example, in columns.
+    """
+    root, here = folders.config.data_dir, os.path.dirname(folders.listing)
+    directories = [root, here, *(role.directory for role in folders.roles)]
+
+    def stem_named(path: str) -> str | None:
+        path = posixpath.normpath(path)
+        paths = [path, *(os.path.abspath(os.path.join(place, path)) for place in directories)]
+        return next((names[path] for path in paths if path in names), None)
+
+    if (line := composed(line)) in names:
+        return names[line]
+    path = line.replace('\\', '/')
+    if (stem := stem_named(path)) is None:
+        columns = set(map(stem_named, re.split(r'[\s,;]+', path)))
+        stem = columns.pop() if len(columns) == 1 else None
+    return stem or posixpath.normpath(path)
+
+
+def _stem_at_end(path: str, stems: Collection[str]) -> str | None:
+    """Return the longest end of a path without extension that is a stem; of two paths, none."""
+    if re.search(r'\.\w+[\s,;]', path):
+        return None
+    parts = os.path.splitext(path)[0].split('/')
+    ends = ('/'.join(parts[first:]) for first in range(len(parts)))
+    return next((end for end in ends if end in stems), None)
 
 
 def _files_by_role(roles: Sequence[Role]) -> tuple[dict[Role, dict[str, str]], list[Defect]]:
@@ -231,10 +307,10 @@ def _files_by_role(roles: Sequence[Role]) -> tuple[dict[Role, dict[str, str]], l
 def _candidates(role: Role) -> Iterator[tuple[str, str]]:
     """Yield (path, stem) of every file of the directory with the suffix and an extension."""
     for path in files_below(role.directory):
-        base, extension = os.path.splitext(path)
-        if extension.lower() in role.extensions and os.path.basename(base).endswith(role.suffix):
-            relative = os.path.relpath(base, role.directory)
-            yield path, relative[: len(relative) - len(role.suffix)].replace(os.sep, '/')
+        stem = stem_of(path, role.directory)
+        is_of_role = os.path.basename(stem).endswith(role.suffix)
+        if is_of_role and extension_of(path) in role.extensions:
+            yield path, stem[: len(stem) - len(role.suffix)]
 
 
 def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
@@ -245,6 +321,10 @@ def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
             lossy = f'{extension[1:].upper()} is a lossy format'
             problem = f'{path}: {lossy}, so the ids of the {role.name} are inexact'
             return Defect(f'{role.name}s are lossy', path, problem, 'recreate the map as PNG')
+    for extension in UNREAD_EXTENSIONS:
+        if os.path.exists(path := base + extension):
+            problem = f'{path}: {extension} files are not read as {role.name}s'
+            return Defect(f'{role.name}s are no images', path, problem, _AS_PNG)
     list_flag = role.directory_flag.split('_')[0] + '_list'
     flags = f'set --{role.directory_flag} or --{role.suffix_flag}'
     remedy = f'{flags}, or list the complete examples with --{list_flag}'

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from spade_jax import landscapes
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.scenes import SceneRecord, render_records
-from spade_jax.data.sources.tfds_source import quiet_logging
+from spade_jax.data.sources.tfds_source import prepared, quiet_logging
 
 # The validation scenes do not depend on the number of training scenes.
 FIRST_SEED = {'train': 0, 'validation': 2**31}
@@ -79,14 +79,13 @@ def prepared_scenes(config: ScenesConfig, split: str, data_dir: str = '') -> Seq
     TFDS never takes an interrupted preparation for a complete one, and has a default directory.
     """
     import_tensorflow()
-    make_builder: Any = Scenes  # The type stubs of TFDS lack its arguments.
-    directory = os.path.expanduser(data_dir) or None
+    scenes: Any = Scenes  # The type stubs of TFDS lack its arguments.
+    options = dict(data_dir=os.path.expanduser(data_dir) or None, file_format='array_record')
     tfds.disable_progress_bar()
     try:
         # TFDS announces a download and shuffling, of which there is none.
         with quiet_logging(), contextlib.redirect_stdout(io.StringIO()):
-            builder = make_builder(config=config, data_dir=directory, file_format='array_record')
-            builder.download_and_prepare()
+            builder = prepared(functools.partial(scenes, config=config, **options))
             undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
             return builder.as_data_source(split, decoders=undecoded)
     finally:

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import Size, photo_size, read_photo
-from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.data.files.image_files import Size, is_copy, photo_size, read_photo
+from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.data.sources.pairing import ExampleFiles
 from spade_jax.errors import UserError
 
@@ -39,6 +39,7 @@ class DatasetSource(Source):
     takes_lists = False  # Whether `train_list` and `validation_list` select its examples.
     pairs_files = False  # Whether its examples are pairs of files in directories.
     files: Sequence[ExampleFiles] = ()  # Of each example; empty if they are not a few of its own.
+    resizes = False  # Whether maps that are scaled copies are brought to the size of their photo.
 
     def __init__(self, config: DataConfig, split: str):
         raise NotImplementedError
@@ -59,15 +60,13 @@ class DatasetSource(Source):
         files = self._files(index)
         maps = self._maps(files, thorough=False)  # `read_maps` has checked the files before.
         image = read_photo(files.photo, expected_size=size_of(maps.label))
-        self._check_size(files, size_of(image), maps.label)
-        return maps._replace(image=image)
+        return self._fitted(files, size_of(image), maps)._replace(image=image)
 
     def read_maps(self, index: int) -> Example:
         files = self._files(index)
         maps = self._maps(files, thorough=True)
         size = photo_size(files.photo, expected_size=size_of(maps.label))
-        self._check_size(files, size, maps.label)
-        return maps
+        return self._fitted(files, size, maps)
 
     def _files(self, index: int) -> Any:
         """Return an object with `photo` (a file) and `label`, whose `str()` errors use."""
@@ -77,8 +76,14 @@ class DatasetSource(Source):
         """Read label map and instance map; `thorough` is that of `image_files.read_ids`."""
         raise NotImplementedError
 
-    def _check_size(self, files: Any, size: Size, label: np.ndarray) -> None:
-        require_same_size(str(files.photo), size, str(files.label), size_of(label))
+    def _fitted(self, files: Any, size: Size, maps: Example) -> Example:
+        """Return maps of the `size` of the photo, or raise a UserError."""
+        maps = resized_copies(maps, size) if self.resizes else maps
+        label = str(files.label), size_of(maps.label)
+        require_same_size(str(files.photo), size, *label)
+        if maps.instance is not None:
+            require_same_size(str(files.instance), size_of(maps.instance), *label)
+        return maps
 
 
 def size_of(pixels: np.ndarray) -> Size:
@@ -92,4 +97,18 @@ def require_same_size(path: str, size: Size, label_path: str, label_size: Size) 
     if size != label_size:
         label = f'its label map {label_path} has {label_size[0]}x{label_size[1]}'
         problem = f'{path} has {size[0]}x{size[1]} pixels, but {label}'
-        raise UserError(problem, 'make the two from the same photo')
+        remedy = 'make the two from the same photo'
+        if is_copy(label_size, size):
+            remedy += ', or set --resize_labels to scale label maps to their photos (nearest)'
+        raise UserError(problem, remedy)
+
+
+def resized_copies(maps: Example, size: Size) -> Example:
+    """Resize label map and instance map to the `size` of the photo if they can be copies of it."""
+
+    def resized(pixels):
+        if pixels is None or not is_copy(size_of(pixels), size):
+            return pixels
+        return (resize_image if pixels.ndim == 3 else resize_ids)(pixels, size)
+
+    return maps._replace(label=resized(maps.label), instance=resized(maps.instance))

@@ -1,6 +1,7 @@
 """Any data set of TensorFlow Datasets that has images and segmentations."""
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -12,16 +13,18 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import read_ids
+from spade_jax.data.files.image_files import read_instances
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
-from spade_jax.data.sources.source import DatasetSource, require_same_size, size_of
+from spade_jax.data.sources.source import DatasetSource
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.run_lock import exclusive_lock
 
 _ID_DTYPES = (np.uint8, np.uint16, np.int32)
 _FEATURES: Any = tfds.features  # Its type stubs narrow too much.
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
+LOCK = '.prepare.lock'
 _Test = Callable[[Any], bool]  # Of a feature.
 
 
@@ -84,7 +87,7 @@ class TfdsSource(DatasetSource):
         self._deserialize = _FEATURES.FeaturesDict(chosen).deserialize_example_np
         images = [name for name in chosen if isinstance(chosen[name], _FEATURES.Image)]
         self._decoders = dict.fromkeys(images, tfds.decode.SkipDecoding())
-        self._labels = LabelReader(config)
+        self._labels, self.resizes = LabelReader(config), config.resize_labels
         indices = range(len(self._records))
         self.names = [f'{builder.name}_{split}_{index:05d}' for index in indices]
         self.locations = [f'{builder.name} {tfds_split} {index}' for index in indices]
@@ -115,14 +118,13 @@ class TfdsSource(DatasetSource):
         if isinstance(instance, _Tensor):
             instance_map = instance.ids
         else:
-            instance_map = read_ids(instance, 'instance map', thorough=thorough)
-        require_same_size(str(instance), size_of(instance_map), str(label), size_of(label_map))
+            instance_map = read_instances(instance, thorough=thorough)
         return Example(None, label_map, instance_map)
 
 
 def _prepared_builder(config: DataConfig) -> Any:
     """Return the TFDS builder of the data set, which is prepared first if needed."""
-    data_dir, name = os.path.expanduser(config.data_dir), config.tfds_name
+    data_dir, name = config.data_dir, config.tfds_name
     info_path = os.path.join(data_dir, 'dataset_info.json')
     if data_dir and import_tensorflow().io.gfile.exists(info_path):
         with user_errors(f'data_dir={data_dir} cannot be opened', 'prepare the data set again'):
@@ -136,12 +138,27 @@ def _prepared_builder(config: DataConfig) -> Any:
         remedy = 'set --tfds_name, e.g. to oxford_iiit_pet, or --data_dir to the directory of a '
         raise UserError(problem, remedy + 'prepared data set, e.g. DIR/oxford_iiit_pet/4.0.0')
     remedy = f'write name, name/configuration or name:version as in {_CATALOG}, or set --data_dir'
+    make_builder = functools.partial(tfds.builder, name, data_dir=data_dir or None)
     with user_errors(f'tfds_name={name} cannot be opened', remedy):
-        builder = tfds.builder(name, data_dir=data_dir or None)
-    if not builder.is_prepared():
-        problem = f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}'
-        remedy = 'follow this message, or set --data_dir to where the data set is prepared'
-        with user_errors(problem, remedy):
+        builder = make_builder()
+    problem = f'tfds_name={name} cannot be downloaded and prepared in {builder.data_dir}'
+    remedy = 'follow this message, or set --data_dir to where the data set is prepared'
+    with user_errors(problem, remedy):
+        return prepared(make_builder)
+
+
+def prepared(make_builder: Callable[[], Any]) -> Any:
+    """Return a builder whose data set is prepared, by one process for which others wait."""
+    builder = make_builder()
+    if builder.is_prepared():
+        return builder
+    directory = os.path.dirname(builder.data_dir)  # Of all versions.
+    with contextlib.ExitStack() as stack:
+        if '://' not in directory:
+            os.makedirs(directory, exist_ok=True)
+            stack.enter_context(exclusive_lock(directory, 'data_dir', LOCK, wait=True))
+            builder = make_builder()  # It sees what another process has just prepared.
+        if not builder.is_prepared():
             builder.download_and_prepare(file_format='array_record')
     return builder
 

@@ -10,12 +10,25 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
-from spade_jax.data.files.image_files import read_ids, read_ids_or_colors, read_photo
+from spade_jax.config.label_format import parse_palette
+from spade_jax.data.files.image_files import (
+    SIDEWAYS,
+    Colors,
+    color_codes,
+    exif_orientation,
+    is_copy,
+    photo_size,
+    read_ids_or_colors,
+    read_instances,
+    read_photo,
+)
 from spade_jax.data.files.label_reader import LabelReader
+from spade_jax.data.files.palette import nearest_colors, safe_tolerance
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
-from spade_jax.data.sources.source import require_same_size, size_of
+from spade_jax.data.sources.source import require_same_size, resized_copies, size_of
+from spade_jax.data.validation.interpolation import interpolated_ids
 from spade_jax.errors import UserError
 
 # Kinds of findings, in addition to those of `pairing`: the headings of a report.
@@ -24,6 +37,14 @@ WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'
 BEYOND_PALETTE = 'label maps have colors that are not in the palette'
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
+COPIES = {
+    'photo': 'label maps are scaled copies',
+    'instance map': 'instance maps are scaled copies',
+}
+MIXED_PALETTES = 'indexed label maps have different palettes'
+INTERPOLATED = 'label maps seem to be scaled with interpolation'
+TURNED = 'photos are turned by EXIF, and their size does not tell whether the label maps are, too'
+UNTURNED = 'photos fit their label maps only without the turn of EXIF'
 
 MOST_COLORS = 255  # Of all color masks: more are no palette.
 _MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
@@ -41,7 +62,8 @@ class ExampleReport:
       size: (width, height) of the label map.
       pixels: Number of pixels by id.
       unknown_ids: The ids that are not classes.
-      colors: Number of pixels by color (0xrrggbb) of a label map whose colors are not known.
+      colors: Number of pixels by color code of a label map whose colors are not known.
+      index_colors: Path of an indexed label map, and the color of each index that it uses.
       is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
       digest: Hash of the pixels of the photo.
       is_readable: True if the example can be shown.
@@ -55,6 +77,7 @@ class ExampleReport:
     pixels: dict[int, int] = field(default_factory=dict)
     unknown_ids: tuple[int, ...] = ()
     colors: dict[int, int] = field(default_factory=dict)
+    index_colors: tuple[str, Colors] | None = None
     is_mistaken: bool = False
     digest: bytes | None = None
     is_readable: bool = False
@@ -90,6 +113,23 @@ class ExampleReport:
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
             problem = f'{path} has only the id {DONTCARE_ID}'
             self.warnings.append(Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out'))
+        if not self.is_mistaken and (pixels := interpolated_ids(label)):
+            more = ', ...' * (len(pixels) > _IDS_NAMED)
+            ids = ', '.join(map(str, sorted(pixels)[:_IDS_NAMED])) + more
+            problem = f'{path}: {sum(pixels.values())} pixels along borders have ids between: {ids}'
+            remedy = 'scale the original label maps without interpolation (nearest neighbor)'
+            self.warnings.append(Defect(INTERPOLATED, path, problem, remedy))
+
+    def add_orientation(self, path: str, size: tuple[int, int]) -> None:
+        """Check whether the size in which a photo was read tells that EXIF turns it."""
+        orientation, look = exif_orientation(path), 'look at the contact sheet'
+        if photo_size(path) != size:
+            problem, remedy = f'{path} is not turned', f'{look}; these photos may be sideways'
+            self.warnings.append(Defect(UNTURNED, path, problem, remedy))
+        elif orientation > 1 and (orientation < SIDEWAYS or size[0] == size[1]):
+            problem = f'{path} is turned by the EXIF orientation {orientation}'
+            remedy = f'{look}; if a label map shows the stored pixels, remove the EXIF orientation'
+            self.warnings.append(Defect(TURNED, path, problem, remedy))
 
     def _describe_id(self, value: int, label: np.ndarray) -> str:
         y, x = divmod(int(np.argmax(label == value)), label.shape[1])
@@ -102,14 +142,17 @@ class FileInspector:
     def __init__(self, config: DataConfig, annotations: InstanceAnnotations | None):
         self._config = config
         self._geometry = Geometry.from_config(config)
-        self._labels = LabelReader(config)
+        self._index_colors: dict[str, Colors] = {}
+        self._labels = LabelReader(config, on_indexed=self._index_colors.__setitem__)
         self._annotations = annotations
 
     def read(self, files: ExampleFiles) -> Example:
         """Read an example to show it; its files may differ in size. Raises UserError."""
         label = self._labels.read(files.label)
         photo = read_photo(files.photo, expected_size=size_of(label))
-        return Example(photo, label, self._read_instances(files, label))
+        maps = Example(None, label, self._read_instances(files, label))
+        maps = resized_copies(maps, size_of(photo)) if self._config.resize_labels else maps
+        return maps._replace(image=photo)
 
     def inspect(self, files: ExampleFiles) -> ExampleReport:
         report = ExampleReport(files.name, files.photo)
@@ -118,15 +161,23 @@ class FileInspector:
         photo = report.attempt('photos cannot be read', files.photo, read_photo, files.photo, size)
         if photo is not None:
             report.add_photo(photo)
+            report.add_orientation(files.photo, size_of(photo))
         if label is None:
             return report
-        report.add_label(label, files.label, self._config, self._geometry)
+        if colors := self._index_colors.pop(files.label, None):
+            report.index_colors = files.label, colors
         source, kind = files.instance or files.photo, 'instance maps cannot be read'
         instance = report.attempt(kind, source, self._read_instances, files, label)
+        if photo is not None and self._config.resize_labels:
+            maps = resized_copies(Example(None, label, instance), size_of(photo))
+            label, instance = maps.label, maps.instance
+        report.add_label(label, files.label, self._config, self._geometry)
+        size = size_of(label)
         parts = ('photo', files.photo, photo), ('instance map', source, instance)
         for role, path, pixels in parts:
             if pixels is not None:
                 kind = f'{role}s and {self._labels.role}s have different sizes'
+                kind = COPIES[role] if is_copy(size_of(pixels), size) else kind
                 sizes = path, size_of(pixels), files.label, size
                 report.attempt(kind, path, require_same_size, *sizes)
         no_instances = any(d.kind.startswith('instance maps') for d in report.defects)
@@ -136,7 +187,7 @@ class FileInspector:
     def _read_instances(self, files: ExampleFiles, label: np.ndarray) -> np.ndarray | None:
         if self._annotations:
             return self._annotations.instance_map(os.path.basename(files.photo), label)
-        return read_ids(files.instance, 'instance map') if files.instance else None
+        return read_instances(files.instance) if files.instance else None
 
     def _read_label(self, path: str, report: ExampleReport) -> np.ndarray | None:
         kind = f'{self._labels.role}s cannot be read'
@@ -145,11 +196,29 @@ class FileInspector:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)
                 if pixels.ndim == 3:
-                    report.colors = _count_colors(pixels)
+                    report.colors = self._count_colors(pixels)
                     report.is_mistaken = len(report.colors) > _MOST_VALUES
                     kind = BEYOND_PALETTE if self._config.palette else COLORED
                     report.defects[-1] = report.defects[-1]._replace(kind=kind)
         return label
+
+    def _count_colors(self, pixels: np.ndarray) -> dict[int, int]:
+        """Pixels by code of the colors of a mask, for the most frequent ones.
+
+        Of the colors that are so near to the palette that --palette_tolerance can accept them, the
+        farthest stands for all.
+        """
+        codes, counts = np.unique(color_codes(pixels), return_counts=True)
+        if classes := [
+            entry for entry in parse_palette(self._config.palette or '[]') if entry.color
+        ]:
+            _, distances = nearest_colors(classes, codes)
+            is_near = (distances > 0) & (distances <= safe_tolerance(classes))
+            kept = ~is_near
+            kept[np.argmax(np.where(is_near, distances, 0))] = True
+            codes, counts = codes[kept], counts[kept]
+        order = np.argsort(-counts, kind='stable')[: MOST_COLORS + 1]
+        return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))
 
 
 def is_class(value: int, config: DataConfig) -> bool:
@@ -164,11 +233,3 @@ def _histogram(label: np.ndarray) -> dict[int, int]:
         counts = np.bincount(label.ravel())
         values, counts = np.flatnonzero(counts), counts[counts > 0]
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _count_colors(pixels: np.ndarray) -> dict[int, int]:
-    """Pixels by color 0xrrggbb of [H, W, 3] uint8, for the most frequent colors."""
-    red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
-    codes, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
-    order = np.argsort(-counts, kind='stable')[: MOST_COLORS + 1]
-    return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))

@@ -12,19 +12,29 @@ import numpy as np
 from tqdm import tqdm
 
 from spade_jax.config.data_config import DataConfig
+from spade_jax.data.files.image_files import UNREAD_EXTENSIONS
+from spade_jax.data.files.index_colors import IndexColors
 from spade_jax.data.pipeline.bounded_map import bounded_map
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.folders import folders_of, open_annotations
 from spade_jax.data.sources.open_source import change_since_prepared, open_source, source_class
-from spade_jax.data.sources.pairing import Defect, pair_files
+from spade_jax.data.sources.pairing import Defect, Role, extension_of, files_below, pair_files
 from spade_jax.data.sources.source import Source
-from spade_jax.data.validation.example_report import MOST_COLORS, ExampleReport, FileInspector
+from spade_jax.data.validation.example_report import (
+    MIXED_PALETTES,
+    MOST_COLORS,
+    ExampleReport,
+    FileInspector,
+)
+from spade_jax.data.validation.side_by_side import are_pairs
 from spade_jax.errors import UserError
 
 # Kinds of findings, as in `example_report`.
 NOT_OPENED = 'the split cannot be opened'
 UNREADABLE = 'examples cannot be read'
 WITHOUT_PHOTO = 'label maps have no photo (they are ignored)'
+UNREAD = 'files have formats that are not read (they are ignored)'
+SIDE_BY_SIDE = 'photos are pairs of images side by side'
 OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photos are in train and in validation'
 
@@ -40,6 +50,8 @@ class SplitReport:
       pixels, images: Number of pixels, and of label maps, by id.
       unknown_ids: The ids that are not classes, by name of the example.
       colors: Number of pixels by color 0xrrggbb, of label maps whose colors are not known.
+      index_colors: The color of each index of indexed label maps, also of earlier splits.
+      indexed_colors: Number of indexed label maps by color 0xrrggbb.
       mistaken_maps: Number of label maps that are probably photos or anti-aliased.
       defects, warnings: Findings that training would stop at; that it accepts.
       defective: Kinds of the defects by name of the example.
@@ -58,6 +70,8 @@ class SplitReport:
     images: Counter[int] = field(default_factory=Counter)
     unknown_ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     colors: Counter[int] = field(default_factory=Counter)
+    index_colors: IndexColors = field(default_factory=IndexColors)
+    indexed_colors: Counter[int] = field(default_factory=Counter)
     mistaken_maps: int = 0
     defects: list[Defect] = field(default_factory=list)
     warnings: list[Defect] = field(default_factory=list)
@@ -67,6 +81,10 @@ class SplitReport:
     read: Callable[[int], Example] | None = None
 
     def add(self, index: int, example: ExampleReport) -> None:
+        if example.index_colors:
+            path, colors = example.index_colors
+            example.attempt(MIXED_PALETTES, path, self.index_colors.add, path, colors)
+            self.indexed_colors.update(colors.values())
         self.defects += example.defects
         self.warnings += example.warnings
         if example.defects:
@@ -86,9 +104,9 @@ class SplitReport:
         self.mistaken_maps += example.is_mistaken
 
 
-def inspect_split(config: DataConfig, split: str) -> SplitReport | None:
+def inspect_split(config: DataConfig, split: str, index_colors: IndexColors) -> SplitReport | None:
     """Read all of a split; None if there is no validation set and no flag names one."""
-    report = SplitReport(split)
+    report = SplitReport(split, index_colors=index_colors)
     try:
         if pairs_files(config):
             if not source_class(config).has_split(config, split):
@@ -121,16 +139,34 @@ def find_duplicates(train: SplitReport, validation: SplitReport) -> list[Defect]
     return found
 
 
+def _warnings_of_photos(role: Role) -> list[Defect]:
+    """Files that are no photos: in formats that are not read, or with a condition beside them."""
+    paths = list(files_below(role.directory))
+    unread = [path for path in paths if extension_of(path) in UNREAD_EXTENSIONS]
+    found = [Defect(UNREAD, path, path, 'save them as PNG or JPEG') for path in unread]
+    photos = [path for path in paths if extension_of(path) in role.extensions]
+    if are_pairs(photos):
+        problem = f'{photos[0]} and others have a seam down their middle'
+        remedy = 'cut each into a photo and a label map or condition: see docs/data.md, Pairs'
+        found.append(Defect(SIDE_BY_SIDE, photos[0], problem, remedy))
+    return found
+
+
 def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> None:
     """Inspect a source that returns whole examples instead of files."""
     report.names, report.read = list(source.names), source.read
     report.photos = report.label_maps = len(source)
     geometry = Geometry.from_config(config, source.already_scaled)
 
+    def read(index: int) -> Example:
+        if not source.already_scaled:
+            source.read_maps(index)  # Checks what `read` takes for granted.
+        return source.read(index)
+
     def inspect_example(index: int) -> ExampleReport:
         location = source.locations[index]
         findings = ExampleReport(source.names[index], location)
-        example = findings.attempt(UNREADABLE, location, source.read, index)
+        example = findings.attempt(UNREADABLE, location, read, index)
         if example is not None:
             findings.is_readable = True
             findings.add_photo(np.asarray(example.image))
@@ -156,6 +192,7 @@ def _inspect_all(
 def _inspect_folders(config: DataConfig, report: SplitReport) -> None:
     """Pair the files of a split and inspect each pair. Raises UserError without pairs."""
     folders = folders_of(config, report.split)
+    report.warnings += _warnings_of_photos(folders.photo)
     pairing = pair_files(folders)
     report.defects += pairing.defects
     lone_labels = pairing.labels_without_photo

@@ -1,18 +1,20 @@
 """The report of --mode=validate_data: all findings on a data set and the flags that fix them."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import LARGEST_ID
-from spade_jax.config.option import format_flags
+from spade_jax.config.option import aspect_ratio_text, format_flags, nearest_heights
+from spade_jax.data.files.index_colors import IndexColors
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.pairing import Defect
 from spade_jax.data.sources.source import SPLITS
@@ -23,12 +25,20 @@ from spade_jax.data.validation.example_report import OUT_OF_RANGE, is_class
 from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.data.validation.suggestions import NO_PAIRS, Suggestion
 from spade_jax.errors import UserError
+from spade_jax.files.atomic_write import atomic_write
 
 MOST_ON_TERMINAL = 20  # Findings of a kind.
 _MOST_SIZES = _MOST_REMEDIES = 3
 _BAR = 40  # characters
 _OTHER_SHAPE = 1.5  # Ratio of two aspect ratios.
 _MODES_THAT_KEEP_SHAPES = ('scale_width', 'scale_shortside', 'none')
+
+
+class Validated(NamedTuple):
+    """Data without defects: the configuration, with the counted classes, and their number."""
+
+    config: DataConfig
+    num_examples: int
 
 
 def validate(
@@ -38,7 +48,8 @@ def validate(
     given: Mapping[str, Any],
     count_classes: bool = False,
     extra_flags: Sequence[str] = (),
-) -> None:
+    size_multiple: int = 32,
+) -> Validated:
     """Read all files, print the findings, write report.txt, report.json and contact_sheet.png.
 
     Args:
@@ -47,6 +58,10 @@ def validate(
       given: The given flags by name, which the printed command repeats.
       count_classes: True to set num_classes and dontcare from the data.
       extra_flags: Flags that the printed training command needs besides those of the data.
+      size_multiple: What the model requires width and height to be multiples of.
+
+    Returns:
+      What the printed command trains on.
 
     Raises:
       UserError: At the end, if there are defects that training would stop at.
@@ -54,14 +69,18 @@ def validate(
     output_dir = os.path.abspath(output_dir)
     os.makedirs(output_dir, exist_ok=True)
     config, splits, suggestions = _inspect(config, output_dir, given if count_classes else None)
+    for split in splits:
+        split.warnings += _other_shapes(split, config, size_multiple)
     report = _summarize(config, splits, suggestions, given, extra_flags)
     text, sheet = f'{output_dir}/report.txt', f'{output_dir}/contact_sheet.png'
     files = dict(suggestion.file for suggestion in suggestions if suggestion.file)
     files[text] = '\n'.join(_lines(report)) + '\n'
     files[f'{output_dir}/report.json'] = json.dumps(report, indent=1) + '\n'
-    for path, content in files.items():
-        pathlib.Path(path).write_text(content, encoding='utf-8')
-    has_sheet = write_contact_sheet(sheet, config, splits)
+    with contextlib.ExitStack() as stack:  # All files or none.
+        for path, content in files.items():
+            partial = pathlib.Path(stack.enter_context(atomic_write(path)))
+            partial.write_text(content, encoding='utf-8', errors='surrogateescape')
+        has_sheet = write_contact_sheet(sheet, config, splits)
     print('\n'.join(_lines(report, most=MOST_ON_TERMINAL)))
     print(f'\nFull report:   {text}', *[f'Contact sheet: {sheet}'] * has_sheet, sep='\n')
     if report['num_defects']:
@@ -71,6 +90,7 @@ def validate(
     warnings = _count(sum(len(split.warnings) for split in splits), 'warning')
     result = 'The data are fine.' if warnings == '0 warnings' else f'No defects, but {warnings}.'
     print(f'\n{result} To train:\n  {report["command"]}')
+    return Validated(config, report['splits']['train']['examples'])
 
 
 def _inspect(
@@ -99,19 +119,18 @@ def _inspect(
         train.defects.insert(0, Defect(NO_PAIRS, config.train_image_dir, pairs.reason, remedy))
     if len(splits) == 2:
         splits[1].warnings += inspect.find_duplicates(*splits)
-    for split in splits:
-        split.warnings += _other_shapes(split, config)
     if config.uses_labels and train.pixels:
-        train.warnings += _unused_classes(train, config)
+        train.warnings += _unused_classes(splits, config)
     return config, splits, [*found, *suggest.suggest(config, splits, output_dir)]
 
 
 def _inspect_splits(config: DataConfig) -> list[SplitReport]:
-    reports = (inspect.inspect_split(config, split) for split in SPLITS)
+    index_colors = IndexColors()
+    reports = (inspect.inspect_split(config, split, index_colors) for split in SPLITS)
     return [report for report in reports if report]
 
 
-def _other_shapes(split: SplitReport, config: DataConfig) -> list[Defect]:
+def _other_shapes(split: SplitReport, config: DataConfig, multiple: int) -> list[Defect]:
     """A warning if most images are stretched to another shape or lose a third of it."""
     if not split.sizes or config.preprocess_mode in _MODES_THAT_KEEP_SHAPES:
         return []
@@ -123,19 +142,29 @@ def _other_shapes(split: SplitReport, config: DataConfig) -> list[Defect]:
     kind = f'images have another shape than --aspect_ratio={config.aspect_ratio:.4g}'
     result = 'stretched' if stretches else 'cropped on two sides'
     problem = f'width / height is {ratio:.3g} for most of them: they are {result}'
-    remedy = f'set --aspect_ratio to about {ratio:.2g}, or choose another --preprocess_mode'
+    width, best = config.image_width, config.image_width / ratio
+    heights = [*nearest_heights(best, multiple), config.image_height]
+    heights.sort(key=lambda height: max(height / best, best / height))
+    nearer = [aspect_ratio_text(width, h) for h in heights[: heights.index(config.image_height)]]
+    flag = f'--aspect_ratio={" or ".join(nearer)}' if nearer else 'a larger --crop_size'
+    remedy = f'use {flag}, or choose another --preprocess_mode'
     return [Defect(kind, config.train_image_dir, problem, remedy)]
 
 
-def _unused_classes(train: SplitReport, config: DataConfig) -> list[Defect]:
+def _unused_classes(splits: Sequence[SplitReport], config: DataConfig) -> list[Defect]:
+    train = splits[0]
     unused = [number for number in range(config.num_classes) if not train.pixels[number]]
     if not unused:
         return []
     listed = ', '.join(f'{number} {_class_name(number, config)}' for number in unused)
     problem = f'{len(unused)} of {config.num_classes}: {listed}'
     remedy = 'the generator learns nothing about them'
-    if len(unused) * 2 >= config.num_classes and config.dataset in ('folders', 'tfds'):
-        remedy += '; use a smaller --num_classes, or renumber the ids with --label_remap'
+    used = sorted({id for split in splits for id in split.pixels if id < config.num_classes})
+    is_free = config.dataset in ('folders', 'tfds') and not config.palette
+    if used and is_free and len(unused) * 2 >= config.num_classes:
+        moved = [f'{old}:{new}' for new, old in enumerate(used) if old != new]
+        remap = f' --label_remap={",".join(moved)}' if moved and not config.label_remap else ''
+        remedy += f'; use --num_classes={len(used) if remap else used[-1] + 1}{remap}'
     return [Defect('classes never occur in train', config.train_label_dir, problem, remedy)]
 
 

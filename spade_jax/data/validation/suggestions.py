@@ -13,14 +13,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from spade_jax.config.catalog import builtin_palette
+import numpy as np
+
+from spade_jax.config.catalog import builtin_classes, builtin_palette
 from spade_jax.config.data_config import CROPPING_MODES, DONTCARE_ID, DataConfig
-from spade_jax.config.label_format import LARGEST_ID, LabelClass, parse_palette, read_palette
+from spade_jax.config.label_format import LARGEST_ID, LabelClass, parse_palette, parse_remap
 from spade_jax.data.files.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
+from spade_jax.data.files.palette import color_code, color_text, nearest_colors, safe_tolerance
 from spade_jax.data.pipeline.paired_transforms import Geometry, max_crop_offset
 from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.open_source import source_class
-from spade_jax.data.sources.pairing import files_below, pair_files
+from spade_jax.data.sources.pairing import extension_of, files_below, pair_files, stem_of
 from spade_jax.data.validation import example_report as kinds
 from spade_jax.data.validation.example_report import MOST_COLORS, is_class
 from spade_jax.data.validation.inspect import SplitReport
@@ -28,7 +31,8 @@ from spade_jax.errors import UserError
 
 NO_PAIRS = 'photos and label maps do not pair'
 LOSSY = 'label maps are lossy'  # The text of `pairing`.
-_BAD_MAPS = frozenset({LOSSY, kinds.COLORED, kinds.BEYOND_PALETTE, kinds.OUT_OF_RANGE})
+_COLORED = frozenset({kinds.COLORED, kinds.BEYOND_PALETTE, kinds.MIXED_PALETTES})
+_BAD_MAPS = _COLORED | {LOSSY, kinds.OUT_OF_RANGE}
 _MISTAKEN = 'most label maps are lossy or have too many colors: photos or anti-aliased masks'
 _EXPORT_AGAIN = (
     'check --train_label_dir; export label maps as PNG, without smoothing (nearest neighbor, '
@@ -67,7 +71,7 @@ def suggest(
     classes = _replace_maps(config, data) or _palette(config, data, output_dir)
     classes = classes or _number_of_classes(config, data, suspects)
     fixed = frozenset()
-    for suggestion in (classes, _geometry(config, data)):
+    for suggestion in (classes, _copies(data), _geometry(config, data)):
         if suggestion:
             yield suggestion
             fixed |= suggestion.fixes
@@ -85,11 +89,12 @@ def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
     """num_classes and dontcare for the ids that occur; {} if the files are no label maps."""
     data = _merged(reports)
     ids = sorted(data.images.keys() - _suspect_ids(data, 1))
-    return {} if not ids or ids[0] < 0 or _is_mistaken(data) else _covering(ids)
+    are_ids = ids and ids[0] >= 0 and not _count(data, {kinds.MIXED_PALETTES})
+    return _covering(ids) if are_ids and not _is_mistaken(data) else {}
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:
-    names = ('label_maps', 'sizes', 'images', 'colors', 'mistaken_maps', 'defects')
+    names = 'label_maps', 'sizes', 'images', 'colors', 'indexed_colors', 'mistaken_maps', 'defects'
     columns = {name: [getattr(report, name) for report in reports] for name in names}
     sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
     return SplitReport('all', **sums)
@@ -139,8 +144,8 @@ def _common_endings(stems: Sequence[str]) -> list[str]:
 
 
 def _stems(directory: str, extensions: Collection[str]) -> list[str]:
-    parts = (os.path.splitext(os.path.relpath(path, directory)) for path in files_below(directory))
-    return [stem for stem, extension in parts if extension.lower() in extensions]
+    paths = (path for path in files_below(directory) if extension_of(path) in extensions)
+    return [stem_of(path, directory) for path in paths]
 
 
 def _replace_maps(config: DataConfig, data: SplitReport) -> Suggestion | None:
@@ -155,52 +160,81 @@ def _is_mistaken(data: SplitReport) -> bool:
 
 
 def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggestion | None:
-    """A palette with the colors that were found: a built-in one or a draft."""
+    """A palette with the colors that were found, a built-in one or a draft; or a tolerance."""
     classes = parse_palette(config.palette) if config.palette else []
-    known = {entry.color for entry in classes}
-    new = [color for color, _ in data.colors.most_common() if f'#{color:06x}' not in known]
-    if not new or len(new) > (_MOST_NEW_COLORS if classes else MOST_COLORS):
+    is_mixed = _count(data, {kinds.MIXED_PALETTES})
+    colors = data.colors + data.indexed_colors if is_mixed else data.colors
+    known = {color_code(entry.color) for entry in classes if entry.color}
+    new = [code for code, _ in colors.most_common() if code not in known]
+    if not new or len(new) > MOST_COLORS:
         return None
-    if not classes and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
+    if not classes and not is_mixed and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
         return None  # The other maps hold ids: these few are mistakes.
-    if not classes and (name := _builtin_palette_with(new)):
+    if not classes and (found := _builtin_palette_near(new)):
+        name, distance = found
         reason = f'the label maps have {len(new)} colors of the palette "{name}"'
-        entries = parse_palette(read_palette(builtin_palette(name) or ''))
-        changes = {'palette': name} | _covering(sorted(entry.id for entry in entries))
+        tolerance = {'palette_tolerance': distance} if distance else {}
+        changes = {'palette': name} | _covering_classes(config, builtin_classes(name)) | tolerance
         return Suggestion(reason, changes, _BAD_MAPS)
-    draft = sorted(classes + _new_classes(classes, new))
+    near = _near(classes, new)
+    far = [code for code in new if code not in near]
+    if len(far) > (_MOST_NEW_COLORS if classes else MOST_COLORS):
+        return None
+    distance, entry = max(near.values(), default=(0, None))
+    tolerance = {'palette_tolerance': distance} if distance > config.palette_tolerance else {}
+    if far:
+        draft = _draft(config, classes, far, output_dir)
+        return draft._replace(changes={**draft.changes, **tolerance})
+    if not entry or not tolerance:
+        return None
+    away = f'at most {distance} away from those of the palette, e.g. from {entry.color}'
+    return Suggestion(f'the colors are {away} ({entry.name})', tolerance, _BAD_MAPS)
+
+
+def _draft(
+    config: DataConfig, classes: list[LabelClass], new: Collection[int], output_dir: str
+) -> Suggestion:
+    """A palette with more classes, for new colors."""
+    draft = sorted(classes + _new_classes(classes, new), key=lambda entry: entry.id)
     lines = (json.dumps(entry._asdict(), ensure_ascii=False) for entry in draft)
     text = '{"classes": [\n  ' + ',\n  '.join(lines) + '\n]}\n'
     path = _unused_path(os.path.join(output_dir, 'palette.json'), text)
     what = 'are not in the palette' if classes else 'are in the label maps'
     reason = f'{len(new)} colors {what}; {path} is a draft of a palette: fill in the names'
-    changes = {'palette': path} | _covering([entry.id for entry in draft])
+    changes = {'palette': path} | _covering_classes(config, draft)
     smoothing = 'if some colors are blends of others, export the label maps without smoothing'
     return Suggestion(reason, changes, _BAD_MAPS, smoothing, (path, text))
 
 
-def _new_classes(classes: Sequence[LabelClass], colors: Sequence[int]) -> list[LabelClass]:
-    """Classes for colors; dense grays are ids that were saved as RGB, and keep their values."""
-    grays = sorted(color & 255 for color in colors if color % 0x010101 == 0)
-    ids = [gray for gray in grays if gray != DONTCARE_ID]
-    are_ids = not classes and len(grays) == len(colors) and 1 < len(ids) > ids[-1] / 4
+def _near(classes: Sequence[LabelClass], codes: Sequence[int]) -> dict[int, tuple[int, LabelClass]]:
+    """The colors that a tolerance can accept, with their distances from their nearest classes."""
+    colored = [entry for entry in classes if entry.color]
+    found = zip(codes, *nearest_colors(colored, np.array(codes)), strict=True)
+    safe = safe_tolerance(colored)
+    return {code: (int(away), colored[index]) for code, index, away in found if away <= safe}
+
+
+def _new_classes(classes: Sequence[LabelClass], codes: Iterable[int]) -> list[LabelClass]:
+    """Classes for colors, which have the next ids in the order of their codes."""
     first = max((entry.id for entry in classes if entry.id != DONTCARE_ID), default=-1) + 1
-    numbers = [color & 255 if are_ids else first + i for i, color in enumerate(sorted(colors))]
-    names = ['unknown' if number == DONTCARE_ID else f'class {number}' for number in numbers]
-    texts = [f'#{color:06x}' for color in sorted(colors)]
-    return list(map(LabelClass, numbers, names, texts))
+    numbered = enumerate(sorted(codes), start=first)
+    return [LabelClass(number, f'class {number}', color_text(code)) for number, code in numbered]
 
 
-def _builtin_palette_with(colors: Collection[int]) -> str | None:
-    """The smallest built-in palette that has each of these colors once."""
+def _builtin_palette_near(codes: Collection[int]) -> tuple[str, int] | None:
+    """The smallest built-in palette with each of these colors, and the tolerance that it needs."""
     directory = os.path.dirname(builtin_palette('gaugan') or '')
     found = []
-    for name in os.listdir(directory) if len(colors) >= _LEAST_COLORS_OF_A_TABLE else ():
-        entries = parse_palette(read_palette(os.path.join(directory, name)))
-        counts = Counter(entry.color for entry in entries)
-        if all(counts[f'#{color:06x}'] == 1 for color in colors):
-            found.append((len(entries), name.removesuffix('.json')))
-    return min(found)[1] if found else None
+    for file in os.listdir(directory) if len(codes) >= _LEAST_COLORS_OF_A_TABLE else ():
+        name = file.removesuffix('.json')
+        colors = Counter(entry.color for entry in builtin_classes(name))
+        near = _near(builtin_classes(name), list(codes))
+        if all(colors[color_text(code)] == 1 for code in codes):
+            found.append((0, len(colors), name))
+        elif len(near) == len(codes):
+            found.append((max(distance for distance, _ in near.values()), len(colors), name))
+    distance, _, name = min(found, default=(0, 0, ''))
+    return (name, distance) if name else None
 
 
 def _number_of_classes(
@@ -222,11 +256,26 @@ def _number_of_classes(
     return Suggestion(reason, changes, frozenset({kinds.OUT_OF_RANGE}))
 
 
+def _covering_classes(config: DataConfig, classes: Iterable[LabelClass]) -> dict[str, Any]:
+    """`_covering` for the ids of a palette after --label_remap."""
+    new_id = parse_remap(config.label_remap).new_id
+    return _covering(sorted({new_id(entry.id) for entry in classes}))
+
+
 def _covering(ids: Sequence[int]) -> dict[str, Any]:
     """num_classes, and dontcare if 255 is the highest of the sorted ids and 254 is absent."""
     if ids[-1] == DONTCARE_ID and DONTCARE_ID - 1 not in ids:
         return {'num_classes': max(ids[:-1], default=0) + 1, 'dontcare': True}
     return {'num_classes': ids[-1] + 1}
+
+
+def _copies(data: SplitReport) -> Suggestion | None:
+    """The flag that brings maps of other sizes to those of their photos."""
+    fixes = frozenset(kinds.COPIES.values())
+    if not (number := _count(data, fixes)):
+        return None
+    reason = f'{number} maps have another size than their photo, but its shape'
+    return Suggestion(reason, {'resize_labels': True}, fixes)
 
 
 def _geometry(config: DataConfig, data: SplitReport) -> Suggestion | None:
@@ -297,7 +346,7 @@ def _unused_path(path: str, text: str) -> str:
         if not os.path.lexists(path):
             break
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            if pathlib.Path(path).read_text(encoding='utf-8') == text:
+            if pathlib.Path(path).read_text('utf-8', 'surrogateescape') == text:
                 break
         path = f'{base}_{number}{extension}'
     return path

@@ -1,7 +1,8 @@
 """The options of the SPADE model. This module imports no JAX: the flags are generated from it."""
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
@@ -151,6 +152,12 @@ class SpadeOptions(ModelOptions):
     def on_accelerator(self) -> ModelOptions:
         dense = dataclasses.replace(self, label_conv='dense')
         return dense if self.label_conv == 'auto' else self
+
+    def for_cpu(self) -> Mapping[str, Any]:
+        widths = dict(generator_width=16, spade_hidden=16, batch_size=4)
+        discriminator = dict(discriminator_width=32, discriminator_depth=3)
+        encoder = dict(encoder_width=16, encoder_input_size=64) if self.style_encoder else {}
+        return widths | discriminator | encoder
 
     @property
     def size_multiple(self) -> int:

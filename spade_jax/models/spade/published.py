@@ -140,10 +140,11 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
     channels = []
     while True:
         block = reference_names.module_name(block_name(len(channels)), 'generator')
-        kernel = state.get(f'{block}.conv_1.weight', state.get(f'{block}.conv_1.weight_orig'))
-        if kernel is None:
+        kernel = f'{block}.conv_1.weight'
+        kernel = kernel if kernel in state else f'{kernel}_orig'
+        if kernel not in state:
             break
-        channels.append(np.shape(kernel)[0])
+        channels.append(_shape(state, 'generator', kernel)[0])
     width = max(1, first // 16)
     published = [int(multiplier * width) for multiplier in PUBLISHED_MULTIPLIERS]
     is_published = len(channels) >= PUBLISHED_BLOCKS and channels == published[: len(channels)]
@@ -160,7 +161,7 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
 
 def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
     """Options, and the number of convolutions."""
-    layers = [int(match[1]) for name in state if (match := re.match(r'layer(\d+)\.', name))]
+    layers = [int(match[1]) for name in state if (match := re.match(r'layer(\d{1,2})\.', name))]
     depth = max(layers, default=0)
     width = _shape(state, 'encoder', 'layer1.0.weight_orig')[0]
     features = _shape(state, 'encoder', f'layer{max(1, depth)}.0.weight_orig')[0]
@@ -173,7 +174,7 @@ def _discriminator_options(state: State | None) -> dict[str, Any]:
     if state is None:
         return {}
     width = _shape(state, 'discriminator', 'discriminator_0.model0.0.weight')[0]
-    matches = [re.match(r'discriminator_(\d+)\.model(\d+)\.', name) for name in state]
+    matches = [re.match(r'discriminator_(\d{1,2})\.model(\d{1,2})\.', name) for name in state]
     scale, depth = (max(int(match[i]) for match in matches if match) for i in (1, 2))
     if depth < 1:
         problem = 'discriminator: it has no logits (discriminator_0.model1...)'

@@ -1,5 +1,7 @@
 """Label maps of a directory: which files count, and their instance maps and photos."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,3 +65,45 @@ def test_files_for_rejects_two_files_of_one_name(tmp_path):
     write(tmp_path / 'a.png')
     with pytest.raises(UserError, match='has 2 files for the label map a: .*; remove all but one'):
         find(tmp_path, ['a'])
+
+
+def test_label_dir_may_be_one_file(tmp_path):
+    for name in ('labels/a.png', 'labels/b.png', 'x/i.png', 'x/p.jpg'):
+        write(tmp_path / name, value=1)
+    paths = [f'{tmp_path}/{name}' for name in ('labels/a.png', 'x/i.png', 'x/p.jpg')]
+    maps = LabelFolder(DataConfig(condition='labels+edges'), *paths)
+    assert (maps.names, maps.paths) == (['a'], paths[:1])
+    assert maps.read(0).instance is not None
+    assert maps.read_photo(0) is not None
+
+
+def test_names_are_compared_composed(tmp_path):
+    label, instance, photo = 'é.png', unicodedata.normalize('NFD', 'é.png'), 'é.jpg'
+    for directory, name in (('labels', label), ('instances', instance), ('photos', photo)):
+        write(tmp_path / directory / name)
+    directories = [f'{tmp_path}/{name}' for name in ('labels', 'instances', 'photos')]
+    maps = LabelFolder(DataConfig(condition='labels+edges'), *directories)
+    assert maps.names == ['é']
+    assert maps.read(0).instance is not None
+    assert maps.read_photo(0) is not None
+
+
+def test_errors_say_what_a_directory_has(tmp_path):
+    for name in ('a.nii.gz', 'b.HEIC', 'c.heic'):
+        (tmp_path / name).write_bytes(b'')
+    problem = r'\(it has 2 .heic files, 1 .nii.gz file\) has no '
+    with pytest.raises(UserError, match=problem + 'label map'):
+        LabelFolder(DataConfig(), str(tmp_path))
+    with pytest.raises(UserError, match=problem + 'photo for 1 of 1'):
+        find(tmp_path, ['a'])
+
+
+def test_folder_rejects_index_of_two_colors(tmp_path):
+    for name, color in (('a', b'\xff\0\0'), ('b', b'\0\xff\0')):
+        image = Image.new('P', (3, 2))
+        image.putpalette(color)
+        image.save(tmp_path / f'{name}.png')
+    maps = LabelFolder(DataConfig(), str(tmp_path))
+    maps.read(0)
+    with pytest.raises(UserError, match='b.png: index 0 is #00ff00, but #ff0000 in .*a.png; list'):
+        maps.read(1)

@@ -1,6 +1,8 @@
 """Label maps as ids: grays, indices and colors, renumbered."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.label_reader import LabelReader
-from spade_jax.errors import UserError
+from spade_jax.errors import DatasetError, UserError
 
 IDS = np.array([[0, 1], [2, 1]], np.uint8)
 COLORS = np.array([(128, 192, 255), (0, 0, 1), (9, 9, 9)], np.uint8)
@@ -63,7 +65,7 @@ def test_read_rejects_unknown_color(tmp_path, palette):
     problem = (
         r'x.png: color #78c0ff at pixel \(x=0, y=1\) is not in the palette \(1 such color, 25.00%'
     )
-    nearest = r'the nearest is #80c0ff \(sky\); add it'
+    nearest = r'the nearest is #80c0ff \(sky\), at a distance of 8; add "#78c0ff" to the palette'
     with pytest.raises(UserError, match=f'{problem}.*; {nearest}'):
         reader(palette=palette).read(save(tmp_path / 'x.png', colors))
 
@@ -81,11 +83,72 @@ def test_read_rejects_color_of_two_classes(tmp_path):
         )
 
 
-def test_read_rejects_transparent_pixel(tmp_path, palette):
-    with pytest.raises(UserError, match=r'pixel \(x=0, y=0\) of the label map is transparent'):
-        reader(palette=palette).read(
-            save(tmp_path / 'x.png', np.dstack([COLORS[IDS], np.zeros((2, 2), np.uint8)]))
-        )
+def with_alpha(pixels, alpha):
+    return np.dstack([pixels, np.array(alpha, np.uint8)])
+
+
+def test_transparent_is_a_color(tmp_path):
+    classes = [{'name': 'sky', 'color': '#80c0ff'}, {'name': 'none', 'color': 'transparent'}]
+    (tmp_path / 'palette.json').write_text(json.dumps(classes))
+    palette = read_palette(str(tmp_path / 'palette.json'))
+    path = save(tmp_path / 'x.png', with_alpha(COLORS[[[0, 1], [2, 0]]], [[255, 0], [0, 255]]))
+    np.testing.assert_array_equal(reader(palette=palette).read(path), [[0, 1], [1, 0]])
+    with pytest.raises(UserError, match='color mask needs .*, in which "transparent" is a color'):
+        reader().read(path)
+
+
+@pytest.mark.parametrize(
+    'alpha, problem',
+    [
+        (0, 'color transparent at pixel .* is not in the palette .*; add "transparent" to the'),
+        (99, r'pixel \(x=0, y=0\) of the label map is partly transparent'),
+    ],
+)
+def test_read_rejects_transparent_pixel(tmp_path, palette, alpha, problem):
+    path = save(tmp_path / 'x.png', with_alpha(COLORS[IDS], np.full((2, 2), alpha)))
+    with pytest.raises(UserError, match=problem):
+        reader(palette=palette).read(path)
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.dstack([IDS] * 3),
+        with_alpha(IDS, np.full((2, 2), 255)),
+        np.dstack([IDS] * 3 + [IDS | 255]),
+    ],
+    ids=['RGB', 'LA', 'RGBA'],
+)
+def test_gray_saved_as_colors_is_ids(tmp_path, image):
+    np.testing.assert_array_equal(reader().read(save(tmp_path / 'x.png', image)), IDS)
+
+
+def test_deep_gray_saved_as_colors_is_rejected(tmp_path):
+    """Pillow keeps the upper bytes, which are 0 for ids."""
+    size = struct.pack('>IIBBBBB', 2, 1, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(b'\0' + struct.pack('>6H', 1, 1, 1, 2, 2, 2))
+    content = b'\x89PNG\r\n\x1a\n'
+    for kind, data in ((b'IHDR', size), (b'IDAT', pixels), (b'IEND', b'')):
+        chunk = kind + data
+        content += struct.pack('>I', len(data)) + chunk + struct.pack('>I', zlib.crc32(chunk))
+    (tmp_path / 'x.png').write_bytes(content)
+    with pytest.raises(UserError, match='more than 8 bits a channel'):
+        reader().read(str(tmp_path / 'x.png'))
+
+
+def test_tolerance_gives_colors_the_nearest_class(tmp_path, palette):
+    colors = COLORS[IDS] + np.array([[[2, 0, 0], [0, 1, 0]], [[0, 2, 2], [0, 0, 0]]], np.uint8)
+    path = save(tmp_path / 'x.png', colors)
+    with pytest.raises(UserError, match='set --palette_tolerance=2 or more, or add "#82c0ff'):
+        reader(palette=palette).read(path)
+    np.testing.assert_array_equal(reader(palette=palette, palette_tolerance=2).read(path), IDS)
+    with pytest.raises(UserError, match='#82c0ff .*2 such colors.*, at a distance of 2'):
+        reader(palette=palette, palette_tolerance=1).read(path)
+
+
+def test_tolerance_does_not_make_ids_colors(tmp_path, palette):
+    path = save(tmp_path / 'x.png', IDS)
+    np.testing.assert_array_equal(reader(palette=palette, palette_tolerance=3).read(path), IDS)
 
 
 def test_read_rejects_grays_that_are_ids_and_colors(tmp_path):
@@ -134,3 +197,50 @@ def test_read_returns_condition_images_unchanged(tmp_path):
     np.testing.assert_array_equal(
         reader(condition='rgb').read(save(tmp_path / 'y.png', IDS)), np.dstack([IDS] * 3)
     )
+
+
+def save_indexed(path, colors):
+    """Write a mask of colors as paint programs do: the palette in the order of the pixels."""
+    image = Image.new('P', (2, 2))
+    names = list(dict.fromkeys(colors))
+    image.putdata([names.index(color) for color in colors])
+    image.putpalette(bytes.fromhex(''.join(names)))
+    image.save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize('extension', ['png', 'gif', 'bmp', 'tif'])
+def test_read_rejects_index_of_two_colors(tmp_path, extension):
+    red, green, black = 'ff0000', '00ff00', '000000'
+    one = save_indexed(tmp_path / f'a.{extension}', [red, green, green, black])
+    other = save_indexed(tmp_path / f'b.{extension}', [red, black, black, red])
+    labels = reader(num_classes=3)
+    labels.read(one)
+    problem = f'{other}: index 1 is #000000, but #00ff00 in {one}; list the colors with --palette'
+    with pytest.raises(DatasetError, match=problem):
+        labels.read(other)
+    labels.read(other, thorough=False)
+
+
+@pytest.mark.parametrize('extension', ['gif', 'bmp'])
+def test_read_rejects_index_of_two_grays(tmp_path, extension):
+    labels = reader()
+    labels.read(save_indexed(tmp_path / f'a.{extension}', ['000000', 'ffffff'] * 2))
+    with pytest.raises(DatasetError, match='index 0 is #ffffff, but #000000'):
+        labels.read(save_indexed(tmp_path / f'b.{extension}', ['ffffff', '000000'] * 2))
+
+
+def test_read_ignores_colors_of_maps_that_are_not_indexed(tmp_path):
+    labels = reader()
+    labels.read(save_indexed(tmp_path / 'a.bmp', ['ff0000', '00ff00'] * 2))
+    labels.read(save(tmp_path / 'b.bmp', np.repeat(IDS[..., None], 3, axis=-1)))  # Gray, as RGB.
+    labels.read(save(tmp_path / 'c.png', IDS))
+
+
+def test_read_ignores_colors_of_unused_indices(tmp_path):
+    labels = reader()
+    for name, color in (('a', 'ff0000'), ('b', '00ff00')):
+        image = Image.new('P', (2, 2))
+        image.putpalette(bytes.fromhex('808080' + color))
+        image.save(tmp_path / f'{name}.png')
+        np.testing.assert_array_equal(labels.read(str(tmp_path / f'{name}.png')), np.zeros((2, 2)))

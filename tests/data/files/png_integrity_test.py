@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -70,3 +71,13 @@ def test_check_png_detects_truncation():
     for length in range(8, len(content)):
         with pytest.raises(ValueError, match='truncated'):
             check_png(content[:length], rows=False)
+
+
+@pytest.mark.parametrize('shape', [(64, 64), (1, 1)])
+def test_check_png_decompresses_no_more_than_the_pixels(shape):
+    content = png(*shape, bytes(1 << 25))
+    tracemalloc.start()
+    check_png(content, rows=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 22

@@ -1,6 +1,7 @@
 """Resizing of a window: by hand, and bit for bit against Pillow."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import PIL
 import pytest
 from PIL import Image
 
+import spade_jax
+from spade_jax.data.files import compiled_resampling, resampling
 from spade_jax.data.files.resampling import bicubic, nearest
 
 CASES = 400
@@ -96,8 +99,12 @@ def test_bicubic_keeps_uniform_color(source, target):
 @pytest.mark.skipif(
     not RESIZES_LIKE_US, reason='Pillow before 13 resizes some images in another order'
 )
-def test_bicubic_equals_pillow_bit_for_bit():
+@pytest.mark.parametrize('form', ['compiled', 'plain'])
+def test_bicubic_equals_pillow_bit_for_bit(form, monkeypatch):
     rng = np.random.default_rng(0)
+    source = compiled_resampling if form == 'compiled' else resampling
+    kernels = source.resize_rows_into, source.resize_columns_into
+    monkeypatch.setattr(resampling, 'kernels', lambda: kernels)
     for case in range(CASES):
         source, target, window, flip = _random_resizing(rng, case)
         image = rng.integers(0, 256, (*source[::-1], 3), np.uint8)
@@ -194,6 +201,12 @@ def test_numba_is_imported_only_for_resizing(module):
     assert subprocess.run(
         [sys.executable, '-c', script], capture_output=True, text=True, check=True
     ).stdout.split() == ['False', 'False']
+
+
+def test_compiled_code_is_kept_outside_of_the_package():
+    package = pathlib.Path(spade_jax.__file__).parent
+    for function in (compiled_resampling.resize_rows_into, compiled_resampling.resize_columns_into):
+        assert package not in pathlib.Path(function.stats.cache_path).parents
 
 
 @pytest.mark.slow

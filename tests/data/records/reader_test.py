@@ -1,11 +1,13 @@
 """Training from prepared records equals training from the files, and defects are reported."""
 
 import concurrent.futures
+import dataclasses
 import itertools
 import json
 import os
 import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -43,6 +45,14 @@ from tests.data.records.noise_examples import (
 def prepared(tmp_path):
     """The configuration of prepared records."""
     config = config_of(write_examples(tmp_path))
+    prepare(config)
+    return config
+
+
+@pytest.fixture(scope='module')
+def prepared_once(tmp_path_factory):
+    """The same for tests that change a copy."""
+    config = config_of(write_examples(tmp_path_factory.mktemp('data')))
     prepare(config)
     return config
 
@@ -248,8 +258,9 @@ def test_differences_shorten_long_values():
 
 
 def test_open_rejects_another_format(prepared, monkeypatch):
-    monkeypatch.setattr(fingerprint, 'FORMAT', 3)
-    assert '(format: 2 -> 3)' in message(open_records, prepared, 'train')
+    found = fingerprint.FORMAT
+    monkeypatch.setattr(fingerprint, 'FORMAT', found + 1)
+    assert f'(format: {found} -> {found + 1})' in message(open_records, prepared, 'train')
 
 
 @pytest.mark.parametrize(
@@ -347,3 +358,41 @@ def test_open_rejects_validation_flags_without_validation_records(tmp_path):
     )
     config = config_of(tmp_path, validation_image_dir='more')
     assert message(open_records, config, 'validation').startswith(expected)
+
+
+def change_manifest(config, **changes):
+    """Change entries of the training split in the manifest."""
+    path = pathlib.Path(config.records_dir) / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest['splits']['train'] |= changes
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(names=['../../x', '1', '2', '3', '4']),
+        dict(names=['/abs/x', '1', '2', '3', '4']),
+        dict(names=['\ud800', '1', '2', '3', '4']),
+        dict(names=[0, 1, 2, 3, 4]),
+        dict(names=['0']),
+        dict(locations=[]),
+        dict(shards=[['../x', 5, 100]]),
+        dict(shards=[['/x', 5, 100]]),
+        dict(shards=[['x', 7, 100], ['y', -2, 100]]),
+        dict(shards=[['x', 'five', 100]]),
+        dict(shards=3),
+        dict(smallest=[]),
+        dict(largest=['a', 'b']),
+        dict(states=[1]),
+        dict(skipped=[1]),
+        dict(other=1),
+    ],
+)
+def test_manifest_of_impossible_values_is_refused(prepared_once, changes, tmp_path):
+    records = shutil.copytree(prepared_once.records_dir, tmp_path / 'records')
+    config = dataclasses.replace(prepared_once, records_dir=str(records))
+    change_manifest(config, **changes)
+    for call in (lambda: open_records(config, 'train'), lambda: prepare(config)):
+        expected = f'{records}/{MANIFEST} cannot be read .*; remove the directory and prepare it'
+        assert re.match(expected, message(call))

@@ -23,6 +23,7 @@ from spade_jax.data.records.writer import prepare
 from spade_jax.data.sources import scenes as scenes_source
 from spade_jax.data.sources.open_source import open_files
 from spade_jax.errors import UserError
+from spade_jax.files.atomic_write import PART
 from spade_jax.files.run_lock import exclusive_lock
 from tests.data.records.noise_examples import assert_same, config_of, message, write_examples
 
@@ -295,6 +296,16 @@ def test_left_out_example_is_an_error_when_no_longer_allowed(root, small_shards,
     assert f'{root}/train_label/1.png: label id 9' in message(prepare, config_of(root))
 
 
+def test_index_of_two_colors_is_an_error_of_the_data_set(root):
+    for number, color in ((0, b'\xff\0\0'), (1, b'\0\xff\0')):
+        image = Image.new('P', (44, 40))
+        image.putpalette(color)
+        image.save(root / 'train_label' / f'{number}.png')
+    text = message(prepare, config_of(root, on_bad_example='skip'))
+    assert '.png: index 0 is #' in text
+    assert '--palette=FILE' in text
+
+
 def test_split_without_usable_example_is_an_error(root, small_shards):
     damage(root, *range(12), split='val')
     text = message(prepare, config_of(root, on_bad_example='skip'))
@@ -410,3 +421,13 @@ def test_scenes_are_prepared(tmp_path, monkeypatch):
     prepare(config)
     with pytest.raises(UserError, match='scenes_train_examples: 3 -> 4'):
         prepare(dataclasses.replace(config, scenes_train_examples=4))
+
+
+def test_prepare_ignores_unfinished_files_of_a_killed_run(root):
+    config = config_of(root)
+    part = pathlib.Path(config.records_dir) / f'{PART}0123.json'
+    part.parent.mkdir()
+    part.write_text('{"sett')
+    prepare(config)
+    assert not part.exists()
+    assert len(open_records(config, 'train')) == 12

@@ -109,7 +109,7 @@ def test_instance_map_without_things_is_label_map(tmp_path):
 def test_instance_map_decodes_run_lengths_by_column(tmp_path):
     # 2 pixels outside, 3 inside (rows 2 to 4 of column 0), 7 outside (to the end of column 1),
     # 6 inside (column 2), the rest outside.
-    crowd = {'counts': [2, 3, 7, 6, 30], 'size': [6, 8]}
+    crowd = {'counts': [2, 3, 7, 6, 30], 'size': [6.0, 8.0]}  # Some tools write floats.
     result = _open(tmp_path, [(70, [BOX]), (70, crowd)]).instance_map(
         'a.jpg', np.zeros((6, 8), np.uint8)
     )

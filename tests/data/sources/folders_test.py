@@ -1,6 +1,7 @@
 """Pairing of files, and an error for everything that can be wrong with a folder of data."""
 
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -171,6 +172,39 @@ def test_list_selects_examples_of_other_split(root):
     assert (source.read_maps(1).label == 2).all()
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize(
+    'lines',
+    [
+        'a\r\nsub/c\r\n',
+        './a.jpg\n./sub/c.jpg',
+        '# good ones\na.png\nsub//c.png',
+        'train_img\\a.jpg\nsub\\c.jpg',
+        'train_img/a.jpg train_label/a.png\ntrain_img/sub/c.jpg\ttrain_label/sub/c.png',
+        'train_img\\a.jpg,train_label\\a.png\ntrain_img/sub/c.jpg;train_label/sub/c.png',
+        '{root}/train_img/a.jpg\n{root}/train_label/sub/c.png',
+    ],
+)
+def test_list_may_name_files(root, lines, encoding):
+    (root / 'list.txt').write_text(lines.format(root=root), encoding=encoding)
+    assert open_source(_config(root, train_list='list.txt'), 'train').names == ['a', 'sub/c']
+
+
+def test_names_are_compared_composed(root):
+    """A Mac decomposes accents in names of files."""
+    names = ['Ü 1', 'plaża']
+    for name in names:
+        _photo(root / 'mac' / f'{unicodedata.normalize("NFD", name)}.jpg')
+        _ids(root / 'labels' / f'{name}é.png')
+    (root / 'list.txt').write_text(unicodedata.normalize('NFD', '\n'.join(names)))
+    folders = dict(train_image_dir='mac', train_label_dir='labels')
+    folders['label_suffix'] = unicodedata.normalize('NFD', 'é')
+    for changes in ({}, {'train_list': 'list.txt'}):
+        source = open_source(_config(root, **folders, **changes), 'train')
+        assert sorted(source.names) == sorted(names)
+        assert source.read(0).image is not None
+
+
 @pytest.mark.parametrize(
     'lines, problem',
     [
@@ -182,10 +216,12 @@ def test_list_selects_examples_of_other_split(root):
         ('val/a\n', r'list.txt, line 1: val/a has no photo in .*val_img'),
         ('a\na\n', 'list.txt, line 2: a is listed twice'),
         (
-            'a.jpg\nb.png\n',
-            r'^2 listed examples have an extension \(a.jpg, b.png\): .*list.txt, line 1: a.jpg has '
-            'an extension; write a$',
+            '/elsewhere/photos/a.jpg\nb.tif\n',
+            r'^2 listed examples are other files \(/elsewhere/photos/a.jpg, b.tif\): .*list.txt, '
+            'line 1: /elsewhere/photos/a.jpg is not a file of these directories; write a$',
         ),
+        (r'train\sub\c.tif', 'line 1: train/sub/c.tif is not .*; write train/sub/c$'),
+        ('train_img/a.jpg train_label/b.png', 'has no photo in .*train_img; write "stem"'),
         ('\n', 'lists no examples'),
     ],
 )
@@ -375,11 +411,9 @@ def test_readers_decode_each_map_once(tmp_path, monkeypatch):
         'train',
     )
     decoded = []
-    for module in (folder_source, label_reader):
+    for module, name in ((folder_source, 'read_instances'), (label_reader, 'read_ids')):
         monkeypatch.setattr(
-            module,
-            'read_ids',
-            lambda path, *role, thorough: decoded.append(path) or read_ids(path, *role),
+            module, name, lambda path, **options: decoded.append(path) or read_ids(path)
         )
     for read in (source.read, source.read_maps):
         decoded.clear()

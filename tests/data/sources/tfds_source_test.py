@@ -6,6 +6,7 @@ import concurrent.futures
 import dataclasses
 import io
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from PIL import Image
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
+from spade_jax.data.sources import tfds_source
 from spade_jax.data.sources.open_source import open_source
 from spade_jax.data.sources.tfds_source import TfdsSource
 from spade_jax.errors import UserError
+from spade_jax.files import run_lock
 from tests.data.miniatures import prepare_tfds
 
 import_tensorflow()
@@ -443,7 +446,7 @@ def test_source_rejects_data_set_without_label_maps(tmp_path):
         ),
         (
             _encoded(_photo(1), 'PNG'),
-            _encoded(_photo(1), 'PNG'),
+            _encoded(np.full((HEIGHT, WIDTH, 3), (1, 2, 3), np.uint8), 'PNG'),
             'blocks train 0 (classes): the label map has the mode RGB, not one channel of ids',
         ),
         (
@@ -563,3 +566,32 @@ def test_source_hides_accelerators_from_tensorflow(prepared):
     assert {device.device_type for device in import_tensorflow().config.get_visible_devices()} == {
         'CPU'
     }
+
+
+class SlowBuilder:
+    """A data set that several threads prepare; `prepared` counts how often."""
+
+    prepared = 0
+
+    def __init__(self, data_dir):
+        self.data_dir, self._seen = f'{data_dir}/name/1.0.0', SlowBuilder.prepared
+
+    def is_prepared(self):
+        return self._seen > 0
+
+    def download_and_prepare(self, file_format):
+        SlowBuilder.prepared += 1
+
+
+def test_data_set_is_prepared_by_one_process_for_which_others_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(SlowBuilder, 'prepared', 0)
+    (tmp_path / 'name').mkdir()
+    said = threading.Event()
+    monkeypatch.setattr(run_lock, 'print', lambda *text, file: said.set(), raising=False)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with run_lock.exclusive_lock(str(tmp_path / 'name'), 'data_dir', tfds_source.LOCK):
+            waiting = pool.submit(tfds_source.prepared, lambda: SlowBuilder(tmp_path))
+            assert said.wait(20)
+            SlowBuilder(tmp_path).download_and_prepare('array_record')
+        assert waiting.result(20).is_prepared()
+    assert SlowBuilder.prepared == 1

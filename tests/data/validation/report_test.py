@@ -1,7 +1,12 @@
 """The report on a data set: every kind of defect, all of them at once, and flags that fix them."""
 
 import dataclasses
+import errno
+import io
 import json
+import os
+import re
+import sys
 import typing
 
 import numpy as np
@@ -13,7 +18,9 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.folders import FolderSource
+from spade_jax.data.sources.open_source import check_source
 from spade_jax.data.validation import contact_sheet, example_report, inspect, suggestions
+from spade_jax.data.validation import report as report_module
 from spade_jax.data.validation.report import validate
 from spade_jax.errors import UserError
 from tests.program import write_folders
@@ -406,20 +413,32 @@ def test_colors_beyond_the_palette_are_added(root, output_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'grays, ids',
+    'grays, expected',
     [
-        ([0, 1, 2], [0, 1, 2]),
-        ([3, 4, 6], [3, 4, 6]),
-        ([0, 127, 254], [0, 1, 2]),
-        ([0, 1, 255], [0, 1, 255]),
+        ([0, 1, 2], []),
+        ([3, 4, 6], ['--num_classes=7']),
+        ([0, 127, 254], ['--num_classes=255']),
+        ([0, 1, 255], ['--dontcare']),
     ],
 )
-def test_dense_grays_saved_as_rgb_are_ids(root, output_dir, grays, ids):
+def test_grays_saved_as_rgb_are_ids(root, output_dir, grays, expected):
     recode(root, lambda label: np.array(grays, np.uint8)[label][..., None].repeat(3, axis=-1))
-    fix(config_of(root), output_dir)
-    draft = json.loads((output_dir / 'palette.json').read_text())['classes']
-    assert [entry['id'] for entry in draft] == ids
-    assert [entry['color'] for entry in draft] == [f'#{gray * 0x010101:06x}' for gray in grays]
+    report, message = look(config_of(root), output_dir)
+    assert flags(report) == expected
+    again, _ = look(with_flags(config_of(root), expected), output_dir)
+    assert again['num_defects'] == 0
+
+
+def test_remedy_for_sparse_ids_renumbers_them(root, output_dir):
+    recode(root, lambda label: label * 120)
+    config = config_of(root, num_classes=241)
+    (group,) = look(config, output_dir)[0]['splits']['train']['warnings']
+    remedy = group['files'][0]['remedy']
+    given = ['--num_classes=3', '--label_remap=120:1,240:2']
+    assert remedy.endswith(f'use {" ".join(given)}')
+    report, message = look(with_flags(config, given), output_dir)
+    assert message is None
+    assert report['splits']['train']['warnings'] == []
 
 
 def test_few_color_masks_among_maps_of_ids_are_left_out(root, output_dir):
@@ -444,6 +463,136 @@ def test_files_of_the_user_are_not_replaced(root, output_dir):
     assert flags(look(config_of(root), output_dir)[0]) == expected
     assert (output_dir / 'palette.json').read_text() == 'mine'
     assert (output_dir / 'train_list.txt').read_text() == 'mine too'
+
+
+def near(colors, most, seed=0):
+    """Colors that are up to `most` away, in at least one place exactly."""
+    noise = np.random.default_rng(seed).integers(-most, most + 1, colors.shape)
+    noise.flat[0] = most
+    return np.clip(colors.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def palette_file(path, colors):
+    entries = [{'name': f'c{id}', 'color': color} for id, color in enumerate(colors.tolist())]
+    path.write_text(json.dumps(entries))
+    return read_palette(str(path))
+
+
+@pytest.mark.parametrize('most', [1, 5])
+def test_colors_near_the_palette_get_a_tolerance(root, output_dir, most):
+    recode(root, lambda label: near(COLORS[label], most))
+    palette = palette_file(root / 'palette.json', COLORS)
+    report = fix(config_of(root, palette=palette), output_dir)
+    assert flags(report) == [f'--palette_tolerance={most}']
+    assert f'at most {most} away from those of the palette' in report['suggestions'][0]['reason']
+
+
+def test_new_colors_become_classes_beside_near_ones(root, output_dir):
+    recode(root, lambda label: np.where(label[..., None] == 2, COLORS[2], near(COLORS[label], 1)))
+    palette = palette_file(root / 'palette.json', COLORS[:2])
+    report = fix(config_of(root, palette=palette, num_classes=2), output_dir)
+    given = [f'--palette={output_dir}/palette.json', '--num_classes=3', '--palette_tolerance=1']
+    assert sorted(flags(report)) == sorted(given)
+
+
+def test_palettes_with_close_colors_get_no_tolerance(root, output_dir):
+    palette = palette_file(root / 'palette.json', np.array([[0, 0, 0], [1, 0, 0]], np.uint8))
+    recode(root, lambda label: label[..., None] * np.array([1, 0, 0], np.uint8))
+    report = fix(config_of(root, palette=palette, num_classes=2), output_dir)
+    assert flags(report) == [f'--palette={output_dir}/palette.json', '--num_classes=3']
+
+
+def test_palette_of_the_package_is_found_by_near_colors(root, output_dir):
+    colors = classes_of(DataConfig(palette=read_palette(builtin_palette('gaugan')), num_classes=32))
+    paint = colors.colors[np.arange(0, 30, 3)]
+    index = np.arange(40 * 44).reshape(SIZE) % 10
+    recode(root, lambda label: paint[index] + np.array([0, 1, 0], np.uint8))
+    given = ['--palette=gaugan', '--num_classes=32', '--palette_tolerance=1']
+    assert flags(fix(config_of(root), output_dir)) == given
+
+
+@pytest.mark.parametrize('gray', [False, True])
+def test_transparent_background_becomes_a_class(root, output_dir, gray):
+    def change(label):
+        colors = label[..., None] if gray else COLORS[label] + 1
+        return np.dstack([colors, np.uint8(255) * (label != 2)])
+
+    recode(root, change)
+    report = fix(config_of(root), output_dir)
+    assert flags(report) == [f'--palette={output_dir}/palette.json', '--num_classes=3']
+    draft = json.loads((output_dir / 'palette.json').read_text())['classes']
+    assert [entry['color'] for entry in draft].index('transparent') == 2
+
+
+def save_own_palettes(root):
+    """Write color masks as paint programs do: each file with a palette in an order of its own."""
+    for split in ('train', 'val'):
+        for number, path in enumerate(sorted((root / f'{split}_label').iterdir())):
+            order = np.roll(np.arange(3), number)
+            image = Image.fromarray(np.argsort(order)[load(path)].astype(np.uint8))
+            image.putpalette(COLORS[order].tobytes())
+            image.save(path)
+
+
+@pytest.mark.parametrize('count_classes', [True, False])
+def test_indexed_maps_with_own_palettes_get_a_draft(root, output_dir, count_classes):
+    save_own_palettes(root)
+    config = config_of(root, num_classes=13)
+    report, message = look(config, output_dir, count_classes=count_classes)
+    assert message is not None
+    assert flags(report) == [f'--palette={output_dir}/palette.json', '--num_classes=3']
+    (problem, *_) = groups(report)[example_report.MIXED_PALETTES]
+    others = f'is #0afa0a, but #000000 in {root}/train_label/0.png'
+    assert problem == f'{root}/train_label/1.png: index 0 {others}'
+    assert len(groups(report, 'validation')[example_report.MIXED_PALETTES]) == 4
+    report, message = look(with_flags(config, flags(report)), output_dir.with_name('again'))
+    assert message is None, report
+    draft = json.loads((output_dir / 'palette.json').read_text())['classes']
+    assert [entry['color'] for entry in draft] == ['#000000', '#0afa0a', '#fa0a0a']
+
+
+def test_palettes_of_the_splits_are_compared(root, output_dir):
+    for split, order in (('train', [0, 1, 2]), ('val', [2, 1, 0])):
+        for path in (root / f'{split}_label').iterdir():
+            image = Image.fromarray(load(path))
+            image.putpalette(COLORS[order].tobytes())
+            image.save(path)
+    report, _ = look(config_of(root), output_dir)
+    assert groups(report) == {}
+    assert len(groups(report, 'validation')[example_report.MIXED_PALETTES]) == 6
+
+
+def test_training_stops_at_own_palettes(root):
+    save_own_palettes(root)
+    config = config_of(root, on_bad_example='skip')
+    with pytest.raises(UserError, match=r'png: index \d is .*--palette=FILE.*gray PNG'):
+        check_source(FolderSource(config, 'train'), config)
+
+
+# Photos that EXIF turns.
+
+
+def turn(path, orientation, size=None):
+    """Write noise with an EXIF orientation instead of a photo, and a label map of the size."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise(size=size or SIZE)).save(path, exif=exif)
+
+
+def test_photos_whose_turn_is_not_sure_are_named(root, output_dir):
+    for number in (1, 4):
+        turn(root / 'train_img' / f'{number}.jpg', 3)
+    turn(root / 'train_img' / '2.jpg', 6)  # Fits without a turn only.
+    turn(root / 'train_img' / '3.jpg', 8, size=SIZE[::-1])
+    report, message = look(config_of(root), output_dir)
+    assert message is None
+    found = groups(report, what='warnings')
+    assert [problem.split()[0] for problem in found[example_report.TURNED]] == [
+        f'{root}/train_img/1.jpg',
+        f'{root}/train_img/4.jpg',
+    ]
+    assert len(found[example_report.UNTURNED]) == 1
+    assert 'train_img/2.jpg' in found[example_report.UNTURNED][0]
 
 
 # Photos and anti-aliased masks as label maps.
@@ -527,6 +676,27 @@ def test_size_is_suggested(root, output_dir, size, settings, expected):
     assert any(sizes in problem for problem in groups(report)[example_report.WRONG_SIZE])
 
 
+@pytest.mark.parametrize('size, instances', [((20, 22), False), ((80, 88), True), ((13, 15), True)])
+def test_maps_of_another_size_can_be_scaled(root, output_dir, size, instances):
+    for split in ('train', 'val'):
+        for role in ('label', 'inst')[: 1 + instances]:
+            for path in (root / f'{split}_{role}').iterdir():
+                save(path, Image.open(path).resize(size[::-1], Image.Resampling.NEAREST))
+    config = config_of(root, condition='labels+edges')
+    assert flags(fix(config, output_dir)) == ['--resize_labels']
+    source = FolderSource(dataclasses.replace(config, resize_labels=True), 'train')
+    for example in (source.read(0), source.read_maps(0)):
+        assert example.label.shape == example.instance.shape == SIZE
+    with pytest.raises(UserError, match='or set --resize_labels to scale label maps to their'):
+        FolderSource(config, 'train').read(0)
+
+
+def test_maps_of_another_shape_are_not_scaled(root, output_dir):
+    save(root / 'train_label' / '0.png', np.zeros((20, 20), np.uint8))
+    report, _ = look(config_of(root, resize_labels=True), output_dir)
+    assert len(groups(report)['photos and label maps have different sizes']) == 1
+
+
 # Endings of names.
 
 
@@ -595,7 +765,7 @@ def test_photos_without_label_map_are_left_out(root, output_dir):
     'lines, kind, good',
     [
         ('0 1 2 zebra 1 4', 'lines are listed twice', ['0', '1', '2', '4']),
-        ('0 1.jpg 2 3', 'listed examples have an extension', ['0', '2', '3']),
+        ('0 1.tif 2 3', 'listed examples are other files', ['0', '2', '3']),
     ],
 )
 def test_bad_lines_of_a_listing_are_left_out(root, output_dir, lines, kind, good):
@@ -612,12 +782,12 @@ def test_defects_of_instance_maps_are_found(root, output_dir):
     config = config_of(root, condition='labels+edges')
     assert look(config, output_dir)[1] is None
     (root / 'train_inst' / '1.png').unlink()
-    save(root / 'train_inst' / '2.png', np.zeros((4, 4), np.uint8))
+    save(root / 'train_inst' / '2.png', np.zeros((9, 4), np.uint8))
     save(root / 'train_inst' / '3.png', noise())
     (root / 'train_inst' / '4.png').write_bytes(b'')
     found = groups(look(config, output_dir)[0])
     assert 'train_img/1.jpg' in found['photos have no instance map'][0]
-    assert '4x4' in found['instance maps and label maps have different sizes'][0]
+    assert '4x9' in found['instance maps and label maps have different sizes'][0]
     assert len(found['instance maps cannot be read']) == 2
 
 
@@ -633,6 +803,17 @@ def test_missing_instance_maps_are_named(root, output_dir, name):
     report, message = look(config, output_dir)
     assert message.startswith('1 defect')
     assert name in groups(report)[inspect.NOT_OPENED][0]
+
+
+def test_colored_instance_maps_are_read_and_numpy_files_named(root, output_dir):
+    for split in ('train', 'val'):
+        for path in (root / f'{split}_inst').iterdir():
+            save(path, COLORS[load(path) // 7])
+    (root / 'train_inst' / '1.png').unlink()
+    np.save(root / 'train_inst' / '1.npy', np.zeros(SIZE))
+    report = fix(config_of(root, condition='labels+edges'), output_dir)
+    (problem,) = groups(report)['instance maps are no images']
+    assert problem == f'{root}/train_inst/1.npy: .npy files are not read as instance maps'
 
 
 def test_annotations_without_a_photo_are_named(root, output_dir):
@@ -667,7 +848,60 @@ def test_warnings_are_not_errors(root, output_dir, capsys):
 def test_many_unused_classes_get_a_remedy(root, output_dir):
     report, _ = look(config_of(root, num_classes=20), output_dir)
     (group,) = report['splits']['train']['warnings']
-    assert 'use a smaller --num_classes' in group['files'][0]['remedy']
+    assert group['files'][0]['remedy'].endswith('; use --num_classes=3')
+
+
+def test_names_that_are_not_utf_8_are_reported(root, output_dir, monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), errors='backslashreplace'))
+    for role, extension in (('img', '.jpg'), ('label', '.png')):
+        path = root / f'train_{role}' / f'3{extension}'
+        path.rename(path.with_stem(os.fsdecode(b'caf\xe9')))
+    (root / 'train_img' / '2.jpg').rename(root / 'train_img' / os.fsdecode(b'\xe4.jpg'))
+    save(root / 'train_label' / '1.png', noise(channels=()))
+    report = fix(config_of(root), output_dir)
+    assert (
+        os.fsdecode(b'\xe4.jpg has no label map') in groups(report)['photos have no label map'][0]
+    )
+    assert b'\xe4.jpg has no label map' in (output_dir / 'report.txt').read_bytes()
+    assert b'caf\xe9\n' in (output_dir / 'train_list.txt').read_bytes()
+
+
+@pytest.mark.parametrize('crop_size, multiple', [(256, 32), (256, 64)])
+def test_advised_aspect_ratio_is_legal(tmp_path, output_dir, crop_size, multiple):
+    root = write_folders(tmp_path / 'data', size=(40, 72), splits=['train'])
+    config = config_of(root, load_size=286, crop_size=crop_size)
+    report, _ = look(config, output_dir, size_multiple=multiple)
+    (group,) = report['splits']['train']['warnings']
+    ratios = re.findall(r'([.0-9]+) \(([0-9]+)x([0-9]+)\)', group['files'][0]['remedy'])
+    assert len(ratios) == 2
+    assert abs(float(ratios[0][0]) - 1.8) <= abs(float(ratios[1][0]) - 1.8)
+    for ratio, width, height in ratios:
+        legal = dataclasses.replace(config, aspect_ratio=float(ratio))
+        assert (legal.image_width, legal.image_height) == (int(width), int(height))
+        assert int(height) % multiple == 0
+
+
+def test_aspect_ratio_is_not_advised_if_none_is_nearer(tmp_path, output_dir):
+    root = write_folders(tmp_path / 'data', size=(40, 72), splits=['train'])
+    (group,) = look(config_of(root), output_dir)[0]['splits']['train']['warnings']
+    assert group['files'][0]['remedy'].startswith('use a larger --crop_size, or choose')
+
+
+def test_pairs_side_by_side_are_recognized(root, output_dir):
+    for path in sorted((root / 'train_img').iterdir()):
+        photo, label = load(path), COLORS[load(root / 'train_label' / f'{path.stem}.png')]
+        smooth = np.asarray(Image.fromarray(photo).resize((4, 4)).resize(SIZE[::-1]))
+        save(path, np.concatenate([smooth, 255 - label // 2], axis=1))
+    report, _ = look(config_of(root, train_label_dir='nowhere'), output_dir)
+    assert list(groups(report, what='warnings')) == [inspect.SIDE_BY_SIDE]
+    assert groups(report, 'validation', 'warnings') == {}
+
+
+def test_photos_in_other_formats_are_named(root, output_dir):
+    (root / 'train_img' / 'x.heic').write_bytes(b'')
+    report, message = look(config_of(root), output_dir)
+    assert message is None
+    assert groups(report, what='warnings') == {inspect.UNREAD: [f'{root}/train_img/x.heic']}
 
 
 def test_other_aspect_ratio_is_a_warning(tmp_path, output_dir):
@@ -803,3 +1037,17 @@ def test_contact_sheet_of_an_earlier_report_is_removed(root, output_dir):
     missing = dict(train_image_dir='nowhere', validation_image_dir='nowhere')
     look(config_of(root, **missing), output_dir)
     assert not (output_dir / 'contact_sheet.png').exists()
+
+
+def test_full_disk_keeps_earlier_report(root, output_dir, monkeypatch):
+    look(config_of(root), output_dir)
+    before = {path.name: path.read_bytes() for path in output_dir.iterdir()}
+    (root / 'train_label' / '0.png').unlink()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(report_module, 'write_contact_sheet', full)
+    with pytest.raises(OSError, match='No space'):
+        validate(config_of(root), str(output_dir), given={})
+    assert {path.name: path.read_bytes() for path in output_dir.iterdir()} == before

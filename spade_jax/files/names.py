@@ -1,0 +1,21 @@
+"""Names that files contain, of files that are read or written."""
+
+import os
+from typing import Any
+
+
+def is_inside(name: Any) -> bool:
+    """True if a name is a relative path of a file inside the directory that it is joined to."""
+    if not isinstance(name, str) or not name or '\0' in name:
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # A surrogate that stands for no byte.
+        return False
+    return not os.path.isabs(name) and '..' not in name.split('/')
+
+
+def is_below(path: str, directory: str) -> bool:
+    """True if a path is a directory or inside of it, links resolved."""
+    path, directory = os.path.realpath(path), os.path.realpath(directory)
+    return os.path.commonpath([path, directory]) == directory
