@@ -3,10 +3,11 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numba
 import numpy as np
-from numba.core import config
+from numba.core import config as numba_config
 
 from spade_jax.data.files.resampling import HALF, WEIGHT_BITS
 
@@ -17,6 +18,7 @@ _STRIP = 32  # Rows resized horizontally at a time: a multiple of 8 whose pixels
 @contextlib.contextmanager
 def _cache_outside_package() -> Iterator[None]:
     """Let Numba keep what the block compiles in the user's cache, not next to this file."""
+    config: Any = numba_config
     given = config.CACHE_DIR
     config.CACHE_DIR = given or os.path.expanduser(_CACHE)
     try:
