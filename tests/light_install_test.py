@@ -2,7 +2,9 @@
 
 import ast
 import configparser
+import pickle
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -122,7 +124,8 @@ def test_default_label_maps_of_a_run_on_scenes_name_the_extra(light, tmp_path):
 
 
 def test_pth_files_name_the_extra(light, tmp_path):
-    (tmp_path / 'latest_net_G.pth').write_bytes(b'')
+    with zipfile.ZipFile(tmp_path / 'latest_net_G.pth', 'w') as archive:
+        archive.writestr('archive/data.pkl', pickle.dumps({}))
     flags = [f'--torch_checkpoint_dir={tmp_path}', f'--workdir={tmp_path}/run', '--num_classes=3']
     message = refusal('--mode=convert', *flags)
     assert 'needs torch' in message

@@ -96,8 +96,8 @@ class DataConfig(Section):
     palette: str = option(
         '',
         'JSON file with names and colors of the classes, or a built-in table: ade20k, camvid, '
-        'camvid_32, celebamask_hq, cityscapes, cityscapes_19, coco_stuff, facades, gaugan. Label '
-        'maps may then be color masks.',
+        'camvid_32, celebamask_hq, cityscapes, cityscapes_19, coco_stuff, facades, gaugan, scenes. '
+        'Label maps may then be color masks.',
     )
     palette_tolerance: int = option(
         0,

@@ -8,8 +8,6 @@ import jax
 from spade_jax.errors import UserError
 from spade_jax.files.silent_stderr import silent_stderr
 
-_started = False
-
 
 def start_devices() -> None:
     """Let JAX find the devices; of what is written meanwhile, only its warnings are shown.
@@ -19,12 +17,9 @@ def start_devices() -> None:
     Raises:
       UserError: Environment variables of JAX leave no device, or choose other number formats.
     """
-    global _started
     if jax.config.read('jax_enable_x64'):  # No array would have the type of its checkpoint.
         problem = 'JAX_ENABLE_X64 (jax_enable_x64) is set, but the models compute in 32 bits'
         raise UserError(problem, 'unset it')
-    if _started:
-        return
     records: list[logging.LogRecord] = []
     collector, logger = logging.Handler(logging.WARNING), logging.getLogger('jax')
     collector.emit = lambda record: records.append(record)
@@ -39,6 +34,5 @@ def start_devices() -> None:
         raise UserError(problem, 'unset JAX_PLATFORMS, or install JAX for that device') from error
     finally:
         logger.removeHandler(collector)
-    _started = True
     for record in records:
         print(f'warning: {record.getMessage()}', file=sys.stderr)

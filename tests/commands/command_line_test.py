@@ -150,7 +150,7 @@ def test_flagfiles_name_flagfiles(tmp_path, monkeypatch):
     'content, message',
     [
         (b'--flagfile=loop', 'flagfile=loop includes itself; remove that line'),
-        (b'--workdir=\xff', 'flagfile=loop cannot be read'),
+        (b'\xff\xfea', 'flagfile=loop cannot be read'),  # Half a character of UTF-16.
         (b'--flagfile=gone', 'flagfile=gone: no such file; give a file, or one of the package'),
         (b'batch_size=5', 'batch_size=5 is not a flag'),
     ],

@@ -319,7 +319,7 @@ def test_convert_reads_from_its_directory_alone(tmp_path, states):
 
 def test_convert_refuses_directory_of_the_name_of_a_discriminator(tmp_path, states):
     (tmp_path / 'files' / 'latest_net_D.pth').mkdir(parents=True)
-    with pytest.raises(UserError, match='latest_net_D.pth is not a readable .*it is not a file'):
+    with pytest.raises(UserError, match='latest_net_D.pth is not a readable .*not a regular file'):
         converted(tmp_path, {'generator': states['generator']})
 
 

@@ -10,7 +10,6 @@ from spade_jax.errors import UserError
 
 def start(monkeypatch, find):
     monkeypatch.setattr(jax, 'devices', find)
-    monkeypatch.setattr(devices, '_started', False)
     devices.start_devices()
 
 

@@ -89,7 +89,7 @@ def test_map_of_illegal_size_is_named(plain, tmp_path):
 
 
 def test_color_mask_without_palette_is_refused(tmp_path):
-    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / 'a.png')
+    Image.new('RGB', (32, 32), 'red').save(tmp_path / 'a.png')
     with pytest.raises(UserError, match='a.png: .*--palette=FILE'):
         LabelFolder(tiny.PLAIN.data, str(tmp_path)).read(0)
 
