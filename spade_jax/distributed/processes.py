@@ -69,6 +69,19 @@ def joined(
         return
     elif address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
         rendezvous.parse_address(address)  # JAX reads it and expects a port.
+    _connect(flags, timeout)
+    with _exiting_on_errors():
+        start_devices()
+        _check_devices()
+        # The first exchange makes the connections for all later ones. They are made within seconds
+        # or not at all, so make them while the processes are still close together.
+        replicas.any_across_processes(False)
+        with contextlib.nullcontext() if is_first() else _silent(), _ending_together():
+            yield
+
+
+def _connect(flags: Mapping[str, Any], timeout: int) -> None:
+    """Connect JAX in all processes; raises UserError, or exits, if that fails."""
     problem = 'the processes did not find each other'
     remedy = 'start all of them with the same coordinator, which every host can reach'
     with _exiting_after(timeout, UserError(f'{problem} within {timeout} s', remedy)):
@@ -81,14 +94,6 @@ def joined(
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(f'{problem} ({str(error).splitlines()[0][:200]})', remedy) from error
-    with _exiting_on_errors():
-        start_devices()
-        _check_devices()
-        # The first exchange makes the connections for all later ones. They are made within seconds
-        # or not at all, so make them while the processes are still close together.
-        replicas.any_across_processes(False)
-        with contextlib.nullcontext() if is_first() else _silent(), _ending_together():
-            yield
 
 
 def is_first() -> bool:

@@ -154,7 +154,7 @@ def test_label_convs_are_measured_on_large_grids(convolutions):
     [
         ('--parts=speed', ['parts=speed', 'train, sampling, input']),
         ('--pytorch_settings=warp', ['warp', 'channels_last']),
-        ('--batch_sizes=0', ["'0'", '--batch_sizes=1,2,4']),
+        ('--batch_sizes=0', ["'0'", '--batch_sizes=4,2,1']),
         ('--style_encoder', ['without style encoder']),
         ('--widths=33', ['crop_size=33', '32 or 64']),
     ],
