@@ -18,6 +18,7 @@ SMALL = dict(
     condition='labels+edges',
     style_encoder=True,
     generator_width=4,
+    generator_multipliers='2,1',
     spade_hidden=8,
     encoder_width=4,
     discriminator_width=4,
@@ -48,7 +49,7 @@ def test_no_sum_over_pixels_is_bfloat16(options):
     step, arguments = abstract_step(config)
     trace = jax.make_jaxpr(step)(*arguments)
     large = [found for found in sums_of(trace.jaxpr) if found.terms > FEW_TERMS]
-    assert sum(found.dtype == jnp.float32 for found in large) > 100
+    assert sum(found.dtype == jnp.float32 for found in large) > 50
     assert not [found for found in large if found.dtype == jnp.bfloat16]
 
 
