@@ -148,7 +148,7 @@ def test_export_refuses_directory_as_file(generator, tmp_path):
 
 def test_export_refuses_device_as_file(generator, tmp_path):
     os.mkfifo(tmp_path / 'pipe')
-    with pytest.raises(UserError, match='pipe is not a regular file; it has the place of a file'):
+    with pytest.raises(UserError, match='pipe is not a regular file and is not replaced'):
         export(generator, str(tmp_path / 'pipe'))
     assert (tmp_path / 'pipe').is_fifo()
 

@@ -212,6 +212,17 @@ def test_number_of_classes_is_needed(dataset, tmp_path):
     )
 
 
+@pytest.mark.parametrize('directory', ['', 'checkpoints'])
+def test_workdir_alone_starts_no_run(directory, tmp_path):
+    """It is mistyped, or the run stopped before its first checkpoint."""
+    (tmp_path / 'runs' / directory).mkdir(parents=True)
+    message = refusal(f'--workdir={tmp_path}/runs', '--max_steps=10')
+    assert message == (
+        f'error: workdir={tmp_path}/runs has no checkpoint to resume; check the path, or give the '
+        'flags of the run: --dataset=... or --flagfile=...'
+    )
+
+
 def test_unusable_data_points_to_the_report(folder_flags, tmp_path):
     message = refusal(f'--workdir={tmp_path}', *folder_flags, '--num_classes=2')
     assert 'use --num_classes=3 or more' in message
@@ -369,7 +380,7 @@ def test_killed_run_resumes_exactly(tmp_path):
     assert [record['step'] for record in records] == [2, 4, 6, 8, 10, 12, 14]
     assert [record['g_gan'] for record in records] == [record['g_gan'] for record in expected]
     output = succeed_inline(f'--workdir={killed}', *flags)
-    assert 'has done all 14 steps already' in output
+    assert 'has done 14 of 14 steps already' in output
 
 
 def checkpoints_in(workdir):

@@ -103,6 +103,14 @@ def test_training_from_python_reports_and_can_be_loaded(tmp_path):
     assert logged == read_scalars(workdir)
     assert 'step=2)' in repr(spade_jax.load(workdir))
 
+    def interrupt(step, metrics):
+        if step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit):  # Also after the last step: the caller must know.
+        spade_jax.train(config.replace(max_steps=3), workdir, on_metrics=interrupt)
+    assert 'step=3)' in repr(spade_jax.load(workdir))
+
 
 def test_workdir_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / 'file').write_text('')

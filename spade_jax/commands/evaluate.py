@@ -5,6 +5,7 @@ written to evaluation.json in --output_dir. docs/evaluation.md explains the scor
 """
 
 import json
+import math
 import os
 from typing import Any
 
@@ -86,10 +87,14 @@ def run() -> None:
     comparison, record = Comparison(images, photos, Options(**values)), {}
     for name in EVALUATE.value:
         value, deviation, protocol = SCORES[name].compute(comparison)
-        record[name] = {'value': value, 'deviation': deviation, 'protocol': protocol}
+        number = value if math.isfinite(value) else str(value)  # JSON has no infinity.
+        record[name] = {'value': number, 'deviation': deviation, 'protocol': protocol}
         spread = '' if deviation is None else f' +- {deviation:.4g}'
         choices = ', '.join(f'{key}={choice}' for key, choice in protocol.items())
-        print(f'{name:<6} {value:.6g}{spread} ({SCORES[name].is_better} is better; {choices})')
+        score = SCORES[name]
+        print(
+            f'{name:<6} {value:.6g}{spread}  {score.help}; {score.is_better} is better; {choices}'
+        )
     path = os.path.join(output_dir, 'evaluation.json')
     with atomic_write(path) as unfinished, open(unfinished, 'w', encoding='utf-8') as file:
         json.dump(record, file, indent=1)

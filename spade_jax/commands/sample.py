@@ -18,6 +18,7 @@ from spade_jax.commands import shared
 from spade_jax.config.flags import given_flags, given_options
 from spade_jax.config.option import LARGEST_SEED
 from spade_jax.errors import UserError
+from spade_jax.files.html_page import GALLERY_PAGE
 
 if TYPE_CHECKING:
     from spade_jax.config.config import Config
@@ -95,7 +96,7 @@ def run() -> None:
     files = sample_files.write_samples(generator, request, output_dir, page)
     print(f'{len(files)} images: {output_dir}')
     if page:
-        print(f'Gallery: {os.path.join(output_dir, gallery.PAGE)}')
+        print(f'Gallery: {os.path.join(output_dir, GALLERY_PAGE)}')
 
 
 def _is_demo(workdir: str) -> bool:

@@ -14,8 +14,9 @@ from spade_jax.commands.shared import (
     image_directories,
     make_directory,
 )
-from spade_jax.config.flags import config_from_flags
-from spade_jax.errors import require_extra
+from spade_jax.config.config import RunConfig, option_fields
+from spade_jax.config.flags import config_from_flags, given_flags
+from spade_jax.errors import UserError, require_extra
 
 COORDINATOR_ADDRESS = flags.DEFINE_string(
     'coordinator_address',
@@ -31,6 +32,8 @@ COORDINATOR_TIMEOUT = flags.DEFINE_integer(
 )
 FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID, COORDINATOR_TIMEOUT)
 SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+# Flags that say how a run goes on; a new one needs others.
+_OF_EVERY_RUN = {'max_steps', 'constant_epochs', 'decay_epochs', *option_fields(RunConfig)}
 FIRST_FLAGS = {
     'Run': ('workdir',),
     'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir', 'num_classes', 'palette'),
@@ -43,7 +46,10 @@ FIRST_FLAGS = {
 def run() -> None:
     """Train, or resume."""
     workdir, init_from = given_workdir(), str(flags.FLAGS['init_from'].value)
-    if not init_from and not os.path.isdir(os.path.join(workdir, 'checkpoints')):
+    if not init_from and not _has_checkpoint(workdir):
+        if not given_flags(flags.FLAGS).keys() - _OF_EVERY_RUN:
+            remedy = 'check the path, or give the flags of the run: --dataset=... or --flagfile=...'
+            raise UserError(f'workdir={workdir} has no checkpoint to resume', remedy)
         config_from_flags(flags.FLAGS)  # Refuses bad flags before any device is touched.
     require_extra('train', '--mode=train')
     from spade_jax.distributed import processes
@@ -57,3 +63,8 @@ def run() -> None:
         config = config_from_flags(flags.FLAGS, resume.saved_config(workdir, init_from))
         make_directory('workdir', workdir, image_directories(config.data))
         train_loop.train(config, workdir)
+
+
+def _has_checkpoint(workdir: str) -> bool:
+    directory = os.path.join(workdir, 'checkpoints')
+    return os.path.isdir(directory) and any(name.isdecimal() for name in os.listdir(directory))

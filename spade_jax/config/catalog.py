@@ -132,6 +132,12 @@ def builtin_palette(name: str) -> str | None:
     return path if name.isidentifier() and os.path.exists(path) else None
 
 
+def builtin_palettes() -> list[str]:
+    """Return the names of all tables in `data/classes`, and their synonyms."""
+    tables = importlib.resources.files('spade_jax.data').joinpath('classes').iterdir()
+    return sorted([*(Path(table.name).stem for table in tables), *_SYNONYMS])
+
+
 def builtin_classes(name: str) -> list[LabelClass]:
     """Read a table of `data/classes`, e.g. 'ade20k'. Classes may share a color there."""
     return parse_palette(read_palette(builtin_palette(name) or name))

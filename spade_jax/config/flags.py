@@ -1,5 +1,6 @@
 """Flags generated from the options of Config, and Configs from flags."""
 
+import os
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -214,4 +215,8 @@ def _palette_text(options: Mapping[str, Any]) -> dict[str, str]:
     palette = options.get('palette')
     if not palette or palette.startswith('[['):
         return {}
-    return {'palette': read_palette(catalog.builtin_palette(palette) or palette)}
+    path = catalog.builtin_palette(palette) or os.path.expanduser(palette)
+    if not os.path.exists(path):
+        remedy = f'give a JSON file, or one of {", ".join(catalog.builtin_palettes())}'
+        raise UserError(f'palette={palette}: no such file', remedy)
+    return {'palette': read_palette(path)}

@@ -67,7 +67,7 @@ def command_of_new_run(saved: Config, given: Config, workdir: str) -> str:
     base = workdir.rstrip(os.sep)
     free = next(f'{base}_{i}' for i in itertools.count(2) if not os.path.exists(f'{base}_{i}'))
     flags = {'workdir': free, **changed, 'init_from': workdir}
-    return ' '.join(['spade-jax', *format_flags(flags)])
+    return ' '.join(['python -m spade_jax.main', *format_flags(flags)])
 
 
 def _fields(config: Config) -> dict[str, dataclasses.Field]:

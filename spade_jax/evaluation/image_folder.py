@@ -12,12 +12,13 @@ import numpy as np
 from spade_jax.data.files.image_files import LOSSY_EXTENSIONS, PHOTO_EXTENSIONS, read_photo
 from spade_jax.data.sources.pairing import files_below
 from spade_jax.errors import UserError
+from spade_jax.files.html_page import GALLERY_DIRECTORY, GALLERY_SHEET
 
 _MAX_NAMED = 3
 
 
 class ImageFolder:
-    """The images of a directory, in the order of their names.
+    """The images of a directory, in the order of their names, but for the gallery of samples.
 
     Attributes:
       flag: The flag that names the directory.
@@ -33,6 +34,7 @@ class ImageFolder:
         if not os.path.isdir(self.directory):
             raise UserError(f'{flag}={directory} is not a directory', 'give one with images')
         files = [os.path.relpath(path, self.directory) for path in files_below(self.directory)]
+        files = [name for name in files if not _is_of_gallery(name)]
         endings = collections.Counter(os.path.splitext(name)[1].lower() for name in files)
         self.names = [n for n in files if os.path.splitext(n)[1].lower() in PHOTO_EXTENSIONS]
         if not self.names:
@@ -59,6 +61,10 @@ class ImageFolder:
             line = f'{name}\0{found.st_size}\0{found.st_mtime_ns}\n'
             digest.update(line.encode('utf-8', 'surrogateescape'))
         return digest.hexdigest()[:16]
+
+
+def _is_of_gallery(name: str) -> bool:
+    return name == GALLERY_SHEET or name.split(os.sep)[0] == GALLERY_DIRECTORY
 
 
 def pairs_of(images: ImageFolder, photos: ImageFolder) -> list[tuple[int, int]]:

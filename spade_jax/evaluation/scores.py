@@ -48,7 +48,7 @@ class Result(NamedTuple):
     """A score.
 
     Attributes:
-      value: The score.
+      value: The score; infinite for the PSNR of equal images.
       deviation: Standard deviation over subsets or pairs, if it is a mean over them.
       protocol: Every choice that decides the value.
     """
@@ -150,7 +150,9 @@ def pair_score(name: str, comparison: Comparison) -> Result:
             problem = f'{images.path(index)} and {photos.path(partner)} have {sizes} pixels'
             raise UserError(problem, f'resize the photos, or leave {name} out')
         values.append(score(image, photo))
-    return Result(float(np.mean(values)), float(np.std(values)), protocol | {'pairs': len(values)})
+    protocol['pairs'] = len(values)
+    deviation = float(np.std(values)) if np.isfinite(values).all() else None
+    return Result(float(np.mean(values)), deviation, protocol)
 
 
 def segmentation(comparison: Comparison) -> Result:

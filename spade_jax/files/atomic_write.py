@@ -46,5 +46,4 @@ def check_replaceable(path: str) -> None:
     """Raises UserError if a path is that of a directory, a device, a pipe or a broken link."""
     if os.path.lexists(path) and not os.path.isfile(path):
         what = 'a directory' if os.path.isdir(path) else 'not a regular file'
-        problem = f'{path} is {what}; it has the place of a file'
-        raise UserError(problem, 'move it away, or choose another path')
+        raise UserError(f'{path} is {what} and is not replaced', 'choose another path')

@@ -12,6 +12,8 @@ Bodies and additional styles use these CSS variables and classes:
 import html
 
 GENERATOR = '<meta name="generator" content="spade_jax">'  # within the first 1000 characters
+# What a gallery of samples consists of, beside the samples.
+GALLERY_SHEET, GALLERY_PAGE, GALLERY_DIRECTORY = 'contact_sheet.png', 'index.html', 'gallery'
 _STYLE = """
 :root { color-scheme: light dark;
   --back: #fff; --text: #1b1f24; --quiet: #59636e; --line: #e3e6ea; --card: #f6f8fa;

@@ -15,12 +15,17 @@ from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
-from spade_jax.files.html_page import GENERATOR, html_page
+from spade_jax.files.html_page import (
+    GALLERY_DIRECTORY,
+    GALLERY_PAGE,
+    GALLERY_SHEET,
+    GENERATOR,
+    html_page,
+)
 from spade_jax.files.image_grid import BACKGROUND, evenly_spaced, image_grid, write_png
 from spade_jax.files.writable import check_writable
 from spade_jax.sampling.image_row import colors_of
 
-SHEET, PAGE, DIRECTORY = 'contact_sheet.png', 'index.html', 'gallery'
 # Limits of the contact sheet.
 MAX_MAPS, MAX_SAMPLES, MAX_COLUMNS, MAX_TILE_SIZE = 24, 8, 10, 256
 _STYLE = """
@@ -59,8 +64,10 @@ class Gallery:
         self._rows: list[list[np.ndarray]] = []  # tiles of the contact sheet
         self._sections: list[str] = []
         self._ids: set[int] = set()
-        self._sheet, self._page = (os.path.join(output_dir, name) for name in (SHEET, PAGE))
-        stem = os.path.join(output_dir, DIRECTORY)
+        self._sheet, self._page = (
+            os.path.join(output_dir, name) for name in (GALLERY_SHEET, GALLERY_PAGE)
+        )
+        stem = os.path.join(output_dir, GALLERY_DIRECTORY)
         photos = os.path.join(stem, 'photos')  # Only if there are any.
         directories = [os.path.join(stem, 'labels'), *[photos] * os.path.lexists(photos)]
         check_writable(directories, [self._sheet, self._page])

@@ -43,7 +43,7 @@ def read_size(text: str, config: Config, name: str) -> tuple[int, int] | None:
     training_size = config.data.image_width, config.data.image_height
     if text in (TRAINING, NATIVE):
         return training_size if text == TRAINING else None
-    if not (match := re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)):
+    if not (match := re.fullmatch(r'(\d{1,9})x(\d{1,9})', text)):
         example = '{}x{}'.format(*(2 * side for side in training_size))
         remedy = f'use {TRAINING}, {NATIVE}, or WIDTHxHEIGHT, e.g. {example}'
         raise UserError(f'{name}={text} is not a size', remedy)

@@ -64,14 +64,20 @@ class Preemption:
             return
         if self._as_guest and (self.requested or not self._may_save):
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        name = signal.Signals(number).name
         if self.requested or not self._may_save:
+            if not self._may_save:
+                _tell(f'\n{name}: stopped before the first step; there is nothing to save.\n')
             with contextlib.suppress(Exception):  # The main thread may be printing.
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(128 + number)  # Some threads, such as a compilation, would delay sys.exit.
         self._signal = number
-        name = signal.Signals(number).name
         again = 'SIGTERM' if number == signal.SIGHUP else 'it again'
-        message = f'\n{name}: finishing and saving the step; send {again} to exit at once.\n'
-        with contextlib.suppress(OSError):  # The terminal may be gone.
-            os.write(sys.stderr.fileno(), message.encode())  # print is not reentrant.
+        _tell(f'\n{name}: finishing and saving the step; send {again} to exit at once.\n')
+
+
+def _tell(message: str) -> None:
+    """Write to standard error from a signal handler."""
+    with contextlib.suppress(OSError):  # The terminal may be gone.
+        os.write(sys.stderr.fileno(), message.encode())  # print is not reentrant.

@@ -82,12 +82,17 @@ def train(
         last_step = min(last_step, optimizer.max_steps or last_step)
         if initial.step >= last_step:
             remedy = _how_to_extend(optimizer, last_step)
-            print(f'{workdir} has done all {last_step} steps already. {remedy}'.strip())
+            print(
+                f'{workdir} has done {initial.step} of {last_step} steps already. {remedy}'.strip()
+            )
             return
         fixed = config, workdir, model, constants, data, checkpointer, preemption
         session = Session(*fixed, on_metrics)
         print(session.summary(initial.state, last_step), flush=True)
         samples = _run_steps(session, initial.state, last_step)
+        if as_guest and preemption.requested:  # After the last step: the caller must know.
+            checkpointer.finish()
+            preemption.exit_after(last_step)
         print(f'Done. Checkpoints: {checkpointer.directory}')
         print(f'Sample grids (label map | fake | real): {samples}')
     if processes.is_first():

@@ -143,7 +143,8 @@ def test_mean_iou_of_predicted_label_maps(tmp_path):
     record = json.loads((tmp_path / 'evaluation.json').read_text())['miou']
     assert record['value'] == pytest.approx((1 / 2 + 2 / 3) / 3)
     assert record['protocol']['pixel_accuracy'] == 3 / 4
-    message = refusal('--mode=evaluate', '--evaluate=miou', *directories, '--iou_classes=1')
+    flags = [f'--output_dir={tmp_path}', '--iou_classes=1']
+    message = refusal('--mode=evaluate', '--evaluate=miou', *directories, *flags)
     assert 'predictions/a.png' in message and 'predictions of 0 to 1 with 1 classes' in message
 
 
@@ -154,3 +155,21 @@ def test_choices_of_flags_are_those_of_the_scores():
     }
     assert choices['fid_mode'] == list(INPUT_MODES)
     assert choices['iou_mean'] == list(CONVENTIONS)
+
+
+def test_gallery_beside_samples_is_not_read(directories):
+    Image.new('RGB', (9, 9)).save(directories / 'images' / 'contact_sheet.png')
+    (directories / 'images' / 'gallery' / 'labels').mkdir(parents=True)
+    Image.new('RGB', (9, 9)).save(directories / 'images' / 'gallery' / 'labels' / '0.png')
+    succeed_inline(*flags_of(directories, '--evaluate=l1'))
+    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    assert record['l1']['protocol'] == {'pairs': 6}
+
+
+def test_equal_images_have_infinite_psnr(directories):
+    flags = ['--evaluate=psnr', f'--photo_dir={directories}/images']
+    result = run_inline(*flags_of(directories, *flags))
+    assert (result.status, 'Warning' in result.stderr) == (0, False)
+    content = (directories / 'scores' / 'evaluation.json').read_text()
+    record = json.loads(content, parse_constant=pytest.fail)
+    assert (record['psnr']['value'], record['psnr']['deviation']) == ('inf', None)

@@ -77,3 +77,11 @@ def test_paths_may_begin_with_the_home_directory():
     with parsed_flags('--dataset=folders', '--condition=labels+edges', *arguments) as values:
         config = config_from_flags(values, classes_may_be_unknown=True)
     assert {config.options()[name] for name in paths} == {os.path.expanduser('~/x')}
+
+
+def test_misspelled_palette_gets_the_names_of_the_package():
+    with parsed_flags('--dataset=folders', '--palette=gaugn') as values:
+        with pytest.raises(
+            UserError, match='palette=gaugn: no such file; .* demo, facades, gaugan'
+        ):
+            config_from_flags(values)

@@ -90,8 +90,10 @@ def test_long_values_are_cut():
 )
 def test_command_of_a_new_run_describes_its_configuration(given, tmp_path):
     (tmp_path / 'run_2').mkdir()
-    program, *arguments = shlex.split(command_of_new_run(SAVED, given, f'{tmp_path}/run/'))
-    assert program == 'spade-jax'
+    python, option, program, *arguments = shlex.split(
+        command_of_new_run(SAVED, given, f'{tmp_path}/run/')
+    )
+    assert (python, option, program) == ('python', '-m', 'spade_jax.main')
     with parsed_flags(*arguments) as values:
         assert values['workdir'].value == f'{tmp_path}/run_3'
         config = config_from_flags(values, SAVED)

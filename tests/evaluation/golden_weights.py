@@ -9,10 +9,10 @@ import zlib
 
 import numpy as np
 
-DIRECTORY = pathlib.Path(__file__).parents[1] / 'golden'
-if 'SPADE_JAX_PARITY_DIR' in os.environ:
-    DIRECTORY = pathlib.Path(os.environ['SPADE_JAX_PARITY_DIR'])
-DIRECTORY /= 'evaluation'
+_OWN = pathlib.Path(__file__).parents[1] / 'golden'
+DIRECTORY = pathlib.Path(os.environ.get('SPADE_JAX_PARITY_DIR', _OWN)) / 'evaluation'
+if not DIRECTORY.is_dir():
+    DIRECTORY = _OWN / 'evaluation'
 _CLASSIFIER = re.compile(r'seg\.weight|conv_last\.1\.weight|base\.aspp\.c\d\.weight')
 
 

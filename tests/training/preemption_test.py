@@ -100,9 +100,10 @@ def test_ignored_signals_stay_ignored(number):
 def test_first_signal_exits_at_once_before_there_is_anything_to_save():
     process = start()
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=20)
     assert process.returncode == 143
     assert out == ''
+    assert err == '\nSIGTERM: stopped before the first step; there is nothing to save.\n'
 
 
 def test_exit_after_without_signal_reports_that_of_another_process():

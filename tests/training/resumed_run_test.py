@@ -85,8 +85,8 @@ def test_change_of_the_past_is_refused_with_a_command_that_works(
     flag = flag.format(more=more)
     message = refusal(f'--workdir={whole}', flag)
     assert conflict in message
-    program, *arguments = shlex.split(message.split('from its networks: ')[1])
-    assert program == 'spade-jax'
+    python, option, program, *arguments = shlex.split(message.split('from its networks: ')[1])
+    assert (python, option, program) == ('python', '-m', 'spade_jax.main')
     assert {flag, f'--init_from={whole}'} <= set(arguments)
     output = succeed_inline(*arguments, '--max_steps=1')
     assert f'From init_from={whole}:' in output

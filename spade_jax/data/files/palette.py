@@ -13,6 +13,7 @@ from spade_jax.errors import UserError
 
 UNKNOWN_COLOR = (0, 0, 0)
 _NO_CLASS, _SEVERAL_CLASSES = -1, -2
+_MANY_COLORS, _SMALL_SHARE = 10, 0.2  # What smoothing adds along the borders.
 _LARGEST_TOLERANCE, _FARTHEST = 8, 256
 
 
@@ -106,7 +107,10 @@ class ColorMask:
         problem = f'{where} is not in the palette ({such})'
         if distance < _FARTHEST:
             problem += f'; the nearest is {entry.color} ({entry.name}), at a distance of {distance}'
-        remedy = f'add "{color}" to the palette, or save the mask unsmoothed, as PNG'
+        unsmoothed = 'save the mask without smoothing (antialiasing), as PNG'
+        if count >= _MANY_COLORS and share < _SMALL_SHARE:  # Blends along borders.
+            return UserError(problem, unsmoothed)
+        remedy = f'add "{color}" to a palette file, or {unsmoothed}'
         if (largest := distances.max()) <= safe_tolerance(self._classes):
             remedy = f'set --palette_tolerance={largest} or more, or {remedy}'
         return UserError(problem, remedy)

@@ -65,9 +65,17 @@ def test_read_rejects_unknown_color(tmp_path, palette):
     problem = (
         r'x.png: color #78c0ff at pixel \(x=0, y=1\) is not in the palette \(1 such color, 25.00%'
     )
-    nearest = r'the nearest is #80c0ff \(sky\), at a distance of 8; add "#78c0ff" to the palette'
+    nearest = r'the nearest is #80c0ff \(sky\), at a distance of 8; add "#78c0ff" to a palette file'
     with pytest.raises(UserError, match=f'{problem}.*; {nearest}'):
         reader(palette=palette).read(save(tmp_path / 'x.png', colors))
+
+
+def test_smoothed_mask_is_to_be_saved_without_smoothing(tmp_path, palette):
+    colors = np.repeat(np.repeat(COLORS[IDS], 16, axis=0), 16, axis=1)
+    colors[0, :12] = np.linspace(COLORS[0], COLORS[1], 14)[1:-1]
+    with pytest.raises(UserError, match=r'12 such colors.*without smoothing \(antialiasing\)') as e:
+        reader(palette=palette).read(save(tmp_path / 'x.png', colors))
+    assert 'palette_tolerance' not in str(e.value)
 
 
 def test_read_rejects_color_of_two_classes(tmp_path):
@@ -100,7 +108,7 @@ def test_transparent_is_a_color(tmp_path):
 @pytest.mark.parametrize(
     'alpha, problem',
     [
-        (0, 'color transparent at pixel .* is not in the palette .*; add "transparent" to the'),
+        (0, 'color transparent at pixel .* is not in the palette .*; add "transparent" to a'),
         (99, r'pixel \(x=0, y=0\) of the label map is partly transparent'),
     ],
 )
