@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -31,6 +32,14 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 CACHE_DIR = pathlib.Path(tempfile.gettempdir()) / 'spade_jax_test_compilations'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE_DIR))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
+# A parent such as nohup may have these ignored, and a run respects that.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 TESTS = pathlib.Path(__file__).parent
 # Seconds of each test file; `SPADE_JAX_RECORD_DURATIONS=1 pytest` rewrites it.
