@@ -45,5 +45,7 @@ def atomic_write(path: str) -> Iterator[str]:
 def check_replaceable(path: str) -> None:
     """Raises UserError if a path is that of a directory, a device, a pipe or a broken link."""
     if os.path.lexists(path) and not os.path.isfile(path):
-        what = 'a directory' if os.path.isdir(path) else 'not a regular file'
-        raise UserError(f'{path} is {what} and is not replaced', 'choose another path')
+        is_directory = os.path.isdir(path)
+        what = 'a directory' if is_directory else 'not a regular file'
+        remedy = 'move it away, or choose another path' if is_directory else 'choose another path'
+        raise UserError(f'{path} is {what} and is not replaced', remedy)

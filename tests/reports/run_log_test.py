@@ -119,7 +119,7 @@ def test_file_in_place_of_a_directory_is_refused_at_the_start(tmp_path, name):
 @pytest.mark.parametrize('name', ['metrics.jsonl', 'run.json', 'report.html'])
 def test_directory_in_place_of_a_file_is_refused_at_the_start(tmp_path, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(UserError, match=f'{name} is a directory; it has .*; move it away'):
+    with pytest.raises(UserError, match=f'{name} is a directory and is not replaced; move it away'):
         check_log_is_writable(str(tmp_path))
 
 
