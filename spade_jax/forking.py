@@ -8,10 +8,15 @@ from spade_jax.errors import UserError
 _parent: int | None = None  # The process that had started JAX when this one was forked from it.
 
 
+def jax_has_started() -> bool:
+    """True once JAX has found the devices of this process."""
+    bridge = sys.modules.get('jax._src.xla_bridge')
+    return bridge is not None and bridge.backends_are_initialized()
+
+
 def _remember_parent() -> None:
     global _parent
-    bridge = sys.modules.get('jax._src.xla_bridge')
-    if bridge is not None and bridge.backends_are_initialized():
+    if jax_has_started():
         _parent = os.getppid()
 
 

@@ -7,6 +7,7 @@ import jax
 
 from spade_jax.errors import UserError
 from spade_jax.files.silent_stderr import silent_stderr
+from spade_jax.forking import jax_has_started
 
 
 def start_devices() -> None:
@@ -20,6 +21,8 @@ def start_devices() -> None:
     if jax.config.read('jax_enable_x64'):  # No array would have the type of its checkpoint.
         problem = 'JAX_ENABLE_X64 (jax_enable_x64) is set, but the models compute in 32 bits'
         raise UserError(problem, 'unset it')
+    if jax_has_started():
+        return
     records: list[logging.LogRecord] = []
     collector, logger = logging.Handler(logging.WARNING), logging.getLogger('jax')
     collector.emit = lambda record: records.append(record)

@@ -10,6 +10,7 @@ from spade_jax.errors import UserError
 
 def start(monkeypatch, find):
     monkeypatch.setattr(jax, 'devices', find)
+    monkeypatch.setattr(devices, 'jax_has_started', lambda: False)
     devices.start_devices()
 
 
