@@ -84,7 +84,7 @@ def run() -> None:
     if images and photos:
         warn_of_differences(images, photos)
     values: dict[str, Any] = {flag.name: flag.value for flag in OPTIONS}
-    comparison, record = Comparison(images, photos, Options(**values)), {}
+    comparison, record = Comparison(images, photos, Options(**values), EVALUATE.value), {}
     for name in EVALUATE.value:
         value, deviation, protocol = SCORES[name].compute(comparison)
         number = value if math.isfinite(value) else str(value)  # JSON has no infinity.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import hashlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +14,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from spade_jax.data.pipeline.bounded_map import bounded_map
-from spade_jax.errors import user_errors
 from spade_jax.evaluation.image_folder import ImageFolder
 from spade_jax.evaluation.networks.inception import Inception, load_inception
 from spade_jax.evaluation.networks.inception_input import INPUT_MODES
+from spade_jax.evaluation.weights import WeightsFile
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.weight_files import read_state
 
@@ -35,17 +34,13 @@ class InceptionFeatures:
 
     Attributes:
       mode: A key of `INPUT_MODES`.
-      weights: Path of the published weights.
-      checksum: SHA-256 of that file.
+      weights: The published weights.
       cache_dir: Directory of the features.
     """
 
     def __init__(self, mode: str, weights: str, cache_dir: str):
         self.mode, self.cache_dir = mode, os.path.expanduser(cache_dir)
-        self.weights = os.path.expanduser(weights)
-        with user_errors(f'inception_weights={weights} cannot be read', 'give the file'):
-            with open(self.weights, 'rb') as file:
-                self.checksum = hashlib.file_digest(file, 'sha256').hexdigest()
+        self.weights = WeightsFile('inception_weights', weights, 'give the file')
 
     def of(self, folder: ImageFolder) -> np.ndarray:
         """The features [N, 2048] float32 of the images; mapped from a file.
@@ -53,7 +48,7 @@ class InceptionFeatures:
         Raises:
           UserError: An image or the weights cannot be read.
         """
-        key = f'{folder.fingerprint()}_{len(folder)}_{self.mode}_{self.checksum[:16]}'
+        key = f'{folder.fingerprint()}_{len(folder)}_{self.mode}_{self.weights.checksum[:16]}'
         features = _open_rows(os.path.join(self.cache_dir, f'{key}.npy'), len(folder))
         todo = np.flatnonzero(np.isnan(features[:, 0]))
         if len(todo):
@@ -64,8 +59,8 @@ class InceptionFeatures:
     def _network(self) -> Callable[[np.ndarray], Any]:
         """Prepared images [B, 299, 299, 3] -> [B, 2048], over all devices."""
         imagenet = INPUT_MODES[self.mode].imagenet
-        state = read_state(self.weights)
-        variables = load_inception(state, self.weights, imagenet=imagenet)
+        state = read_state(self.weights.path)
+        variables = load_inception(state, self.weights.path, imagenet=imagenet)
         mesh = jax.make_mesh((len(jax.devices()),), ('images',))
         variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
 

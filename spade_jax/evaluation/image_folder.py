@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import os
 import sys
 
 import numpy as np
 
 from spade_jax.data.files.image_files import LOSSY_EXTENSIONS, PHOTO_EXTENSIONS, read_photo
-from spade_jax.data.sources.pairing import files_below
+from spade_jax.data.records.fingerprint import digest, file_states
+from spade_jax.data.sources.pairing import extension_of, files_below, stem_of
 from spade_jax.errors import UserError
 from spade_jax.files.html_page import GALLERY_DIRECTORY, GALLERY_SHEET
 
@@ -35,8 +35,8 @@ class ImageFolder:
             raise UserError(f'{flag}={directory} is not a directory', 'give one with images')
         files = [os.path.relpath(path, self.directory) for path in files_below(self.directory)]
         files = [name for name in files if not _is_of_gallery(name)]
-        endings = collections.Counter(os.path.splitext(name)[1].lower() for name in files)
-        self.names = [n for n in files if os.path.splitext(n)[1].lower() in PHOTO_EXTENSIONS]
+        endings = collections.Counter(map(extension_of, files))
+        self.names = [name for name in files if extension_of(name) in PHOTO_EXTENSIONS]
         if not self.names:
             found = ', '.join(f'{count} {ending}' for ending, count in endings.most_common(5))
             problem = f'{flag}={directory} has no images, but {found or "nothing"}'
@@ -55,12 +55,12 @@ class ImageFolder:
 
     def fingerprint(self) -> str:
         """A digest of the names, sizes and times of the files."""
-        digest = hashlib.sha256()
-        for index, name in enumerate(self.names):
-            found = os.stat(self.path(index))
-            line = f'{name}\0{found.st_size}\0{found.st_mtime_ns}\n'
-            digest.update(line.encode('utf-8', 'surrogateescape'))
-        return digest.hexdigest()[:16]
+        states = file_states([[self.path(index)] for index in range(len(self))])
+        return digest([*self.names, *map('\0'.join, states)])
+
+    def stems(self) -> list[str]:
+        """The names without their endings, as label maps are paired."""
+        return [stem_of(self.path(index), self.directory) for index in range(len(self))]
 
 
 def _is_of_gallery(name: str) -> bool:
@@ -73,8 +73,8 @@ def pairs_of(images: ImageFolder, photos: ImageFolder) -> list[tuple[int, int]]:
     Raises:
       UserError: An image has no photo.
     """
-    by_stem = {os.path.splitext(name)[0]: index for index, name in enumerate(photos.names)}
-    stems = [os.path.splitext(name)[0] for name in images.names]
+    by_stem = {stem: index for index, stem in enumerate(photos.stems())}
+    stems = images.stems()
     if alone := [stem for stem in stems if stem not in by_stem]:
         named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
         problem = f'{len(alone)} of {len(images)} images have no photo of their name ({named})'

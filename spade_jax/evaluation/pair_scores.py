@@ -1,4 +1,4 @@
-"""Scores of an image beside the photo of the same label map; of uint8 [H, W, 3]."""
+"""Scores of an image against the photo of the same label map; of uint8 [H, W, 3]."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,15 +59,22 @@ class Result(NamedTuple):
 
 
 class Comparison:
-    """Two sides that are compared, read once for all scores.
+    """Two sides that are compared.
 
     Attributes:
       photos: The real images; None if there are statistics of them only.
       options: The protocol.
+      names: The scores to compute.
     """
 
-    def __init__(self, images: ImageFolder | None, photos: ImageFolder | None, options: Options):
-        self._images, self.photos, self.options = images, photos, options
+    def __init__(
+        self,
+        images: ImageFolder | None,
+        photos: ImageFolder | None,
+        options: Options,
+        names: Sequence[str],
+    ):
+        self._images, self.photos, self.options, self.names = images, photos, options, names
 
     @property
     def images(self) -> ImageFolder:
@@ -95,9 +102,30 @@ class Comparison:
 
     def inception_protocol(self) -> dict[str, Any]:
         """What decides the features."""
-        weights = os.path.basename(self.inception.weights)
-        protocol = {'mode': self.options.fid_mode, 'weights': weights}
-        return protocol | {'weights_sha256': self.inception.checksum}
+        return {'mode': self.options.fid_mode} | self.inception.weights.protocol()
+
+    @functools.cached_property
+    def lpips(self) -> Lpips:
+        """LPIPS; raises UserError without weights."""
+        return Lpips(self.options.lpips_network, self.options.lpips_weights)
+
+    @functools.cached_property
+    def pair_values(self) -> dict[str, list[float]]:
+        """Of each score of pairs, the values of the pairs, whose images are read once for all."""
+        images, photos = self.images, self.real_images()
+        scores = {name: PAIR_SCORES[name] for name in self.names if name in PAIR_SCORES}
+        if 'lpips' in self.names:
+            scores['lpips'] = self.lpips.distance
+        values: dict[str, list[float]] = {name: [] for name in scores}
+        for index, partner in tqdm(pairs_of(images, photos), unit='pair', dynamic_ncols=True):
+            image, photo = images.read(index), photos.read(partner)
+            if image.shape != photo.shape:
+                sizes = ' and '.join(f'{x.shape[1]}x{x.shape[0]}' for x in (image, photo))
+                problem = f'{images.path(index)} and {photos.path(partner)} have {sizes} pixels'
+                raise UserError(problem, f'resize the photos, or leave {", ".join(scores)} out')
+            for name, score in scores.items():
+                values[name].append(score(image, photo))
+        return values
 
 
 def frechet_inception_distance(comparison: Comparison) -> Result:
@@ -135,21 +163,8 @@ def kernel_inception_distance(comparison: Comparison) -> Result:
 
 def pair_score(name: str, comparison: Comparison) -> Result:
     """The mean of a score over the pairs of an image and its photo."""
-    images, photos = comparison.images, comparison.real_images()
-    protocol: dict[str, Any] = {}
-    if name == 'lpips':
-        lpips = Lpips(comparison.options.lpips_network, comparison.options.lpips_weights)
-        score, protocol = lpips.distance, lpips.protocol()
-    else:
-        score = PAIR_SCORES[name]
-    values = []
-    for index, partner in tqdm(pairs_of(images, photos), desc=name, dynamic_ncols=True):
-        image, photo = images.read(index), photos.read(partner)
-        if image.shape != photo.shape:
-            sizes = ' and '.join(f'{x.shape[1]}x{x.shape[0]}' for x in (image, photo))
-            problem = f'{images.path(index)} and {photos.path(partner)} have {sizes} pixels'
-            raise UserError(problem, f'resize the photos, or leave {name} out')
-        values.append(score(image, photo))
+    values = comparison.pair_values[name]
+    protocol: dict[str, Any] = comparison.lpips.protocol() if name == 'lpips' else {}
     protocol['pairs'] = len(values)
     deviation = float(np.std(values)) if np.isfinite(values).all() else None
     return Result(float(np.mean(values)), deviation, protocol)

@@ -52,10 +52,10 @@ def settings_of(config: DataConfig) -> dict[str, Any]:
 def fingerprint(source: DatasetSource) -> Fingerprint:
     """Return the fingerprint of a source; sizes and times stand for the contents of its files."""
     files = [*map(_paths, source.files), list(source.shared_files())]
-    states = _file_states(files)
-    digest = _digest(map('\0'.join, states))
-    contents = f'{sum(map(len, files))} files ({digest})'
-    summary = dict(examples=len(source), names=_digest(source.names), contents=contents)
+    states = file_states(files)
+    of_files = digest(map('\0'.join, states))
+    contents = f'{sum(map(len, files))} files ({of_files})'
+    summary = dict(examples=len(source), names=digest(source.names), contents=contents)
     names = [example.name for example in source.files]
     return Fingerprint(summary, dict(zip(names, map(_short_digests, states), strict=False)))
 
@@ -73,7 +73,7 @@ def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
 def first_change(files: Sequence[ExampleFiles], states: Mapping[str, str]) -> str | None:
     """Describe the first difference from the saved `Fingerprint.states`; None without one."""
     paths = list(map(_paths, files))
-    for example, example_paths, found in zip(files, paths, _file_states(paths), strict=True):
+    for example, example_paths, found in zip(files, paths, file_states(paths), strict=True):
         saved = states.get(example.name)
         if saved is None:
             return f'{example.photo} is new'
@@ -90,8 +90,8 @@ def _paths(example: ExampleFiles) -> list[str]:
     return [path for path in example[1:] if path]
 
 
-def _file_states(examples: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Name, size and time of the files of each example."""
+def file_states(examples: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return name, size and time of the files of each example."""
 
     def state(path: str) -> str:
         name = os.path.basename(path)
@@ -106,10 +106,11 @@ def _file_states(examples: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _short_digests(states: Sequence[str]) -> str:
-    return ' '.join(_digest([state])[:6] for state in states)
+    return ' '.join(digest([state])[:6] for state in states)
 
 
-def _digest(texts: Iterable[str]) -> str:
+def digest(texts: Iterable[str]) -> str:
+    """Return 16 characters that identify some texts."""
     content = '\n'.join(texts).encode('utf-8', 'surrogateescape')
     return hashlib.sha256(content).hexdigest()[:16]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from spade_jax.errors import UserError, user_errors
+from spade_jax.errors import UserError
 from spade_jax.evaluation.networks.frozen import Entries, convolution, load_params
+from spade_jax.evaluation.weights import WeightsFile
 from spade_jax.files.weight_files import read_state
 
-# Of the lpips package, 0.1; see its license beside it.
+# Of the lpips package, 0.1; see its license next to it.
 _HEADS = pathlib.Path(__file__).parent / 'lpips_heads.safetensors'
 _DOWNLOADS = {'alex': 'alexnet-owt-7be5be79.pth', 'vgg': 'vgg16-397923af.pth'}
 # Of images in [-1, 1].
@@ -160,7 +159,7 @@ class Lpips:
 
     Attributes:
       network: 'alex' or 'vgg'.
-      weights: Path of torchvision's backbone.
+      weights: torchvision's backbone.
     """
 
     def __init__(self, network: str, weights: str):
@@ -169,22 +168,17 @@ class Lpips:
         remedy = f'download {url} and pass --lpips_weights=FILE'
         if not weights:
             raise UserError(f'lpips needs the weights of its backbone {network}', remedy)
-        self.network, self.weights = network, os.path.expanduser(weights)
-        with user_errors(f'lpips_weights={weights} cannot be read', remedy):
-            with open(self.weights, 'rb') as file:
-                self._checksum = hashlib.file_digest(file, 'sha256').hexdigest()
+        self.network, self.weights = network, WeightsFile('lpips_weights', weights, remedy)
         prefix, heads = f'{network}/', read_state(str(_HEADS))
         heads = {k.removeprefix(prefix): v for k, v in heads.items() if k.startswith(prefix)}
-        backbone = read_state(self.weights)
-        self._variables = load_lpips(network, backbone, heads, (self.weights, _HEADS.name))
+        backbone, sources = read_state(self.weights.path), (self.weights.path, _HEADS.name)
+        self._variables = load_lpips(network, backbone, heads, sources)
 
-    def distance(self, image: np.ndarray, other: np.ndarray) -> float:
+    def distance(self, image: np.ndarray, photo: np.ndarray) -> float:
         """The distance of two images [H, W, 3] uint8."""
-        a, b = (x[None] / np.float32(127.5) - 1 for x in (image, other))
+        a, b = (x[None] / np.float32(127.5) - 1 for x in (image, photo))
         return float(lpips(self.network, self._variables, a, b).sum())
 
     def protocol(self) -> dict[str, str]:
         """What decides the distance."""
-        weights = os.path.basename(self.weights)
-        choices = {'network': self.network, 'version': '0.1', 'weights': weights}
-        return choices | {'weights_sha256': self._checksum}
+        return {'network': self.network, 'version': '0.1'} | self.weights.protocol()
