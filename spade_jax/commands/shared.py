@@ -97,8 +97,7 @@ def data_directories(data: DataConfig, names: Iterable[str]) -> dict[str, str]:
     if data.records_dir or data.dataset in _WITHOUT_DIRECTORIES:
         return {}
     values = {name: getattr(data, name) for name in names}
-    root = os.path.expanduser(data.data_dir)
-    return {name: os.path.join(root, value) for name, value in values.items() if value}
+    return {name: os.path.join(data.data_dir, value) for name, value in values.items() if value}
 
 
 def load_generator(workdir: str) -> TrainedGenerator:

@@ -12,7 +12,7 @@ Bodies and additional styles use these CSS variables and classes:
 import html
 
 GENERATOR = '<meta name="generator" content="spade_jax">'  # within the first 1000 characters
-# What a gallery of samples consists of, beside the samples.
+# What a gallery consists of, apart from the samples.
 GALLERY_SHEET, GALLERY_PAGE, GALLERY_DIRECTORY = 'contact_sheet.png', 'index.html', 'gallery'
 _STYLE = """
 :root { color-scheme: light dark;

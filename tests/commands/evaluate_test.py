@@ -10,7 +10,7 @@ from spade_jax.evaluation.confusion import CONVENTIONS
 from spade_jax.evaluation.features import InceptionFeatures
 from spade_jax.evaluation.networks.inception_input import INPUT_MODES
 from tests.evaluation.features_test import brightness
-from tests.evaluation.golden_weights import drawn_state, shapes_of
+from tests.evaluation.golden_weights import recipe_state, shapes_of
 from tests.fixtures.cli import refusal, run_inline, succeed_inline
 
 
@@ -121,7 +121,7 @@ def test_lossy_side_is_warned_of(directories):
 
 def test_lpips_reads_published_files(directories):
     shapes = shapes_of('lpips')['alex']['backbone']
-    np.savez(directories / 'alexnet.npz', **drawn_state(shapes))
+    np.savez(directories / 'alexnet.npz', **recipe_state(shapes))
     for side in ('images', 'photos'):  # The backbone needs 31 pixels or more.
         for path in (directories / side).iterdir():
             Image.open(path).resize((64, 64)).save(path)

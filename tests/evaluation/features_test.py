@@ -6,7 +6,7 @@ from PIL import Image
 from spade_jax.evaluation import features as features_module
 from spade_jax.evaluation.features import InceptionFeatures
 from spade_jax.evaluation.image_folder import ImageFolder
-from tests.evaluation.golden_weights import Golden, drawn_state, shapes_of
+from tests.evaluation.golden_weights import Golden, recipe_state, shapes_of
 
 
 def brightness(images):
@@ -66,7 +66,7 @@ def test_unchanged_directory_is_not_read_again(inception, tmp_path, monkeypatch)
 def test_published_weights_over_all_devices_give_golden_features(tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, 'BATCH_SIZE', 1)
     golden = Golden('inception_features')
-    state = drawn_state(shapes_of('inception')['shapes'], golden.meta['salt'])
+    state = recipe_state(shapes_of('inception')['shapes'], golden.meta['salt'])
     np.savez(tmp_path / 'weights.npz', **state)
     (tmp_path / 'images').mkdir()
     for i in range(3):

@@ -1,4 +1,4 @@
-"""Golden numbers of evaluation networks, whose weights are drawn by name instead of stored."""
+"""Golden numbers of evaluation networks, whose weights follow from their names."""
 
 import hashlib
 import json
@@ -51,12 +51,12 @@ def shapes_of(network):
     return json.loads((DIRECTORY / f'shapes_{network}.json').read_text())
 
 
-def drawn_state(shapes, salt=''):
+def recipe_state(shapes, salt=''):
     """A state dictionary of these names and shapes."""
-    return {name: drawn(name, shape, salt) for name, shape in shapes.items()}
+    return {name: recipe_array(name, shape, salt) for name, shape in shapes.items()}
 
 
-def drawn(name, shape, salt=''):
+def recipe_array(name, shape, salt=''):
     random = np.random.default_rng(zlib.crc32((salt + name).encode()))
     last = name.rsplit('.', 1)[-1]
     if last in ('running_mean', 'bias'):

@@ -309,7 +309,9 @@ def _turned_size(image: ImageFile.ImageFile) -> Size:
 
 def _is_turned(image: ImageFile.ImageFile, expected_size: Size | None) -> bool:
     """Return whether EXIF turns the image: unless only the stored pixels fit the label map."""
-    if _orientation(image) == 1 or expected_size is None:
-        return _orientation(image) > 1
+    if _orientation(image) == 1:
+        return False
+    if expected_size is None:
+        return True
     turned_fits = is_copy(_turned_size(image), expected_size)
     return turned_fits or not is_copy(image.size, expected_size)

@@ -140,7 +140,7 @@ def find_duplicates(train: SplitReport, validation: SplitReport) -> list[Defect]
 
 
 def _warnings_of_photos(role: Role) -> list[Defect]:
-    """Files that are no photos: in formats that are not read, or with a condition beside them."""
+    """Files that are no photos: in formats that are not read, or with a condition next to them."""
     paths = list(files_below(role.directory))
     unread = [path for path in paths if extension_of(path) in UNREAD_EXTENSIONS]
     found = [Defect(UNREAD, path, path, 'save them as PNG or JPEG') for path in unread]

@@ -10,7 +10,7 @@ from spade_jax.evaluation.frechet import fit_gaussian, frechet_distance
 from spade_jax.evaluation.kernel_distance import squared_discrepancy
 from spade_jax.evaluation.networks.inception import Inception, load_inception
 from spade_jax.evaluation.networks.inception_input import INPUT_MODES
-from tests.evaluation.golden_weights import Golden, drawn_state, sha256, shapes_of
+from tests.evaluation.golden_weights import Golden, recipe_state, sha256, shapes_of
 
 FILES = {False: 'inception', True: 'inception_torchvision'}
 # Modes of the golden files that are another one on another image.
@@ -20,8 +20,8 @@ ALIASES = {'legacy_pytorch': 'pytorch_fid', 'clean_quantised': 'clean'}
 @functools.cache
 def features_of(imagenet, salt=''):
     """A function of prepared images."""
-    state = drawn_state(shapes_of(FILES[imagenet])['shapes'], salt)
-    variables = load_inception(state, 'the drawn weights', imagenet=imagenet)
+    state = recipe_state(shapes_of(FILES[imagenet])['shapes'], salt)
+    variables = load_inception(state, "the recipe's weights", imagenet=imagenet)
     return jax.jit(functools.partial(Inception(imagenet).apply, variables))
 
 
@@ -32,9 +32,9 @@ def features(image, mode, salt=''):
     return {name: np.asarray(output[0]) for name, output in outputs.items()}
 
 
-def test_drawn_weights_have_golden_checksum():
+def test_recipe_weights_have_golden_checksum():
     shapes = shapes_of('inception')
-    assert sha256(drawn_state(shapes['shapes'])) == shapes['sha256_recipe']
+    assert sha256(recipe_state(shapes['shapes'])) == shapes['sha256_recipe']
 
 
 def modes_and_images():
@@ -79,7 +79,7 @@ def test_distances_of_images_have_golden_numbers(mode):
 
 
 def test_weights_of_another_network_are_refused_with_their_entries():
-    state = drawn_state(shapes_of('inception')['shapes'])
+    state = recipe_state(shapes_of('inception')['shapes'])
     del state['Mixed_5b.branch1x1.bn.running_var']
     state['fc.weight'] = state['fc.weight'][:1000]
     with pytest.raises(UserError) as refusal:

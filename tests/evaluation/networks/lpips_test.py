@@ -3,7 +3,7 @@ import pytest
 
 from spade_jax.errors import UserError
 from spade_jax.evaluation.networks.lpips import Backbone, load_lpips, lpips
-from tests.evaluation.golden_weights import Golden, drawn_state, shapes_of
+from tests.evaluation.golden_weights import Golden, recipe_state, shapes_of
 
 HEADS = ('recipe', 'package_v0.1')
 
@@ -14,14 +14,14 @@ def states(golden, network, heads):
     salt = golden.meta['salt']
     prefix = f'heads/v0.1/{network}/'
     if heads == 'recipe':
-        head_state = drawn_state(shapes['heads'], salt)
+        head_state = recipe_state(shapes['heads'], salt)
     else:
         head_state = {
             key.removeprefix(prefix): array
             for key, array in golden.arrays.items()
             if key.startswith(prefix)
         }
-    return drawn_state(shapes['backbone'], salt), head_state
+    return recipe_state(shapes['backbone'], salt), head_state
 
 
 @pytest.mark.parametrize('heads', HEADS)
