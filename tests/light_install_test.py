@@ -2,9 +2,7 @@
 
 import ast
 import configparser
-import pickle
 import sys
-import zipfile
 
 import numpy as np
 import pytest
@@ -123,10 +121,7 @@ def test_default_label_maps_of_a_run_on_scenes_name_the_extra(light, tmp_path):
     assert 'dataset=scenes needs tensorflow' in message
 
 
-def test_pth_files_name_the_extra(light, tmp_path):
-    with zipfile.ZipFile(tmp_path / 'latest_net_G.pth', 'w') as archive:
-        archive.writestr('archive/data.pkl', pickle.dumps({}))
-    flags = [f'--torch_checkpoint_dir={tmp_path}', f'--workdir={tmp_path}/run', '--num_classes=3']
-    message = refusal('--mode=convert', *flags)
-    assert 'needs torch' in message
-    assert "pip install 'spade-jax[torch]', or use .npz or .safetensors files" in message
+def test_writing_pth_files_names_the_extra(light, tmp_path):
+    message = refusal('--mode=export_torch', '--workdir=demo', f'--output_dir={tmp_path}/out')
+    assert 'writing .pth needs torch' in message
+    assert "pip install 'spade-jax[torch]', or use --torch_format=npz or safetensors" in message
