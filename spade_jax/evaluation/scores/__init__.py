@@ -11,13 +11,21 @@ from spade_jax.evaluation.scores import distances, pairs, segmentation
 
 # To add a score, add its row.
 SCORES: Mapping[str, Score] = {
-    'fid': Score(distances.frechet_inception_distance, 'Frechet inception distance'),
-    'kid': Score(distances.kernel_inception_distance, 'kernel inception distance'),
+    'fid': Score(functools.partial(distances.frechet, 'inception'), 'Frechet inception distance'),
+    'kid': Score(functools.partial(distances.kernel, 'inception'), 'kernel inception distance'),
     'lpips': Score(functools.partial(pairs.mean, 'lpips'), 'LPIPS to the photo of the same name'),
     'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
     'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
     'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),
     'miou': Score(segmentation.mean_iou, 'mean IoU of predicted label maps', 'higher'),
+    'lite0_frechet': Score(
+        functools.partial(distances.frechet, 'lite0'),
+        'Frechet distance of EfficientNet-Lite0, not comparable with FID',
+    ),
+    'lite0_kernel': Score(
+        functools.partial(distances.kernel, 'lite0'),
+        'kernel distance of EfficientNet-Lite0, not comparable with KID',
+    ),
 }
 
 
