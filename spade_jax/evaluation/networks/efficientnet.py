@@ -60,30 +60,27 @@ class Block(nn.Module):
         y, width = x, x.shape[-1] * self.stage.expansion
         if self.stage.expansion > 1:
             y = nn.relu6(convolution(width, (1, 1), name='expand')(y))
-        size = self.stage.kernel_size
-        conv = convolution(
-            width, (size, size), self.strides, 'SAME', groups=width, name='depthwise'
-        )
+        size = self.stage.kernel_size, self.stage.kernel_size
+        conv = convolution(width, size, self.strides, 'SAME', groups=width, name='depthwise')
         y = nn.relu6(conv(y))
         y = convolution(self.stage.features, (1, 1), name='project')(y)
         return x + y if y.shape == x.shape else y
 
 
 class EfficientNetLite0(nn.Module):
-    """1280 features of images, and the logits of the classes of ImageNet."""
+    """Features of images, and the logits of the classes of ImageNet."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """'features' [B, 1280] and 'logits' [B, 1000] of `prepare`d images [B, 224, 224, 3]."""
+        blocks = [(stage, repeat) for stage in STAGES for repeat in range(stage.repeats)]
         x = nn.relu6(convolution(32, (3, 3), 2, 'SAME', name='stem')(x))  # [B, 112, 112, 32]
-        index = 0
-        for stage in STAGES:
-            for repeat in range(stage.repeats):
-                x = Block(stage, 1 if repeat else stage.strides, name=f'block_{index}')(x)
-                index += 1
+        for index, (stage, repeat) in enumerate(blocks):
+            x = Block(stage, strides=1 if repeat else stage.strides, name=f'block_{index}')(x)
         x = nn.relu6(convolution(1280, (1, 1), name='head')(x))  # [B, 7, 7, 1280]
         features = jnp.mean(x, axis=(1, 2))
-        return {'features': features, 'logits': nn.Dense(1000, name='fc')(features)}
+        logits = nn.Dense(1000, name='fc', precision='highest')(features)
+        return {'features': features, 'logits': logits}
 
 
 def prepare(image: np.ndarray) -> np.ndarray:
@@ -99,11 +96,7 @@ def weights_path() -> str:
 
 
 def load_efficientnet(state: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
-    """The variables of `EfficientNetLite0` from the published state dictionary.
-
-    Raises:
-      UserError: Entries are missing or have another shape; `source` names the dictionary.
-    """
+    """The variables of the network; raises UserError if `state`, from `source`, lacks any."""
     network = EfficientNetLite0()
     return {'params': load_params(network, state, _entries, source=source, epsilon=_EPSILON)}
 
