@@ -43,6 +43,10 @@ class Features:
           UserError: An image or the weights cannot be read.
         """
         network, count = self.network, len(images)
+        if images.is_temporary:
+            features = np.empty((count, network.dim), np.float32)
+            self._extract(images, np.arange(count), features)
+            return features
         key = f'{images.fingerprint()}_{count}_{network.name}_{network.weights.checksum[:16]}'
         features = _open_rows(os.path.join(self.cache_dir, f'{key}.npy'), count, network.dim)
         todo = np.flatnonzero(np.isnan(features[:, 0]))

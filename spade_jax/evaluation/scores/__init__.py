@@ -11,9 +11,21 @@ from spade_jax.evaluation.scores import distances, pairs, segmentation
 
 # To add a score, add its row.
 SCORES: Mapping[str, Score] = {
-    'fid': Score(functools.partial(distances.frechet, 'inception'), 'Frechet inception distance'),
-    'kid': Score(functools.partial(distances.kernel, 'inception'), 'kernel inception distance'),
-    'lpips': Score(functools.partial(pairs.mean, 'lpips'), 'LPIPS to the photo of the same name'),
+    'fid': Score(
+        functools.partial(distances.frechet, 'inception'),
+        'Frechet inception distance',
+        prepare=functools.partial(distances.photo_gaussian, 'inception'),
+    ),
+    'kid': Score(
+        functools.partial(distances.kernel, 'inception'),
+        'kernel inception distance',
+        prepare=functools.partial(distances.photo_features, 'inception'),
+    ),
+    'lpips': Score(
+        functools.partial(pairs.mean, 'lpips'),
+        'LPIPS to the photo of the same name',
+        prepare=lambda comparison: comparison.lpips,
+    ),
     'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
     'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
     'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),
@@ -21,10 +33,12 @@ SCORES: Mapping[str, Score] = {
     'lite0_frechet': Score(
         functools.partial(distances.frechet, 'lite0'),
         'Frechet distance of EfficientNet-Lite0, not comparable with FID',
+        prepare=functools.partial(distances.photo_gaussian, 'lite0'),
     ),
     'lite0_kernel': Score(
         functools.partial(distances.kernel, 'lite0'),
         'kernel distance of EfficientNet-Lite0, not comparable with KID',
+        prepare=functools.partial(distances.photo_features, 'lite0'),
     ),
 }
 

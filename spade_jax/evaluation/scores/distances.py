@@ -15,20 +15,15 @@ from spade_jax.files.whole_file import require_bounded
 
 
 def frechet(network: str, comparison: Comparison) -> Result:
-    """The Frechet distance to the photos or to statistics of them (Heusel et al. 2017).
-
-    Over the features of Inception it is FID; only for these may there be a file of statistics.
-    """
-    images, features = comparison.images, comparison.features(network)
-    statistics = comparison.config.photo_statistics if network == 'inception' else ''
-    one = fit_gaussian(features.of(images))
+    """The Frechet distance (Heusel et al. 2017); of the features of 'inception', it is FID."""
+    images, statistics = comparison.images, comparison.config.photo_statistics
+    features = comparison.features(network)
+    one, other = fit_gaussian(features.of(images)), photo_gaussian(network, comparison)
     protocol: dict[str, Any] = features.network.protocol() | {'images': one.count}
-    if statistics:
-        other = _read_statistics(statistics)
-        protocol['photo_statistics'] = os.path.basename(statistics)
-    else:
-        other = fit_gaussian(features.of(comparison.photos))
+    if other.count:
         protocol['photos'] = other.count
+    else:
+        protocol['photo_statistics'] = os.path.basename(statistics)
     if len(one.mean) != len(other.mean):
         problem = f'photo_statistics={statistics} are of {len(other.mean)} features'
         raise UserError(problem, f'give those of {len(one.mean)}')
@@ -38,8 +33,21 @@ def frechet(network: str, comparison: Comparison) -> Result:
     return Result(frechet_distance(one, other), None, protocol)
 
 
+def photo_gaussian(network: str, comparison: Comparison) -> Gaussian:
+    """Mean and covariance of the features of the photos; for FID, those of a file if given."""
+    features, statistics = comparison.features(network), comparison.config.photo_statistics
+    if network == 'inception' and statistics:
+        return _read_statistics(statistics)
+    return fit_gaussian(features.of(comparison.photos))
+
+
+def photo_features(network: str, comparison: Comparison) -> np.ndarray:
+    """The features [N, D] of the photos."""
+    return comparison.features(network).of(comparison.photos)
+
+
 def kernel(network: str, comparison: Comparison) -> Result:
-    """The kernel distance in subsets (Binkowski et al. 2018); KID over those of Inception."""
+    """The kernel distance in subsets (Binkowski et al. 2018); of 'inception', it is KID."""
     config, sides = comparison.config, (comparison.images, comparison.photos)
     if (fewest := min(map(len, sides))) < config.kid_subset_size:
         problem = f'kid_subset_size={config.kid_subset_size} with {fewest} images on one side'
