@@ -8,7 +8,6 @@ version, facts of the machine, the objects, the keys of the storages) and then t
 import collections
 import functools
 import io
-import mmap
 import os
 import pickle
 import pickletools
@@ -23,8 +22,9 @@ import ml_dtypes
 import numpy as np
 
 from spade_jax.errors import UserError
-from spade_jax.files.whole_file import MOST_BYTES
+from spade_jax.files.whole_file import MOST_BYTES, read_file
 
+_Content = bytes | memoryview
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_MEMOS = 1 << 20
 # What tensors and their containers are made of; anything else is code of other packages.
@@ -93,7 +93,7 @@ class _Name(NamedTuple):
 class _Unpickler(pickle.Unpickler):
     """Makes containers of `_Tensor`, and notes the storages by their keys."""
 
-    def __init__(self, path: str, stream: Any):
+    def __init__(self, path: str, stream: io.BytesIO):
         super().__init__(stream, encoding='utf-8')  # Of strings that Python 2 pickled.
         self.path, self.storages = path, dict[str, _Storage]()
 
@@ -125,14 +125,13 @@ def read_tensors(path: str) -> dict[str, np.ndarray]:
     """
     with open(path, 'rb') as file:
         start = file.read(2)
-        if start == b'PK':
-            with zipfile.ZipFile(file) as archive:
-                for name in archive.namelist():
-                    if name.endswith('data.pkl'):
-                        return _read_archive(path, archive, name.removesuffix('data.pkl'))
-        elif start[:1] == pickle.PROTO:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _read_old(path, content)
+    if start[:1] == pickle.PROTO:
+        return _read_old(path, read_file(path))
+    if start == b'PK':
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith('data.pkl'):
+                    return _read_archive(path, archive, name.removesuffix('data.pkl'))
     raise ValueError('it is neither a pickle nor a zip archive with one')
 
 
@@ -149,23 +148,26 @@ def _read_archive(path: str, archive: zipfile.ZipFile, root: str) -> dict[str, n
     return _arrays(_tensors_of(path, loaded), lambda key: member(f'data/{key}'), order)
 
 
-def _read_old(path: str, content: mmap.mmap) -> dict[str, np.ndarray]:
-    if _load(path, content)[0] != _MAGIC:
+def _read_old(path: str, content: bytes) -> dict[str, np.ndarray]:
+    stream, contents = io.BytesIO(content), {}
+    if _load(path, stream)[0] != _MAGIC:
         raise ValueError('it is a pickle, but not of torch.save')
-    _, _, (loaded, storages), (keys, _) = (_load(path, content) for _ in range(4))
-    tensors, contents = _tensors_of(path, loaded), {}
+    _, _, (loaded, storages), (keys, _) = (_load(path, stream) for _ in range(4))
+    tensors = _tensors_of(path, loaded)
     for key in keys:
-        (count,) = struct.unpack('<q', content.read(8))
-        contents[key] = content.read(count * np.dtype(_DTYPES[storages[key].type]).itemsize)
+        (count,) = struct.unpack('<q', stream.read(8))
+        size = count * np.dtype(_DTYPES[storages[key].type]).itemsize
+        contents[key] = memoryview(content)[stream.tell() :][:size]
+        stream.seek(size, os.SEEK_CUR)
     # PyTorch wrote this order on any machine, whatever its facts of the machine say.
     return _arrays(tensors, contents.__getitem__, 'little')
 
 
-def _load(path: str, stream: Any) -> tuple[Any, dict[str, _Storage]]:
+def _load(path: str, stream: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
     """Load the next pickle of a stream; also the storages that it refers to."""
     start = stream.tell()
     for opcode, argument, _ in pickletools.genops(stream):
-        # The unpickler reserves memory for as many objects.
+        # The unpickler would reserve memory for as many objects.
         if opcode.name in ('PUT', 'LONG_BINPUT') and int(argument or 0) > _MOST_MEMOS:
             raise ValueError(f'its pickle counts {argument} objects')
     stream.seek(start)
@@ -191,7 +193,7 @@ def _tensors_of(path: str, loaded: Any) -> Mapping[str, _Tensor]:
 
 
 def _arrays(
-    tensors: Mapping[str, _Tensor], content_of: Callable[[str], bytes], order: str
+    tensors: Mapping[str, _Tensor], content_of: Callable[[str], _Content], order: str
 ) -> dict[str, np.ndarray]:
     """The arrays of tensors from the contents of storages by their keys."""
     views = {
@@ -203,7 +205,7 @@ def _arrays(
     return {name: view.copy() for name, view in views.items()}
 
 
-def _view(name: str, tensor: _Tensor, content: bytes, order: str) -> np.ndarray:
+def _view(name: str, tensor: _Tensor, content: _Content, order: str) -> np.ndarray:
     """The numbers of a tensor within its storage."""
     numbers = np.frombuffer(content, _DTYPES[tensor.type])
     numbers = numbers if order == sys.byteorder else numbers.byteswap()
