@@ -40,6 +40,9 @@ class LabelMaps(Protocol):
     def read_photo(self, index: int) -> np.ndarray | None:
         """Read the photo [H, W, 3] uint8 of the map, of any size; None if there is none."""
 
+    def read_colors(self, index: int) -> np.ndarray | None:
+        """Read the colors [H, W, 3 or 4] uint8 of a color mask; None if it has ids."""
+
 
 class LabelFolder:
     """The label maps (or condition images) below a directory, in the order of their names; or one.
@@ -99,6 +102,9 @@ class LabelFolder:
     def read_photo(self, index: int) -> np.ndarray | None:
         return read_photo(self._photos[index]) if self._photos else None
 
+    def read_colors(self, index: int) -> np.ndarray | None:
+        return self._reader.read_colors(self.paths[index])
+
     def read(self, index: int) -> Example:
         path, instance = self.paths[index], None
         label = self._reader.read(path)
@@ -119,6 +125,9 @@ class LabelsOfSource:
 
     def read_photo(self, index: int) -> np.ndarray | None:
         return self._source.read(index).image
+
+    def read_colors(self, index: int) -> None:
+        return None
 
     def read(self, index: int) -> Example:
         return _checked(self._source.read_maps(index), self._config, self.locations[index])
