@@ -63,11 +63,8 @@ def mode_help(mode: str, command: ModuleType, show_all: bool) -> str:
     number, own_help = sum(map(len, every.values())), getattr(command, 'OTHER_OPTIONS', {})
     lines = [f'--mode={mode}: {str(command.__doc__).strip()}']
     for heading, names in (every if show_all or not first else first).items():
-        lines += [
-            '',
-            f'{heading}:',
-            *(_flag_help(flags.FLAGS[name], own_help.get(name)) for name in names),
-        ]
+        texts = (_flag_help(flags.FLAGS[name], own_help.get(name)) for name in names)
+        lines += ['', f'{heading}:', *texts]
     if first and not show_all:
         lines += ['', f'spade-jax --mode={mode} --help=all lists all {number} flags.']
     return '\n'.join(lines)
