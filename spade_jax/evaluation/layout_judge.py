@@ -37,8 +37,11 @@ def window_statistics(values: jax.Array, size: int) -> tuple[jax.Array, jax.Arra
 
     def mean(values: jax.Array) -> jax.Array:
         # Windows are rectangles even where they are cut off, so they are separable.
-        for window in ((size, 1), (1, size)):
-            values = nn.avg_pool(values, window, padding='SAME', count_include_pad=False)
+        for axis, window in ((1, (size, 1)), (2, (1, size))):
+            place, last = np.arange(values.shape[axis]), values.shape[axis] - 1
+            pixels = np.minimum(place, size // 2) + np.minimum(last - place, size // 2) + 1
+            inside = np.expand_dims(pixels / size, [other for other in range(4) if other != axis])
+            values = nn.avg_pool(values, window, padding='SAME') / inside
         return values
 
     variance = mean(values**2) - mean(values) ** 2

@@ -13,6 +13,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,10 @@ class Training:
     learning_rate: float = 2e-3
     widths: tuple[int, ...] = WIDTHS
     seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from 0."""
+        return self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,14 +120,14 @@ def fit_unet(
     network = UNet(num_classes, training.widths)
     key = digest(map(str, (fingerprint, count, num_classes, training, VERSION)))
     path = os.path.join(os.path.expanduser(cache_dir), f'unet_{key}.npz')
-    state = _restored(path, _initial_state(network, training))
+    state = _restored(path, _initial_state(network, training.seed))
     first = int(state.step)
     if first < training.steps:
         batches = _batches(read, count, training, first)
         bar: dict[str, Any] = dict(desc='training the U-Net', unit='step', dynamic_ncols=True)
         saved = time.monotonic()
         for images, labels in tqdm(batches, initial=first, total=training.steps, **bar):
-            state, loss = _update(network, training, state, images, labels)
+            state, loss = _update(network, state, images, labels, training.rate(int(state.step)))
             loss.block_until_ready()  # Or the batches of many steps would wait in memory.
             if time.monotonic() - saved >= _SECONDS_BETWEEN_SAVES:
                 _save(path, state)
@@ -139,19 +144,18 @@ class _State(NamedTuple):
     adam: optax.OptState
 
 
-def _adam(training: Training) -> optax.GradientTransformation:
-    return optax.adam(optax.cosine_decay_schedule(training.learning_rate, training.steps))
+_ADAM = optax.scale_by_adam()
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _initial_state(network: UNet, training: Training) -> _State:
-    params = network.init(jax.random.key(training.seed), jnp.zeros((1, 32, 32, 3)))['params']
-    return _State(jnp.zeros((), jnp.int32), params, _adam(training).init(params))
+@functools.partial(jax.jit, static_argnums=0)
+def _initial_state(network: UNet, seed: int) -> _State:
+    params = network.init(jax.random.key(seed), jnp.zeros((1, 32, 32, 3)))['params']
+    return _State(jnp.zeros((), jnp.int32), params, _ADAM.init(params))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _update(
-    network: UNet, training: Training, state: _State, images: jax.Array, labels: jax.Array
+    network: UNet, state: _State, images: jax.Array, labels: jax.Array, rate: float
 ) -> tuple[_State, jax.Array]:
     """A step on images [B, H, W, 3] and ids [B, H, W]; returns the new state and the loss."""
     known = (labels >= 0) & (labels < network.num_classes)
@@ -163,8 +167,8 @@ def _update(
         return losses.sum(where=known) / jnp.maximum(known.sum(), 1)
 
     loss, gradient = jax.value_and_grad(loss_of)(state.params)
-    change, adam = _adam(training).update(gradient, state.adam)
-    params = optax.apply_updates(state.params, change)
+    change, adam = _ADAM.update(gradient, state.adam)
+    params = jax.tree.map(lambda old, by: old - rate * by, state.params, change)
     return _State(state.step + 1, params, adam), loss
 
 
