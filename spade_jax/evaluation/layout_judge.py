@@ -7,8 +7,8 @@ color and texture, but no shapes.
 It sees the color of a pixel, and mean and deviation of the colors around it, but not the position:
 a judge that knew that the sky is above would find a sky in any image, and flatter the generator.
 
-    judge = fit_judge(train_images, train_labels, num_classes=13)
-    print(layout_agreement(judge, real_images, fake_images, labels).ratio)
+    judge = fit_judge(zip(train_images, train_labels), num_classes=13)
+    print(accuracy(judge.predict(fake_images), labels))
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from spade_jax.config.data_config import DONTCARE_ID
+from spade_jax.errors import UserError
 
 WINDOWS = (3, 7, 15)
 _HIDDEN_UNITS = (128, 64)
@@ -111,7 +112,8 @@ def fit_judge(
       steps: Number of Adam updates on 2048 pixels each.
 
     Raises:
-      ValueError: No pixel has a class, an image is not uint8, or a window is even.
+      UserError: No pixel has a class.
+      ValueError: An image is not uint8, or a window is even.
     """
     for size in windows:
         if size % 2 == 0:
@@ -128,7 +130,8 @@ def fit_judge(
             features.append(np.asarray(_features_at(tuple(windows), image, places)))
             classes.append(label.reshape(-1)[places].astype(np.int32))
     if not classes:
-        raise ValueError(f'no pixel of the label maps has one of {num_classes} classes')
+        problem = f'no pixel of the training label maps has one of the {num_classes} classes'
+        raise UserError(problem, 'check the numbering of the labels')
     features, classes = np.concatenate(features), np.concatenate(classes)  # [N * P, F], [N * P]
     fitted = _fit(PixelClassifier(num_classes), steps, features, classes, jax.random.key(seed))
     return Judge(num_classes, tuple(windows), *fitted)
