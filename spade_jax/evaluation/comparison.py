@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from spade_jax.config.evaluation_config import EvaluationConfig
@@ -23,6 +24,18 @@ INCEPTION_DOWNLOAD = (
 )
 
 
+class PerImage(NamedTuple):
+    """A score by image.
+
+    Attributes:
+      values: [N] Of each image.
+      score_of: From indices of images, of which some may be repeated, to the score of these images.
+    """
+
+    values: np.ndarray
+    score_of: Callable[[np.ndarray], float]
+
+
 class Result(NamedTuple):
     """A score.
 
@@ -30,11 +43,13 @@ class Result(NamedTuple):
       value: The score; infinite for the PSNR of equal images.
       deviation: Standard deviation over subsets or pairs, if it is a mean over them.
       protocol: Every choice that decides the value.
+      per_image: The score by image, in their order; None if it is one of all images only.
     """
 
     value: float
     deviation: float | None
     protocol: dict[str, Any]
+    per_image: PerImage | None = None
 
 
 class Score(NamedTuple):
@@ -115,6 +130,18 @@ class Comparison:
             problem = 'a judge is fitted to the training set, and there is none'
             raise UserError(problem, 'give --workdir, the run whose data it is')
         return self._sides.training()
+
+    def panels_of(self, index: int) -> list[np.ndarray]:
+        """What there is of label map, image and photo, each [H, W, 3] uint8."""
+        image, stem = self.images.read(index), self.images.stems()[index]
+        panels = []
+        if self._sides.labels is not None:
+            partner = list(self.labels.stems()).index(stem)
+            panels.append(self.labels.colorized(partner))
+        panels.append(image)
+        if self._sides.photos is not None and stem in self.photos.stems():
+            panels.append(self.photos.read(list(self.photos.stems()).index(stem)))
+        return panels
 
     @functools.cached_property
     def inception(self) -> InceptionFeatures:

@@ -16,6 +16,7 @@ from spade_jax.data.files.image_files import (
     read_ids,
     read_photo,
 )
+from spade_jax.data.files.palette import colorize, default_palette
 from spade_jax.data.records.fingerprint import digest, file_states
 from spade_jax.data.sources.pairing import extension_of, files_below, stem_of
 from spade_jax.errors import UserError
@@ -67,6 +68,10 @@ class LabelSet(Protocol):
 
     def read(self, index: int) -> np.ndarray:
         """Ids [H, W]. Raises UserError if they cannot be read."""
+        ...
+
+    def colorized(self, index: int) -> np.ndarray:
+        """The colors of the classes [H, W, 3] uint8."""
         ...
 
     def location(self, index: int) -> str:
@@ -138,6 +143,9 @@ class LabelFiles:
         self._folder, self.num_classes = ImageFolder(flag, directory), num_classes
         self.read, self.location = self._folder.read_ids, self._folder.location
         self.stems = self._folder.stems
+
+    def colorized(self, index: int) -> np.ndarray:
+        return colorize(self.read(index), default_palette(self.num_classes))
 
     def __len__(self) -> int:
         return len(self._folder)

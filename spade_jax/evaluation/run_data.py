@@ -10,6 +10,7 @@ import numpy as np
 
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_maps import LabelMaps, LabelsOfSource
+from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.data.records.fingerprint import digest
 from spade_jax.data.sources.open_source import open_source
@@ -36,6 +37,9 @@ class RunLabels:
     def read(self, index: int) -> np.ndarray:
         """Ids [H, W]; the don't-care id is no class."""
         return load_for_sampling(self._maps, index, self._config, self._size).label
+
+    def colorized(self, index: int) -> np.ndarray:
+        return colorize_input(self.read(index), self._config.data)
 
     def location(self, index: int) -> str:
         return self._maps.locations[index]
