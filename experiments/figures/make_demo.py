@@ -18,10 +18,11 @@ from absl import app, flags
 import spade_jax
 from experiments.evaluation.held_out import split_examples
 from spade_jax.batch import Batch
-from spade_jax.checkpoints.checkpointer import DIRECTORY, Checkpointer, open_latest
+from spade_jax.checkpoints.checkpointer import Checkpointer, open_latest
 from spade_jax.config.config import Config, option_fields, shared_option_fields
 from spade_jax.errors import one_line_errors
 from spade_jax.files.image_grid import write_png
+from spade_jax.files.names import CHECKPOINTS
 from spade_jax.layers.spectral_norm import power_iterate
 from spade_jax.models.model import Variables, build_model
 from spade_jax.models.train_state import (
@@ -51,11 +52,11 @@ def main(argv: list[str]) -> None:
         output = _OUTPUT.value
         config, state = load_state(os.path.expanduser(_WORKDIR.value))
         released = shareable(config).replace(ema_decay=0.0)
-        for name in (DIRECTORY, 'labels', 'photos'):
+        for name in (CHECKPOINTS, 'labels', 'photos'):
             shutil.rmtree(os.path.join(output, name), ignore_errors=True)
         with Checkpointer(output) as checkpointer:
             checkpointer.save(released_state(released, state), released, None)
-        clear_paths(os.path.join(output, DIRECTORY))
+        clear_paths(os.path.join(output, CHECKPOINTS))
         write_examples(split_examples(config.data, 'validation', _EXAMPLES.value), output)
         megabytes = bytes_below(output) / 1e6
         print(f'{output}: {megabytes:.1f} MB, after {int(state.step)} steps')

@@ -11,8 +11,8 @@ class EvaluationConfig(Section):
 
     evaluate: str = option(
         'fid',
-        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou. Without '
-        'downloads, and comparable within one data set only: lite0_frechet, lite0_kernel, and '
+        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou; without '
+        'download, and comparable within one data set only: lite0_frechet, lite0_kernel, and '
         'layout, unet_miou, by judges that are fitted to the training set.',
         mutable=True,
     )

@@ -9,8 +9,11 @@ import sys
 
 import pytest
 
+from spade_jax.checkpoints.checkpointer import Checkpointer
+from spade_jax.config.flags import config_from_flags
+from spade_jax.models.train_state import init_train_state
 from tests import program
-from tests.fixtures.cli import succeed_inline
+from tests.fixtures.cli import parsed_flags, succeed_inline
 
 pytestmark = pytest.mark.slow
 PACKAGE = program.ROOT / 'spade_jax'
@@ -26,9 +29,13 @@ def folder_flags(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(folder_flags, tmp_path_factory):
+    """A work directory as after a step that changed nothing."""
     workdir = tmp_path_factory.mktemp('runs') / 'trained'
-    flags = [*folder_flags, '--batch_size=2', '--log_every=1', '--max_steps=1']
-    succeed_inline(f'--workdir={workdir}', *flags)
+    with parsed_flags(*folder_flags) as values:
+        config = config_from_flags(values)
+    with Checkpointer(str(workdir)) as checkpointer:
+        checkpointer.save(init_train_state(config), config, 2)
+    (workdir / 'metrics.jsonl').write_text('{"step": 1, "g_gan": 1.0}\n')
     return workdir
 
 

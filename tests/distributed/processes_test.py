@@ -134,7 +134,7 @@ def assert_close_states(actual, expected):
 
 @pytest.mark.slow
 def test_run_is_the_same_with_one_and_two_processes(flags, single, tmp_path):
-    """One process; two, of which one gets SIGTERM, then is killed, then neither; then one."""
+    """One process; two, of which one gets SIGTERM, then is killed; then one."""
     workdir = tmp_path / 'run'
     flags = [f'--workdir={workdir}', *flags]
     succeed_inline(*flags, '--max_steps=2')
@@ -149,12 +149,8 @@ def test_run_is_the_same_with_one_and_two_processes(flags, single, tmp_path):
     assert statuses[0] not in (0, None), outputs
     assert f'steps 5 to {NUM_STEPS}' in outputs[0]
 
-    statuses, outputs = train_pair(*flags, f'--max_steps={NUM_STEPS - 2}')
-    assert statuses == [0, 0], outputs
-    assert ['Done.' in output for output in outputs] == [True, False]
-
     output = succeed_inline(*flags)
-    assert f'steps {NUM_STEPS - 1} to {NUM_STEPS}' in output
+    assert f'to {NUM_STEPS}' in output
     assert_same_losses(read_scalars(workdir), read_scalars(single))
     assert_close_states(final_state(workdir), final_state(single))
 
@@ -223,10 +219,9 @@ with processes.joined(coordinator, 2, process_id):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('way, status', [('end', 0), ('exit', 143)])
-def test_others_wait_for_the_first_to_end(way, status):
-    statuses, outputs = run_pair(SCRIPT, way)
-    assert statuses == [status, status], outputs
+def test_others_wait_for_the_first_to_end():
+    statuses, outputs = run_pair(SCRIPT, 'exit')
+    assert statuses == [143, 143], outputs
     assert 'written' in outputs[0]
 
 

@@ -32,20 +32,22 @@ def test_block_has_golden_numbers(case):
     x, layout, cotangent = golden['in/x'], golden['in/seg'], golden['in/cotangent']
     state = golden.state('sd')
     variables = to_variables(state, 'block')
-    golden.check(block.apply(variables, x, layout, train=False), 'out/eval0')
+    evaluate = jax.jit(functools.partial(block.apply, train=False))
+    train = jax.jit(functools.partial(block.apply, train=True, mutable=MUTABLE))
+    golden.check(evaluate(variables, x, layout), 'out/eval0')
 
     def weighted_sum(params):
-        y, _ = block.apply({**variables, 'params': params}, x, layout, train=True, mutable=MUTABLE)
+        y, _ = train({**variables, 'params': params}, x, layout)
         return jnp.sum(y * cotangent)
 
-    gradients = jax.grad(weighted_sum)(variables['params'])
+    gradients = jax.jit(jax.grad(weighted_sum))(variables['params'])
     expected = to_variables(golden.state('grad'), 'block')['params']
     tolerance = max(golden.tolerance(key) for key in golden.arrays if key.startswith('grad/'))
     parity.assert_trees_close(gradients, expected, tolerance, 'gradient')
 
     # Three training passes: each updates running statistics and spectral vectors.
     for i in range(3):
-        y, updates = block.apply(variables, x, layout, train=True, mutable=MUTABLE)
+        y, updates = train(variables, x, layout)
         variables = {**variables, **updates}
         golden.check(y, f'out/train{i}')
         if i in (0, 2):
@@ -57,7 +59,7 @@ def test_block_has_golden_numbers(case):
             for conv in golden.state('sigma/train0'):
                 expected = golden.arrays[f'sigma/train0/{conv}']
                 np.testing.assert_allclose(sigma_of(variables, conv), expected, rtol=1e-5)
-    golden.check(block.apply(variables, x, layout, train=False), 'out/eval3')
+    golden.check(evaluate(variables, x, layout), 'out/eval3')
 
 
 def sigma_of(variables, conv):
@@ -73,18 +75,26 @@ def test_upsampling_block_equals_block_after_upsampling(features):
     layout = jax.nn.one_hot(random.integers(0, 3, (2, 6, 10)), 3)
     upsampling = SpadeResidualBlock(features, upsample=True)
     plain = SpadeResidualBlock(features)
-    variables = upsampling.init(jax.random.key(0), x, layout, train=True)
-    ours, updates = upsampling.apply(variables, x, layout, train=True, mutable=MUTABLE)
-    expected, expected_updates = plain.apply(
-        variables, upsample_nearest(x), layout, train=True, mutable=MUTABLE
+    training = dict(train=True, mutable=MUTABLE)
+    variables = jax.jit(functools.partial(upsampling.init, train=True))(
+        jax.random.key(0), x, layout
+    )
+    ours, updates = jax.jit(functools.partial(upsampling.apply, **training))(variables, x, layout)
+    expected, expected_updates = jax.jit(functools.partial(plain.apply, **training))(
+        variables, upsample_nearest(x), layout
     )
     np.testing.assert_allclose(ours, expected, atol=1e-5)
     assert_close = functools.partial(np.testing.assert_allclose, atol=1e-6)
     jax.tree.map(assert_close, updates, expected_updates)
 
 
-@pytest.mark.parametrize('modulation', ['plain', 'dedup'])
-@pytest.mark.parametrize('case', parity.cases('generator'))
+CASES = parity.cases('generator')
+
+
+# The fast modulation is compared with the plain one by layer, too.
+@pytest.mark.parametrize(
+    'case, modulation', [*((case, 'plain') for case in CASES), (CASES[-1], 'dedup')]
+)
 def test_generator_has_golden_numbers(case, modulation):
     golden = parity.Golden(case)
     grid_size = tuple(golden.meta['latent_hw'])
@@ -225,28 +235,35 @@ def test_dense_layer_of_another_grid_is_refused():
         jax.eval_shape(apply, variables, jnp.zeros((1, 4, 6, 3)), jnp.zeros((1, 3)))
 
 
-@pytest.mark.parametrize('rematerialize', ['modulation', 'blocks'])
-@pytest.mark.parametrize('modulation', MODULATIONS)
+@functools.partial(jax.jit, static_argnums=0)
+def gradients_of(generator, variables, layout, cotangent):
+    """Gradients of the parameters, and updates."""
+
+    def weighted_sum(params):
+        image, updates = generator.apply(
+            variables | {'params': params}, layout, train=True, mutable=MUTABLE
+        )
+        return jnp.sum(image * cotangent), updates
+
+    return jax.grad(weighted_sum, has_aux=True)(variables['params'])
+
+
+@pytest.mark.parametrize(
+    'rematerialize, modulation',
+    [('modulation', 'plain'), ('blocks', 'plain'), ('modulation', 'fused'), ('blocks', 'dedup')],
+)
 def test_rematerialization_changes_no_gradient(rematerialize, modulation):
     """Nor does the modulation: the reference is the plain one."""
     layout = jax.nn.one_hot(np.arange(64)[:, None] // 16 + np.arange(64) // 48, 7)[None]
     attributes = {'width': 2, 'multipliers': (2, 1), 'num_upsamplings': 1, 'spade_hidden': 4}
     plain = SpadeGenerator(**attributes)
     ours = plain.clone(rematerialize=rematerialize, modulation=MODULATIONS[modulation])
-    variables = plain.init(jax.random.key(0), layout, train=True)
+    variables = jax.jit(functools.partial(plain.init, train=True))(jax.random.key(0), layout)
     cotangent = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 3)), jnp.float32)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def gradients(generator):
-        def weighted_sum(params):
-            image, updates = generator.apply(
-                variables | {'params': params}, layout, train=True, mutable=MUTABLE
-            )
-            return jnp.sum(image * cotangent), updates
-
-        return jax.grad(weighted_sum, has_aux=True)(variables['params'])
-
-    (actual, updates), (expected, expected_updates) = gradients(ours), gradients(plain)
+    inputs = variables, layout, cotangent
+    (actual, updates), (expected, expected_updates) = (
+        gradients_of(generator, *inputs) for generator in (ours, plain)
+    )
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
     # The gradient of a bias before a normalization is rounding noise.
     assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5 * largest)
@@ -280,7 +297,8 @@ def test_plain_normalization_washes_out_uniform_layouts():
     variables = plain.init(jax.random.key(0), one_class(0, (64, 64), 2))
     # Larger weights than the initial ones: the images must not be equal because they are small.
     variables = jax.tree.map(lambda w: 50 * w + 0.1, variables)
-    images = [plain.apply(variables, one_class(index, (64, 64), 2)) for index in (0, 1)]
+    sample = jax.jit(plain.apply)
+    images = [sample(variables, one_class(index, (64, 64), 2)) for index in (0, 1)]
     assert float(jnp.abs(images[0]).max()) > 0.05
     np.testing.assert_allclose(images[0], images[1], atol=1e-3)
 
@@ -291,7 +309,6 @@ def test_spade_distinguishes_uniform_layouts():
     spade = parity.generator_of(golden.options)
     variables = to_variables(golden.state('sd'), 'generator')
     _, *size, channels = golden['in/semantics'].shape
-    images = [
-        spade.apply(variables, one_class(index, size, channels), train=False) for index in (0, 1)
-    ]
+    sample = jax.jit(functools.partial(spade.apply, train=False))
+    images = [sample(variables, one_class(index, size, channels)) for index in (0, 1)]
     assert float(jnp.abs(images[0] - images[1]).mean()) > 0.05
