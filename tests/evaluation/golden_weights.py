@@ -41,6 +41,12 @@ class Golden:
         )
 
 
+def assert_same_classes(actual, expected):
+    """Predictions agree but for ties."""
+    assert actual.shape == expected.shape
+    assert np.mean(actual != expected) <= 1e-3
+
+
 def cases(name):
     """The cases of a file, for parametrization."""
     return Golden(name).parts(1)
@@ -57,6 +63,9 @@ def recipe_state(shapes, salt=''):
 
 
 def recipe_array(name, shape, salt=''):
+    if name == 'up.weight':  # Not drawn: it interpolates linearly.
+        t = 1 - np.abs(np.arange(16) / 8 - 0.9375)
+        return np.broadcast_to(np.outer(t, t), shape).astype(np.float32)
     random = np.random.default_rng(zlib.crc32((salt + name).encode()))
     last = name.rsplit('.', 1)[-1]
     if last in ('running_mean', 'bias'):

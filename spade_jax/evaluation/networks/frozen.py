@@ -1,4 +1,4 @@
-"""What the networks of this folder share: convolutions, and weights from PyTorch's names.
+"""What the networks of this folder share: layers, and weights from PyTorch's names.
 
 Batch normalization has fixed statistics, so it is folded into the convolution before it.
 """
@@ -56,6 +56,35 @@ def convolution(
     )
 
 
+class Bottleneck(nn.Module):
+    """A residual block of 1x1, 3x3 and 1x1 convolutions (He et al. 2016).
+
+    Its shortcut is a convolution where the number of channels changes.
+
+    Attributes:
+      width: Channels of the first two; the output has four times as many.
+      strides: Of the first two.
+      dilation: Of the 3x3 convolution.
+    """
+
+    width: int
+    strides: tuple[int, int] = (1, 1)
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H / strides, W / strides, 4 * width]."""
+        features, (first, second), dilation = 4 * self.width, self.strides, self.dilation
+        y = nn.relu(convolution(self.width, (1, 1), first, name='conv1')(x))
+        conv2 = convolution(
+            self.width, (3, 3), second, padding=dilation, dilation=dilation, name='conv2'
+        )
+        y = convolution(features, (1, 1), name='conv3')(nn.relu(conv2(y)))
+        if x.shape[-1] != features:
+            x = convolution(features, (1, 1), first * second, name='downsample.0')(x)
+        return nn.relu(x + y)
+
+
 def load_params(
     network: nn.Module,
     state: Mapping[str, np.ndarray],
@@ -63,6 +92,7 @@ def load_params(
     *,
     source: str,
     epsilon: float = 1e-5,
+    remedy: str = 'give the file of this network',
 ) -> dict[str, Any]:
     """The parameters of a network from the state dictionary of its PyTorch form.
 
@@ -72,6 +102,7 @@ def load_params(
       entries_of: Path of a layer in the network -> its entries.
       source: What errors call the state dictionary: the file, and what it should be.
       epsilon: Of the batch normalizations.
+      remedy: Of the error.
 
     Raises:
       UserError: Entries are missing or have another shape.
@@ -87,7 +118,7 @@ def load_params(
     if loader.faults:
         listed = '; '.join(loader.faults[:_MAX_LISTED])
         more = f' and {len(loader.faults) - _MAX_LISTED} more' * (len(loader.faults) > _MAX_LISTED)
-        raise UserError(f'{source} does not fit: {listed}{more}', 'give the file of this network')
+        raise UserError(f'{source} does not fit: {listed}{more}', remedy)
     return traverse_util.unflatten_dict(params)
 
 
