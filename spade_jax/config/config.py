@@ -10,6 +10,7 @@ import itertools
 from typing import Any, Self
 
 from spade_jax.config.data_config import DataConfig
+from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
 from spade_jax.config.option import (
     LARGEST_BATCH,
@@ -182,6 +183,7 @@ class Config:
     losses: LossConfig
     optimizer: OptimizerConfig
     run: RunConfig
+    evaluation: EvaluationConfig
 
     def __post_init__(self):
         self._check_size(self.data.image_width, self.data.image_height)
@@ -251,6 +253,7 @@ SECTIONS: dict[str, type[Section]] = {
     'losses': LossConfig,
     'optimizer': OptimizerConfig,
     'run': RunConfig,
+    'evaluation': EvaluationConfig,
 }
 
 

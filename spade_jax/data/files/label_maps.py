@@ -1,6 +1,7 @@
 """The label maps to sample from: files of a directory, or the examples of a data set."""
 
 import collections
+import itertools
 import operator
 import os
 from collections.abc import Collection, Sequence
@@ -17,6 +18,7 @@ from spade_jax.data.files.image_files import (
 )
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids
 from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.data.records.fingerprint import digest, digest_of_source, file_states, settings_of
 from spade_jax.data.sources.pairing import contents, extension_of, files_below, stem_of
 from spade_jax.data.sources.source import Source, require_same_size, size_of
 from spade_jax.errors import UserError
@@ -39,6 +41,11 @@ class LabelMaps(Protocol):
 
     def read_photo(self, index: int) -> np.ndarray | None:
         """Read the photo [H, W, 3] uint8 of the map, of any size; None if there is none."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a digest that changes with the maps, the photos, and how they are read."""
+        ...
 
 
 class LabelFolder:
@@ -99,6 +106,10 @@ class LabelFolder:
     def read_photo(self, index: int) -> np.ndarray | None:
         return read_photo(self._photos[index]) if self._photos else None
 
+    def fingerprint(self) -> str:
+        states = file_states([self.paths, self._instances, self._photos])
+        return digest([str(settings_of(self._config)), *self.names, *itertools.chain(*states)])
+
     def read(self, index: int) -> Example:
         path, instance = self.paths[index], None
         label = self._reader.read(path)
@@ -119,6 +130,9 @@ class LabelsOfSource:
 
     def read_photo(self, index: int) -> np.ndarray | None:
         return self._source.read(index).image
+
+    def fingerprint(self) -> str:
+        return digest_of_source(self._source, self._config)
 
     def read(self, index: int) -> Example:
         return _checked(self._source.read_maps(index), self._config, self.locations[index])
