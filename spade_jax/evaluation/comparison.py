@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
+from spade_jax.evaluation.confusion import Confusion
 from spade_jax.evaluation.features import InceptionFeatures
 from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pairs_of
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
+from spade_jax.evaluation.segmenters import Segmenter, load_segmenter
 
 _Side = TypeVar('_Side')
 INCEPTION_DOWNLOAD = (
@@ -29,11 +31,13 @@ class Result(NamedTuple):
       value: The score; infinite for the PSNR of equal images.
       deviation: Standard deviation over subsets or pairs, if it is a mean over them.
       protocol: Every choice that decides the value.
+      confusion: Of miou, the counts of all images and of each.
     """
 
     value: float
     deviation: float | None
     protocol: dict[str, Any]
+    confusion: Confusion | None = None
 
 
 class Score(NamedTuple):
@@ -123,6 +127,11 @@ class Comparison:
     def lpips(self) -> Lpips:
         """LPIPS; raises UserError without weights."""
         return Lpips(self.config.lpips_network, self.config.lpips_weights)
+
+    @functools.cached_property
+    def segmenter(self) -> Segmenter:
+        """The segmentation network; raises UserError without weights."""
+        return load_segmenter(self.config.segmentation_network, self.config.segmentation_weights)
 
     @functools.cached_property
     def pair_values(self) -> Mapping[str, list[float]]:

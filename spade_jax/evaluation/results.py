@@ -22,7 +22,7 @@ def score_all(comparison: Comparison) -> dict[str, Result]:
 def table(results: Results) -> str:
     """A line for each score, with what it is, and one with its protocol."""
     lines = []
-    for name, (value, deviation, protocol) in results.items():
+    for name, (value, deviation, protocol, _) in results.items():
         score = SCORES[name]
         spread = '' if deviation is None else f' +- {deviation:.4g}'
         lines.append(f'{name:<6} {value:.6g}{spread}  {score.help}; {score.is_better} is better')
@@ -33,8 +33,8 @@ def table(results: Results) -> str:
 def write_json(results: Results, path: str, about: Mapping[str, Any]) -> None:
     """Write `about`, what was compared, and the scores with their protocols."""
     scores = {
-        name: result._asdict() | {'value': _json_number(result.value)}
-        for name, result in results.items()
+        name: {'value': _json_number(value), 'deviation': deviation, 'protocol': protocol}
+        for name, (value, deviation, protocol, _) in results.items()
     }
     with atomic_write(path) as unfinished, open(unfinished, 'w', encoding='utf-8') as file:
         json.dump({**about, 'scores': scores}, file, indent=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -112,10 +111,15 @@ def looks_old(state: dict[str, np.ndarray]) -> bool:
     return bool(variance > 100 * np.square(weight).sum())
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def probabilities(params: Any, x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Of an input [h, w, 3], the probabilities of the classes [H, W, 150] at a size H, W."""
+@jax.jit
+def network_logits(params: Any, x: jax.Array) -> jax.Array:
+    """The logits [1, h/4, w/4, 150] of an input [h, w, 3]."""
     logits: Any = Network().apply({'params': params}, x[None])
+    return logits
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _probabilities(logits: jax.Array, size: tuple[int, int]) -> jax.Array:
     return jax.nn.softmax(resize_bilinear(logits, *size)[0], axis=-1)
 
 
@@ -128,9 +132,7 @@ class Upernet:
 
     num_classes = 150
 
-    def __init__(
-        self, encoder: str, decoder: str, *, old: bool = False, short_sides: Sequence[int] = ()
-    ):
+    def __init__(self, encoder: str, decoder: str, *, old: bool = False):
         """Read the weights.
 
         Args:
@@ -138,12 +140,11 @@ class Upernet:
           decoder: The file decoder_epoch_50.pth.
           old: The files are of before August 2019 (baseline-resnet101-upernet), for inputs in BGR
             of [0, 255] less a mean; the later ones are for normalized RGB.
-          short_sides: Sizes of the input, instead of those of the published scripts.
 
         Raises:
           UserError: A file cannot be read, or is of another network.
         """
-        self._old, self._short_sides = old, tuple(short_sides)
+        self._old = old
         remedy = (
             f'download encoder_epoch_50.pth and decoder_epoch_50.pth of {_URL}/{_FOLDERS[old]}, '
             'which miou of ADE20K needs, and pass --segmentation_weights=ENCODER,DECODER'
@@ -162,6 +163,7 @@ class Upernet:
     def protocol(self) -> dict[str, str]:
         """What decides the predictions."""
         protocol = {'network': 'UPerNet101', 'weights_used_as': _FOLDERS[self._old]}
+        protocol['short_sides'] = '450 of one scale (assumed), 300 to 600 of several'
         for part, file in (('encoder', self._encoder), ('decoder', self._decoder)):
             protocol |= {f'{part}_{key}': value for key, value in file.protocol().items()}
         return protocol
@@ -176,10 +178,13 @@ class Upernet:
           multi_scale: Take the five scales of the published scripts, not one.
           size: H, W of the result; that of the image by default.
         """
-        sides = self._short_sides or (_MULTI_SCALE if multi_scale else _SINGLE_SCALE)
+        sides = _MULTI_SCALE if multi_scale else _SINGLE_SCALE
         size = size or (image.shape[0], image.shape[1])
-        inputs = (prepare(image, side, old=self._old) for side in sides)
-        return np.asarray(sum(probabilities(self._params, x, size) for x in inputs)) / len(sides)
+        total = np.zeros((*size, self.num_classes), np.float32)
+        for side in sides:
+            logits = network_logits(self._params, prepare(image, side, old=self._old))
+            total += np.asarray(_probabilities(logits, size))
+        return total / len(sides)
 
     def predict(
         self, image: np.ndarray, size: tuple[int, int] | None = None, multi_scale: bool = False

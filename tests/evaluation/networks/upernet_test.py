@@ -33,24 +33,31 @@ def state_of(part):
 
 
 @pytest.fixture(scope='module')
-def make(tmp_path_factory):
-    """Upernet with the weights of the recipe, which the files would hold."""
+def paths(tmp_path_factory):
+    """Files in place of the weights, which `recipe_state` knows."""
     paths = [tmp_path_factory.mktemp('weights') / f'{part}.pth' for part in PARTS]
     for path in paths:
         path.write_bytes(b'')
+    return list(map(str, paths))
 
+
+@pytest.fixture(scope='module')
+def network(paths):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upernet, 'read_state', lambda path: state_of(path.split('/')[-1][:-4]))
-        yield functools.cache(lambda **options: Upernet(*map(str, paths), **options))
+        patch.setattr(upernet, 'read_state', lambda path: state_of(pathlib.Path(path).stem))
+        return Upernet(*paths)
 
 
 @jax.jit
 def forward(params, x):
-    """Log-probabilities at a quarter of the size, and the mean features of the stages."""
+    """The logits [1, h/4, w/4, 150] of an input, and the mean features of the stages."""
     logits, state = Network().apply({'params': params}, x[None], capture_intermediates=True)
     outputs = {stage: state['intermediates'][name]['__call__'][0] for stage, name in STAGES.items()}
-    means = {stage: jnp.mean(output, axis=(0, 1, 2)) for stage, output in outputs.items()}
-    return jax.nn.log_softmax(logits[0]), means
+    return logits, {stage: jnp.mean(x, axis=(0, 1, 2)) for stage, x in outputs.items()}
+
+
+def short_sides(case):
+    return GOLDEN.meta['cases'][int(case)]['short_sides']
 
 
 def test_recipe_weights_have_golden_checksum():
@@ -64,25 +71,27 @@ def test_input_has_golden_size():
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_network_has_golden_numbers(case, make):
-    image, params = GOLDEN[f'in/picture{case}'], make()._params
-    side = GOLDEN.meta['cases'][int(case)]['short_sides'][0]
-    x = upernet.prepare(image, side, old=False)
-    GOLDEN.check(x[::7, ::7].transpose(2, 0, 1), f'feat/{case}/input_strided')
-    quarter, means = forward(params, x)
-    for stage, mean in means.items():
-        GOLDEN.check(mean, f'feat/{case}/stage{stage}_mean')
-    key = 'log_softmax_quarter_every7'
-    GOLDEN.check(quarter[::2, ::2, ::7].transpose(2, 0, 1), f'out/{case}/{key}')
-    quarter, _ = forward(params, upernet.prepare(image, side, old=True))
-    GOLDEN.check(quarter[::2, ::2, ::7].transpose(2, 0, 1), f'out/{case}/old_bgr_{key}')
+def test_network_has_golden_numbers(case, network):
+    image, (side, *_) = GOLDEN[f'in/picture{case}'], short_sides(case)
+    inputs = {
+        key: upernet.prepare(image, side, old=old) for key, old in (('', False), ('old_bgr_', True))
+    }
+    GOLDEN.check(inputs[''][::7, ::7].transpose(2, 0, 1), f'feat/{case}/input_strided')
+    for prefix, x in inputs.items():
+        logits, means = forward(network._params, x)
+        quarter = jax.nn.log_softmax(logits[0])[::2, ::2, ::7].transpose(2, 0, 1)
+        GOLDEN.check(quarter, f'out/{case}/{prefix}log_softmax_quarter_every7')
+        for stage, mean in means.items() if not prefix else ():
+            GOLDEN.check(mean, f'feat/{case}/stage{stage}_mean')
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_probabilities_over_scales_have_golden_numbers(case, make):
-    image, choices = GOLDEN[f'in/picture{case}'], GOLDEN.meta['cases'][int(case)]
-    network = make(short_sides=tuple(choices['short_sides']))
-    scores = network.scores(image)
+def test_probabilities_over_scales_have_golden_numbers(case, network, monkeypatch):
+    monkeypatch.setattr(upernet, '_MULTI_SCALE', short_sides(case))
+    # The same function, compiled by the test above.
+    monkeypatch.setattr(upernet, 'network_logits', lambda params, x: forward(params, x)[0])
+    image = GOLDEN[f'in/picture{case}']
+    scores = network.scores(image, multi_scale=True)
     assert scores.dtype == np.float32
     GOLDEN.check(scores[::5, ::5, ::7].transpose(2, 0, 1), f'out/{case}/probability_every7')
     best = np.sort(scores[::5, ::5], axis=-1)
@@ -93,12 +102,25 @@ def test_probabilities_over_scales_have_golden_numbers(case, make):
     assert_same_classes(scores.argmax(axis=-1), GOLDEN[f'out/{case}/prediction'])
 
 
-def test_prediction_is_the_likeliest_class_at_the_asked_size(make):
+@pytest.mark.parametrize('multi_scale, sides', [(False, [450]), (True, [300, 375, 450, 525, 600])])
+def test_prediction_is_the_likeliest_class_over_the_scales(
+    network, monkeypatch, multi_scale, sides
+):
+    asked = []
+
+    def logits(params, x):
+        asked.append(min(x.shape[:2]))
+        return jax.random.normal(jax.random.key(len(asked)), (1, 4, 6, 150))
+
+    monkeypatch.setattr(upernet, 'network_logits', logits)
     image = GOLDEN['in/picture0']
-    network = make(short_sides=(64,))
-    prediction = network.predict(image, size=(30, 50))
-    assert prediction.dtype == np.int32
-    np.testing.assert_array_equal(prediction, network.scores(image, size=(30, 50)).argmax(axis=-1))
+    prediction = network.predict(image, (20, 30), multi_scale)
+    assert asked == [-(-side // 32) * 32 for side in sides]
+    asked.clear()
+    scores = network.scores(image, multi_scale=multi_scale, size=(20, 30))
+    np.testing.assert_array_equal(prediction, scores.argmax(axis=-1))
+    assert (prediction.dtype, scores.shape) == (np.int32, (20, 30, 150))
+    np.testing.assert_allclose(scores.sum(axis=-1), 1, rtol=1e-5)
 
 
 def test_files_of_another_network_are_refused_with_their_entries(tmp_path):
@@ -127,10 +149,16 @@ def test_weights_of_old_preprocessing_are_told_by_their_statistics(old):
     assert upernet.looks_old(state) == old
 
 
-def test_weights_of_other_preprocessing_get_a_warning(make, capsys):
-    protocol = make(old=True).protocol()
-    assert 'looks like ade20k-resnet101-upernet' in capsys.readouterr().err
-    assert protocol['weights_used_as'] == 'baseline-resnet101-upernet'
-    assert protocol['encoder_weights'] == 'encoder.pth'
-    make(old=False)
+def test_weights_of_other_preprocessing_get_a_warning(paths, monkeypatch, capsys):
+    monkeypatch.setattr(upernet, 'read_state', lambda path: state_of(pathlib.Path(path).stem))
+    monkeypatch.setattr(upernet, 'load_params', lambda *args, **options: {})
+    Upernet(*paths)
     assert not capsys.readouterr().err
+    protocol = Upernet(*paths, old=True).protocol()
+    warning = f'{paths[0]} is used as baseline-resnet101-upernet, but looks like ade20k-resnet101'
+    assert warning in capsys.readouterr().err
+    assert protocol['weights_used_as'] == 'baseline-resnet101-upernet'
+    assert (protocol['encoder_weights'], protocol['decoder_weights']) == (
+        'encoder.pth',
+        'decoder.pth',
+    )
