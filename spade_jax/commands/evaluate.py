@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
@@ -48,12 +49,14 @@ class _Request(NamedTuple):
     """What is compared, by which protocol; `about` says so in the results.
 
     Attributes:
+      sample: Samples the images, if the sides have none.
       log_step: The step of the checkpoint to log the scores for; None: no images of a run.
     """
 
     sides: Sides
     config: EvaluationConfig
     about: dict[str, Any]
+    sample: Callable[[], ImageFolder] | None = None
     log_step: int | None = None
 
 
@@ -66,12 +69,17 @@ def run() -> None:
 
     names = parse_names(str(flags.FLAGS['evaluate'].value))
     request = _folders() if shared.WORKDIR.value is None else _of_run()
-    scores = results.score_all(Comparison(request.sides, request.config, names))
+    comparison = Comparison(request.sides, request.config, names)
+    results.prepare(comparison)
+    if request.sample:
+        comparison.set_images(images := request.sample())
+        request.about['image_dir'] = images.directory
+    scores = results.score_all(comparison)
     print(results.table(scores))
     path = os.path.join(request.about['output_dir'], 'evaluation.json')
     results.write_json(scores, path, request.about)
     if request.log_step is not None:
-        values = {name: score.value for name, score in scores.items()}
+        values = results.finite_values(scores)
         append_scores(request.about['workdir'], request.log_step, values)
     print(f'Scores: {path}')
 
@@ -103,33 +111,28 @@ def _folders() -> _Request:
 def _of_run() -> _Request:
     """The images of a run, or images of --image_dir, and the data of the run."""
     workdir = shared.given_workdir(may_be_demo=True)
+    from spade_jax.data.files.label_maps import EvenlySpaced
     from spade_jax.evaluation import run_data
-    from spade_jax.evaluation.comparison import Sides
 
     given, generator = given_flags(flags.FLAGS), shared.load_generator(workdir)
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
     is_demo = shared.is_demo(workdir)
     output_dir = 'demo_evaluation' if is_demo else os.path.join(workdir, 'evaluation')
     output_dir = shared.make_output_dir(output_dir)
-    maps, log_step = shared.label_maps(config), None
+    maps, evaluation = shared.label_maps(config), config.evaluation
+    maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names))
+    sides = run_data.sides_of(config, maps, _folder(PREDICTION_DIR))
     about = {'workdir': workdir, 'output_dir': output_dir}
-    if not (images := _folder(IMAGE_DIR)):
-        choices: dict[str, Any] = dict(
-            style_rule=config.evaluation.style_rule, seed=given.get('seed', 0)
-        )
-        size = given.get('batch_size', 8)
-        images = run_data.sample_images(generator, maps, output_dir, batch_size=size, **choices)
-        about |= {'checkpoint_step': generator.step, **choices}
-        log_step = None if is_demo or shared.LABEL_DIR.value else generator.step
-    sides = Sides(
-        images,
-        run_data.RunPhotos(maps, config),
-        run_data.RunLabels(maps, config) if config.data.uses_labels else None,
-        _folder(PREDICTION_DIR),
-        functools.partial(run_data.training_examples, config),
+    if images := _folder(IMAGE_DIR):
+        return _Request(sides._replace(images=images), evaluation, about)
+    choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
+    size, log_step = given.get('batch_size', 8), generator.step
+    sample = functools.partial(
+        run_data.sample_images, generator, maps, output_dir, batch_size=size, **choices
     )
-    about['image_dir'] = images.directory
-    return _Request(sides, config.evaluation, about, log_step)
+    is_logged = not (is_demo or shared.LABEL_DIR.value)
+    about |= {'checkpoint_step': log_step, **choices}
+    return _Request(sides, evaluation, about, sample, log_step if is_logged else None)
 
 
 def _folder(flag: flags.FlagHolder) -> ImageFolder | None:

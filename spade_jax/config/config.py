@@ -148,7 +148,7 @@ class RunConfig(Section):
     checkpoint_every: int = option(500, 'Steps between two checkpoints.', at_least=1, mutable=True)
     keep_checkpoints: int = option(3, 'Newest checkpoints to keep.', at_least=1, mutable=True)
     keep_best: str = option(
-        '', 'Metric, e.g. g_perceptual: also keep the checkpoint of its lowest value.', mutable=True
+        '', 'Metric or score, e.g. g_perceptual, fid: also keep its best checkpoint.', mutable=True
     )
     init_from: str = option(
         '',

@@ -14,6 +14,15 @@ class EvaluationConfig(Section):
         'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou.',
         mutable=True,
     )
+    evaluate_every: int = option(
+        0, 'Steps between two evaluations during training; 0: none.', at_least=0, mutable=True
+    )
+    evaluate_examples: int = option(
+        0,
+        'Label maps to evaluate, spread evenly over the validation set; 0: all.',
+        at_least=0,
+        mutable=True,
+    )
     style_rule: str = option(
         'random',
         'Styles of the sampled images: random for each label map, one that is fixed for all, or '

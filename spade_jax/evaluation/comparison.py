@@ -47,11 +47,13 @@ class Score(NamedTuple):
       compute: The score of a comparison; raises UserError when something that it needs is missing.
       help: What it is.
       is_better: 'lower' or 'higher'.
+      prepare: Loads what does not depend on the images; raises the same errors.
     """
 
     compute: Callable[[Comparison], Result]
     help: str
     is_better: str = 'lower'
+    prepare: Callable[[Comparison], object] = lambda comparison: None
 
 
 class Sides(NamedTuple):
@@ -82,6 +84,11 @@ class Comparison:
 
     def __init__(self, sides: Sides, config: EvaluationConfig, names: Sequence[str]):
         self._sides, self.config, self.names = sides, config, names
+
+    def set_images(self, images: ImageSet) -> None:
+        """Compare other images, with the networks that are loaded."""
+        self._sides = self._sides._replace(images=images)
+        self.__dict__.pop('pair_values', None)
 
     @property
     def images(self) -> ImageSet:

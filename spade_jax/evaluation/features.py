@@ -48,6 +48,10 @@ class InceptionFeatures:
         Raises:
           UserError: An image or the weights cannot be read.
         """
+        if images.is_temporary:
+            features = np.empty((len(images), DIM), np.float32)
+            self._extract(images, np.arange(len(images)), features)
+            return features
         key = f'{images.fingerprint()}_{len(images)}_{self.mode}_{self.weights.checksum[:16]}'
         features = _open_rows(os.path.join(self.cache_dir, f'{key}.npy'), len(images))
         todo = np.flatnonzero(np.isnan(features[:, 0]))

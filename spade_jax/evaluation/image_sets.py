@@ -29,9 +29,11 @@ class ImageSet(Protocol):
 
     Attributes:
       flag: What progress bars and errors call them.
+      is_temporary: No features of them are kept.
     """
 
     flag: str
+    is_temporary: bool
 
     def __len__(self) -> int: ...
 
@@ -87,14 +89,16 @@ class ImageFolder:
       flag: The flag that names the directory.
       directory: Its path.
       names: The paths of the images below it.
+      is_temporary: See `ImageSet`.
       lossy: The extensions of files with lossy compression among them.
 
     Raises:
       UserError: On construction, when there is no image.
     """
 
-    def __init__(self, flag: str, directory: str):
+    def __init__(self, flag: str, directory: str, *, is_temporary: bool = False):
         self.flag, self.directory = flag, os.path.expanduser(directory)
+        self.is_temporary = is_temporary
         if not os.path.isdir(self.directory):
             raise UserError(f'{flag}={directory} is not a directory', 'give one with images')
         files = [os.path.relpath(path, self.directory) for path in files_below(self.directory)]

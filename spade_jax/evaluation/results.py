@@ -14,9 +14,25 @@ from spade_jax.files.atomic_write import atomic_write
 Results = Mapping[str, Result]
 
 
+def prepare(comparison: Comparison) -> None:
+    """Load what the scores need besides the images.
+
+    Raises:
+      UserError: Something is missing.
+    """
+    for name in comparison.names:
+        SCORES[name].prepare(comparison)
+
+
 def score_all(comparison: Comparison) -> dict[str, Result]:
     """The results of all scores of a comparison by name."""
     return {name: SCORES[name].compute(comparison) for name in comparison.names}
+
+
+def finite_values(results: Results) -> dict[str, float]:
+    """The scores by name, as a log holds them."""
+    values = {name: result.value for name, result in results.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def table(results: Results) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.data.records.fingerprint import digest
 from spade_jax.data.sources.open_source import open_source
 from spade_jax.errors import UserError
+from spade_jax.evaluation.comparison import Sides
 from spade_jax.evaluation.image_sets import ImageFolder
 from spade_jax.sampling.sample_files import SampleRequest, load_for_sampling, write_samples
 from spade_jax.sampling.style_flags import StyleOptions, StylesOfPhotos
@@ -53,7 +55,7 @@ class RunLabels:
 class RunPhotos:
     """The photos of label maps, resized to the training size of a run; see `ImageSet`."""
 
-    flag = 'photos'
+    flag, is_temporary = 'photos', False
 
     def __init__(self, maps: LabelMaps, config: Config):
         self._maps = maps
@@ -79,6 +81,13 @@ class RunPhotos:
         return digest([self._maps.fingerprint(), str(self._size)])
 
 
+def sides_of(config: Config, maps: LabelMaps, predictions: ImageFolder | None = None) -> Sides:
+    """What images of label maps are compared with: the data of the run."""
+    labels = RunLabels(maps, config) if config.data.uses_labels else None
+    training = functools.partial(training_examples, config)
+    return Sides(None, RunPhotos(maps, config), labels, predictions, training)
+
+
 def training_examples(config: Config) -> tuple[RunPhotos, RunLabels]:
     """Photos and label maps of the training set; raises UserError if it cannot be read."""
     if not config.data.uses_labels:
@@ -98,6 +107,7 @@ def sample_images(
     style_rule: str,
     seed: int,
     batch_size: int,
+    is_temporary: bool = False,
 ) -> ImageFolder:
     """Sample an image of each label map, at the training size.
 
@@ -111,6 +121,7 @@ def sample_images(
       style_rule: See `EvaluationConfig`.
       seed: Of random styles.
       batch_size: Label maps sampled together.
+      is_temporary: The directory is about to be removed.
 
     Raises:
       UserError: The model has no styles to choose, or data cannot be read.
@@ -122,7 +133,7 @@ def sample_images(
     size = config.data.image_width, config.data.image_height
     request = SampleRequest(maps, styles, size, batch_size)
     write_samples(generator, request, output_dir, keep_existing=True)
-    return ImageFolder('images', output_dir)
+    return ImageFolder('images', output_dir, is_temporary=is_temporary)
 
 
 def styles_of(generator: TrainedGenerator, maps: LabelMaps, style_rule: str, seed: int) -> Styles:

@@ -22,6 +22,7 @@ from spade_jax.data.records.fingerprint import digest, digest_of_source, file_st
 from spade_jax.data.sources.pairing import contents, extension_of, files_below, stem_of
 from spade_jax.data.sources.source import Source, require_same_size, size_of
 from spade_jax.errors import UserError
+from spade_jax.files.image_grid import evenly_spaced
 
 _MOST_NAMED = 3
 _FIXED = 'a trained model has fixed classes'
@@ -136,6 +137,26 @@ class LabelsOfSource:
 
     def read(self, index: int) -> Example:
         return _checked(self._source.read_maps(index), self._config, self.locations[index])
+
+
+class EvenlySpaced:
+    """At most `most` of some label maps, spread evenly; `skip` are locations to leave out."""
+
+    def __init__(self, maps: LabelMaps, most: int, skip: Collection[str] = ()):
+        usable = [i for i, location in enumerate(maps.locations) if location not in skip]
+        self._maps, self._indices = maps, evenly_spaced(usable, most)
+        self.names: Sequence[str] = [maps.names[i] for i in self._indices]
+        self.locations: Sequence[str] = [maps.locations[i] for i in self._indices]
+        self.paths: Sequence[str] = maps.paths
+
+    def read_photo(self, index: int) -> np.ndarray | None:
+        return self._maps.read_photo(self._indices[index])
+
+    def read(self, index: int) -> Example:
+        return self._maps.read(self._indices[index])
+
+    def fingerprint(self) -> str:
+        return digest([self._maps.fingerprint(), *self.names])
 
 
 def files_for(

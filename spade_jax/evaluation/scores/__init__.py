@@ -11,9 +11,21 @@ from spade_jax.evaluation.scores import distances, pairs, segmentation
 
 # To add a score, add its row.
 SCORES: Mapping[str, Score] = {
-    'fid': Score(distances.frechet_inception_distance, 'Frechet inception distance'),
-    'kid': Score(distances.kernel_inception_distance, 'kernel inception distance'),
-    'lpips': Score(functools.partial(pairs.mean, 'lpips'), 'LPIPS to the photo of the same name'),
+    'fid': Score(
+        distances.frechet_inception_distance,
+        'Frechet inception distance',
+        prepare=distances.photo_gaussian,
+    ),
+    'kid': Score(
+        distances.kernel_inception_distance,
+        'kernel inception distance',
+        prepare=lambda comparison: comparison.inception.of(comparison.photos),
+    ),
+    'lpips': Score(
+        functools.partial(pairs.mean, 'lpips'),
+        'LPIPS to the photo of the same name',
+        prepare=lambda comparison: comparison.lpips,
+    ),
     'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
     'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
     'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),

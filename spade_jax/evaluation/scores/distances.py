@@ -19,16 +19,22 @@ def frechet_inception_distance(comparison: Comparison) -> Result:
     config, images = comparison.config, comparison.images
     one = fit_gaussian(comparison.inception.of(images))
     protocol = comparison.inception.protocol() | {'images': len(images)}
+    other = photo_gaussian(comparison)
     if config.photo_statistics:
-        other = _read_statistics(config.photo_statistics)
         protocol['photo_statistics'] = os.path.basename(config.photo_statistics)
     else:
-        other = fit_gaussian(comparison.inception.of(comparison.photos))
         protocol['photos'] = other.count
     if len(one.mean) != len(other.mean):
         problem = f'photo_statistics={config.photo_statistics} are of {len(other.mean)} features'
         raise UserError(problem, f'give those of {len(one.mean)}')
     return Result(frechet_distance(one, other), None, protocol)
+
+
+def photo_gaussian(comparison: Comparison) -> Gaussian:
+    """Mean and covariance of the features of the photos, or those of a file."""
+    if path := comparison.config.photo_statistics:
+        return _read_statistics(path)
+    return fit_gaussian(comparison.inception.of(comparison.photos))
 
 
 def kernel_inception_distance(comparison: Comparison) -> Result:
