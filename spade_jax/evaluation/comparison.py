@@ -109,7 +109,8 @@ class Comparison:
     def predictions(self) -> ImageFolder:
         """Predicted label maps."""
         predictions = self._sides.predictions
-        return _given(predictions, '--prediction_dir is missing', 'the predicted label maps')
+        what = 'predicted label maps, or --segmentation_network'
+        return _given(predictions, '--prediction_dir is missing', what)
 
     @functools.cached_property
     def training(self) -> tuple[ImageSet, LabelSet]:
@@ -138,6 +139,11 @@ class Comparison:
     @functools.cached_property
     def segmenter(self) -> Segmenter:
         """The segmentation network; raises UserError without weights."""
+        if self._sides.predictions is not None:
+            problem = (
+                f'--prediction_dir and segmentation_network={self.config.segmentation_network}'
+            )
+            raise UserError(problem, 'give one of them')
         return load_segmenter(self.config.segmentation_network, self.config.segmentation_weights)
 
     @functools.cached_property

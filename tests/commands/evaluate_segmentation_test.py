@@ -124,12 +124,15 @@ def test_label_maps_are_reduced_to_their_nearest_pixels(directories, network, co
     'flags, message',
     [
         (['--label_dir='], '--label_dir is missing'),
+        (['--prediction_dir={root}/images'], '--prediction_dir and segmentation_network=drn'),
+        (['--segmentation_network=none'], '--prediction_dir is missing'),
         (['--segmentation_weights=a,b'], 'segmentation_weights=a,b are 2 files; give 1'),
         (['--segmentation_network=upernet101'], 'download encoder_epoch_50.pth'),
         (['--segmentation_network=deeplab_v2'], 'deeplabv2_resnet101_msc-cocostuff164k-100000'),
     ],
 )
-def test_missing_files_are_refused(directories, network, flags, message):
+def test_unusable_flags_are_refused(directories, network, flags, message):
+    flags = [flag.format(root=directories) for flag in flags]
     assert message in refusal(*flags_of(directories, *flags))
 
 

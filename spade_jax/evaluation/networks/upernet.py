@@ -53,7 +53,8 @@ def _features(x: jax.Array) -> list[jax.Array]:
     """256, 512, 1024 and 2048 features at 1/4, 1/8, 1/16 and 1/32 of the size."""
     for i, (features, strides) in enumerate(((64, 2), (64, 1), (128, 1)), 1):
         x = nn.relu(convolution(features, (3, 3), strides, 1, name=f'conv{i}')(x))
-    x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # [B, H/4, W/4, 128]
+    padding: Any = [(1, 1), (1, 1)]
+    x = nn.max_pool(x, (3, 3), (2, 2), padding)  # [B, H/4, W/4, 128]
     outputs = []
     for i, (width, count) in enumerate(((64, 3), (128, 4), (256, 23), (512, 3)), 1):
         for j in range(count):
@@ -94,7 +95,7 @@ def network_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 def prepare(image: np.ndarray, short_side: int, *, old: bool) -> np.ndarray:
     """The input [h, w, 3] of an image [H, W, 3] uint8; `old` as in `Upernet`."""
-    rows, columns = network_size(*image.shape[:2], short_side)
+    rows, columns = network_size(image.shape[0], image.shape[1], short_side)
     resized = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
     pixels = np.asarray(resized, np.float32)
     if old:

@@ -29,7 +29,12 @@ SCORES: Mapping[str, Score] = {
     'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
     'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
     'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),
-    'miou': Score(segmentation.mean_iou, 'mean IoU of predicted label maps', 'higher'),
+    'miou': Score(
+        segmentation.mean_iou,
+        'mean IoU of predicted label maps',
+        'higher',
+        prepare=segmentation.prepare,
+    ),
 }
 
 

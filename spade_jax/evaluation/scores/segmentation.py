@@ -27,13 +27,22 @@ from spade_jax.layers.resampling import resize_nearest
 
 def mean_iou(comparison: Comparison) -> Result:
     """Mean IoU of label maps that a network predicts from the images, or another program did."""
-    has_network = comparison.config.segmentation_network != 'none'
-    confusion, mean_over, protocol = (_of_network if has_network else _of_files)(comparison)
+    count = _of_network if _has_network(comparison) else _of_files
+    confusion, mean_over, protocol = count(comparison)
     scores = confusion.scores(mean_over)
     protocol |= {'classes': len(confusion.matrix), 'pixel_accuracy': scores.pixel_accuracy}
     protocol |= {'pixel_accuracy_with_unlabeled_as_wrong': scores.pixel_accuracy_of_all}
     protocol |= {'mean_accuracy': scores.mean_accuracy}
     return Result(scores.mean_iou, None, protocol, confusion)
+
+
+def prepare(comparison: Comparison) -> None:
+    """Load the network; raises UserError if there is none and no predictions."""
+    _ = comparison.segmenter if _has_network(comparison) else comparison.predictions
+
+
+def _has_network(comparison: Comparison) -> bool:
+    return comparison.config.segmentation_network != 'none'
 
 
 def _of_files(comparison: Comparison) -> tuple[Confusion, str, dict[str, Any]]:
