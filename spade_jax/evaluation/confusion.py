@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,11 +33,11 @@ class SegmentationScores(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The counts of one image: few of the cells of its matrix are not 0.
+    """The counts of one image; sparse, for most cells of the matrix of many classes are 0.
 
     Attributes:
       cells: [K] int32; row * N + column.
-      pixels: [K] int32.
+      pixels: [K] int32, those in the cells.
       num_unlabeled: Pixels without a label.
     """
 
@@ -53,20 +52,13 @@ class Confusion:
     Attributes:
       matrix: [N, N] int64, of the pixels whose label is in [0, N).
       num_unlabeled: Pixels with another label.
-      images: The counts of each image, of which a bootstrap adds some.
+      images: The counts of each image, e.g. for a bootstrap.
     """
 
     def __init__(self, num_classes: int):
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.num_unlabeled = 0
         self.images: list[Counts] = []
-
-    def resampled(self, indices: Sequence[int]) -> Confusion:
-        """The sum over these images, which may repeat."""
-        result = Confusion(len(self.matrix))
-        for index in indices:
-            result._add_counts(self.images[index])
-        return result
 
     def add(self, label: np.ndarray, prediction: np.ndarray) -> None:
         """Count the pixels of label maps and predictions of one shape.
@@ -85,12 +77,9 @@ class Confusion:
             raise UserError(problem, f'predict classes from 0 to {num - 1}')
         pixels = np.bincount(rows * num + columns, minlength=num * num).astype(np.int32)
         cells = np.flatnonzero(pixels).astype(np.int32)
-        self._add_counts(Counts(cells, pixels[cells], int(label.size - labeled.sum())))
-
-    def _add_counts(self, counts: Counts) -> None:
-        self.matrix.ravel()[counts.cells] += counts.pixels
-        self.num_unlabeled += counts.num_unlabeled
-        self.images.append(counts)
+        self.images.append(Counts(cells, pixels[cells], int(label.size - labeled.sum())))
+        self.matrix += pixels.reshape(num, num)
+        self.num_unlabeled += self.images[-1].num_unlabeled
 
     def scores(self, convention: str = IN_LABELS) -> SegmentationScores:
         """The scores; `convention` is one of `CONVENTIONS`.

@@ -42,7 +42,6 @@ SCRIPTS: Mapping[str, Choices] = {
     'coco_stuff': Choices(AS_GENERATED, IMAGE_SIZE, SEVERAL, IN_LABELS),
 }
 _REDUCED = Choices(AS_GENERATED, IMAGE_SIZE)
-_REDUCED = Choices(AS_GENERATED, IMAGE_SIZE)
 # By protocol and data set; of papers, what they, their code or their authors tell.
 PROTOCOLS: Mapping[str, Mapping[str, Choices]] = {
     'scripts': SCRIPTS,
@@ -58,15 +57,9 @@ PROTOCOLS: Mapping[str, Mapping[str, Choices]] = {
 
 
 def resolve(given: Choices, protocol: str, data_set: str) -> tuple[Choices, dict[str, str]]:
-    """The choices: those given, else those of a protocol, else those of the network's scripts.
+    """The choices, and how results tell them: those given, else of a protocol, else of `SCRIPTS`.
 
-    Args:
-      given: The choices of the user.
-      protocol: A key of `PROTOCOLS`.
-      data_set: A key of `SCRIPTS`.
-
-    Returns:
-      The choices, and how results tell them.
+    `protocol` is a key of `PROTOCOLS`, `data_set` of `SCRIPTS`.
     """
     known = given.over(PROTOCOLS[protocol].get(data_set, Choices()))
     choices, told = known.over(SCRIPTS[data_set]), {'protocol': protocol}

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from spade_jax.errors import UserError
-from spade_jax.evaluation.networks import drn
 from spade_jax.evaluation.networks.deeplab import Deeplab
+from spade_jax.evaluation.networks.drn import UNLABELED, Drn, class_map
 from spade_jax.evaluation.networks.upernet import Upernet
 
-_UNKNOWN = 255  # In label maps of Cityscapes and COCO-Stuff.
+_UNKNOWN = 255  # In label maps of COCO-Stuff, and of Cityscapes in some copies.
 _CITYSCAPES_FILES = 'files *_gtFine_labelIds.png'
 
 
-class Segmenter(Protocol):
-    """A segmentation network with its weights."""
-
-    num_classes: int
-
-    def protocol(self) -> dict[str, Any]:
-        """What decides the predictions."""
-        ...
-
-    def predict(
-        self, image: np.ndarray, size: tuple[int, int] | None = None, multi_scale: bool = False
-    ) -> np.ndarray:
-        """The classes [H, W] int32 of an image [H, W, 3] uint8, at `size` or that of the image."""
-        ...
+Segmenter = Drn | Upernet | Deeplab
 
 
 class SegmentationNetwork(NamedTuple):
@@ -53,8 +40,8 @@ class SegmentationNetwork(NamedTuple):
 def cityscapes_classes(ids: np.ndarray) -> np.ndarray:
     """The classes of the benchmark (trainIds) of labelIds, 0 to 33."""
     _check(ids, 33, 'Cityscapes', _CITYSCAPES_FILES)
-    classes = drn.class_map(ids)
-    other = ids[(classes == drn.UNLABELED) & (ids >= 0) & (ids != _UNKNOWN)]
+    classes = class_map(ids)
+    other = ids[(classes == UNLABELED) & (ids >= 0) & (ids != _UNKNOWN)]
     # Vegetation, sky and cars have more than 18. Most pixels of trainIds have no class here.
     if other.size > ids.size / 2 and other.any() and not np.isin(ids, range(19, 34)).any():
         problem = f'the id {other.max()} without any of 19 to 33 looks like trainIds'
@@ -83,7 +70,7 @@ def _check(
 
 
 NETWORKS = {
-    'drn_d_105': SegmentationNetwork('cityscapes', drn.Drn, cityscapes_classes),
+    'drn_d_105': SegmentationNetwork('cityscapes', Drn, cityscapes_classes),
     'upernet101': SegmentationNetwork('ade20k', Upernet, ade20k_classes, 2),
     'upernet101_old': SegmentationNetwork(
         'ade20k', functools.partial(Upernet, old=True), ade20k_classes, 2
@@ -93,18 +80,14 @@ NETWORKS = {
 
 
 def load_segmenter(name: str, weights: str) -> Segmenter:
-    """A network with its weights.
-
-    Args:
-      name: A key of `NETWORKS`.
-      weights: Its files, with commas.
+    """The network `name` of `NETWORKS` with its files of weights, which commas separate.
 
     Raises:
       UserError: A file is missing, or is of another network.
     """
     row = NETWORKS[name]
-    paths = weights.split(',') if weights else [''] * row.num_files
+    paths = [path.strip() for path in weights.split(',')] if weights else [''] * row.num_files
     if len(paths) != row.num_files:
-        problem = f'segmentation_weights={weights} are {len(paths)} files'
-        raise UserError(problem, f'give {row.num_files}, as docs/evaluation.md names them')
+        problem = f'segmentation_weights={weights}: {len(paths)} instead of {row.num_files}'
+        raise UserError(problem, f'give the files of {name} that docs/evaluation.md names')
     return row.load(*paths)

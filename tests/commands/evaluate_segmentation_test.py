@@ -126,7 +126,10 @@ def test_label_maps_are_reduced_to_their_nearest_pixels(directories, network, co
         (['--label_dir='], '--label_dir is missing'),
         (['--prediction_dir={root}/images'], '--prediction_dir and segmentation_network=drn'),
         (['--segmentation_network=none'], '--prediction_dir is missing'),
-        (['--segmentation_weights=a,b'], 'segmentation_weights=a,b are 2 files; give 1'),
+        (
+            ['--segmentation_weights=a,b'],
+            'segmentation_weights=a,b: 2 instead of 1; give the files of drn_d_105',
+        ),
         (['--segmentation_network=upernet101'], 'download encoder_epoch_50.pth'),
         (['--segmentation_network=deeplab_v2'], 'deeplabv2_resnet101_msc-cocostuff164k-100000'),
     ],
