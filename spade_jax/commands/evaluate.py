@@ -2,6 +2,7 @@
 
 --workdir=W samples the validation set of the run (or the label maps of --label_dir) and compares
 with its photos; with --image_dir, the images there, named as the label maps, are compared instead.
+--workdir=A,B compares runs: in a table with confidence intervals, and on a page.
 Without --workdir, --image_dir and --photo_dir are compared as they are. Each score is printed with
 every choice that decides it, and written to evaluation.json in --output_dir.
 docs/evaluation.md explains the scores.
@@ -22,8 +23,9 @@ from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.config.flags import given_flags, given_options
 
 if TYPE_CHECKING:
-    from spade_jax.evaluation.comparison import Sides
+    from spade_jax.evaluation.comparison import Comparison, Sides
     from spade_jax.evaluation.image_sets import ImageFolder
+    from spade_jax.evaluation.results import Results
 
 IMAGE_DIR = flags.DEFINE_string('image_dir', None, 'Images to evaluate.')
 PREDICTION_DIR = flags.DEFINE_string(
@@ -65,13 +67,31 @@ class _Request(NamedTuple):
 
 def run() -> None:
     """Print the scores and write them."""
-    from spade_jax.evaluation import results
-    from spade_jax.evaluation.comparison import Comparison
+    from spade_jax.evaluation import runs_page
     from spade_jax.evaluation.scores import parse_names
-    from spade_jax.reports.run_log import append_scores
 
     names = parse_names(str(flags.FLAGS['evaluate'].value))
-    request = _folders() if shared.WORKDIR.value is None else _of_run()
+    if shared.WORKDIR.value is None:
+        _evaluate(_folders(), names)
+        return
+    workdirs = shared.given_workdirs()
+    runs = []
+    for name, workdir in workdirs.items():
+        if len(workdirs) > 1:
+            print(f'{name}: {workdir}')
+        comparison, scores = _evaluate(_of_run(workdir, name if len(workdirs) > 1 else ''), names)
+        runs.append(runs_page.Evaluated(name, comparison, scores))
+    if len(runs) > 1:
+        output_dir = shared.make_output_dir(default='evaluation')
+        print('Comparison: {}, {}'.format(*runs_page.write(runs, output_dir)))
+
+
+def _evaluate(request: _Request, names: list[str]) -> tuple[Comparison, Results]:
+    """Sample if there are no images, score, print and write the scores."""
+    from spade_jax.evaluation import results
+    from spade_jax.evaluation.comparison import Comparison
+    from spade_jax.reports.run_log import append_scores
+
     comparison = Comparison(request.sides, request.config, names)
     results.prepare(comparison)
     if request.sample:
@@ -81,10 +101,11 @@ def run() -> None:
     print(results.table(scores))
     path = os.path.join(request.about['output_dir'], 'evaluation.json')
     results.write_json(scores, path, request.about)
+    print(f'Scores: {path}')
     if request.log_step is not None:
         values = results.finite_values(scores)
         append_scores(request.about['workdir'], request.log_step, values)
-    print(f'Scores: {path}')
+    return comparison, scores
 
 
 def _folders() -> _Request:
@@ -111,9 +132,8 @@ def _folders() -> _Request:
     return _Request(sides, EvaluationConfig(**options), about | {'output_dir': output_dir})
 
 
-def _of_run() -> _Request:
+def _of_run(workdir: str, subdirectory: str) -> _Request:
     """The images of a run, or images of --image_dir, and the data of the run."""
-    workdir = shared.given_workdir(may_be_demo=True)
     from spade_jax.data.files.label_maps import EvenlySpaced
     from spade_jax.evaluation import run_data
 
@@ -121,7 +141,9 @@ def _of_run() -> _Request:
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
     is_demo = shared.is_demo(workdir)
     output_dir = 'demo_evaluation' if is_demo else os.path.join(workdir, 'evaluation')
-    output_dir = shared.make_output_dir(output_dir)
+    if shared.OUTPUT_DIR.value:
+        output_dir = os.path.join(os.path.expanduser(shared.OUTPUT_DIR.value), subdirectory)
+    shared.make_directory('output_dir', output_dir)
     maps, evaluation = shared.label_maps(config), config.evaluation
     maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names))
     sides = run_data.sides_of(config, maps, _folder(PREDICTION_DIR))

@@ -58,6 +58,17 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
     return os.path.expanduser(WORKDIR.value)
 
 
+def given_workdirs() -> dict[str, str]:
+    """The directories of --workdir=A,B, or one, by their names; each may be `demo`."""
+    value = given_workdir(may_be_demo=True)
+    parts = [value] if os.path.isdir(value) else [part for part in value.split(',') if part]
+    paths = [spade_jax.DEMO if part == 'demo' else os.path.expanduser(part) for part in parts]
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise UserError(f'workdir={value} has a run twice', 'give different directories')
+    names = [os.path.basename(os.path.abspath(path)) for path in paths]
+    return dict(zip(names if len({*names}) == len(names) else paths, paths, strict=True))
+
+
 def is_demo(workdir: str) -> bool:
     """True for the packaged demo, whose directory is no place for the user's files."""
     return os.path.realpath(workdir) == os.path.realpath(spade_jax.DEMO)

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
-from spade_jax.evaluation.confusion import Confusion
 from spade_jax.evaluation.features import InceptionFeatures
 from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pairs_of
 from spade_jax.evaluation.networks.lpips import Lpips
@@ -24,6 +24,18 @@ INCEPTION_DOWNLOAD = (
 )
 
 
+class PerImage(NamedTuple):
+    """A score by image.
+
+    Attributes:
+      values: [N] Of each image; nan if it has none.
+      score_of: From indices of images, of which some may be repeated, to the score of these images.
+    """
+
+    values: np.ndarray
+    score_of: Callable[[np.ndarray], float]
+
+
 class Result(NamedTuple):
     """A score.
 
@@ -31,13 +43,13 @@ class Result(NamedTuple):
       value: The score; infinite for the PSNR of equal images.
       deviation: Standard deviation over subsets or pairs, if it is a mean over them.
       protocol: Every choice that decides the value.
-      confusion: Of miou, the counts of all images and of each.
+      per_image: The score by image, in their order; None if it is one of all images only.
     """
 
     value: float
     deviation: float | None
     protocol: dict[str, Any]
-    confusion: Confusion | None = None
+    per_image: PerImage | None = None
 
 
 class Score(NamedTuple):
@@ -119,6 +131,18 @@ class Comparison:
             problem = 'a judge is fitted to the training set, and there is none'
             raise UserError(problem, 'give --workdir, the run whose data it is')
         return self._sides.training()
+
+    def panels_of(self, index: int) -> list[np.ndarray]:
+        """What there is of label map, image and photo, each [H, W, 3] uint8."""
+        image, stem = self.images.read(index), self.images.stems()[index]
+        panels = []
+        if self._sides.labels is not None:
+            partner = list(self.labels.stems()).index(stem)
+            panels.append(self.labels.colorized(partner))
+        panels.append(image)
+        if self._sides.photos is not None and stem in self.photos.stems():
+            panels.append(self.photos.read(list(self.photos.stems()).index(stem)))
+        return panels
 
     @functools.cached_property
     def inception(self) -> InceptionFeatures:

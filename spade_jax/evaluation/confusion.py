@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ class Confusion:
     Attributes:
       matrix: [N, N] int64, of the pixels whose label is in [0, N).
       num_unlabeled: Pixels with another label.
-      images: The counts of each image, e.g. for a bootstrap.
+      images: The counts of each image.
     """
 
     def __init__(self, num_classes: int):
@@ -77,9 +78,19 @@ class Confusion:
             raise UserError(problem, f'predict classes from 0 to {num - 1}')
         pixels = np.bincount(rows * num + columns, minlength=num * num).astype(np.int32)
         cells = np.flatnonzero(pixels).astype(np.int32)
-        self.images.append(Counts(cells, pixels[cells], int(label.size - labeled.sum())))
-        self.matrix += pixels.reshape(num, num)
-        self.num_unlabeled += self.images[-1].num_unlabeled
+        self._add_counts(Counts(cells, pixels[cells], int(label.size - labeled.sum())))
+
+    def _add_counts(self, counts: Counts) -> None:
+        self.matrix.ravel()[counts.cells] += counts.pixels
+        self.num_unlabeled += counts.num_unlabeled
+        self.images.append(counts)
+
+    def of_images(self, indices: Iterable[int]) -> Confusion:
+        """The counts over some of the images, which may be repeated."""
+        result = Confusion(len(self.matrix))
+        for index in indices:
+            result._add_counts(self.images[index])
+        return result
 
     def scores(self, convention: str = IN_LABELS) -> SegmentationScores:
         """The scores; `convention` is one of `CONVENTIONS`.

@@ -16,6 +16,7 @@ from spade_jax.data.files.image_files import (
     read_ids,
     read_photo,
 )
+from spade_jax.data.files.palette import colorize, default_palette
 from spade_jax.data.records.fingerprint import digest, file_states
 from spade_jax.data.sources.pairing import extension_of, files_below, stem_of
 from spade_jax.errors import UserError
@@ -71,6 +72,10 @@ class LabelSet(Protocol):
 
     def read_file(self, index: int) -> np.ndarray:
         """Ids [H, W] as in the file: of its size and numbering."""
+        ...
+
+    def colorized(self, index: int) -> np.ndarray:
+        """The colors of the classes [H, W, 3] uint8."""
         ...
 
     def location(self, index: int) -> str:
@@ -142,6 +147,9 @@ class LabelFiles:
         self._folder, self.num_classes = ImageFolder(flag, directory), num_classes
         self.read, self.location = self._folder.read_ids, self._folder.location
         self.read_file, self.stems = self.read, self._folder.stems
+
+    def colorized(self, index: int) -> np.ndarray:
+        return colorize(self.read(index), default_palette(self.num_classes))
 
     def __len__(self) -> int:
         return len(self._folder)

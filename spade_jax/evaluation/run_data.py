@@ -11,6 +11,7 @@ import numpy as np
 from spade_jax.config.config import Config
 from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_maps import LabelMaps, LabelsOfSource
+from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.data.records.fingerprint import digest
 from spade_jax.data.sources.open_source import open_source
@@ -44,6 +45,9 @@ class RunLabels:
             problem = f'the label map {self.location(index)} has no file in the numbering of miou'
             raise UserError(problem, 'give --label_dir with the label maps as downloaded')
         return read_ids(self.location(index))
+
+    def colorized(self, index: int) -> np.ndarray:
+        return colorize_input(self.read(index), self._config.data)
 
     def location(self, index: int) -> str:
         return self._maps.locations[index]

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -119,3 +120,29 @@ def test_label_maps_and_photos_may_be_given(styled_run, data, tmp_path):
         '--mode=evaluate', f'--workdir={styled_run}', '--evaluate=l1', f'--label_dir={labels}'
     )
     assert 'labels/x.png has no photo; give --photo_dir' in message
+
+
+def test_runs_are_compared_in_a_table_and_on_a_page(styled_run, data, tmp_path):
+    config = tiny.STYLED.replace(dataset='folders', data_dir=str(data), init_gain=1.0)
+    other = tiny.write_checkpoint(config, tmp_path / 'other')
+    flags = ['--evaluate=l1,psnr', f'--output_dir={tmp_path}/scores']
+    output = succeed_inline('--mode=evaluate', f'--workdir={styled_run},{other}', *flags)
+    assert f'Comparison: {tmp_path}/scores/comparison.md' in output
+    lines = (tmp_path / 'scores' / 'comparison.md').read_text().splitlines()
+    assert lines[0] == '| score | styled | other |'
+    values = [
+        json.loads((tmp_path / 'scores' / name / 'evaluation.json').read_text())['scores']['l1']
+        for name in ('styled', 'other')
+    ]
+    row = re.findall(r'([\d.-]+) \[([\d.-]+), ([\d.-]+)\]', lines[2])
+    for (value, low, high), record in zip(row, values, strict=True):
+        assert float(low) <= float(value) <= float(high)
+        assert float(value) == pytest.approx(record['value'], rel=1e-3)
+    difference = re.search(r'\| ([\d.-]+) \[', lines[3])
+    expected = values[1]['value'] - values[0]['value']
+    assert float(difference[1]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    page = (tmp_path / 'scores' / 'comparison.html').read_text()
+    assert page.count('<figure>') == 2 * 2 * 3  # Worst and best of both runs: all three.
+    assert page.count('data:image/') == 3 * 12
+    message = refusal('--mode=evaluate', f'--workdir={other},{other}', '--evaluate=l1')
+    assert 'has a run twice' in message

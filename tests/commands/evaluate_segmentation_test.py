@@ -9,7 +9,10 @@ from PIL import Image
 from spade_jax.config.config import option_fields
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.evaluation import segmenters
+from spade_jax.evaluation.comparison import Comparison, Sides
 from spade_jax.evaluation.confusion import CONVENTIONS
+from spade_jax.evaluation.image_sets import ImageFolder, LabelFiles
+from spade_jax.evaluation.scores import SCORES
 from spade_jax.evaluation.segmentation_protocols import PROTOCOLS
 from spade_jax.evaluation.segmenters import NETWORKS
 from tests import program
@@ -105,6 +108,20 @@ def test_flag_overrides_the_protocol_and_assumptions_are_named(directories, netw
 def test_several_scales_are_asked_of_the_network(directories, network):
     miou_of(directories, '--segmentation_scales=several')
     assert [several for _, _, several in network.asked] == [True, True]
+
+
+def test_score_of_some_of_the_images_is_that_of_their_sum(directories, network):
+    Image.new('L', (16, 8)).save(directories / 'labels/ulm/2_gtFine_labelIds.png')
+    Image.new('RGB', (4, 2)).save(directories / 'images/ulm/2_leftImg8bit.png')
+    red = np.stack([RED * (RED == 20)] * 3, axis=-1)  # Buildings alone.
+    Image.fromarray(red).save(directories / 'images/ulm/0_leftImg8bit.png')
+    folders = [directories / name for name in ('images', 'labels')]
+    sides = Sides(ImageFolder('', str(folders[0])), labels=LabelFiles('', str(folders[1]), 0))
+    config = EvaluationConfig(segmentation_network='drn_d_105')
+    values, score_of = SCORES['miou'].compute(Comparison(sides, config, ['miou'])).per_image
+    np.testing.assert_allclose(values, [(1 / 5 + 0 + 1 / 2) / 3, (1 / 2 + 1 + 1 / 2) / 3, np.nan])
+    assert score_of(np.array([1, 2, 1])) == pytest.approx(values[1])
+    assert score_of(np.array([0, 1, 2])) == pytest.approx((2 / 7 + 3 / 6 + 2 / 4) / 3)
 
 
 @pytest.mark.parametrize(

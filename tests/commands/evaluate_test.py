@@ -83,7 +83,7 @@ def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
 @pytest.mark.parametrize(
     'flags, message',
     [
-        (['--image_dir='], '--image_dir is missing'),
+        (['--image_dir=', '--evaluate=l1'], '--image_dir is missing'),
         (['--evaluate=miou'], '--label_dir is missing; give the directory of the label maps'),
         (['--evaluate=fit'], 'evaluate=fit is no score; use fid, kid, lpips'),
         ([], 'need the weights of Inception; download https://github.com/mseitzer/pytorch-fid'),

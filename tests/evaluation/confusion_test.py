@@ -54,12 +54,13 @@ def test_counts_of_images_add_up_to_those_of_all():
     images[0, :, 0] = 255
     for label, prediction in images.swapaxes(0, 1):
         confusion.add(label, prediction)
-    assert [counts.num_unlabeled for counts in confusion.images] == [6, 6, 6]
-    total = np.zeros(16, int)
-    for counts in confusion.images:
-        total[counts.cells] += counts.pixels
-    np.testing.assert_array_equal(total.reshape(4, 4), confusion.matrix)
-    assert confusion.num_unlabeled == 18
+    again = confusion.of_images([2, 0, 1])
+    np.testing.assert_array_equal(again.matrix, confusion.matrix)
+    assert again.num_unlabeled == confusion.num_unlabeled == 3 * 6
+    twice = Confusion(4)
+    for index in (1, 1, 2):
+        twice.add(*images[:, index])
+    np.testing.assert_array_equal(confusion.of_images([1, 1, 2]).matrix, twice.matrix)
 
 
 def test_predictions_of_another_size_or_class_are_refused():

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from spade_jax.errors import UserError
-from spade_jax.evaluation.comparison import Comparison, Result
+from spade_jax.evaluation.comparison import Comparison, PerImage, Result
 from spade_jax.evaluation.confusion import IN_LABELS, Confusion
 from spade_jax.evaluation.image_sets import pairs_of
 from spade_jax.evaluation.segmentation_protocols import (
@@ -33,7 +33,19 @@ def mean_iou(comparison: Comparison) -> Result:
     protocol |= {'classes': len(confusion.matrix), 'pixel_accuracy': scores.pixel_accuracy}
     protocol |= {'pixel_accuracy_with_unlabeled_as_wrong': scores.pixel_accuracy_of_all}
     protocol |= {'mean_accuracy': scores.mean_accuracy}
-    return Result(scores.mean_iou, None, protocol, confusion)
+    per_image = _per_image(confusion, mean_over) if _has_network(comparison) else None
+    return Result(scores.mean_iou, None, protocol, per_image)
+
+
+def _per_image(confusion: Confusion, mean_over: str) -> PerImage:
+    """The mean over the classes of each label map; nan if it has none."""
+    values = [
+        confusion.of_images([i]).scores(IN_LABELS).mean_iou if len(counts.cells) else np.nan
+        for i, counts in enumerate(confusion.images)
+    ]
+    return PerImage(
+        np.array(values), lambda indices: confusion.of_images(indices).scores(mean_over).mean_iou
+    )
 
 
 def prepare(comparison: Comparison) -> None:
