@@ -1,10 +1,12 @@
 """Orbax checkpoints: the state of a run and its metadata, with checksums."""
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import jax
@@ -15,7 +17,7 @@ from spade_jax.checkpoints import checksums
 from spade_jax.checkpoints.metadata import CheckpointMetadata
 from spade_jax.checkpoints.quiet_orbax import quiet_orbax
 from spade_jax.checkpoints.reading import arrays_on_disk, one_line, plain_path, reading
-from spade_jax.checkpoints.retention import Retention
+from spade_jax.checkpoints.retention import Retention, kept_steps
 from spade_jax.config.config import Config
 from spade_jax.distributed.devices import start_devices
 from spade_jax.errors import SYSTEM_REMEDIES, UserError, system_error, user_errors
@@ -39,14 +41,22 @@ class Checkpointer:
     """
 
     def __init__(
-        self, workdir: str, *, keep: int = 3, keep_best: str = '', read_only: bool = False
+        self,
+        workdir: str,
+        *,
+        keep: int = 3,
+        keep_best: str = '',
+        scores: Mapping[str, str] = MappingProxyType({}),
+        read_only: bool = False,
     ):
         """Open the checkpoints.
 
         Args:
           workdir: Of the run; its directory of checkpoints is created.
           keep: Number of the newest checkpoints that are kept.
-          keep_best: Also keep the checkpoint with the lowest value of this metric; '': none.
+          keep_best: Also keep the checkpoint with the best value of this metric; '': none.
+          scores: Metrics that only some checkpoints have, and whether the 'lower' or the 'higher'
+            value is better; of other metrics it is the lower.
           read_only: Save and change nothing.
 
         Raises:
@@ -57,7 +67,11 @@ class Checkpointer:
         self._metrics: dict[int, dict[str, float]] = {}
         self._saving: int | None = None
         self._saved: dict[str, Any] = {}  # Shapes of the last save.
-        self._unseen_best, self._retention = keep_best, Retention(self._metrics_of, keep, keep_best)
+        self._unseen_best = keep_best if keep_best not in scores else ''
+        order = dict(keep_best=keep_best, is_higher_better=scores.get(keep_best) == 'higher')
+        choose = functools.partial(kept_steps, keep=keep, **order)
+        metrics_of = self._metrics_of if keep_best else lambda step: {}
+        self._retention = Retention(metrics_of, choose)
         self._retention.keep_all = True  # Until the first save has been read back.
         if not read_only:
             check_writable([self.directory])

@@ -1,101 +1,163 @@
-"""Compare images with photos: FID, KID, LPIPS, L1, PSNR, SSIM; and label maps by mean IoU.
+"""Score the images of a run, or of any program, against photos and label maps.
 
-Any program may have made the images. Each score is printed with the choices that decide it, and
-written to evaluation.json in --output_dir. docs/evaluation.md explains the scores.
+--workdir=W samples the validation set of the run (or the label maps of --label_dir) and compares
+with its photos; with --image_dir, the images there, named as the label maps, are compared instead.
+--workdir=A,B compares runs: in a table with confidence intervals, and on a page.
+Without --workdir, --image_dir and --photo_dir are compared as they are. Each score is printed with
+every choice that decides it, and written to evaluation.json in --output_dir.
+docs/evaluation.md explains the scores.
 """
 
-import json
-import math
+from __future__ import annotations
+
+import functools
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 
 from spade_jax.commands import shared
-from spade_jax.errors import UserError
+from spade_jax.config.config import option_fields
+from spade_jax.config.evaluation_config import EvaluationConfig
+from spade_jax.config.flags import given_flags, given_options
+
+if TYPE_CHECKING:
+    from spade_jax.evaluation.comparison import Comparison, Sides
+    from spade_jax.evaluation.image_sets import ImageFolder
+    from spade_jax.evaluation.results import Results
 
 IMAGE_DIR = flags.DEFINE_string('image_dir', None, 'Images to evaluate.')
-EVALUATE = flags.DEFINE_list(
-    'evaluate',
-    ['fid'],
-    'Scores: fid, kid; of pairs lpips, l1, psnr, ssim; of predicted label maps miou.',
+PREDICTION_DIR = flags.DEFINE_string(
+    'prediction_dir', None, 'Label maps that a segmentation network predicted, for miou.'
 )
-OPTIONS = (
-    shared.LABEL_DIR,
-    flags.DEFINE_enum(
-        'fid_mode',
-        'pytorch_fid',
-        ['pytorch_fid', 'clean', 'legacy_tensorflow', 'pytorch_fid_2019_02', 'pytorch_fid_2018'],
-        'How fid and kid prepare images: as pytorch-fid, as clean-fid, as TensorFlow, or as '
-        'pytorch-fid before May 2019, with the ImageNet weights of torchvision.',
-    ),
-    flags.DEFINE_string('inception_weights', '', 'Published weights of Inception for fid and kid.'),
-    flags.DEFINE_string(
-        'photo_statistics', '', 'Statistics (.npz of mu and sigma) in place of --photo_dir for fid.'
-    ),
-    flags.DEFINE_string(
-        'feature_cache_dir', '~/.cache/spade_jax/features', 'Directory that keeps features.'
-    ),
-    flags.DEFINE_integer('kid_subset_size', 1000, 'Images of a subset.', 2, 10**6),
-    flags.DEFINE_integer('kid_subsets', 100, 'Number of subsets.', 1, 10**4),
-    flags.DEFINE_enum('lpips_network', 'alex', ['alex', 'vgg'], 'Backbone of LPIPS.'),
-    flags.DEFINE_string('lpips_weights', '', "torchvision's weights of the backbone."),
-    flags.DEFINE_string(
-        'prediction_dir', '', 'Label maps that a segmentation network predicted, for miou.'
-    ),
-    flags.DEFINE_integer('iou_classes', 0, 'Classes of miou; other ids are unlabeled.', 0, 4096),
-    flags.DEFINE_enum(
-        'iou_mean',
-        'in_labels',
-        ['in_labels', 'in_either', 'all'],
-        'The classes over which miou is the mean: those in the label maps; those in label maps or '
-        'predictions; or all, with 0 for a class that is in neither.',
-    ),
+IOU_CLASSES = flags.DEFINE_integer(
+    'iou_classes', 0, 'Classes of --label_dir without a run; other ids are unlabeled.', 0, 4096
 )
 FLAGS = (
-    *(IMAGE_DIR, shared.PHOTO_DIR, EVALUATE, shared.OUTPUT_DIR),
-    *(*OPTIONS, shared.COMPILATION_CACHE_DIR),
+    *(IMAGE_DIR, shared.PHOTO_DIR, shared.LABEL_DIR, PREDICTION_DIR, IOU_CLASSES),
+    *(shared.OUTPUT_DIR, shared.INSTANCE_DIR, *shared.GENERATOR_FLAGS),
 )
-SECTIONS = ()
+SECTIONS = ('data', 'evaluation')
+OTHER_OPTIONS = ('seed', 'batch_size')
 FIRST_FLAGS = {
-    'Images': ('image_dir', 'photo_dir', 'output_dir'),
+    'Images': ('workdir', 'image_dir', 'photo_dir', 'output_dir'),
     'Scores': ('evaluate', 'fid_mode', 'inception_weights', 'lpips_network', 'lpips_weights'),
     'Label maps': ('label_dir', 'prediction_dir', 'iou_classes'),
 }
 
 
+class _Request(NamedTuple):
+    """What is compared, by which protocol; `about` says so in the results.
+
+    Attributes:
+      sample: Samples the images, if the sides have none.
+      log_step: The step of the checkpoint to log the scores for; None: no images of a run.
+    """
+
+    sides: Sides
+    config: EvaluationConfig
+    about: dict[str, Any]
+    sample: Callable[[], ImageFolder] | None = None
+    log_step: int | None = None
+
+
 def run() -> None:
     """Print the scores and write them."""
+    from spade_jax.evaluation import runs_page
+    from spade_jax.evaluation.scores import parse_names
+
+    names = parse_names(str(flags.FLAGS['evaluate'].value))
+    if shared.WORKDIR.value is None:
+        _evaluate(_folders(), names)
+        return
+    workdirs = shared.given_workdirs()
+    runs = []
+    for name, workdir in workdirs.items():
+        if len(workdirs) > 1:
+            print(f'{name}: {workdir}')
+        comparison, scores = _evaluate(_of_run(workdir, name if len(workdirs) > 1 else ''), names)
+        runs.append(runs_page.Evaluated(name, comparison, scores))
+    if len(runs) > 1:
+        output_dir = shared.make_output_dir(default='evaluation')
+        print('Comparison: {}, {}'.format(*runs_page.write(runs, output_dir)))
+
+
+def _evaluate(request: _Request, names: list[str]) -> tuple[Comparison, Results]:
+    """Sample if there are no images, score, print and write the scores."""
+    from spade_jax.evaluation import results
+    from spade_jax.evaluation.comparison import Comparison
+    from spade_jax.reports.run_log import append_scores
+
+    comparison = Comparison(request.sides, request.config, names)
+    results.prepare(comparison)
+    if request.sample:
+        comparison.set_images(images := request.sample())
+        request.about['image_dir'] = images.directory
+    scores = results.score_all(comparison)
+    print(results.table(scores))
+    path = os.path.join(request.about['output_dir'], 'evaluation.json')
+    results.write_json(scores, path, request.about)
+    print(f'Scores: {path}')
+    if request.log_step is not None:
+        values = results.finite_values(scores)
+        append_scores(request.about['workdir'], request.log_step, values)
+    return comparison, scores
+
+
+def _folders() -> _Request:
+    """Directories of any program."""
     from spade_jax.distributed.devices import start_devices
-    from spade_jax.evaluation.image_folder import ImageFolder, warn_of_differences
-    from spade_jax.evaluation.scores import SCORES, Comparison, Options
-    from spade_jax.files.atomic_write import atomic_write
+    from spade_jax.evaluation.comparison import Sides
+    from spade_jax.evaluation.image_sets import LabelFiles, warn_of_differences
     from spade_jax.files.compilation_cache import keep_compilations
 
-    if unknown := [name for name in EVALUATE.value if name not in SCORES]:
-        raise UserError(f'evaluate={unknown[0]} is no score', f'use {", ".join(SCORES)}')
+    names = option_fields(EvaluationConfig)
+    options: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     keep_compilations(shared.COMPILATION_CACHE_DIR.value)
     start_devices()
     output_dir = shared.make_output_dir(default='evaluation')
-    images, photos = (
-        ImageFolder(flag.name, flag.value) if flag.value else None
-        for flag in (IMAGE_DIR, shared.PHOTO_DIR)
-    )
+    labels = None
+    if label_dir := shared.LABEL_DIR.value:
+        labels = LabelFiles('label_dir', label_dir, IOU_CLASSES.value)
+    images, photos = _folder(IMAGE_DIR), _folder(shared.PHOTO_DIR)
     if images and photos:
         warn_of_differences(images, photos)
-    values: dict[str, Any] = {flag.name: flag.value for flag in OPTIONS}
-    comparison, record = Comparison(images, photos, Options(**values), EVALUATE.value), {}
-    for name in EVALUATE.value:
-        value, deviation, protocol = SCORES[name].compute(comparison)
-        number = value if math.isfinite(value) else str(value)  # JSON has no infinity.
-        record[name] = {'value': number, 'deviation': deviation, 'protocol': protocol}
-        spread = '' if deviation is None else f' +- {deviation:.4g}'
-        choices = ', '.join(f'{key}={choice}' for key, choice in protocol.items())
-        score = SCORES[name]
-        print(
-            f'{name:<6} {value:.6g}{spread}  {score.help}; {score.is_better} is better; {choices}'
-        )
-    path = os.path.join(output_dir, 'evaluation.json')
-    with atomic_write(path) as unfinished, open(unfinished, 'w', encoding='utf-8') as file:
-        json.dump(record, file, indent=1)
-    print(f'Scores: {path}')
+    sides = Sides(images, photos, labels, _folder(PREDICTION_DIR))
+    given = (IMAGE_DIR, shared.PHOTO_DIR, shared.LABEL_DIR, PREDICTION_DIR)
+    about = {flag.name: flag.value for flag in given if flag.value}
+    return _Request(sides, EvaluationConfig(**options), about | {'output_dir': output_dir})
+
+
+def _of_run(workdir: str, subdirectory: str) -> _Request:
+    """The images of a run, or images of --image_dir, and the data of the run."""
+    from spade_jax.data.files.label_maps import EvenlySpaced
+    from spade_jax.evaluation import run_data
+
+    given, generator = given_flags(flags.FLAGS), shared.load_generator(workdir)
+    config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
+    is_demo = shared.is_demo(workdir)
+    output_dir = 'demo_evaluation' if is_demo else os.path.join(workdir, 'evaluation')
+    if shared.OUTPUT_DIR.value:
+        output_dir = os.path.join(os.path.expanduser(shared.OUTPUT_DIR.value), subdirectory)
+    shared.make_directory('output_dir', output_dir)
+    maps, evaluation = shared.label_maps(config), config.evaluation
+    maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names))
+    sides = run_data.sides_of(config, maps, _folder(PREDICTION_DIR))
+    about = {'workdir': workdir, 'output_dir': output_dir}
+    if images := _folder(IMAGE_DIR):
+        return _Request(sides._replace(images=images), evaluation, about)
+    choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
+    size, log_step = given.get('batch_size', 8), generator.step
+    sample = functools.partial(
+        run_data.sample_images, generator, maps, output_dir, batch_size=size, **choices
+    )
+    is_logged = not (is_demo or shared.LABEL_DIR.value)
+    about |= {'checkpoint_step': log_step, **choices}
+    return _Request(sides, evaluation, about, sample, log_step if is_logged else None)
+
+
+def _folder(flag: flags.FlagHolder) -> ImageFolder | None:
+    from spade_jax.evaluation.image_sets import ImageFolder
+
+    return ImageFolder(flag.name, flag.value) if flag.value else None

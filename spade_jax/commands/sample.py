@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-import spade_jax
 from spade_jax.commands import shared
 from spade_jax.config.flags import given_flags, given_options
 from spade_jax.config.option import LARGEST_SEED
-from spade_jax.errors import UserError
 from spade_jax.files.html_page import GALLERY_PAGE
 
 if TYPE_CHECKING:
     from spade_jax.config.config import Config
-    from spade_jax.data.files.label_maps import LabelMaps
 
-INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'Instance maps, named as the label maps.')
 GALLERY = flags.DEFINE_bool('gallery', True, 'Write a page with all images, and a contact sheet.')
 BATCH_STATISTICS = flags.DEFINE_enum(
     'batch_statistics',
@@ -52,7 +48,7 @@ STYLE_FLAGS = (
 FLAGS = (
     *(
         shared.LABEL_DIR,
-        INSTANCE_DIR,
+        shared.INSTANCE_DIR,
         shared.PHOTO_DIR,
         shared.OUTPUT_DIR,
         GALLERY,
@@ -80,9 +76,9 @@ def run() -> None:
     generator = shared.load_generator(workdir)
     size = sizes.parse_size(shared.SAMPLE_SIZE.value, generator.config)
     # The directory of the demo is part of the package: no place for the user's files.
-    images = 'demo_images' if _is_demo(workdir) else os.path.join(workdir, 'images')
+    images = 'demo_images' if shared.is_demo(workdir) else os.path.join(workdir, 'images')
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
-    maps, inputs = _label_maps(config, workdir), _inputs(config)
+    maps, inputs = shared.label_maps(config, workdir), _inputs(config)
     output_dir = shared.make_output_dir(images, inputs)
     styles = style_options.styles(generator, maps)
     request = sample_files.SampleRequest(
@@ -99,37 +95,11 @@ def run() -> None:
         print(f'Gallery: {os.path.join(output_dir, GALLERY_PAGE)}')
 
 
-def _is_demo(workdir: str) -> bool:
-    return os.path.realpath(workdir) == os.path.realpath(spade_jax.DEMO)
-
-
 def _inputs(config: Config) -> dict[str, str]:
     """Flag -> file or directory that sampling with these flags reads."""
-    read = (shared.LABEL_DIR, INSTANCE_DIR, shared.PHOTO_DIR, STYLE_IMAGE, STYLE_IMAGE_TO)
+    read = (shared.LABEL_DIR, shared.INSTANCE_DIR, shared.PHOTO_DIR, STYLE_IMAGE, STYLE_IMAGE_TO)
     given = {flag.name: os.path.expanduser(flag.value) for flag in read if flag.value}
     if shared.LABEL_DIR.value is not None:
         return given
     of_validation = (f'validation_{role}_dir' for role in ('image', 'label', 'instance'))
     return given | shared.data_directories(config.data, of_validation)
-
-
-def _label_maps(config: Config, workdir: str) -> LabelMaps:
-    """The label maps of --label_dir, else those of the demo or of the validation set."""
-    from spade_jax.data.files.label_maps import LabelFolder, LabelsOfSource
-    from spade_jax.data.sources.open_source import open_source
-
-    if shared.LABEL_DIR.value is not None:
-        flag_values = (shared.LABEL_DIR.value, INSTANCE_DIR.value, shared.PHOTO_DIR.value)
-        label_dir, instance_dir, photo_dir = map(os.path.expanduser, flag_values)
-        return LabelFolder(config.data, label_dir, instance_dir, photo_dir)
-    for flag in (INSTANCE_DIR, shared.PHOTO_DIR):
-        if flag.value:
-            problem = f'{flag.name}={flag.value} without label_dir'
-            raise UserError(problem, 'add --label_dir; the default label maps have their own')
-    if _is_demo(workdir):
-        labels, photos = (os.path.join(workdir, name) for name in ('labels', 'photos'))
-        return LabelFolder(config.data, labels, photo_dir=photos)
-    if (source := open_source(config.data, 'validation')) is None:
-        problem = '--label_dir is missing, and the run has no validation set'
-        raise UserError(problem, 'give a directory of label maps')
-    return LabelsOfSource(source, config.data)

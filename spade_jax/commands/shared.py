@@ -15,6 +15,8 @@ from spade_jax.errors import UserError, user_errors
 from spade_jax.files.names import is_below
 
 if TYPE_CHECKING:
+    from spade_jax.config.config import Config
+    from spade_jax.data.files.label_maps import LabelMaps
     from spade_jax.sampling import TrainedGenerator
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, logs, samples.')
@@ -26,6 +28,7 @@ OUTPUT_DIR = flags.DEFINE_string(
 LABEL_DIR = flags.DEFINE_string(
     'label_dir', None, 'Label maps. Default for sample: the validation set.'
 )
+INSTANCE_DIR = flags.DEFINE_string('instance_dir', '', 'Instance maps, named as the label maps.')
 PHOTO_DIR = flags.DEFINE_string(
     'photo_dir', '', 'Photos named as the label maps, for the gallery; real images, for evaluate.'
 )
@@ -53,6 +56,44 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
     if may_be_demo and WORKDIR.value == 'demo' and not os.path.isdir('demo'):
         return spade_jax.DEMO
     return os.path.expanduser(WORKDIR.value)
+
+
+def given_workdirs() -> dict[str, str]:
+    """The directories of --workdir=A,B, or one, by their names; each may be `demo`."""
+    value = given_workdir(may_be_demo=True)
+    parts = [value] if os.path.isdir(value) else [part for part in value.split(',') if part]
+    paths = [spade_jax.DEMO if part == 'demo' else os.path.expanduser(part) for part in parts]
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise UserError(f'workdir={value} has a run twice', 'give different directories')
+    names = [os.path.basename(os.path.abspath(path)) for path in paths]
+    return dict(zip(names if len({*names}) == len(names) else paths, paths, strict=True))
+
+
+def is_demo(workdir: str) -> bool:
+    """True for the packaged demo, whose directory is no place for the user's files."""
+    return os.path.realpath(workdir) == os.path.realpath(spade_jax.DEMO)
+
+
+def label_maps(config: Config, workdir: str | None = None) -> LabelMaps:
+    """The label maps of --label_dir; else those of a demo's `workdir`, or the validation set."""
+    from spade_jax.data.files.label_maps import LabelFolder, LabelsOfSource
+    from spade_jax.data.sources.open_source import open_source
+
+    if LABEL_DIR.value is not None:
+        flag_values = (LABEL_DIR.value, INSTANCE_DIR.value, PHOTO_DIR.value)
+        label_dir, instance_dir, photo_dir = map(os.path.expanduser, flag_values)
+        return LabelFolder(config.data, label_dir, instance_dir, photo_dir)
+    for flag in (INSTANCE_DIR, PHOTO_DIR):
+        if flag.value:
+            problem = f'{flag.name}={flag.value} without label_dir'
+            raise UserError(problem, 'add --label_dir; the default label maps have their own')
+    if workdir and is_demo(workdir):
+        labels, photos = (os.path.join(workdir, name) for name in ('labels', 'photos'))
+        return LabelFolder(config.data, labels, photo_dir=photos)
+    if (source := open_source(config.data, 'validation')) is None:
+        problem = '--label_dir is missing, and the run has no validation set'
+        raise UserError(problem, 'give a directory of label maps')
+    return LabelsOfSource(source, config.data)
 
 
 def make_output_dir(default: str, inputs: Mapping[str, str] | None = None) -> str:

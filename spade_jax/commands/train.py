@@ -31,7 +31,7 @@ COORDINATOR_TIMEOUT = flags.DEFINE_integer(
     'coordinator_timeout', 120, 'Seconds to wait for the other processes.', 1, 86400
 )
 FLAGS = (COMPILATION_CACHE_DIR, COORDINATOR_ADDRESS, NUM_PROCESSES, PROCESS_ID, COORDINATOR_TIMEOUT)
-SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run')
+SECTIONS = ('data', 'model', 'losses', 'optimizer', 'run', 'evaluation')
 # Flags that say how a run goes on; a new one needs others.
 _OF_EVERY_RUN = {'max_steps', 'constant_epochs', 'decay_epochs', *option_fields(RunConfig)}
 FIRST_FLAGS = {

@@ -10,6 +10,7 @@ import itertools
 from typing import Any, Self
 
 from spade_jax.config.data_config import DataConfig
+from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.config.model_options import MODELS, ModelOptions, options_class
 from spade_jax.config.option import (
     LARGEST_BATCH,
@@ -147,7 +148,7 @@ class RunConfig(Section):
     checkpoint_every: int = option(500, 'Steps between two checkpoints.', at_least=1, mutable=True)
     keep_checkpoints: int = option(3, 'Newest checkpoints to keep.', at_least=1, mutable=True)
     keep_best: str = option(
-        '', 'Metric, e.g. g_perceptual: also keep the checkpoint of its lowest value.', mutable=True
+        '', 'Metric or score, e.g. g_perceptual, fid: also keep its best checkpoint.', mutable=True
     )
     init_from: str = option(
         '',
@@ -182,6 +183,7 @@ class Config:
     losses: LossConfig
     optimizer: OptimizerConfig
     run: RunConfig
+    evaluation: EvaluationConfig
 
     def __post_init__(self):
         self._check_size(self.data.image_width, self.data.image_height)
@@ -251,6 +253,7 @@ SECTIONS: dict[str, type[Section]] = {
     'losses': LossConfig,
     'optimizer': OptimizerConfig,
     'run': RunConfig,
+    'evaluation': EvaluationConfig,
 }
 
 

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from spade_jax.data.pipeline.bounded_map import bounded_map
-from spade_jax.evaluation.image_folder import ImageFolder
+from spade_jax.evaluation.image_sets import ImageSet
 from spade_jax.evaluation.networks.inception import Inception, load_inception
 from spade_jax.evaluation.networks.inception_input import INPUT_MODES
 from spade_jax.evaluation.weights import WeightsFile
@@ -39,21 +39,29 @@ class InceptionFeatures:
     """
 
     def __init__(self, mode: str, weights: str, cache_dir: str):
-        self.mode, self.cache_dir = mode, os.path.expanduser(cache_dir)
+        self.mode, self.cache_dir = mode, cache_dir
         self.weights = WeightsFile('inception_weights', weights, 'give the file')
 
-    def of(self, folder: ImageFolder) -> np.ndarray:
+    def of(self, images: ImageSet) -> np.ndarray:
         """The features [N, 2048] float32 of the images; mapped from a file.
 
         Raises:
           UserError: An image or the weights cannot be read.
         """
-        key = f'{folder.fingerprint()}_{len(folder)}_{self.mode}_{self.weights.checksum[:16]}'
-        features = _open_rows(os.path.join(self.cache_dir, f'{key}.npy'), len(folder))
+        if images.is_temporary:
+            features = np.empty((len(images), DIM), np.float32)
+            self._extract(images, np.arange(len(images)), features)
+            return features
+        key = f'{images.fingerprint()}_{len(images)}_{self.mode}_{self.weights.checksum[:16]}'
+        features = _open_rows(os.path.join(self.cache_dir, f'{key}.npy'), len(images))
         todo = np.flatnonzero(np.isnan(features[:, 0]))
         if len(todo):
-            self._extract(folder, todo, features)
+            self._extract(images, todo, features)
         return features
+
+    def protocol(self) -> dict[str, str]:
+        """What decides the features."""
+        return {'mode': self.mode} | self.weights.protocol()
 
     @functools.cached_property
     def _network(self) -> Callable[[np.ndarray], Any]:
@@ -72,14 +80,14 @@ class InceptionFeatures:
         rows = NamedSharding(mesh, PartitionSpec('images'))
         return lambda images: apply(variables, jax.device_put(images, rows))
 
-    def _extract(self, folder: ImageFolder, todo: np.ndarray, features: np.ndarray) -> None:
+    def _extract(self, images: ImageSet, todo: np.ndarray, features: np.ndarray) -> None:
         mode, size = INPUT_MODES[self.mode], BATCH_SIZE * len(jax.devices())
         batch = np.zeros((size, 299, 299, 3), np.float32)
         with (
             concurrent.futures.ThreadPoolExecutor(_THREADS) as pool,
-            tqdm(total=len(todo), unit='image', desc=folder.flag, dynamic_ncols=True) as progress,
+            tqdm(total=len(todo), unit='image', desc=images.flag, dynamic_ncols=True) as progress,
         ):
-            prepared = bounded_map(pool, lambda i: mode(folder.read(i)), todo, ahead=2 * size)
+            prepared = bounded_map(pool, lambda i: mode(images.read(i)), todo, ahead=2 * size)
             for first in range(0, len(todo), size):
                 rows = todo[first : first + size]
                 for i in range(len(rows)):

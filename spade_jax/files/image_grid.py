@@ -1,5 +1,7 @@
-"""Tile images into a grid and write PNG files."""
+"""Tile images into a grid, write PNG files, and encode images for pages."""
 
+import base64
+import io
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -51,3 +53,19 @@ def write_png(path: str, image: np.ndarray) -> None:
     """Write [H, W, 3] uint8 atomically."""
     with atomic_write(path) as partial:
         Image.fromarray(image).save(partial, format='PNG')
+
+
+def data_url(image: Image.Image, most_wide: int | None = None) -> str:
+    """The image as a data URL: PNG if that is small, else JPEG.
+
+    Args:
+      image: Of any mode.
+      most_wide: Wider images are scaled down.
+    """
+    image = image.convert('RGB')
+    image.thumbnail((most_wide or image.width, image.height), Image.Resampling.LANCZOS)
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    image.save(png, 'png', optimize=True)
+    image.save(jpeg, 'jpeg', quality=88)
+    kind, buffer = ('png', png) if png.tell() <= 1.5 * jpeg.tell() else ('jpeg', jpeg)
+    return f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}'

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import operator
 import os
 import sys
 import time
@@ -159,7 +160,7 @@ def progress_fields(values: dict[str, float]) -> dict[str, str]:
 
 
 def read_scalars(workdir: str) -> list[dict[str, float]]:
-    """The records of a run in order, without a last line that a crash truncated.
+    """The records of a run by their steps, without a last line that a crash truncated.
 
     Other lines that are no records are left out, with a warning.
     """
@@ -174,7 +175,13 @@ def read_scalars(workdir: str) -> list[dict[str, float]]:
     if broken := [str(number) for number, record in enumerate(records, 1) if record is None]:
         places = ', '.join(broken[:5]) + ', ...' * (len(broken) > 5)
         print(f'warning: {path}: no record, left out: line {places}', file=sys.stderr)
-    return [record for record in records if record is not None]
+    return sorted(filter(None, records), key=operator.itemgetter('step'))
+
+
+def append_scores(workdir: str, step: int, scores: dict[str, float]) -> None:
+    """Add a record to the log of a run, also while another process trains it."""
+    with open(os.path.join(workdir, FILE), 'a') as file:
+        file.write(json.dumps({'step': step} | scores) + '\n')
 
 
 def _record(line: str) -> dict[str, float] | None:

@@ -1,9 +1,7 @@
 """report.html: a whole run on one page that opens without network access."""
 
-import base64
 import datetime
 import html
-import io
 import os
 import pathlib
 import re
@@ -19,7 +17,7 @@ from spade_jax.config.model_options import MODELS
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.html_page import html_page
-from spade_jax.files.image_grid import evenly_spaced
+from spade_jax.files.image_grid import data_url, evenly_spaced
 from spade_jax.reports.healthy_ranges import healthy_ranges, remarks
 from spade_jax.reports.run_log import REPORT, read_scalars
 from spade_jax.reports.run_metadata import is_count, read_metadata
@@ -175,23 +173,13 @@ def samples(directory: pathlib.Path, newest: int = MAX_GRIDS) -> str:
     steps, figures = {int(path.stem[5:]): path for path in paths}, ''
     for step in evenly_spaced(sorted(steps)[::-1], newest):
         try:
-            image = f'<img src="{_data_url(steps[step])}" alt="samples at step {step}">'
+            url = data_url(Image.open(steps[step]), MAX_GRID_WIDTH)
+            image = f'<img src="{url}" alt="samples at step {step}">'
             figures += f'<figure>{image}<figcaption>step {step:,}</figcaption></figure>'
         except Exception as error:  # Pillow raises many types for a damaged file.
             problem = f'{steps[step].name} cannot be read ({type(error).__name__})'
             figures += f'<p class="warn">step {step}: {problem}.</p>'
     return figures
-
-
-def _data_url(path: pathlib.Path) -> str:
-    """The image as a data URL: PNG if that is small, else JPEG; wide images are scaled down."""
-    image = Image.open(path).convert('RGB')
-    image.thumbnail((MAX_GRID_WIDTH, image.height), Image.Resampling.LANCZOS)
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    image.save(png, 'png', optimize=True)
-    image.save(jpeg, 'jpeg', quality=88)
-    kind, buffer = ('png', png) if png.tell() <= 1.5 * jpeg.tell() else ('jpeg', jpeg)
-    return f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
 def _configuration(options: dict[str, Any]) -> str:

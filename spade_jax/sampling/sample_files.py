@@ -49,10 +49,13 @@ def write_samples(
     request: SampleRequest,
     output_dir: str,
     gallery: Gallery | None = None,
+    *,
+    keep_existing: bool = False,
 ) -> list[str]:
     """Write `<name>.png` for each label map, or `<name>_<i>.png` for each of several samples.
 
-    Shows a progress bar and returns the paths of the images.
+    Shows a progress bar and returns the paths of the images. With `keep_existing`, a label map
+    whose images are there is not sampled again.
 
     Raises:
       UserError: An image would overwrite a label map, another image or a file of the gallery, or
@@ -63,11 +66,14 @@ def write_samples(
     others = gallery.files if gallery else {}
     outputs = output_files(maps, output_dir, num_samples, others, request.inputs)
     check_writable([], [path for paths in outputs for path in paths])
-    total, interval = len(outputs) * num_samples, 0.5 if sys.stderr.isatty() else 20
+    done = [keep_existing and all(map(os.path.exists, paths)) for paths in outputs]
+    todo = np.flatnonzero(~np.array(done))
+    total, interval = len(todo) * num_samples, 0.5 if sys.stderr.isatty() else 20
     with tqdm(total=total, unit='image', dynamic_ncols=True, mininterval=interval) as progress:
-        for first, group in request.read(range(len(maps.names)), generator.config):
-            samples = _sample_group(generator, first, group, request)
-            for (index, example), images in zip(enumerate(group, first), samples, strict=True):
+        for first, group in request.read(map(int, todo), generator.config):
+            indices = todo[first : first + len(group)]
+            samples = _sample_group(generator, indices, group, request)
+            for index, example, images in zip(indices, group, samples, strict=True):
                 for path, image in zip(outputs[index], images, strict=True):
                     write_png(path, image)
                     progress.update()
@@ -79,11 +85,11 @@ def write_samples(
 
 
 def _sample_group(
-    generator: TrainedGenerator, first: int, group: list[Example], request: SampleRequest
+    generator: TrainedGenerator, indices: np.ndarray, group: list[Example], request: SampleRequest
 ) -> Iterator[list[np.ndarray]]:
-    """The images of each of some maps of one size; `first` is the number of the first map."""
+    """The images of each of some maps of one size; `indices` are the numbers of the maps."""
     styles, batch_size = request.styles, request.batch_size
-    indices, numbers = first + np.arange(len(group)), range(styles.num_samples)
+    numbers = range(styles.num_samples)
     if styles.num_samples > 1 and not generator.use_batch_statistics:
         # Most of the computation is the same for all styles of a map: one map at a time.
         num_batches = -(-styles.num_samples // batch_size)

@@ -75,6 +75,26 @@ class StyleOptions:
                 raise UserError(f'{field.name}={value}, but {NO_STYLE}', remedy)
 
 
+class StylesOfPhotos:
+    """The style of each label map is that of its photo, which is read when the map is sampled."""
+
+    num_samples = 1
+
+    def __init__(self, generator: TrainedGenerator, maps: LabelMaps):
+        if generator.latent_dim is None:
+            raise UserError(f'styles of photos, but {NO_STYLE}', NO_STYLE_REMEDY)
+        self._generator, self._maps = generator, maps
+
+    def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
+        photos = []
+        for index in indices:
+            if (photo := self._maps.read_photo(index)) is None:
+                problem = f'{self._maps.locations[index]} has no photo to take the style of'
+                raise UserError(problem, 'give --photo_dir')
+            photos.append(photo)
+        return self._generator.encode(photos)
+
+
 def encode_files(
     generator: TrainedGenerator, maps: LabelMaps, path: str, flag: str
 ) -> styles.GivenStyles:

@@ -7,6 +7,7 @@ images = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] u
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -270,6 +271,14 @@ class TrainedGenerator:
         }
         options = self.config, self.use_batch_statistics, True  # portable
         return jitted.sample(*options, variables, labels, instances, style)
+
+    def fingerprint(self) -> str:
+        """A digest of the model, its options and weights: what decides its images."""
+        digest = hashlib.sha256(repr((self.config.model, self.use_batch_statistics)).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self._variables):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:16]
 
     def with_batch_statistics(self) -> TrainedGenerator:
         """The same generator, normalizing by the statistics of the maps sampled together."""

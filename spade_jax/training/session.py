@@ -1,7 +1,7 @@
 """What a session of a run works with: data, model, checkpoints, log."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
@@ -24,12 +24,16 @@ from spade_jax.models.model import Model, Variables
 from spade_jax.models.train_state import TrainState, parameter_count
 from spade_jax.reports.run_log import Listener, NoLog, RunLog
 from spade_jax.reports.run_metadata import RunMetadata
+from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.preemption import Preemption
 from spade_jax.training.profiling import StepProfiler
 
 # Options that may change on resume but must agree across processes, because they decide when
 # collective operations run.
-SHARED_BY_PROCESSES = ('max_steps', 'shard_optimizer', 'log_every', 'checkpoint_every')
+SHARED_BY_PROCESSES = (
+    *('max_steps', 'shard_optimizer'),
+    *('log_every', 'checkpoint_every', 'evaluate_every'),
+)
 
 
 class TrainingData(NamedTuple):
@@ -38,6 +42,7 @@ class TrainingData(NamedTuple):
     source: Source
     preview: Batch
     skipped: Skipped
+    validation: Source | None
 
 
 class Session(NamedTuple):
@@ -52,6 +57,7 @@ class Session(NamedTuple):
       checkpointer: Of the work directory, in the first process.
       preemption: Signals.
       on_metrics: Called with the step and the metrics of each log entry.
+      evaluate: From a generator to its scores, in the first process; None: no scores.
     """
 
     config: Config
@@ -62,6 +68,7 @@ class Session(NamedTuple):
     checkpointer: Checkpointer | NullCheckpointer
     preemption: Preemption
     on_metrics: Listener | None = None
+    evaluate: Callable[[TrainedGenerator], dict[str, float]] | None = None
 
     @property
     def schedule(self) -> BatchSchedule:
@@ -72,8 +79,8 @@ class Session(NamedTuple):
 
     def batches(self, first_step: int) -> Generator[Batch]:
         """The batches of this process, on the host."""
-        source, _, skipped = self.data
-        return training_batches(source, self.config.data, self.schedule, first_step, skipped)
+        data, options = self.data, self.config.data
+        return training_batches(data.source, options, self.schedule, first_step, data.skipped)
 
     def zero_batch(self) -> Batch:
         """A batch of the shapes that `batches` yields, on the devices."""
@@ -150,4 +157,4 @@ def _open(config: Config) -> TrainingData:
         print('There is no validation set; the sample grids show training examples.')
     number = config.run.num_grid_samples
     preview = validation_examples(validation or source, config.data, number, skipped)
-    return TrainingData(source, preview, skipped)
+    return TrainingData(source, preview, skipped, validation)

@@ -32,11 +32,12 @@ from spade_jax.reports.run_log import (
     progress_fields,
 )
 from spade_jax.sampling import TrainedGenerator
+from spade_jax.training.evaluation import Evaluator, scores_of
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
 from spade_jax.training.progress import StepProgress
 from spade_jax.training.resume import check_same_examples, initial_state
-from spade_jax.training.session import Session, open_training_data, shared_options
+from spade_jax.training.session import Session, TrainingData, open_training_data, shared_options
 from spade_jax.training.state_sharding import StateSharding
 from spade_jax.training.train_step import seeded_noise, train_step
 
@@ -87,7 +88,7 @@ def train(
             )
             return
         fixed = config, workdir, model, constants, data, checkpointer, preemption
-        session = Session(*fixed, on_metrics)
+        session = Session(*fixed, on_metrics, _evaluator(config, data))
         print(session.summary(initial.state, last_step), flush=True)
         samples = _run_steps(session, initial.state, last_step)
         if as_guest and preemption.requested:  # After the last step: the caller must know.
@@ -130,16 +131,16 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
                 stopwatch = Stopwatch()  # Its compilation belongs in no rate.
             due = functools.partial(is_due, step, last_step)
             stop = _stop_requested(session, due(config.run.log_every))
-            save = stop or due(config.run.checkpoint_every)
+            evaluate = due(config.evaluation.evaluate_every)
+            save = stop or evaluate or due(config.run.checkpoint_every)
             if save or due(config.run.log_every):
-                values = _means(session, step, state, pending)
-                values |= stopwatch.rates(config.optimizer.batch_size)
+                rates = stopwatch.rates(config.optimizer.batch_size)
+                values = _means(session, step, state, pending) | rates
+                values |= _scores(session, state) if evaluate else {}
                 log.scalars(step, values)
                 progress.set_postfix(progress_fields(values))
                 if save:
-                    host, num_examples = sharding.to_host(state), len(session.data.source)
-                    session.checkpointer.save(host, config, num_examples, metrics=values)
-                    session.checkpointer.finish_first()
+                    _save(session, sharding.to_host(state), values)
                 pending, stopwatch = [], Stopwatch()
             if due(config.run.sample_every) and processes.is_first():
                 with progress.compiling(_sample_grid, 'Compiling the sample grid'):
@@ -149,6 +150,13 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
                 session.checkpointer.finish()
                 session.preemption.exit_after(step)
         return log.samples
+
+
+def _save(session: Session, state: TrainState, metrics: dict[str, float]) -> None:
+    """Save a state from the host."""
+    number = len(session.data.source)
+    session.checkpointer.save(state, session.config, number, metrics=metrics)
+    session.checkpointer.finish_first()
 
 
 def _compiling(log: NoLog) -> str:
@@ -170,8 +178,8 @@ def _how_to_extend(optimizer: OptimizerConfig, last_step: int) -> str:
 
 
 def is_due(step: int, last_step: int, interval: int) -> bool:
-    """True every `interval` steps and after the last one."""
-    return step % interval == 0 or step == last_step
+    """True every `interval` steps and after the last one; never if it is 0."""
+    return interval > 0 and (step % interval == 0 or step == last_step)
 
 
 def _pmapped_steps(session: Session, state_axes: Any) -> Callable[[int], replicas.PmappedStep]:
@@ -193,7 +201,7 @@ def _means(
     session: Session, step: int, state: TrainState, pending: list[dict[str, jax.Array]]
 ) -> dict[str, float]:
     """Means of the metrics since the last log entry, and weight norms; waits for the devices."""
-    source, _, skipped = session.data
+    source, skipped = session.data.source, session.data.skipped
     records = jax.device_get(pending)
     values = mean_metrics(records) | weight_norms(replicas.unreplicate(state))
     locations = functools.partial(locations_of_step, source, session.schedule)
@@ -211,12 +219,27 @@ def _stop_requested(session: Session, log_is_due: bool) -> bool:
     return log_is_due and replicas.any_across_processes(requested)
 
 
+def _generator(session: Session, state: TrainState) -> TrainedGenerator:
+    """The generator of a state on the devices."""
+    networks, ema = replicas.unreplicate((state.networks, state.ema))
+    variables = sampling_variables(networks, ema, session.model.sampling_networks)
+    return TrainedGenerator(session.config, variables)
+
+
+def _scores(session: Session, state: TrainState) -> dict[str, float]:
+    """The scores of a state on the devices, in the first process."""
+    return session.evaluate(_generator(session, state)) if session.evaluate else {}
+
+
+def _evaluator(config: Config, data: TrainingData) -> Evaluator | None:
+    is_needed = config.evaluation.evaluate_every and processes.is_first()
+    return Evaluator(config, data) if is_needed else None
+
+
 def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
     """The grid label map | fake | real of the preview examples."""
     config, preview = session.config, session.data.preview
-    networks, ema = replicas.unreplicate((state.networks, state.ema))
-    variables = sampling_variables(networks, ema, session.model.sampling_networks)
-    generator = TrainedGenerator(config, variables)
+    generator = _generator(session, state)
     style = generator.encode(preview.image) if session.model.can_encode else None
     fake = generator(preview.label, preview.instance, style=style)
     return image_grid([colorize_input(preview.label, config.data), fake, preview.image])
@@ -231,5 +254,6 @@ def _checkpoints(workdir: str, config: Config) -> Iterator[Checkpointer | NullCh
     keep, best = config.run.keep_checkpoints, config.run.keep_best
     with exclusive_lock(workdir):
         check_log_is_writable(workdir)
-        with Checkpointer(workdir, keep=keep, keep_best=best) as checkpointer:
+        scores = scores_of(config)
+        with Checkpointer(workdir, keep=keep, keep_best=best, scores=scores) as checkpointer:
             yield checkpointer

@@ -100,7 +100,10 @@ def test_help_imports_nothing_heavy():
         (['--label_dir=x'], '--label_dir has no effect with --mode=train; it is a flag of --mode='),
         (['--nogallery'], '--nogallery has no effect with --mode=train'),
         (['--mode=sample', '--memory_devices=2'], 'it is a flag of --mode=memory'),
-        (['--mode=train', '--weights=ema'], 'it is a flag of --mode=sample and --mode=export'),
+        (
+            ['--mode=train', '--weights=ema'],
+            'it is a flag of --mode=sample and --mode=evaluate and',
+        ),
         (['--gan_loss=hinges'], 'flag --gan_loss=hinges: value should be one of <hinge|'),
         (['--mode=draw'], 'flag --mode=draw: value should be one of <train|sample|'),
         (['--no_such_flag=1'], "Unknown command line flag 'no_such_flag'"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spade_jax.commands import evaluate
+from spade_jax.config.config import option_fields
+from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.evaluation import features
 from spade_jax.evaluation.confusion import CONVENTIONS
 from spade_jax.evaluation.features import InceptionFeatures
@@ -29,6 +30,11 @@ def directories(tmp_path, monkeypatch):
     return tmp_path
 
 
+def scores_in(output_dir):
+    content = (output_dir / 'evaluation.json').read_text()
+    return json.loads(content, parse_constant=pytest.fail)['scores']
+
+
 def flags_of(root, *more):
     directories = [f'--image_dir={root}/images', f'--photo_dir={root}/photos']
     outputs = [f'--output_dir={root}/scores', f'--feature_cache_dir={root}/cache']
@@ -39,7 +45,7 @@ def test_evaluate_writes_scores_with_their_protocol(directories):
     scores = '--evaluate=fid,kid,l1,psnr,ssim'
     weights = [f'--inception_weights={directories}/inception.npz', '--kid_subset_size=4']
     output = succeed_inline(*flags_of(directories, scores, *weights))
-    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    record = scores_in(directories / 'scores')
     assert list(record) == ['fid', 'kid', 'l1', 'psnr', 'ssim']
     assert record['fid']['value'] > 0
     protocol = record['fid']['protocol']
@@ -54,15 +60,14 @@ def test_evaluate_writes_scores_with_their_protocol(directories):
 def test_fid_of_a_directory_with_itself_is_zero(directories):
     flags = [f'--inception_weights={directories}/inception.npz']
     succeed_inline(*flags_of(directories, *flags), f'--photo_dir={directories}/images')
-    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    record = scores_in(directories / 'scores')
     assert record['fid']['value'] == pytest.approx(0, abs=1e-6)
 
 
 def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
     flags = [f'--inception_weights={directories}/inception.npz']
     succeed_inline(*flags_of(directories, *flags))
-    path = directories / 'scores' / 'evaluation.json'
-    expected = json.loads(path.read_text())['fid']['value']
+    expected = scores_in(directories / 'scores')['fid']['value']
     (photos,) = [
         rows
         for rows in (np.load(file) for file in (directories / 'cache').iterdir())
@@ -71,14 +76,15 @@ def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
     statistics = dict(mu=photos.mean(0, dtype=float), sigma=np.cov(photos.T.astype(float)))
     np.savez(directories / 'photos.npz', **statistics)
     succeed_inline(*flags_of(directories, *flags, f'--photo_statistics={directories}/photos.npz'))
-    assert json.loads(path.read_text())['fid']['value'] == pytest.approx(expected, rel=1e-6)
+    found = scores_in(directories / 'scores')['fid']['value']
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
     'flags, message',
     [
-        (['--image_dir='], '--image_dir is missing'),
-        (['--evaluate=miou'], 'miou needs --prediction_dir, --label_dir and --iou_classes'),
+        (['--image_dir=', '--evaluate=l1'], '--image_dir is missing'),
+        (['--evaluate=miou'], '--label_dir is missing; give the directory of the label maps'),
         (['--evaluate=fit'], 'evaluate=fit is no score; use fid, kid, lpips'),
         ([], 'need the weights of Inception; download https://github.com/mseitzer/pytorch-fid'),
         (['--evaluate=lpips'], 'download https://download.pytorch.org/models/alexnet-owt'),
@@ -127,7 +133,7 @@ def test_lpips_reads_published_files(directories):
             Image.open(path).resize((64, 64)).save(path)
     flags = ['--evaluate=lpips', f'--lpips_weights={directories}/alexnet.npz']
     succeed_inline(*flags_of(directories, *flags))
-    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    record = scores_in(directories / 'scores')
     assert record['lpips']['value'] > 0
     assert record['lpips']['protocol']['network'] == 'alex'
 
@@ -140,7 +146,7 @@ def test_mean_iou_of_predicted_label_maps(tmp_path):
     directories = [f'--prediction_dir={tmp_path}/predictions', f'--label_dir={tmp_path}/labels']
     flags = [f'--output_dir={tmp_path}', '--iou_classes=3', '--iou_mean=all']
     succeed_inline('--mode=evaluate', '--evaluate=miou', *directories, *flags)
-    record = json.loads((tmp_path / 'evaluation.json').read_text())['miou']
+    record = scores_in(tmp_path)['miou']
     assert record['value'] == pytest.approx((1 / 2 + 2 / 3) / 3)
     assert record['protocol']['pixel_accuracy'] == 3 / 4
     flags = [f'--output_dir={tmp_path}', '--iou_classes=1']
@@ -150,11 +156,10 @@ def test_mean_iou_of_predicted_label_maps(tmp_path):
 
 def test_choices_of_flags_are_those_of_the_scores():
     choices = {
-        flag.name: getattr(flag._flagvalues[flag.name].parser, 'enum_values', None)
-        for flag in evaluate.OPTIONS
+        name: field.metadata['choices'] for name, field in option_fields(EvaluationConfig).items()
     }
-    assert choices['fid_mode'] == list(INPUT_MODES)
-    assert choices['iou_mean'] == list(CONVENTIONS)
+    assert choices['fid_mode'] == tuple(INPUT_MODES)
+    assert choices['iou_mean'] == CONVENTIONS
 
 
 def test_gallery_beside_samples_is_not_read(directories):
@@ -162,7 +167,7 @@ def test_gallery_beside_samples_is_not_read(directories):
     (directories / 'images' / 'gallery' / 'labels').mkdir(parents=True)
     Image.new('RGB', (9, 9)).save(directories / 'images' / 'gallery' / 'labels' / '0.png')
     succeed_inline(*flags_of(directories, '--evaluate=l1'))
-    record = json.loads((directories / 'scores' / 'evaluation.json').read_text())
+    record = scores_in(directories / 'scores')
     assert record['l1']['protocol'] == {'pairs': 6}
 
 
@@ -170,6 +175,5 @@ def test_equal_images_have_infinite_psnr(directories):
     flags = ['--evaluate=psnr', f'--photo_dir={directories}/images']
     result = run_inline(*flags_of(directories, *flags))
     assert (result.status, 'Warning' in result.stderr) == (0, False)
-    content = (directories / 'scores' / 'evaluation.json').read_text()
-    record = json.loads(content, parse_constant=pytest.fail)
+    record = scores_in(directories / 'scores')
     assert (record['psnr']['value'], record['psnr']['deviation']) == ('inf', None)

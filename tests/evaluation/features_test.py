@@ -5,7 +5,7 @@ from PIL import Image
 
 from spade_jax.evaluation import features as features_module
 from spade_jax.evaluation.features import InceptionFeatures
-from spade_jax.evaluation.image_folder import ImageFolder
+from spade_jax.evaluation.image_sets import ImageFolder
 from tests.evaluation.golden_weights import Golden, recipe_state, shapes_of
 
 

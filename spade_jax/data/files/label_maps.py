@@ -1,6 +1,7 @@
 """The label maps to sample from: files of a directory, or the examples of a data set."""
 
 import collections
+import itertools
 import operator
 import os
 from collections.abc import Collection, Sequence
@@ -17,9 +18,11 @@ from spade_jax.data.files.image_files import (
 )
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids
 from spade_jax.data.pipeline.paired_transforms import Example
+from spade_jax.data.records.fingerprint import digest, digest_of_source, file_states, settings_of
 from spade_jax.data.sources.pairing import contents, extension_of, files_below, stem_of
 from spade_jax.data.sources.source import Source, require_same_size, size_of
 from spade_jax.errors import UserError
+from spade_jax.files.image_grid import evenly_spaced
 
 _MOST_NAMED = 3
 _FIXED = 'a trained model has fixed classes'
@@ -39,6 +42,11 @@ class LabelMaps(Protocol):
 
     def read_photo(self, index: int) -> np.ndarray | None:
         """Read the photo [H, W, 3] uint8 of the map, of any size; None if there is none."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a digest that changes with the maps, the photos, and how they are read."""
+        ...
 
 
 class LabelFolder:
@@ -99,6 +107,10 @@ class LabelFolder:
     def read_photo(self, index: int) -> np.ndarray | None:
         return read_photo(self._photos[index]) if self._photos else None
 
+    def fingerprint(self) -> str:
+        states = file_states([self.paths, self._instances, self._photos])
+        return digest([str(settings_of(self._config)), *self.names, *itertools.chain(*states)])
+
     def read(self, index: int) -> Example:
         path, instance = self.paths[index], None
         label = self._reader.read(path)
@@ -120,8 +132,31 @@ class LabelsOfSource:
     def read_photo(self, index: int) -> np.ndarray | None:
         return self._source.read(index).image
 
+    def fingerprint(self) -> str:
+        return digest_of_source(self._source, self._config)
+
     def read(self, index: int) -> Example:
         return _checked(self._source.read_maps(index), self._config, self.locations[index])
+
+
+class EvenlySpaced:
+    """At most `most` of some label maps, spread evenly; `skip` are locations to leave out."""
+
+    def __init__(self, maps: LabelMaps, most: int, skip: Collection[str] = ()):
+        usable = [i for i, location in enumerate(maps.locations) if location not in skip]
+        self._maps, self._indices = maps, evenly_spaced(usable, most)
+        self.names: Sequence[str] = [maps.names[i] for i in self._indices]
+        self.locations: Sequence[str] = [maps.locations[i] for i in self._indices]
+        self.paths: Sequence[str] = maps.paths
+
+    def read_photo(self, index: int) -> np.ndarray | None:
+        return self._maps.read_photo(self._indices[index])
+
+    def read(self, index: int) -> Example:
+        return self._maps.read(self._indices[index])
+
+    def fingerprint(self) -> str:
+        return digest([self._maps.fingerprint(), *self.names])
 
 
 def files_for(

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.paired_transforms import Geometry, scaled_size
+from spade_jax.data.records.manifest import MANIFEST
 from spade_jax.data.sources.pairing import ExampleFiles
-from spade_jax.data.sources.source import DatasetSource
+from spade_jax.data.sources.source import DatasetSource, Source
 
 FORMAT = 3  # Raised with every change of what the records hold.
 
@@ -58,6 +59,15 @@ def fingerprint(source: DatasetSource) -> Fingerprint:
     summary = dict(examples=len(source), names=digest(source.names), contents=contents)
     names = [example.name for example in source.files]
     return Fingerprint(summary, dict(zip(names, map(_short_digests, states), strict=False)))
+
+
+def digest_of_source(source: Source, config: DataConfig) -> str:
+    """Return 16 characters that change with the examples of any source and how they are read."""
+    texts = [str(settings_of(config)), *source.names]
+    if isinstance(source, DatasetSource):
+        return digest([*texts, str(fingerprint(source).summary)])
+    manifest = os.path.join(config.records_dir, MANIFEST)
+    return digest([*texts, *file_states([[manifest]])[0]])
 
 
 def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

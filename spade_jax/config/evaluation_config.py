@@ -1,0 +1,72 @@
+"""The scores and the choices of their protocols, for `--mode=evaluate` and during training."""
+
+import dataclasses
+
+from spade_jax.config.option import Section, option
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(Section):
+    """Which scores, and every choice that decides them; docs/evaluation.md explains both."""
+
+    evaluate: str = option(
+        'fid',
+        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou.',
+        mutable=True,
+    )
+    evaluate_every: int = option(
+        0, 'Steps between two evaluations during training; 0: none.', at_least=0, mutable=True
+    )
+    evaluate_examples: int = option(
+        0,
+        'Label maps to evaluate, spread evenly over the validation set; 0: all.',
+        at_least=0,
+        mutable=True,
+    )
+    style_rule: str = option(
+        'random',
+        'Styles of the sampled images: random for each label map, one that is fixed for all, or '
+        'that of the photo.',
+        choices=('random', 'fixed', 'photo'),
+        mutable=True,
+    )
+    fid_mode: str = option(
+        'pytorch_fid',
+        'How fid and kid prepare images: as pytorch-fid, as clean-fid, as TensorFlow, or as '
+        'pytorch-fid before May 2019, with the ImageNet weights of torchvision.',
+        choices=(
+            'pytorch_fid',
+            'clean',
+            'legacy_tensorflow',
+            'pytorch_fid_2019_02',
+            'pytorch_fid_2018',
+        ),
+        mutable=True,
+    )
+    inception_weights: str = option(
+        '', 'Published weights of Inception for fid and kid.', mutable=True, path=True
+    )
+    photo_statistics: str = option(
+        '',
+        'Statistics (.npz of mu and sigma) in place of the photos for fid.',
+        mutable=True,
+        path=True,
+    )
+    feature_cache_dir: str = option(
+        '~/.cache/spade_jax/features', 'Directory that keeps features.', mutable=True, path=True
+    )
+    kid_subset_size: int = option(
+        1000, 'Images of a subset.', at_least=2, at_most=10**6, mutable=True
+    )
+    kid_subsets: int = option(100, 'Number of subsets.', at_least=1, at_most=10**4, mutable=True)
+    lpips_network: str = option('alex', 'Backbone of LPIPS.', choices=('alex', 'vgg'), mutable=True)
+    lpips_weights: str = option(
+        '', "torchvision's weights of the backbone.", mutable=True, path=True
+    )
+    iou_mean: str = option(
+        'in_labels',
+        'The classes over which miou is the mean: those in the label maps; those in label maps or '
+        'predictions; or all, with 0 for a class that is in neither.',
+        choices=('in_labels', 'in_either', 'all'),
+        mutable=True,
+    )

@@ -1,0 +1,184 @@
+"""What is compared: images, photos and label maps, and the networks that compare them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from spade_jax.config.evaluation_config import EvaluationConfig
+from spade_jax.errors import UserError
+from spade_jax.evaluation.features import InceptionFeatures
+from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pairs_of
+from spade_jax.evaluation.networks.lpips import Lpips
+from spade_jax.evaluation.pair_scores import PAIR_SCORES
+
+_Side = TypeVar('_Side')
+INCEPTION_DOWNLOAD = (
+    'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
+    'pt_inception-2015-12-05-6726825d.pth'
+)
+
+
+class PerImage(NamedTuple):
+    """A score by image.
+
+    Attributes:
+      values: [N] Of each image.
+      score_of: From indices of images, of which some may be repeated, to the score of these images.
+    """
+
+    values: np.ndarray
+    score_of: Callable[[np.ndarray], float]
+
+
+class Result(NamedTuple):
+    """A score.
+
+    Attributes:
+      value: The score; infinite for the PSNR of equal images.
+      deviation: Standard deviation over subsets or pairs, if it is a mean over them.
+      protocol: Every choice that decides the value.
+      per_image: The score by image, in their order; None if it is one of all images only.
+    """
+
+    value: float
+    deviation: float | None
+    protocol: dict[str, Any]
+    per_image: PerImage | None = None
+
+
+class Score(NamedTuple):
+    """A row of the table of scores.
+
+    Attributes:
+      compute: The score of a comparison; raises UserError when something that it needs is missing.
+      help: What it is.
+      is_better: 'lower' or 'higher'.
+      prepare: Loads what does not depend on the images; raises the same errors.
+    """
+
+    compute: Callable[[Comparison], Result]
+    help: str
+    is_better: str = 'lower'
+    prepare: Callable[[Comparison], object] = lambda comparison: None
+
+
+class Sides(NamedTuple):
+    """The data of a comparison; None for what there is not.
+
+    Attributes:
+      images: The images to evaluate.
+      photos: The real images.
+      labels: The label maps of the images.
+      predictions: Label maps that a segmentation network predicted from the images.
+      training: Gives the photos and label maps of the training set, on which judges are fitted.
+    """
+
+    images: ImageSet | None = None
+    photos: ImageSet | None = None
+    labels: LabelSet | None = None
+    predictions: ImageFolder | None = None
+    training: Callable[[], tuple[ImageSet, LabelSet]] | None = None
+
+
+class Comparison:
+    """Images that are compared with photos or label maps.
+
+    Attributes:
+      config: The protocol.
+      names: The scores to compute.
+    """
+
+    def __init__(self, sides: Sides, config: EvaluationConfig, names: Sequence[str]):
+        self._sides, self.config, self.names = sides, config, names
+
+    def set_images(self, images: ImageSet) -> None:
+        """Compare other images, with the networks that are loaded."""
+        self._sides = self._sides._replace(images=images)
+        self.__dict__.pop('pair_values', None)
+
+    @property
+    def images(self) -> ImageSet:
+        """The images to evaluate; this and its siblings raise UserError if there are none."""
+        return _given(self._sides.images, '--image_dir is missing', 'the images')
+
+    @property
+    def photos(self) -> ImageSet:
+        """The real images."""
+        return _given(self._sides.photos, '--photo_dir is missing', 'the real images')
+
+    @property
+    def labels(self) -> LabelSet:
+        """The label maps of the images."""
+        return _given(self._sides.labels, '--label_dir is missing', 'the label maps')
+
+    @property
+    def predictions(self) -> ImageFolder:
+        """Predicted label maps."""
+        predictions = self._sides.predictions
+        return _given(predictions, '--prediction_dir is missing', 'the predicted label maps')
+
+    @functools.cached_property
+    def training(self) -> tuple[ImageSet, LabelSet]:
+        """Photos and label maps of the training set."""
+        if self._sides.training is None:
+            problem = 'a judge is fitted to the training set, and there is none'
+            raise UserError(problem, 'give --workdir, the run whose data it is')
+        return self._sides.training()
+
+    def panels_of(self, index: int) -> list[np.ndarray]:
+        """What there is of label map, image and photo, each [H, W, 3] uint8."""
+        image, stem = self.images.read(index), self.images.stems()[index]
+        panels = []
+        if self._sides.labels is not None:
+            partner = list(self.labels.stems()).index(stem)
+            panels.append(self.labels.colorized(partner))
+        panels.append(image)
+        if self._sides.photos is not None and stem in self.photos.stems():
+            panels.append(self.photos.read(list(self.photos.stems()).index(stem)))
+        return panels
+
+    @functools.cached_property
+    def inception(self) -> InceptionFeatures:
+        """The features; raises UserError without weights."""
+        config = self.config
+        if not config.inception_weights:
+            remedy = f'download {INCEPTION_DOWNLOAD} and pass --inception_weights=FILE'
+            raise UserError('fid and kid need the weights of Inception', remedy)
+        return InceptionFeatures(
+            config.fid_mode, config.inception_weights, config.feature_cache_dir
+        )
+
+    @functools.cached_property
+    def lpips(self) -> Lpips:
+        """LPIPS; raises UserError without weights."""
+        return Lpips(self.config.lpips_network, self.config.lpips_weights)
+
+    @functools.cached_property
+    def pair_values(self) -> Mapping[str, list[float]]:
+        """Of each score of pairs, the values of the pairs, whose images are read once for all."""
+        images, photos = self.images, self.photos
+        scores = {name: PAIR_SCORES[name] for name in self.names if name in PAIR_SCORES}
+        if 'lpips' in self.names:
+            scores['lpips'] = self.lpips.distance
+        values: dict[str, list[float]] = {name: [] for name in scores}
+        for index, partner in tqdm(pairs_of(images, photos), unit='pair', dynamic_ncols=True):
+            image, photo = images.read(index), photos.read(partner)
+            if image.shape != photo.shape:
+                sizes = ' and '.join(f'{x.shape[1]}x{x.shape[0]}' for x in (image, photo))
+                locations = f'{images.location(index)} and {photos.location(partner)}'
+                remedy = f'resize the photos, or leave {", ".join(scores)} out'
+                raise UserError(f'{locations} have {sizes} pixels', remedy)
+            for name, score in scores.items():
+                values[name].append(score(image, photo))
+        return values
+
+
+def _given(side: _Side | None, problem: str, what: str) -> _Side:
+    if side is None:
+        raise UserError(problem, f'give the directory of {what}')
+    return side

@@ -1,0 +1,188 @@
+"""Images and label maps that scores compare: of directories, or of the data of a run."""
+
+from __future__ import annotations
+
+import collections
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from spade_jax.data.files.image_files import (
+    LOSSY_EXTENSIONS,
+    PHOTO_EXTENSIONS,
+    read_ids,
+    read_photo,
+)
+from spade_jax.data.files.palette import colorize, default_palette
+from spade_jax.data.records.fingerprint import digest, file_states
+from spade_jax.data.sources.pairing import extension_of, files_below, stem_of
+from spade_jax.errors import UserError
+from spade_jax.files.html_page import GALLERY_DIRECTORY, GALLERY_SHEET
+
+_MAX_NAMED = 3
+
+
+class ImageSet(Protocol):
+    """Images by index.
+
+    Attributes:
+      flag: What progress bars and errors call them.
+      is_temporary: No features of them are kept.
+    """
+
+    flag: str
+    is_temporary: bool
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> np.ndarray:
+        """An image [H, W, 3] uint8. Raises UserError if it cannot be read."""
+        ...
+
+    def location(self, index: int) -> str:
+        """What errors call an image."""
+        ...
+
+    def stems(self) -> Sequence[str]:
+        """The names by which images, photos and label maps are paired."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest that changes with the images."""
+        ...
+
+
+class LabelSet(Protocol):
+    """Label maps by index.
+
+    Attributes:
+      num_classes: Ids in [0, num_classes) are classes, others unlabeled.
+    """
+
+    num_classes: int
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> np.ndarray:
+        """Ids [H, W]. Raises UserError if they cannot be read."""
+        ...
+
+    def colorized(self, index: int) -> np.ndarray:
+        """The colors of the classes [H, W, 3] uint8."""
+        ...
+
+    def location(self, index: int) -> str:
+        """What errors call a label map."""
+        ...
+
+    def stems(self) -> Sequence[str]:
+        """See `ImageSet`."""
+        ...
+
+
+class ImageFolder:
+    """The images of a directory, in the order of their names, but for the gallery of samples.
+
+    Attributes:
+      flag: The flag that names the directory.
+      directory: Its path.
+      names: The paths of the images below it.
+      is_temporary: See `ImageSet`.
+      lossy: The extensions of files with lossy compression among them.
+
+    Raises:
+      UserError: On construction, when there is no image.
+    """
+
+    def __init__(self, flag: str, directory: str, *, is_temporary: bool = False):
+        self.flag, self.directory = flag, os.path.expanduser(directory)
+        self.is_temporary = is_temporary
+        if not os.path.isdir(self.directory):
+            raise UserError(f'{flag}={directory} is not a directory', 'give one with images')
+        files = [os.path.relpath(path, self.directory) for path in files_below(self.directory)]
+        files = [name for name in files if not _is_of_gallery(name)]
+        endings = collections.Counter(map(extension_of, files))
+        self.names = [name for name in files if extension_of(name) in PHOTO_EXTENSIONS]
+        if not self.names:
+            found = ', '.join(f'{count} {ending}' for ending, count in endings.most_common(5))
+            problem = f'{flag}={directory} has no images, but {found or "nothing"}'
+            raise UserError(problem, f'give a directory of {", ".join(sorted(PHOTO_EXTENSIONS))}')
+        self.lossy = [name for name in endings if name in LOSSY_EXTENSIONS]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def location(self, index: int) -> str:
+        return os.path.join(self.directory, self.names[index])
+
+    def read(self, index: int) -> np.ndarray:
+        """An image [H, W, 3] uint8. Raises UserError if it cannot be read or has 16 bits."""
+        return read_photo(self.location(index), role='image')
+
+    def read_ids(self, index: int) -> np.ndarray:
+        """A label map: ids [H, W]. Raises UserError if it cannot be read."""
+        return read_ids(self.location(index))
+
+    def fingerprint(self) -> str:
+        """A digest of the names, sizes and times of the files."""
+        states = file_states([[self.location(index)] for index in range(len(self))])
+        return digest([*self.names, *map('\0'.join, states)])
+
+    def stems(self) -> list[str]:
+        """The names without their endings, as label maps are paired."""
+        return [stem_of(self.location(index), self.directory) for index in range(len(self))]
+
+
+class LabelFiles:
+    """The label maps of a directory; see `LabelSet` and `ImageFolder`."""
+
+    def __init__(self, flag: str, directory: str, num_classes: int):
+        self._folder, self.num_classes = ImageFolder(flag, directory), num_classes
+        self.read, self.location = self._folder.read_ids, self._folder.location
+        self.stems = self._folder.stems
+
+    def colorized(self, index: int) -> np.ndarray:
+        return colorize(self.read(index), default_palette(self.num_classes))
+
+    def __len__(self) -> int:
+        return len(self._folder)
+
+
+def _is_of_gallery(name: str) -> bool:
+    return name == GALLERY_SHEET or name.split(os.sep)[0] == GALLERY_DIRECTORY
+
+
+def pairs_of(
+    images: ImageSet, photos: ImageSet | LabelSet, what: str = 'photo'
+) -> list[tuple[int, int]]:
+    """The indices of the images and of the photos of the same names, without their endings.
+
+    Args:
+      images: All of them need a partner.
+      photos: Photos or label maps.
+      what: What errors call one of them.
+
+    Raises:
+      UserError: An image has no partner.
+    """
+    by_stem = {stem: index for index, stem in enumerate(photos.stems())}
+    stems = images.stems()
+    if alone := [stem for stem in stems if stem not in by_stem]:
+        named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
+        problem = f'{len(alone)} of {len(images)} images have no {what} of their name ({named})'
+        raise UserError(problem, 'rename the files, or leave out the scores that compare pairs')
+    return [(index, by_stem[stem]) for index, stem in enumerate(stems)]
+
+
+def warn_of_differences(images: ImageFolder, photos: ImageFolder) -> None:
+    """Warn when one side is lossy, which scores measure too."""
+    if bool(images.lossy) != bool(photos.lossy):
+        side = images if images.lossy else photos
+        print(
+            f'warning: {side.flag} has {side.lossy[0]} files, the other side has none: scores '
+            'measure the compression too',
+            file=sys.stderr,
+        )

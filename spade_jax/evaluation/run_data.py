@@ -1,0 +1,139 @@
+"""The data of a run as sides of a comparison, and images that its generator samples from them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from spade_jax.config.config import Config
+from spade_jax.data.files.label_maps import LabelMaps, LabelsOfSource
+from spade_jax.data.files.palette import colorize_input
+from spade_jax.data.pipeline.paired_transforms import resize_image
+from spade_jax.data.records.fingerprint import digest
+from spade_jax.data.sources.open_source import open_source
+from spade_jax.errors import UserError
+from spade_jax.evaluation.comparison import Sides
+from spade_jax.evaluation.image_sets import ImageFolder
+from spade_jax.sampling.sample_files import SampleRequest, load_for_sampling, write_samples
+from spade_jax.sampling.style_flags import StyleOptions, StylesOfPhotos
+from spade_jax.sampling.styles import Styles
+from spade_jax.sampling.trained_generator import TrainedGenerator
+
+
+class RunLabels:
+    """Label maps at the training size of a run, resized as for sampling; see `LabelSet`."""
+
+    def __init__(self, maps: LabelMaps, config: Config):
+        self._maps, self._config = maps, config
+        self.num_classes = config.data.num_classes
+        self._size = config.data.image_width, config.data.image_height
+
+    def __len__(self) -> int:
+        return len(self._maps.names)
+
+    def read(self, index: int) -> np.ndarray:
+        """Ids [H, W]; the don't-care id is no class."""
+        return load_for_sampling(self._maps, index, self._config, self._size).label
+
+    def colorized(self, index: int) -> np.ndarray:
+        return colorize_input(self.read(index), self._config.data)
+
+    def location(self, index: int) -> str:
+        return self._maps.locations[index]
+
+    def stems(self) -> Sequence[str]:
+        return self._maps.names
+
+
+class RunPhotos:
+    """The photos of label maps, resized to the training size of a run; see `ImageSet`."""
+
+    flag, is_temporary = 'photos', False
+
+    def __init__(self, maps: LabelMaps, config: Config):
+        self._maps = maps
+        self._size = config.data.image_width, config.data.image_height
+
+    def __len__(self) -> int:
+        return len(self._maps.names)
+
+    def read(self, index: int) -> np.ndarray:
+        """[H, W, 3] uint8, resized bicubically."""
+        photo = self._maps.read_photo(index)
+        if photo is None:
+            raise UserError(f'{self.location(index)} has no photo', 'give --photo_dir')
+        return resize_image(photo, self._size)
+
+    def location(self, index: int) -> str:
+        return f'the photo of {self._maps.locations[index]}'
+
+    def stems(self) -> Sequence[str]:
+        return self._maps.names
+
+    def fingerprint(self) -> str:
+        return digest([self._maps.fingerprint(), str(self._size)])
+
+
+def sides_of(config: Config, maps: LabelMaps, predictions: ImageFolder | None = None) -> Sides:
+    """What images of label maps are compared with: the data of the run."""
+    labels = RunLabels(maps, config) if config.data.uses_labels else None
+    training = functools.partial(training_examples, config)
+    return Sides(None, RunPhotos(maps, config), labels, predictions, training)
+
+
+def training_examples(config: Config) -> tuple[RunPhotos, RunLabels]:
+    """Photos and label maps of the training set; raises UserError if it cannot be read."""
+    if not config.data.uses_labels:
+        problem = f'condition={config.data.condition}: a judge needs label maps'
+        raise UserError(problem, 'choose scores that compare with the photos')
+    source = open_source(config.data, 'train')
+    assert source is not None  # Only a validation set may be missing.
+    maps = LabelsOfSource(source, config.data)
+    return RunPhotos(maps, config), RunLabels(maps, config)
+
+
+def sample_images(
+    generator: TrainedGenerator,
+    maps: LabelMaps,
+    directory: str,
+    *,
+    style_rule: str,
+    seed: int,
+    batch_size: int,
+    is_temporary: bool = False,
+) -> ImageFolder:
+    """Sample an image of each label map, at the training size.
+
+    The images are kept in a directory below `directory` whose name changes with the weights, the
+    styles and the label maps: those that are there are not sampled again.
+
+    Args:
+      generator: Of the run.
+      maps: Its label maps.
+      directory: For the images.
+      style_rule: See `EvaluationConfig`.
+      seed: Of random styles.
+      batch_size: Label maps sampled together.
+      is_temporary: The directory is about to be removed.
+
+    Raises:
+      UserError: The model has no styles to choose, or data cannot be read.
+    """
+    styles, config = styles_of(generator, maps, style_rule, seed), generator.config
+    key = digest([generator.fingerprint(), maps.fingerprint(), f'{style_rule} {seed}'])
+    name = 'images' if generator.step is None else f'images_{generator.step}'
+    output_dir = os.path.join(directory, f'{name}_{style_rule}_{key[:8]}')
+    size = config.data.image_width, config.data.image_height
+    request = SampleRequest(maps, styles, size, batch_size)
+    write_samples(generator, request, output_dir, keep_existing=True)
+    return ImageFolder('images', output_dir, is_temporary=is_temporary)
+
+
+def styles_of(generator: TrainedGenerator, maps: LabelMaps, style_rule: str, seed: int) -> Styles:
+    """The styles of a style rule; raises UserError if the model has none to choose."""
+    if style_rule == 'photo':
+        return StylesOfPhotos(generator, maps)
+    return StyleOptions(seed, fixed_style=style_rule == 'fixed').styles(generator, maps)

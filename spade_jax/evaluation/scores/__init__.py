@@ -1,0 +1,41 @@
+"""The scores by name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from spade_jax.errors import UserError
+from spade_jax.evaluation.comparison import Score
+from spade_jax.evaluation.scores import distances, pairs, segmentation
+
+# To add a score, add its row.
+SCORES: Mapping[str, Score] = {
+    'fid': Score(
+        distances.frechet_inception_distance,
+        'Frechet inception distance',
+        prepare=distances.photo_gaussian,
+    ),
+    'kid': Score(
+        distances.kernel_inception_distance,
+        'kernel inception distance',
+        prepare=lambda comparison: comparison.inception.of(comparison.photos),
+    ),
+    'lpips': Score(
+        functools.partial(pairs.mean, 'lpips'),
+        'LPIPS to the photo of the same name',
+        prepare=lambda comparison: comparison.lpips,
+    ),
+    'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
+    'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
+    'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),
+    'miou': Score(segmentation.mean_iou, 'mean IoU of predicted label maps', 'higher'),
+}
+
+
+def parse_names(text: str) -> list[str]:
+    """The names of --evaluate; raises UserError if one is no score."""
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if unknown := [name for name in names if name not in SCORES]:
+        raise UserError(f'evaluate={unknown[0]} is no score', f'use {", ".join(SCORES)}')
+    return names

@@ -1,0 +1,66 @@
+"""Scores of the current weights during training."""
+
+from __future__ import annotations
+
+import tempfile
+
+from spade_jax.config.config import Config
+from spade_jax.data.files.label_maps import EvenlySpaced, LabelsOfSource
+from spade_jax.errors import UserError
+from spade_jax.evaluation import results, run_data
+from spade_jax.evaluation.comparison import Comparison
+from spade_jax.evaluation.scores import SCORES, parse_names
+from spade_jax.sampling import TrainedGenerator
+from spade_jax.sampling.jitted import BATCH_SIZE
+from spade_jax.training.session import TrainingData
+
+
+class Evaluator:
+    """Samples label maps of the validation set, always the same, and scores the images.
+
+    Raises:
+      UserError: On construction, when there is no validation set, or a score lacks something.
+    """
+
+    def __init__(self, config: Config, data: TrainingData):
+        if data.validation is None:
+            problem = f'evaluate_every={config.evaluation.evaluate_every} without a validation set'
+            raise UserError(problem, 'name one, or leave --evaluate_every out')
+        maps = LabelsOfSource(data.validation, config.data)
+        most = config.evaluation.evaluate_examples or len(maps.names)
+        self._config, self._maps = config, EvenlySpaced(maps, most, data.skipped.reasons)
+        sides = run_data.sides_of(config, self._maps)
+        self._comparison = Comparison(
+            sides, config.evaluation, parse_names(config.evaluation.evaluate)
+        )
+        results.prepare(self._comparison)
+
+    def __call__(self, generator: TrainedGenerator) -> dict[str, float]:
+        """The scores by name."""
+        with tempfile.TemporaryDirectory(prefix='spade_jax_evaluation_') as directory:
+            images = run_data.sample_images(
+                generator,
+                self._maps,
+                directory,
+                style_rule=self._config.evaluation.style_rule,
+                seed=self._config.run.seed,
+                batch_size=BATCH_SIZE,
+                is_temporary=True,
+            )
+            self._comparison.set_images(images)
+            scores = results.score_all(self._comparison)
+        return results.finite_values(scores)
+
+
+def scores_of(config: Config) -> dict[str, str]:
+    """The scores that training logs, and whether 'lower' or 'higher' is better.
+
+    Raises:
+      UserError: A name is no score, or --keep_best names a score that is not computed.
+    """
+    evaluation, best = config.evaluation, config.run.keep_best
+    names = parse_names(evaluation.evaluate) if evaluation.evaluate_every else []
+    if best in SCORES and best not in names:
+        remedy = f'add --evaluate_every=N and --evaluate={best}'
+        raise UserError(f'keep_best={best} is a score that this run does not compute', remedy)
+    return {name: SCORES[name].is_better for name in names}

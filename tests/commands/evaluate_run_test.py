@@ -1,0 +1,148 @@
+"""--mode=evaluate with --workdir: the images of a run against its validation set."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import spade_jax
+from spade_jax.reports.run_log import read_scalars
+from spade_jax.sampling import sample_files
+from tests import program
+from tests.fixtures.cli import refusal, succeed_inline
+from tests.sampling import tiny
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return program.write_folders(tmp_path_factory.mktemp('data'), count=3)
+
+
+@pytest.fixture(scope='module')
+def styled_run(tmp_path_factory, data):
+    config = tiny.STYLED.replace(dataset='folders', data_dir=str(data))
+    return tiny.write_checkpoint(config, tmp_path_factory.mktemp('runs') / 'styled')
+
+
+def evaluate(workdir, *flags):
+    output = succeed_inline('--mode=evaluate', f'--workdir={workdir}', '--evaluate=l1', *flags)
+    return json.loads((workdir / 'evaluation' / 'evaluation.json').read_text()), output
+
+
+def images_in(record):
+    return {
+        name: np.asarray(Image.open(f'{record["image_dir"]}/{name}.png')).astype(int)
+        for name in '012'
+    }
+
+
+def test_images_of_the_run_are_compared_with_the_photos_at_the_training_size(styled_run, data):
+    record, output = evaluate(styled_run)
+    assert (record['checkpoint_step'], record['style_rule'], record['seed']) == (0, 'random', 0)
+    assert record['scores']['l1']['protocol'] == {'pairs': 3}
+    images, differences = images_in(record), []
+    for path in sorted((data / 'val_img').iterdir()):
+        photo = Image.open(path).convert('RGB').resize((32, 32), Image.Resampling.BICUBIC)
+        differences.append(np.abs(images[path.stem] - np.asarray(photo)).mean())
+    assert record['scores']['l1']['value'] == pytest.approx(np.mean(differences), abs=0.6)
+    assert f'Scores: {styled_run}/evaluation/evaluation.json' in output
+
+
+def test_scores_are_in_the_log_of_the_run(styled_run):
+    record, _ = evaluate(styled_run)
+    assert read_scalars(str(styled_run))[-1] == {'step': 0, 'l1': record['scores']['l1']['value']}
+
+
+def test_style_rules_choose_the_styles(styled_run, data):
+    directories = {}
+    for rule in ('random', 'fixed', 'photo'):
+        record, _ = evaluate(styled_run, f'--style_rule={rule}')
+        directories[rule] = record['image_dir']
+    assert len({*directories.values()}) == 3
+    generator = spade_jax.load(str(styled_run))
+    scenes = [*generator.read_folder(f'{data}/val_label', photo_dir=f'{data}/val_img')]
+    labels = np.stack([scene.labels for scene in scenes])
+    own = generator(labels, style=generator.encode([scene.photo for scene in scenes]))
+    one = generator(
+        labels, style=spade_jax.sampling.styles.random_styles(4, 0, 0, np.zeros(3, int))
+    )
+    for rule, expected in (('photo', own), ('fixed', one)):
+        for name, image in zip('012', expected, strict=True):
+            found = np.asarray(Image.open(f'{directories[rule]}/{name}.png'))
+            np.testing.assert_allclose(found, image.astype(int), atol=1)
+
+
+def test_what_is_sampled_is_not_sampled_again(styled_run, monkeypatch):
+    record, _ = evaluate(styled_run, '--seed=5')
+    removed, kept = (f'{record["image_dir"]}/{name}.png' for name in '10')
+    before, write_png = images_in(record), sample_files.write_png
+    Image.fromarray(before['0'].astype(np.uint8)).save(kept)
+    pathlib.Path(removed).unlink()
+    written = []
+
+    def recorded(path, image):
+        written.append(path)
+        write_png(path, image)
+
+    monkeypatch.setattr(sample_files, 'write_png', recorded)
+    record, _ = evaluate(styled_run, '--seed=5')
+    assert written == [removed]
+    for name, image in images_in(record).items():
+        np.testing.assert_allclose(image, before[name], atol=1)
+
+
+def test_given_images_replace_those_of_the_run(styled_run, tmp_path):
+    for name in '012':
+        Image.new('RGB', (32, 32)).save(tmp_path / f'{name}.png')
+    records = read_scalars(str(styled_run))
+    record, _ = evaluate(styled_run, f'--image_dir={tmp_path}')
+    assert record['scores']['l1']['value'] > 0 and 'seed' not in record
+    assert read_scalars(str(styled_run)) == records
+
+
+def test_model_without_styles_has_none_to_choose(data, tmp_path):
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
+    workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    flags = ['--mode=evaluate', f'--workdir={workdir}', '--evaluate=l1']
+    assert 'this model has no style latent' in refusal(*flags, '--style_rule=photo')
+    assert 'this model has no style latent' in refusal(*flags, '--style_rule=fixed')
+
+
+def test_label_maps_and_photos_may_be_given(styled_run, data, tmp_path):
+    labels = tiny.write_labels(tmp_path / 'labels', 'x')
+    photos = tiny.write_photos(tmp_path / 'photos', 'x')
+    record, _ = evaluate(styled_run, f'--label_dir={labels}', f'--photo_dir={photos}')
+    assert record['scores']['l1']['protocol'] == {'pairs': 1}
+    message = refusal(
+        '--mode=evaluate', f'--workdir={styled_run}', '--evaluate=l1', f'--label_dir={labels}'
+    )
+    assert 'labels/x.png has no photo; give --photo_dir' in message
+
+
+def test_runs_are_compared_in_a_table_and_on_a_page(styled_run, data, tmp_path):
+    config = tiny.STYLED.replace(dataset='folders', data_dir=str(data), init_gain=1.0)
+    other = tiny.write_checkpoint(config, tmp_path / 'other')
+    flags = ['--evaluate=l1,psnr', f'--output_dir={tmp_path}/scores']
+    output = succeed_inline('--mode=evaluate', f'--workdir={styled_run},{other}', *flags)
+    assert f'Comparison: {tmp_path}/scores/comparison.md' in output
+    lines = (tmp_path / 'scores' / 'comparison.md').read_text().splitlines()
+    assert lines[0] == '| score | styled | other |'
+    values = [
+        json.loads((tmp_path / 'scores' / name / 'evaluation.json').read_text())['scores']['l1']
+        for name in ('styled', 'other')
+    ]
+    row = re.findall(r'([\d.-]+) \[([\d.-]+), ([\d.-]+)\]', lines[2])
+    for (value, low, high), record in zip(row, values, strict=True):
+        assert float(low) <= float(value) <= float(high)
+        assert float(value) == pytest.approx(record['value'], rel=1e-3)
+    difference = re.search(r'\| ([\d.-]+) \[', lines[3])
+    expected = values[1]['value'] - values[0]['value']
+    assert float(difference[1]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    page = (tmp_path / 'scores' / 'comparison.html').read_text()
+    assert page.count('<figure>') == 2 * 2 * 3  # Worst and best of both runs: all three.
+    assert page.count('data:image/') == 3 * 12
+    message = refusal('--mode=evaluate', f'--workdir={other},{other}', '--evaluate=l1')
+    assert 'has a run twice' in message

@@ -1,0 +1,79 @@
+"""Scores during training, with the toy model."""
+
+import numpy as np
+import pytest
+
+from spade_jax.checkpoints.checkpointer import Checkpointer
+from spade_jax.config import model_options
+from spade_jax.errors import UserError
+from spade_jax.evaluation.comparison import Result, Score
+from spade_jax.evaluation.scores import SCORES
+from spade_jax.reports.run_log import read_scalars
+from spade_jax.training.train_loop import train
+from tests.models.toy_model_test import ROW, config_of
+from tests.program import write_folders
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setitem(model_options.MODELS, 'toy', ROW)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return write_folders(tmp_path_factory.mktemp('data'), count=16, size=(16, 16))
+
+
+def trained(workdir, data, **options):
+    workdir.mkdir()
+    config = config_of(data, constant_epochs=3, checkpoint_every=100, log_every=100, **options)
+    train(config, str(workdir))
+    return {int(record['step']): record for record in read_scalars(str(workdir))}
+
+
+def test_scores_are_logged_and_their_weights_saved(data, tmp_path):
+    options = dict(evaluate_every=4, evaluate='l1,psnr', evaluate_examples=3, keep_checkpoints=9)
+    log = trained(tmp_path / 'run', data, **options)
+    assert [*log] == [4, 6]
+    assert all(record['l1'] > 0 and record['psnr'] > 0 for record in log.values())
+    with Checkpointer(str(tmp_path / 'run'), read_only=True) as checkpointer:
+        assert checkpointer.steps() == [4, 6]
+        assert checkpointer.metadata(4).metrics['l1'] == log[4]['l1']
+
+
+@pytest.mark.parametrize('is_better, best', [('lower', 4), ('higher', 2)])
+def test_best_checkpoint_is_kept_in_the_direction_of_the_score(
+    is_better, best, data, tmp_path, monkeypatch
+):
+    values = iter([3.0, 1.0, 2.0])
+    images = []
+
+    def score(comparison):
+        images.append(comparison.images.read(1))
+        return Result(next(values), None, {})
+
+    monkeypatch.setitem(SCORES, 'count', Score(score, 'a test', is_better))
+    options = dict(evaluate_every=2, evaluate='count', keep_best='count', keep_checkpoints=1)
+    trained(tmp_path / 'run', data, **options)
+    with Checkpointer(str(tmp_path / 'run'), read_only=True) as checkpointer:
+        assert checkpointer.steps() == [best, 6]
+    assert np.any(images[0] != images[2])  # They are those of the current weights.
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(keep_best='fid'), 'add --evaluate_every=N and --evaluate=fid'),
+        (dict(evaluate_every=2, evaluate='fit'), 'evaluate=fit is no score'),
+        (dict(evaluate_every=2), 'fid and kid need the weights of Inception; download'),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_at_the_start(options, message, data, tmp_path):
+    with pytest.raises(UserError, match=message):
+        trained(tmp_path / 'run', data, **options)
+
+
+def test_scores_need_a_validation_set(tmp_path):
+    data = write_folders(tmp_path / 'data', size=(16, 16), splits=('train',))
+    with pytest.raises(UserError, match='evaluate_every=2 without a validation set'):
+        trained(tmp_path / 'run', data, evaluate_every=2, evaluate='l1')
