@@ -10,7 +10,7 @@ import numpy as np
 
 from spade_jax.errors import UserError
 from spade_jax.evaluation.networks.deeplab import Deeplab
-from spade_jax.evaluation.networks.drn import UNLABELED, Drn, class_map
+from spade_jax.evaluation.networks.drn import UNLABELED, Drn, classes_of
 from spade_jax.evaluation.networks.upernet import Upernet
 
 _UNKNOWN = 255  # In label maps of COCO-Stuff, and of Cityscapes in some copies.
@@ -40,7 +40,7 @@ class SegmentationNetwork(NamedTuple):
 def cityscapes_classes(ids: np.ndarray) -> np.ndarray:
     """The classes of the benchmark (trainIds) of labelIds, 0 to 33."""
     _check(ids, 33, 'Cityscapes', _CITYSCAPES_FILES)
-    classes = class_map(ids)
+    classes = classes_of(ids)
     other = ids[(classes == UNLABELED) & (ids >= 0) & (ids != _UNKNOWN)]
     # Vegetation, sky and cars have more than 18. Most pixels of trainIds have no class here.
     if other.size > ids.size / 2 and other.any() and not np.isin(ids, range(19, 34)).any():

@@ -18,6 +18,7 @@ from spade_jax.errors import UserError
 Path = tuple[str, ...]
 Padding = int | tuple[int, int]
 _MAX_LISTED = 5
+_OTHERS = 'others'  # Blocks '1', '2', ... of a `Stage`.
 
 
 class Entries(NamedTuple):
@@ -85,6 +86,35 @@ class Bottleneck(nn.Module):
         return nn.relu(x + y)
 
 
+class Stage(nn.Module):
+    """Bottlenecks '0', '1', ..., of which only the first changes size and channels.
+
+    The others are a loop over stacked parameters, so that one of them is compiled.
+
+    Attributes:
+      count: Number of blocks, at least 2.
+      width, strides, dilation: See `Bottleneck`; the strides are those of the first.
+    """
+
+    count: int
+    width: int
+    strides: tuple[int, int] = (1, 1)
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H / strides, W / strides, 4 * width]."""
+        x = Bottleneck(self.width, self.strides, self.dilation, name='0')(x)
+        others = Bottleneck(self.width, dilation=self.dilation, name=_OTHERS)
+        repeat = nn.scan(
+            lambda block, x, _: (block(x), None),
+            variable_axes={'params': 0},
+            split_rngs={'params': True},
+            length=self.count - 1,
+        )
+        return repeat(others, x, None)[0]
+
+
 def load_params(
     network: nn.Module,
     state: Mapping[str, np.ndarray],
@@ -99,7 +129,8 @@ def load_params(
     Args:
       network: Takes images [B, H, W, 3].
       state: Arrays by PyTorch's names.
-      entries_of: Path of a layer in the network -> its entries.
+      entries_of: Path of a layer in the network -> its entries. In a `Stage`, the path has the
+        number of the block.
       source: What errors call the state dictionary: the file, and what it should be.
       epsilon: Of the batch normalizations.
       remedy: Of the error.
@@ -113,8 +144,8 @@ def load_params(
     flat: Any = traverse_util.flatten_dict(shapes)
     for path, array in flat.items():
         layers.setdefault(path[:-1], {})[path[-1]] = array.shape
-    loader = _Loader(state, epsilon)
-    params = {path: loader.layer(entries_of(path), wanted) for path, wanted in layers.items()}
+    loader = _Loader(state, entries_of, epsilon)
+    params = {path: loader.layers(path, wanted) for path, wanted in layers.items()}
     if loader.faults:
         listed = '; '.join(loader.faults[:_MAX_LISTED])
         more = f' and {len(loader.faults) - _MAX_LISTED} more' * (len(loader.faults) > _MAX_LISTED)
@@ -125,9 +156,21 @@ def load_params(
 class _Loader:
     """Reads layers and lists the entries that are missing or misshapen."""
 
-    def __init__(self, state: Mapping[str, np.ndarray], epsilon: float):
-        self.state, self.epsilon = state, epsilon
+    def __init__(
+        self, state: Mapping[str, np.ndarray], entries_of: Callable[[Path], Entries], epsilon: float
+    ):
+        self.state, self.entries_of, self.epsilon = state, entries_of, epsilon
         self.faults: list[str] = []
+
+    def layers(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The parameters of a layer, stacked if it stands for that of several blocks."""
+        if _OTHERS not in path:
+            return self.layer(self.entries_of(path), shapes)
+        numbers = range(1, 1 + shapes['kernel'][0])
+        paths = (tuple(str(i) if part == _OTHERS else part for part in path) for i in numbers)
+        single = {name: shape[1:] for name, shape in shapes.items()}
+        layers = [self.layer(self.entries_of(path), single) for path in paths]
+        return {name: np.stack([layer[name] for layer in layers]) for name in single}
 
     def layer(self, entries: Entries, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         """Kernel [kh, kw, in, out] (dense: [in, out]) and bias [out]."""

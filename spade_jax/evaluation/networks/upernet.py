@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from spade_jax.evaluation.networks.frozen import Bottleneck, Entries, Path, convolution, load_params
+from spade_jax.evaluation.networks.frozen import Entries, Path, Stage, convolution, load_params
 from spade_jax.evaluation.weights import WeightsFile
 from spade_jax.files.weight_files import read_state
 from spade_jax.layers.resampling import resize_bilinear
@@ -57,9 +57,7 @@ def _features(x: jax.Array) -> list[jax.Array]:
     x = nn.max_pool(x, (3, 3), (2, 2), padding)  # [B, H/4, W/4, 128]
     outputs = []
     for i, (width, count) in enumerate(((64, 3), (128, 4), (256, 23), (512, 3)), 1):
-        for j in range(count):
-            strides = 1, 2 if i > 1 and j == 0 else 1
-            x = Bottleneck(width, strides, name=f'layer{i}.{j}')(x)
+        x = Stage(count, width, strides=(1, 1 if i == 1 else 2), name=f'layer{i}')(x)
         outputs.append(x)
     return outputs
 
