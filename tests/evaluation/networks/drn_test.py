@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from spade_jax.data.files.resampling import nearest
 from spade_jax.errors import UserError
 from spade_jax.evaluation.networks import drn
 from spade_jax.evaluation.networks.drn import Drn, classes_of
@@ -84,6 +85,13 @@ def test_classes_of_label_ids_are_golden():
     np.testing.assert_array_equal(classes_of(np.arange(256)), GOLDEN['out/lookup'])
     np.testing.assert_array_equal(classes_of(GOLDEN['in/label_ids']), GOLDEN['out/train_ids'])
     np.testing.assert_array_equal(classes_of(np.array([-1, 33, 40000])), [255, 18, 255])
+
+
+def test_reduced_label_map_has_golden_ids():
+    expected = GOLDEN['out/label_nearest_quarter']
+    height, width = expected.shape
+    reduced = nearest(GOLDEN['in/label_ids'], (width, height), (0, 0, width, height))
+    np.testing.assert_array_equal(reduced, expected)
 
 
 def test_protocol_names_file_and_network(network):
