@@ -49,7 +49,8 @@ def _per_image(confusion: Confusion, mean_over: str) -> PerImage:
 
 
 def prepare(comparison: Comparison) -> None:
-    """Load the network; raises UserError if there is none and no predictions."""
+    """Load the network; raises UserError if there are no label maps, or nothing to compare."""
+    _ = comparison.labels
     _ = comparison.segmenter if _has_network(comparison) else comparison.predictions
 
 
