@@ -93,9 +93,8 @@ def test_style_of_a_photo_transfers_its_colors(generator, labels):
 @pytest.mark.slow
 def test_all_styles_follow_the_layout(generator, labels, random_styles):
     scenes = [render_scene(seed, *labels.shape[1:]) for seed in range(96)]
-    images = np.stack([scene.image for scene in scenes])
-    scene_labels = np.stack([scene.label for scene in scenes])
-    judge = fit_judge(images, scene_labels, generator.config.data.num_classes)
+    examples = [(scene.image, scene.label) for scene in scenes]
+    judge = fit_judge(examples, generator.config.data.num_classes)
     real = accuracy(judge.predict(read_images('photos')), labels)
     sampled = [accuracy(judge.predict(images), labels) for images in random_styles]
     of_other_layout = accuracy(judge.predict(random_styles[0]), np.roll(labels, 1, axis=0))

@@ -65,12 +65,7 @@ class Run:
                 f'condition={self.config.data.condition}: the layout judge needs label maps'
             )
         batch, num_classes = self.read('train', count), self.config.data.num_classes
-        return fit_judge(batch.image, batch.label, num_classes, seed=seed, ignore=self.ignore)
-
-    @property
-    def ignore(self) -> int | None:
-        """The label of pixels without a class; None if every pixel has one."""
-        return DONTCARE_ID if self.config.data.dontcare else None
+        return fit_judge(zip(batch.image, batch.label, strict=True), num_classes, seed=seed)
 
 
 def split_examples(config: DataConfig, split: str, count: int) -> Batch:

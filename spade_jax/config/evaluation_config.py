@@ -11,8 +11,9 @@ class EvaluationConfig(Section):
 
     evaluate: str = option(
         'fid',
-        'Scores, with commas: fid, kid; lite0_frechet, lite0_kernel, which need no download and '
-        'are not comparable with those; of pairs lpips, l1, psnr, ssim; of label maps miou.',
+        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou. '
+        'Without downloads, comparable within one data set only: lite0_frechet, lite0_kernel, and '
+        'layout, unet_miou, by judges that are fitted to the training set.',
         mutable=True,
     )
     evaluate_every: int = option(
@@ -54,7 +55,10 @@ class EvaluationConfig(Section):
         path=True,
     )
     feature_cache_dir: str = option(
-        '~/.cache/spade_jax/features', 'Directory that keeps features.', mutable=True, path=True
+        '~/.cache/spade_jax/features',
+        'Directory that keeps features and trained judges.',
+        mutable=True,
+        path=True,
     )
     kid_subset_size: int = option(
         1000, 'Images of a subset of kid and lite0_kernel.', at_least=2, at_most=10**6, mutable=True

@@ -14,6 +14,7 @@ from spade_jax.errors import UserError
 from spade_jax.evaluation.feature_networks import FEATURE_NETWORKS
 from spade_jax.evaluation.features import Features
 from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pairs_of
+from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_judge
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
 from spade_jax.evaluation.segmenters import Segmenter, load_segmenter
@@ -163,6 +164,17 @@ class Comparison:
             )
             raise UserError(problem, 'give one of them')
         return load_segmenter(self.config.segmentation_network, self.config.segmentation_weights)
+
+    @functools.cached_property
+    def layout_judge(self) -> FittedJudge:
+        """The layout judge; raises UserError if there is no training set."""
+        return fit_layout_judge(self.training, self.photos, self.labels)
+
+    @functools.cached_property
+    def unet_judge(self) -> FittedJudge:
+        """The U-Net, trained if need be; raises UserError if there is no training set."""
+        cache_dir = self.config.feature_cache_dir
+        return fit_unet_judge(self.training, self.photos, self.labels, cache_dir)
 
     @functools.cached_property
     def pair_values(self) -> Mapping[str, list[float]]:

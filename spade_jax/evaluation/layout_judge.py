@@ -7,15 +7,15 @@ color and texture, but no shapes.
 It sees the color of a pixel, and mean and deviation of the colors around it, but not the position:
 a judge that knew that the sky is above would find a sky in any image, and flatter the generator.
 
-    judge = fit_judge(train_images, train_labels, num_classes=13)
-    print(layout_agreement(judge, real_images, fake_images, labels).ratio)
+    judge = fit_judge(zip(train_images, train_labels), num_classes=13)
+    print(accuracy(judge.predict(fake_images), labels))
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from spade_jax.config.data_config import DONTCARE_ID
+from spade_jax.errors import UserError
 
 WINDOWS = (3, 7, 15)
 _HIDDEN_UNITS = (128, 64)
@@ -37,8 +38,11 @@ def window_statistics(values: jax.Array, size: int) -> tuple[jax.Array, jax.Arra
 
     def mean(values: jax.Array) -> jax.Array:
         # Windows are rectangles even where they are cut off, so they are separable.
-        for window in ((size, 1), (1, size)):
-            values = nn.avg_pool(values, window, padding='SAME', count_include_pad=False)
+        for axis, window in ((1, (size, 1)), (2, (1, size))):
+            place, last = np.arange(values.shape[axis]), values.shape[axis] - 1
+            pixels = np.minimum(place, size // 2) + np.minimum(last - place, size // 2) + 1
+            inside = np.expand_dims(pixels / size, [other for other in range(4) if other != axis])
+            values = nn.avg_pool(values, window, padding='SAME') / inside
         return values
 
     variance = mean(values**2) - mean(values) ** 2
@@ -85,12 +89,10 @@ class Judge:
 
 
 def fit_judge(
-    images: np.ndarray,
-    labels: np.ndarray,
+    examples: Iterable[tuple[np.ndarray, np.ndarray]],
     num_classes: int,
     *,
     seed: int = 0,
-    ignore: int | None = DONTCARE_ID,
     windows: Sequence[int] = WINDOWS,
     pixels_per_image: int = 512,
     steps: int = 2000,
@@ -100,129 +102,45 @@ def fit_judge(
     The classes are not balanced, so that the judge predicts the most likely class of a pixel.
 
     Args:
-      images: [N, H, W, 3] uint8, of the size of the images to judge: its windows are in pixels.
-      labels: [N, H, W] class ids.
+      examples: Pairs of an image [H, W, 3] uint8, of the size of the images to judge, since the
+        windows are in pixels, and its label map [H, W]. Pixels whose id is not in
+        [0, num_classes) have no class.
       num_classes: Number of classes.
       seed: For the choice of pixels, the initial weights and the order of the batches.
-      ignore: Id of pixels without a class; None: every pixel has one.
       windows: Sides of the windows in pixels; odd.
       pixels_per_image: Pixels sampled from each image, with replacement.
       steps: Number of Adam updates on 2048 pixels each.
 
     Raises:
-      ValueError: No pixel has a class, an id is no class, the shapes differ, or a window is even.
+      UserError: No pixel has a class.
+      ValueError: An image is not uint8, or a window is even.
     """
-    known = _check(labels, num_classes, ignore, images=images)
     for size in windows:
         if size % 2 == 0:
             raise ValueError(f'a window of {size} pixels has no center pixel; use {size + 1}')
-    usable = np.flatnonzero(known.any(axis=(1, 2)))
     rng = np.random.default_rng(seed)
-    places = [rng.choice(np.flatnonzero(known[i]), pixels_per_image) for i in usable]
-    places = np.stack(places)  # [N, P] indices into the flat images
-    classes = np.take_along_axis(labels[usable].reshape(len(usable), -1), places, axis=1)
-    classes = classes.reshape(-1).astype(np.int32)  # [N * P]
-    features = _features_at(tuple(windows), images[usable], places)  # [N * P, F]
+    features, classes = [], []
+    for image, label in examples:
+        if image.dtype != np.uint8 or image.shape != (*label.shape, 3):
+            problem = f'{image.dtype} image of {image.shape} with a label map of {label.shape}'
+            raise ValueError(f'{problem}; give uint8 [H, W, 3] and [H, W]')
+        known = np.flatnonzero((label >= 0) & (label < num_classes))
+        if known.size:
+            places = rng.choice(known, pixels_per_image)
+            features.append(np.asarray(_features_at(tuple(windows), image, places)))
+            classes.append(label.reshape(-1)[places].astype(np.int32))
+    if not classes:
+        problem = f'no pixel of the training label maps has one of the {num_classes} classes'
+        raise UserError(problem, 'check the numbering of the labels')
+    features, classes = np.concatenate(features), np.concatenate(classes)  # [N * P, F], [N * P]
     fitted = _fit(PixelClassifier(num_classes), steps, features, classes, jax.random.key(seed))
     return Judge(num_classes, tuple(windows), *fitted)
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore: int | None = DONTCARE_ID) -> float:
     """The share of correct pixels in [0, 1], without those labeled `ignore`; nan if all are."""
-    known = _known(labels, ignore)
+    known = np.full(labels.shape, True) if ignore is None else labels != ignore
     return float(np.mean(predicted[known] == labels[known])) if known.any() else math.nan
-
-
-def class_accuracies(
-    predicted: np.ndarray, labels: np.ndarray, num_classes: int, ignore: int | None = DONTCARE_ID
-) -> np.ndarray:
-    """The share of correct pixels of each class: [num_classes] in [0, 1], nan for absent ones."""
-    known = _known(labels, ignore)
-    expected = labels[known]
-    correct = np.bincount(expected[predicted[known] == expected], minlength=num_classes)
-    with np.errstate(invalid='ignore'):  # 0 / 0 is the nan.
-        return correct / np.bincount(expected, minlength=num_classes)
-
-
-class LayoutAgreement(NamedTuple):
-    """How well a judge recovers the label maps from real and from fake images, in [0, 1].
-
-    The ratio is about 1 if the fake images show their layout as clearly as the real ones. It can
-    exceed 1, since a generator prefers typical colors; it does not measure realism. The wrong
-    layout is the control: the label map of another example, as if the generator ignored its input.
-    """
-
-    accuracy_on_real: float  # share of correct pixels
-    accuracy_on_generated: float
-    ratio: float  # accuracy_on_generated / accuracy_on_real
-    accuracy_on_wrong_layout: float  # of fake images; nan for a single example
-    mean_class_accuracy_on_real: float  # over the present classes
-    mean_class_accuracy_on_generated: float
-    class_accuracy_on_real: np.ndarray  # [num_classes], nan for absent ones
-    class_accuracy_on_generated: np.ndarray
-    class_share: np.ndarray  # [num_classes], of the pixels that have a class
-
-
-def layout_agreement(
-    judge: Judge,
-    real: np.ndarray,
-    fake: np.ndarray,
-    labels: np.ndarray,
-    ignore: int | None = DONTCARE_ID,
-) -> LayoutAgreement:
-    """Compare fake images with the label maps that condition them, relative to real images.
-
-    Args:
-      judge: Fitted to other images than these.
-      real: [N, H, W, 3] uint8.
-      fake: [N, H, W, 3] uint8.
-      labels: [N, H, W] class ids of both.
-      ignore: Label of the pixels that do not count; None: all count.
-
-    Raises:
-      ValueError: No pixel has a class, an id is not a class, or the shapes do not match.
-    """
-    num_classes = judge.num_classes
-    known = _check(labels, num_classes, ignore, real=real, fake=fake)
-    in_real, in_fake = judge.predict(real), judge.predict(fake)
-    on_real, on_fake = accuracy(in_real, labels, ignore), accuracy(in_fake, labels, ignore)
-    by_class_on_real = class_accuracies(in_real, labels, num_classes, ignore)
-    by_class_on_fake = class_accuracies(in_fake, labels, num_classes, ignore)
-    on_wrong_layout = accuracy(in_fake, np.roll(labels, 1, axis=0), ignore)
-    return LayoutAgreement(
-        accuracy_on_real=on_real,
-        accuracy_on_generated=on_fake,
-        ratio=on_fake / on_real if on_real else math.nan,
-        accuracy_on_wrong_layout=on_wrong_layout if len(labels) > 1 else math.nan,
-        mean_class_accuracy_on_real=float(np.nanmean(by_class_on_real)),
-        mean_class_accuracy_on_generated=float(np.nanmean(by_class_on_fake)),
-        class_accuracy_on_real=by_class_on_real,
-        class_accuracy_on_generated=by_class_on_fake,
-        class_share=np.bincount(labels[known], minlength=num_classes) / known.sum(),
-    )
-
-
-def _known(labels: np.ndarray, ignore: int | None) -> np.ndarray:
-    """Where the labels are not `ignore`, bool."""
-    return np.ones(labels.shape, bool) if ignore is None else labels != ignore
-
-
-def _check(labels, num_classes: int, ignore: int | None, **arrays: np.ndarray) -> np.ndarray:
-    """Check shapes and ids; return where the pixels have a class, bool."""
-    for name, images in arrays.items():
-        if images.dtype != np.uint8:
-            raise ValueError(f'{name} are {images.dtype}; give uint8 in [0, 255]')
-        if images.shape != (*labels.shape, 3):
-            problem = f'{name} of shape {images.shape} do not fit labels of shape {labels.shape}'
-            raise ValueError(f'{problem}; give [N, H, W, 3] and [N, H, W]')
-    known = _known(labels, ignore)
-    wrong = labels[known & ((labels < 0) | (labels >= num_classes))]
-    if wrong.size:
-        classes = f'one of the {num_classes} classes 0..{num_classes - 1}'
-        raise ValueError(f'label id {wrong[0]} is not {classes} and not ignore={ignore}')
-    if not known.any():
-        raise ValueError(f'no pixel of the {len(labels)} label maps has a class (ignore={ignore})')
-    return known
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -236,16 +154,10 @@ def _predict(classifier, windows, params, statistics, images):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _features_at(windows, images, places):
-    """The features [N * P, F] of the pixels at places [N, P] of the flat images."""
-
-    def features_of_one(arguments):
-        image, place = arguments
-        features = pixel_features(image[None], windows)
-        return features.reshape(-1, features.shape[-1])[place]
-
-    features = jax.lax.map(features_of_one, (images, places))
-    return features.reshape(-1, features.shape[-1])
+def _features_at(windows, image, places):
+    """The features [P, F] of the pixels at places [P] of a flat image."""
+    features = pixel_features(image[None], windows)
+    return features.reshape(-1, features.shape[-1])[places]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

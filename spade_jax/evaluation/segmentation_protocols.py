@@ -67,3 +67,8 @@ def resolve(given: Choices, protocol: str, data_set: str) -> tuple[Choices, dict
         is_known = getattr(known, name) != UNKNOWN
         told[name] = value if is_known else f'not published; assumed {value}'
     return choices, told
+
+
+def mean_without_network(given: str) -> str:
+    """The convention of the mean where no segmentation network has scripts."""
+    return IN_LABELS if given == UNKNOWN else given

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spade_jax.errors import UserError
 from spade_jax.evaluation.comparison import Score
-from spade_jax.evaluation.scores import distances, pairs, segmentation
+from spade_jax.evaluation.scores import distances, judged, pairs, segmentation
 
 # To add a score, add its row.
 SCORES: Mapping[str, Score] = {
@@ -29,6 +29,18 @@ SCORES: Mapping[str, Score] = {
     'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
     'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
     'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),
+    'layout': Score(
+        judged.layout,
+        'accuracy of a judge of color and texture, for one data set only',
+        'higher',
+        prepare=lambda comparison: comparison.layout_judge,
+    ),
+    'unet_miou': Score(
+        judged.unet_mean_iou,
+        'mean IoU of a U-Net trained here, for one data set only',
+        'higher',
+        prepare=lambda comparison: comparison.unet_judge,
+    ),
     'miou': Score(
         segmentation.mean_iou,
         'mean IoU of predicted label maps',

@@ -19,6 +19,7 @@ from spade_jax.evaluation.segmentation_protocols import (
     LABEL_SIZE,
     SEVERAL,
     Choices,
+    mean_without_network,
     resolve,
 )
 from spade_jax.evaluation.segmenters import NETWORKS
@@ -70,8 +71,7 @@ def _of_files(comparison: Comparison) -> tuple[Confusion, str, dict[str, Any]]:
             confusion.add(label.astype(np.int64), prediction)
         except UserError as error:
             raise error.at(predictions.location(index)) from error
-    given, default = Choices(mean_over=comparison.config.iou_mean), Choices(mean_over=IN_LABELS)
-    mean_over = given.over(default).mean_over
+    mean_over = mean_without_network(comparison.config.iou_mean)
     return confusion, mean_over, {'label_maps': len(predictions), 'mean_over': mean_over}
 
 

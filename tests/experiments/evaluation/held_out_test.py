@@ -24,7 +24,6 @@ def test_read_marks_pixels_without_class(workdir):
     labels = run.read('validation', 4).label
     assert labels.shape == (4, 32, 32)
     assert set(np.unique(labels)) <= {0, 1, 2, 255}
-    assert run.ignore == 255
 
 
 def test_sample_gives_image_of_each_label_map(workdir):
