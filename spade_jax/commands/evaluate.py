@@ -43,7 +43,10 @@ OTHER_OPTIONS = shared.OPTIONS_OF_SAMPLING
 FIRST_FLAGS = {
     'Images': ('workdir', 'image_dir', 'photo_dir', 'output_dir'),
     'Scores': ('evaluate', 'fid_mode', 'inception_weights', 'lpips_network', 'lpips_weights'),
-    'Label maps': ('label_dir', 'prediction_dir', 'iou_classes'),
+    'Label maps': (
+        *('label_dir', 'segmentation_network', 'segmentation_weights', 'protocol'),
+        *('prediction_dir', 'iou_classes'),
+    ),
 }
 
 

@@ -11,8 +11,8 @@ class EvaluationConfig(Section):
 
     evaluate: str = option(
         'fid',
-        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou; without '
-        'download, and comparable within one data set only: lite0_frechet, lite0_kernel, and '
+        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou. '
+        'Without downloads, comparable within one data set only: lite0_frechet, lite0_kernel, and '
         'layout, unet_miou, by judges that are fitted to the training set.',
         mutable=True,
     )
@@ -68,10 +68,46 @@ class EvaluationConfig(Section):
     lpips_weights: str = option(
         '', "torchvision's weights of the backbone.", mutable=True, path=True
     )
+    segmentation_network: str = option(
+        'none',
+        'Network that predicts the label maps of miou: DRN-D-105 for Cityscapes, UPerNet101 (with '
+        'the weights of before August 2019: upernet101_old) for ADE20K, DeepLab v2 for COCO-Stuff.',
+        choices=('none', 'drn_d_105', 'upernet101', 'upernet101_old', 'deeplab_v2'),
+        mutable=True,
+    )
+    segmentation_weights: str = option(
+        '', 'Its published weights; of UPerNet, the files of encoder and decoder.', mutable=True
+    )
+    protocol: str = option(
+        'scripts',
+        "How miou is computed where no flag says it: as the network's own scripts do, or as far as "
+        'it is known of a paper.',
+        choices=('scripts', 'spade', 'cc_fpse', 'oasis', 'clade', 'gan_compression'),
+        mutable=True,
+    )
+    segmentation_input: str = option(
+        'protocol',
+        "Size of the network's input: images as generated, or resized to their label maps.",
+        choices=('protocol', 'as_generated', 'label_size'),
+        mutable=True,
+    )
+    segmentation_compare: str = option(
+        'protocol',
+        'Where miou compares labels: at the size of the images, with the nearest labels as Pillow '
+        'or as PyTorch finds them, or at that of the label maps.',
+        choices=('protocol', 'image_size', 'image_size_pytorch', 'label_size'),
+        mutable=True,
+    )
+    segmentation_scales: str = option(
+        'protocol',
+        "Scales of the network's input that are averaged: one, or several as in its scripts.",
+        choices=('protocol', 'one', 'several'),
+        mutable=True,
+    )
     iou_mean: str = option(
-        'in_labels',
-        'The classes over which miou is the mean: those in the label maps; those in label maps or '
-        'predictions; or all, with 0 for a class that is in neither.',
-        choices=('in_labels', 'in_either', 'all'),
+        'protocol',
+        'The classes over which miou is the mean: those in the label maps (the default without a '
+        'network); those in label maps or predictions; or all, with 0 for a class in neither.',
+        choices=('protocol', 'in_labels', 'in_either', 'all'),
         mutable=True,
     )

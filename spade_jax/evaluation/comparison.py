@@ -17,6 +17,7 @@ from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pai
 from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_judge
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
+from spade_jax.evaluation.segmenters import Segmenter, load_segmenter
 
 _Side = TypeVar('_Side')
 
@@ -25,7 +26,7 @@ class PerImage(NamedTuple):
     """A score by image.
 
     Attributes:
-      values: [N] Of each image.
+      values: [N] Of each image; nan if it has none.
       score_of: From indices of images, of which some may be repeated, to the score of these images.
     """
 
@@ -119,7 +120,8 @@ class Comparison:
     def predictions(self) -> ImageFolder:
         """Predicted label maps."""
         predictions = self._sides.predictions
-        return _given(predictions, '--prediction_dir is missing', 'the predicted label maps')
+        what = 'predicted label maps, or --segmentation_network'
+        return _given(predictions, '--prediction_dir is missing', what)
 
     @functools.cached_property
     def training(self) -> tuple[ImageSet, LabelSet]:
@@ -152,6 +154,16 @@ class Comparison:
     def lpips(self) -> Lpips:
         """LPIPS; raises UserError without weights."""
         return Lpips(self.config.lpips_network, self.config.lpips_weights)
+
+    @functools.cached_property
+    def segmenter(self) -> Segmenter:
+        """The segmentation network; raises UserError without weights."""
+        if self._sides.predictions is not None:
+            problem = (
+                f'--prediction_dir and segmentation_network={self.config.segmentation_network}'
+            )
+            raise UserError(problem, 'give one of them')
+        return load_segmenter(self.config.segmentation_network, self.config.segmentation_weights)
 
     @functools.cached_property
     def layout_judge(self) -> FittedJudge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -32,17 +33,33 @@ class SegmentationScores(NamedTuple):
     iou: np.ndarray
 
 
+class Counts(NamedTuple):
+    """The counts of one image; sparse, for most cells of the matrix of many classes are 0.
+
+    Attributes:
+      cells: [K] int32; row * N + column.
+      pixels: [K] int32, those in the cells.
+      num_unlabeled: Pixels without a label.
+    """
+
+    cells: np.ndarray
+    pixels: np.ndarray
+    num_unlabeled: int
+
+
 class Confusion:
     """Counts pixels by label (rows) and prediction (columns) over all images.
 
     Attributes:
       matrix: [N, N] int64, of the pixels whose label is in [0, N).
       num_unlabeled: Pixels with another label.
+      images: The counts of each image.
     """
 
     def __init__(self, num_classes: int):
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.num_unlabeled = 0
+        self.images: list[Counts] = []
 
     def add(self, label: np.ndarray, prediction: np.ndarray) -> None:
         """Count the pixels of label maps and predictions of one shape.
@@ -59,9 +76,21 @@ class Confusion:
         if columns.size and not (0 <= columns.min() and columns.max() < num):
             problem = f'predictions of {columns.min()} to {columns.max()} with {num} classes'
             raise UserError(problem, f'predict classes from 0 to {num - 1}')
-        counts = np.bincount(rows * num + columns, minlength=num * num)
-        self.matrix += counts.reshape(num, num)
-        self.num_unlabeled += int(label.size - labeled.sum())
+        pixels = np.bincount(rows * num + columns, minlength=num * num).astype(np.int32)
+        cells = np.flatnonzero(pixels).astype(np.int32)
+        self._add_counts(Counts(cells, pixels[cells], int(label.size - labeled.sum())))
+
+    def _add_counts(self, counts: Counts) -> None:
+        self.matrix.ravel()[counts.cells] += counts.pixels
+        self.num_unlabeled += counts.num_unlabeled
+        self.images.append(counts)
+
+    def of_images(self, indices: Iterable[int]) -> Confusion:
+        """The counts over some of the images, which may be repeated."""
+        result = Confusion(len(self.matrix))
+        for index in indices:
+            result._add_counts(self.images[index])
+        return result
 
     def scores(self, convention: str = IN_LABELS) -> SegmentationScores:
         """The scores; `convention` is one of `CONVENTIONS`.

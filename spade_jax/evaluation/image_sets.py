@@ -70,6 +70,10 @@ class LabelSet(Protocol):
         """Ids [H, W]. Raises UserError if they cannot be read."""
         ...
 
+    def read_file(self, index: int) -> np.ndarray:
+        """Ids [H, W] as in the file: of its size and numbering."""
+        ...
+
     def colorized(self, index: int) -> np.ndarray:
         """The colors of the classes [H, W, 3] uint8."""
         ...
@@ -142,7 +146,7 @@ class LabelFiles:
     def __init__(self, flag: str, directory: str, num_classes: int):
         self._folder, self.num_classes = ImageFolder(flag, directory), num_classes
         self.read, self.location = self._folder.read_ids, self._folder.location
-        self.stems = self._folder.stems
+        self.read_file, self.stems = self.read, self._folder.stems
 
     def colorized(self, index: int) -> np.ndarray:
         return colorize(self.read(index), default_palette(self.num_classes))
@@ -168,13 +172,18 @@ def pairs_of(
     Raises:
       UserError: An image has no partner.
     """
-    by_stem = {stem: index for index, stem in enumerate(photos.stems())}
-    stems = images.stems()
+    by_stem = {_without_ending(stem): index for index, stem in enumerate(photos.stems())}
+    stems = [_without_ending(stem) for stem in images.stems()]
     if alone := [stem for stem in stems if stem not in by_stem]:
         named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
         problem = f'{len(alone)} of {len(images)} images have no {what} of their name ({named})'
         raise UserError(problem, 'rename the files, or leave out the scores that compare pairs')
     return [(index, by_stem[stem]) for index, stem in enumerate(stems)]
+
+
+def _without_ending(stem: str) -> str:
+    """The name that the files of an example of Cityscapes share."""
+    return stem.removesuffix('_leftImg8bit').removesuffix('_gtFine_labelIds')
 
 
 def warn_of_differences(images: ImageFolder, photos: ImageFolder) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spade_jax.config.config import Config
+from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_maps import LabelMaps, LabelsOfSource
 from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
@@ -37,6 +38,13 @@ class RunLabels:
     def read(self, index: int) -> np.ndarray:
         """Ids [H, W]; the don't-care id is no class."""
         return load_for_sampling(self._maps, index, self._config, self._size).label
+
+    def read_file(self, index: int) -> np.ndarray:
+        """Ids [H, W] as in the file."""
+        if not os.path.isfile(self.location(index)):
+            problem = f'the label map {self.location(index)} has no file in the numbering of miou'
+            raise UserError(problem, 'give --label_dir with the label maps as downloaded')
+        return read_ids(self.location(index))
 
     def colorized(self, index: int) -> np.ndarray:
         return colorize_input(self.read(index), self._config.data)

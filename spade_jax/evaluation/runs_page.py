@@ -91,7 +91,8 @@ def _label_maps(run: Evaluated) -> str:
         if result.per_image is None:
             continue
         sign = 1 if SCORES[name].is_better == 'higher' else -1
-        order = np.argsort(sign * result.per_image.values, kind='stable')
+        values = result.per_image.values
+        order = np.argsort(sign * values, kind='stable')[: np.sum(~np.isnan(values))]
         shown = {'worst': order[:NUM_SHOWN], 'best': order[::-1][:NUM_SHOWN]}
         sections = (
             f'<h3>{kind}</h3>'

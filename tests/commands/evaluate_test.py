@@ -181,7 +181,7 @@ def test_choices_of_flags_are_those_of_the_scores():
         name: field.metadata['choices'] for name, field in option_fields(EvaluationConfig).items()
     }
     assert choices['fid_mode'] == tuple(INPUT_MODES)
-    assert choices['iou_mean'] == CONVENTIONS
+    assert choices['iou_mean'] == ('protocol', *CONVENTIONS)
 
 
 def test_gallery_beside_samples_is_not_read(directories):

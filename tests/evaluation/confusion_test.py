@@ -48,6 +48,21 @@ def test_scores_by_hand():
     assert (scores.pixel_accuracy, scores.pixel_accuracy_of_all) == (7 / 10, 7 / 12)
 
 
+def test_counts_of_images_add_up_to_those_of_all():
+    random, confusion = np.random.default_rng(0), Confusion(4)
+    images = random.integers(0, 4, (2, 3, 5, 6))
+    images[0, :, 0] = 255
+    for label, prediction in images.swapaxes(0, 1):
+        confusion.add(label, prediction)
+    again = confusion.of_images([2, 0, 1])
+    np.testing.assert_array_equal(again.matrix, confusion.matrix)
+    assert again.num_unlabeled == confusion.num_unlabeled == 3 * 6
+    twice = Confusion(4)
+    for index in (1, 1, 2):
+        twice.add(*images[:, index])
+    np.testing.assert_array_equal(confusion.of_images([1, 1, 2]).matrix, twice.matrix)
+
+
 def test_predictions_of_another_size_or_class_are_refused():
     confusion = Confusion(2)
     with pytest.raises(UserError, match='differ in size'):

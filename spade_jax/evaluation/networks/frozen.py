@@ -1,4 +1,4 @@
-"""What the networks of this folder share: convolutions, and weights from PyTorch's names.
+"""What the networks of this folder share: layers, and weights from PyTorch's names.
 
 Batch normalization has fixed statistics, so it is folded into the convolution before it.
 """
@@ -18,6 +18,7 @@ from spade_jax.errors import UserError
 Path = tuple[str, ...]
 Padding = int | tuple[int, int] | str  # On each side; 'SAME' is that of TensorFlow.
 _MAX_LISTED = 5
+_OTHERS = 'others'  # Blocks '1', '2', ... of a `Stage`.
 
 
 class Entries(NamedTuple):
@@ -59,6 +60,64 @@ def convolution(
     )
 
 
+class Bottleneck(nn.Module):
+    """A residual block of 1x1, 3x3 and 1x1 convolutions (He et al. 2016).
+
+    Its shortcut is a convolution where the number of channels changes.
+
+    Attributes:
+      width: Channels of the first two; the output has four times as many.
+      strides: Of the first two.
+      dilation: Of the 3x3 convolution.
+    """
+
+    width: int
+    strides: tuple[int, int] = (1, 1)
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H / strides, W / strides, 4 * width]."""
+        features, (first, second), dilation = 4 * self.width, self.strides, self.dilation
+        y = nn.relu(convolution(self.width, (1, 1), first, name='conv1')(x))
+        conv2 = convolution(
+            self.width, (3, 3), second, padding=dilation, dilation=dilation, name='conv2'
+        )
+        y = convolution(features, (1, 1), name='conv3')(nn.relu(conv2(y)))
+        if x.shape[-1] != features:
+            x = convolution(features, (1, 1), first * second, name='downsample.0')(x)
+        return nn.relu(x + y)
+
+
+class Stage(nn.Module):
+    """Bottlenecks '0', '1', ..., of which only the first changes size and channels.
+
+    The others are a loop over stacked parameters, so that one of them is compiled.
+
+    Attributes:
+      count: Number of blocks, at least 2.
+      width, strides, dilation: See `Bottleneck`; the strides are those of the first.
+    """
+
+    count: int
+    width: int
+    strides: tuple[int, int] = (1, 1)
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H / strides, W / strides, 4 * width]."""
+        x = Bottleneck(self.width, self.strides, self.dilation, name='0')(x)
+        others = Bottleneck(self.width, dilation=self.dilation, name=_OTHERS)
+        repeat = nn.scan(
+            lambda block, x, _: (block(x), None),
+            variable_axes={'params': 0},
+            split_rngs={'params': True},
+            length=self.count - 1,
+        )
+        return repeat(others, x, None)[0]
+
+
 def load_params(
     network: nn.Module,
     state: Mapping[str, np.ndarray],
@@ -66,15 +125,18 @@ def load_params(
     *,
     source: str,
     epsilon: float = 1e-5,
+    remedy: str = 'give the file of this network',
 ) -> dict[str, Any]:
     """The parameters of a network from the state dictionary of its PyTorch form.
 
     Args:
       network: Takes images [B, H, W, 3].
       state: Arrays by PyTorch's names.
-      entries_of: Path of a layer in the network -> its entries.
+      entries_of: Path of a layer in the network -> its entries. In a `Stage`, the path has the
+        number of the block.
       source: What errors call the state dictionary: the file, and what it should be.
       epsilon: Of the batch normalizations.
+      remedy: Of the error.
 
     Raises:
       UserError: Entries are missing or have another shape.
@@ -85,21 +147,33 @@ def load_params(
     flat: Any = traverse_util.flatten_dict(shapes)
     for path, array in flat.items():
         layers.setdefault(path[:-1], {})[path[-1]] = array.shape
-    loader = _Loader(state, epsilon)
-    params = {path: loader.layer(entries_of(path), wanted) for path, wanted in layers.items()}
+    loader = _Loader(state, entries_of, epsilon)
+    params = {path: loader.layers(path, wanted) for path, wanted in layers.items()}
     if loader.faults:
         listed = '; '.join(loader.faults[:_MAX_LISTED])
         more = f' and {len(loader.faults) - _MAX_LISTED} more' * (len(loader.faults) > _MAX_LISTED)
-        raise UserError(f'{source} does not fit: {listed}{more}', 'give the file of this network')
+        raise UserError(f'{source} does not fit: {listed}{more}', remedy)
     return traverse_util.unflatten_dict(params)
 
 
 class _Loader:
     """Reads layers and lists the entries that are missing or misshapen."""
 
-    def __init__(self, state: Mapping[str, np.ndarray], epsilon: float):
-        self.state, self.epsilon = state, epsilon
+    def __init__(
+        self, state: Mapping[str, np.ndarray], entries_of: Callable[[Path], Entries], epsilon: float
+    ):
+        self.state, self.entries_of, self.epsilon = state, entries_of, epsilon
         self.faults: list[str] = []
+
+    def layers(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The parameters of a layer, stacked if it stands for that of several blocks."""
+        if _OTHERS not in path:
+            return self.layer(self.entries_of(path), shapes)
+        numbers = range(1, 1 + shapes['kernel'][0])
+        paths = (tuple(str(i) if part == _OTHERS else part for part in path) for i in numbers)
+        single = {name: shape[1:] for name, shape in shapes.items()}
+        layers = [self.layer(self.entries_of(path), single) for path in paths]
+        return {name: np.stack([layer[name] for layer in layers]) for name in single}
 
     def layer(self, entries: Entries, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         """Kernel [kh, kw, in, out] (dense: [in, out]) and bias [out]."""

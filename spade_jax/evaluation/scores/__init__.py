@@ -41,7 +41,12 @@ SCORES: Mapping[str, Score] = {
         'higher',
         prepare=lambda comparison: comparison.unet_judge,
     ),
-    'miou': Score(segmentation.mean_iou, 'mean IoU of predicted label maps', 'higher'),
+    'miou': Score(
+        segmentation.mean_iou,
+        'mean IoU of predicted label maps',
+        'higher',
+        prepare=segmentation.prepare,
+    ),
     'lite0_frechet': Score(
         functools.partial(distances.frechet, 'lite0'),
         'Frechet distance of EfficientNet-Lite0, not comparable with FID',

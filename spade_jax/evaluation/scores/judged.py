@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from spade_jax.evaluation.comparison import Comparison, Result
 from spade_jax.evaluation.judges import FittedJudge, judge_images
+from spade_jax.evaluation.segmentation_protocols import mean_without_network
 
 _MEASURES = ('mean_iou', 'pixel_accuracy', 'mean_accuracy')
 
@@ -27,7 +28,7 @@ def _score(comparison: Comparison, fitted: FittedJudge, measure: str) -> Result:
     """The result by one of `_MEASURES`; the others are in its protocol."""
     verdict = judge_images(fitted.judge, comparison.images, comparison.labels)
     confusions = verdict.own, fitted.of_photos.own, verdict.others
-    convention = comparison.config.iou_mean
+    convention = mean_without_network(comparison.config.iou_mean)
     images, photos, others = (confusion.scores(convention)._asdict() for confusion in confusions)
     value, ceiling = images[measure], photos[measure]
     protocol = {'of_real_images': ceiling, 'ratio': value / ceiling if ceiling else None}
