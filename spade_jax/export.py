@@ -1,16 +1,20 @@
 """A trained generator as one file that JAX runs, with flatbuffers: no Flax or this package."""
 
+import os
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from spade_jax.errors import user_errors
+from spade_jax.errors import UserError, user_errors
 from spade_jax.files.atomic_write import atomic_write, check_replaceable
 from spade_jax.forking import check_not_forked
 from spade_jax.sampling import TrainedGenerator, check_size
 
+# The start of the program inside an exported file, after the magic number of MLIR.
+_PROGRAM = re.compile(rb'ML\xefR.StableHLO_v', re.DOTALL)
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 Inputs = dict[str, jax.ShapeDtypeStruct]
 
@@ -32,10 +36,11 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
       instance edges; style, if it has a style latent.
 
     Raises:
-      UserError: The generator cannot sample this size, or the file cannot be written.
+      UserError: The generator cannot sample this size, the file cannot be written, or it exists and
+        is no exported program.
     """
     check_not_forked()
-    check_replaceable(path)
+    _check_is_export(path)
     data = generator.config.data
     width, height = size or (data.image_width, data.image_height)
     check_size(generator.config, height, width)
@@ -49,6 +54,15 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
         with atomic_write(path) as partial:
             pathlib.Path(partial).write_bytes(program.serialize())
     return inputs
+
+
+def _check_is_export(path: str) -> None:
+    """Raises UserError if there is a file that an exported one would replace: it would be lost."""
+    check_replaceable(path)
+    if os.path.isfile(path) and os.path.getsize(path):
+        if not _PROGRAM.search(pathlib.Path(path).read_bytes()):
+            remedy = 'move it away, or choose another file'
+            raise UserError(f'{path} exists and is no exported generator', remedy)
 
 
 def _inputs(generator: TrainedGenerator, height: int, width: int) -> Inputs:

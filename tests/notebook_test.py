@@ -225,6 +225,14 @@ def test_empty_conversion_field_converts_nothing(demo):
 
 
 @pytest.mark.slow
+def test_demo_trains_nothing_and_exports(demo):
+    assert 'STEPS is 0' in printed(demo.cells['train'])
+    (file,) = (demo.directory / 'files').glob('*/generator.jaxexport')
+    assert f'{file}: ' in printed(demo.cells['export'])
+    assert 'arguments labels, style' in printed(demo.cells['export'])
+
+
+@pytest.mark.slow
 def test_download_has_every_image(demo):
     (archive,) = (demo.directory / 'files').glob('*/images.zip')
     code = [cell for cell in demo.cells.values() if cell.cell_type == 'code']
@@ -280,6 +288,10 @@ def others(tmp_path_factory):
     published = write_published(directory / 'published')
     flags = '--num_classes=3 --crop_size=32 --upsampling=normal'
     gone = str(directory / 'gone')
+    tiny_run = directory / 'tiny.flags'
+    program.write_folders(directory / 'data', count=4)
+    data = ['--dataset=folders', f'--data_dir={directory}/data', '--num_classes=3']
+    tiny_run.write_text('\n'.join([*data, *program.SMALL]))
     groups = {
         'shared': cells('shared'),
         'plain': cells(*SAMPLING, WORKDIR=runs['plain'], LABEL_MAP=files.label_map, **folders),
@@ -292,6 +304,7 @@ def others(tmp_path_factory):
         'converted': cells(
             'convert', TORCH_CHECKPOINT_DIR=published, DATASET='', OTHER_FLAGS=flags
         ),
+        'trained': cells('train', STEPS=1, FLAGFILE=str(tiny_run)),
         'lost files': cells('convert', TORCH_CHECKPOINT_DIR=gone, fails=True),
         'edges': cells(*SAMPLING, WORKDIR=runs['edges']),
         'rgb': cells(*SAMPLING, WORKDIR=runs['rgb']),
@@ -368,6 +381,13 @@ def test_converted_checkpoint_samples(others):
     assert images['image'].shape == (32, 32, 3)
     check_distinct(images.values())
     assert 'set WORKDIR above to ' in printed(others.last['converted'])
+
+
+@pytest.mark.slow
+def test_small_run_is_trained_and_samples(others):
+    (images,) = shown(others.last['trained'].outputs).values()
+    assert images['image'].shape == (32, 32, 3)
+    assert 'set WORKDIR above to ' in printed(others.last['trained'])
 
 
 @pytest.mark.slow

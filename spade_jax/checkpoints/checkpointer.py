@@ -21,11 +21,12 @@ from spade_jax.checkpoints.retention import Retention, kept_steps
 from spade_jax.config.config import Config
 from spade_jax.distributed.devices import start_devices
 from spade_jax.errors import SYSTEM_REMEDIES, UserError, system_error, user_errors
+from spade_jax.files.names import CHECKPOINTS
 from spade_jax.files.writable import check_writable
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState
 
-DIRECTORY, CORRUPT_DIRECTORY = 'checkpoints', 'corrupt'
+CORRUPT_DIRECTORY = 'corrupt'
 GENERATOR, OPTIMIZATION, METADATA = 'generator', 'optimization', 'metadata'
 
 
@@ -63,7 +64,7 @@ class Checkpointer:
           UserError: The directory cannot be made, read or written, or JAX cannot compute here.
         """
         start_devices()
-        self.directory = os.path.abspath(os.path.join(workdir, DIRECTORY))
+        self.directory = os.path.abspath(os.path.join(workdir, CHECKPOINTS))
         self._metrics: dict[int, dict[str, float]] = {}
         self._saving: int | None = None
         self._saved: dict[str, Any] = {}  # Shapes of the last save.

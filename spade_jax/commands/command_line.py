@@ -11,6 +11,7 @@ from spade_jax import __version__
 from spade_jax.commands.shared import WORKDIR
 from spade_jax.config.config import SECTIONS, option_fields
 from spade_jax.config.flagfiles import PACKAGED_FLAGFILES, with_flagfiles
+from spade_jax.config.flags import parsed
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.errors import UserError, one_line_errors
 
@@ -28,10 +29,7 @@ def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
             print(f'spade-jax {__version__}')
             sys.exit()
         arguments = [argument for argument in argv if argument not in HELP]
-        try:
-            remaining = flags.FLAGS([*with_flagfiles(arguments)])
-        except flags.Error as error:
-            raise UserError(str(error).rstrip('.'), 'see --help') from None
+        remaining = parsed(flags.FLAGS, [*with_flagfiles(arguments)], 'see --help')
         mode = flags.FLAGS.mode
         if len(arguments) < len(argv):
             show_all = not {*HELP_ALL}.isdisjoint(argv)
@@ -62,10 +60,11 @@ For the modes that read a run, --workdir=demo is the demo of the package."""
 def mode_help(mode: str, command: ModuleType, show_all: bool) -> str:
     """What a mode does, and its flags in groups: all, or those that one needs first."""
     first, every = getattr(command, 'FIRST_FLAGS', {}), dict(_groups(mode, command))
-    number = sum(map(len, every.values()))
+    number, own_help = sum(map(len, every.values())), getattr(command, 'OTHER_OPTIONS', {})
     lines = [f'--mode={mode}: {str(command.__doc__).strip()}']
     for heading, names in (every if show_all or not first else first).items():
-        lines += ['', f'{heading}:', *(_flag_help(flags.FLAGS[name]) for name in names)]
+        texts = (_flag_help(flags.FLAGS[name], own_help.get(name)) for name in names)
+        lines += ['', f'{heading}:', *texts]
     if first and not show_all:
         lines += ['', f'spade-jax --mode={mode} --help=all lists all {number} flags.']
     return '\n'.join(lines)
@@ -84,12 +83,13 @@ def _groups(mode: str, command: ModuleType) -> Iterator[tuple[str, list[str]]]:
             yield f'Options of --model={model}', list(option_fields(options_class(model)))
 
 
-def _flag_help(flag: flags.Flag) -> str:
-    name, text = f'  --{"[no]" * flag.boolean}{flag.name}', flag.help or ''
+def _flag_help(flag: flags.Flag, own: str | None) -> str:
+    """The name of a flag with its help and default, or with the mode's `own` help."""
+    name, text = f'  --{"[no]" * flag.boolean}{flag.name}', own or flag.help or ''
     if choices := getattr(flag.parser, 'enum_values', None):
         name += f'={"|".join(choices)}'
         text = text.removeprefix(f'<{"|".join(choices)}>: ')
-    if flag.default not in (None, '', []):
+    if not own and flag.default not in (None, '', []):
         default = str(flag.default_as_str).strip("'")
         text += f' (default: {default})'
     return f'{name}\n{textwrap.indent(textwrap.fill(text, 92), 6 * " ")}'

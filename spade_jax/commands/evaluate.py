@@ -39,7 +39,7 @@ FLAGS = (
     *(shared.OUTPUT_DIR, shared.INSTANCE_DIR, *shared.GENERATOR_FLAGS),
 )
 SECTIONS = ('data', 'evaluation')
-OTHER_OPTIONS = ('seed', 'batch_size')
+OTHER_OPTIONS = shared.OPTIONS_OF_SAMPLING
 FIRST_FLAGS = {
     'Images': ('workdir', 'image_dir', 'photo_dir', 'output_dir'),
     'Scores': ('evaluate', 'fid_mode', 'inception_weights', 'lpips_network', 'lpips_weights'),
@@ -148,7 +148,7 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
     if images := _folder(IMAGE_DIR):
         return _Request(sides._replace(images=images), evaluation, about)
     choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
-    size, log_step = given.get('batch_size', 8), generator.step
+    size, log_step = given.get('batch_size', shared.MAPS_TOGETHER), generator.step
     sample = functools.partial(
         run_data.sample_images, generator, maps, output_dir, batch_size=size, **choices
     )

@@ -1,9 +1,8 @@
 """Generate images from label maps with a trained model.
 
 The configuration is in the checkpoint: flags of the model are not needed, and may not contradict
-it. --seed chooses the random styles (default: 0), --batch_size the number of label maps sampled
-together (default: 8); --palette and --label_remap may differ from the training. --workdir=demo
-is the demo of the package, which has its own label maps; its images go to demo_images.
+it. --palette and --label_remap may differ from the training. --workdir=demo is the demo of the
+package, which has its own label maps; its images go to demo_images.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ FLAGS = (
     *(*STYLE_FLAGS, BATCH_STATISTICS, *shared.GENERATOR_FLAGS),
 )
 SECTIONS = ('data',)
-OTHER_OPTIONS = ('seed', 'batch_size')
+OTHER_OPTIONS = shared.OPTIONS_OF_SAMPLING
 FIRST_FLAGS = {
     'Run': ('workdir', 'output_dir', 'batch_size'),
     'Label maps': ('label_dir', 'instance_dir', 'palette', 'label_remap', 'sample_size'),
@@ -82,7 +81,7 @@ def run() -> None:
     output_dir = shared.make_output_dir(images, inputs)
     styles = style_options.styles(generator, maps)
     request = sample_files.SampleRequest(
-        maps, styles, size, given.get('batch_size', 8), tuple(inputs.values())
+        maps, styles, size, given.get('batch_size', shared.MAPS_TOGETHER), tuple(inputs.values())
     )
     page = None
     if GALLERY.value:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 import spade_jax
+from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
-from spade_jax.config.flags import check_given
+from spade_jax.config.flags import check_given, given_options
 from spade_jax.errors import UserError, user_errors
 from spade_jax.files.names import is_below
 
@@ -44,6 +45,12 @@ WEIGHTS = flags.DEFINE_enum(
 _CACHE_HELP = """Directory that keeps compiled programs for later runs; "" keeps none. Default: the
 environment variable JAX_COMPILATION_CACHE_DIR, else ~/.cache/spade_jax."""
 COMPILATION_CACHE_DIR = flags.DEFINE_string('compilation_cache_dir', None, _CACHE_HELP)
+MAPS_TOGETHER = 8
+# Options of a run that mean something else here, with their help.
+OPTIONS_OF_SAMPLING = {
+    'seed': 'Number of the random styles. (default: 0)',
+    'batch_size': f'Label maps sampled together. (default: {MAPS_TOGETHER})',
+}
 _WITHOUT_DIRECTORIES = ('scenes', 'tfds', 'celebamask_hq')  # Or with images that are listed.
 GENERATOR_FLAGS = (CHECKPOINT_STEP, WEIGHTS, COMPILATION_CACHE_DIR)
 
@@ -148,6 +155,9 @@ def load_generator(workdir: str) -> TrainedGenerator:
 
     keep_compilations(COMPILATION_CACHE_DIR.value)
     start_devices()
+    given = given_options(flags.FLAGS)
+    of_itself = ('seed', 'batch_size', 'label_remap')  # Wrong with any model: no need to load it.
+    Config.create(**{name: given[name] for name in of_itself if name in given})
     use_ema = None if WEIGHTS.value is None else WEIGHTS.value == 'ema'
     generator = spade_jax.load(workdir, CHECKPOINT_STEP.value, use_ema=use_ema)
     free = ('seed', 'batch_size', 'palette', 'palette_tolerance', 'label_remap')

@@ -17,6 +17,7 @@ from spade_jax.commands.shared import (
 from spade_jax.config.config import RunConfig, option_fields
 from spade_jax.config.flags import config_from_flags, given_flags
 from spade_jax.errors import UserError, require_extra
+from spade_jax.files.names import CHECKPOINTS
 
 COORDINATOR_ADDRESS = flags.DEFINE_string(
     'coordinator_address',
@@ -66,5 +67,5 @@ def run() -> None:
 
 
 def _has_checkpoint(workdir: str) -> bool:
-    directory = os.path.join(workdir, 'checkpoints')
+    directory = os.path.join(workdir, CHECKPOINTS)
     return os.path.isdir(directory) and any(name.isdecimal() for name in os.listdir(directory))

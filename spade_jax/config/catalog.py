@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.config.label_format import LabelClass, parse_palette, parse_remap, read_palette
+from spade_jax.config.label_format import (
+    LabelClass,
+    by_names,
+    parse_palette,
+    parse_remap,
+    read_palette,
+)
+from spade_jax.errors import UserError
 
 
 class Layout(NamedTuple):
@@ -141,6 +148,27 @@ def builtin_palettes() -> list[str]:
 def builtin_classes(name: str) -> list[LabelClass]:
     """Read a table of `data/classes`, e.g. 'ade20k'. Classes may share a color there."""
     return parse_palette(read_palette(builtin_palette(name) or name))
+
+
+def palette_options(palette: str, trained: DataConfig | None = None) -> dict[str, str]:
+    """Return the options that read the colors of a palette; {} without one.
+
+    Args:
+      palette: A file, a table of the package, or a text (as in the command of a new run).
+      trained: Of a trained model: a table of the package has the ids of its classes, by their
+        names. None: a palette has its own ids, which `label_remap` may renumber.
+    """
+    if not palette or palette.startswith('[['):
+        return {'palette': palette} if palette else {}
+    path = builtin_palette(palette)
+    ids = {entry.name: entry.id for entry in known_classes(trained)} if path and trained else {}
+    if path and (text := by_names(path, ids)):
+        return {'palette': text, 'label_remap': ''}
+    path = path or os.path.expanduser(palette)
+    if not os.path.exists(path):
+        remedy = f'give a JSON file, or one of {", ".join(builtin_palettes())}'
+        raise UserError(f'palette={palette}: no such file', remedy)
+    return {'palette': read_palette(path)}
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,7 +11,8 @@ class EvaluationConfig(Section):
 
     evaluate: str = option(
         'fid',
-        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou; by '
+        'Scores, with commas: fid, kid; lite0_frechet, lite0_kernel, which need no download and '
+        'are not comparable with those; of pairs lpips, l1, psnr, ssim; of label maps miou; by '
         'judges that are fitted to the training set, comparable within one data set, layout and '
         'unet_miou.',
         mutable=True,
@@ -61,7 +62,7 @@ class EvaluationConfig(Section):
         path=True,
     )
     kid_subset_size: int = option(
-        1000, 'Images of a subset.', at_least=2, at_most=10**6, mutable=True
+        1000, 'Images of a subset of kid and lite0_kernel.', at_least=2, at_most=10**6, mutable=True
     )
     kid_subsets: int = option(100, 'Number of subsets.', at_least=1, at_most=10**4, mutable=True)
     lpips_network: str = option('alex', 'Backbone of LPIPS.', choices=('alex', 'vgg'), mutable=True)

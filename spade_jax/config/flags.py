@@ -1,6 +1,6 @@
 """Flags generated from the options of Config, and Configs from flags."""
 
-import os
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from spade_jax.config import catalog
 from spade_jax.config.config import SECTIONS, Config, option_fields, shared_option_fields
 from spade_jax.config.data_config import DONTCARE_ID
 from spade_jax.config.flagfiles import with_flagfiles
-from spade_jax.config.label_format import by_names, parse_palette, parse_remap, read_palette
+from spade_jax.config.label_format import parse_palette, parse_remap
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.config.option import format_flags
 from spade_jax.config.resumption import conflicts, inherited_options
@@ -21,6 +21,12 @@ from spade_jax.errors import UserError
 _WITHOUT_CLASSES = ('folders', 'tfds')
 # Flags whose default depends on the data set: --help does not name one.
 _SET_BY_DATASET = ('num_classes',)
+# How to write a value, by the type of the flag.
+_VALUES = {
+    'int': '{name}=8, in digits alone',
+    'float': '{name}=0.5 or --{name}=2e-4',
+    'bool': '{name} or --no{name}',
+}
 _DEFINE = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
@@ -60,14 +66,27 @@ def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
     flags.DEFINE_string('workdir', None, 'Ignored.', flag_values=values)
     arguments = [f'--flagfile={flagfile}'] if flagfile else []
     arguments += [f'--{name}={value}' for name, value in options.items() if value is not None]
-    try:
-        _, *others = values(['spade_jax', *with_flagfiles(arguments)])
-    except flags.Error as error:
-        remedy = 'spade-jax --mode=train --help lists the options'
-        raise UserError(str(error).rstrip('.'), remedy) from None
+    remedy = 'spade-jax --mode=train --help lists the options'
+    _, *others = parsed(values, ['spade_jax', *with_flagfiles(arguments)], remedy)
     if others:
         raise UserError(f'{others[0]} is not a flag', 'write --name=value')
     return config_from_flags(values)
+
+
+def parsed(values: flags.FlagValues, arguments: list[str], remedy: str) -> list[str]:
+    """Parse a command line; returns the arguments that are no flags. UserError with `remedy`."""
+    try:
+        return values(arguments)
+    except flags.Error as error:
+        text = str(error).rstrip('.')
+        match = re.match(r'flag --(\w+)=(.*?): ', text, re.DOTALL)
+        kind = values[match[1]].flag_type() if match else None
+        if not match or kind not in _VALUES:
+            raise UserError(text, remedy) from None
+        name, value = match.groups()
+        legal = values[name].parser.syntactic_help or 'true or false'
+        write = f'write --{_VALUES[kind].format(name=name)}'
+        raise UserError(f'flag --{name}={value} is not {legal}', write) from None
 
 
 def config_from_flags(
@@ -149,12 +168,8 @@ def given_options(values: flags.FlagValues, trained: Config | None = None) -> di
     names, unless --label_remap renumbers its own.
     """
     given = given_flags(values)
-    path = catalog.builtin_palette(given.get('palette', ''))
-    if path and trained and 'label_remap' not in given:
-        ids = {entry.name: entry.id for entry in catalog.known_classes(trained.data)}
-        if text := by_names(path, ids):
-            return given | {'palette': text, 'label_remap': ''}
-    return given | _palette_text(given)
+    classes = trained.data if trained and 'label_remap' not in given else None
+    return given | catalog.palette_options(given.get('palette', ''), classes)
 
 
 def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) -> None:
@@ -204,19 +219,4 @@ def _catalog_defaults(values: flags.FlagValues) -> dict[str, Any]:
     """The options that the data set sets; a palette as its text."""
     dataset, data_dir = str(values['dataset'].value), str(values['data_dir'].value)
     defaults = catalog.defaults_of(dataset, data_dir)
-    return defaults | _palette_text(defaults)
-
-
-def _palette_text(options: Mapping[str, Any]) -> dict[str, str]:
-    """{'palette': text} if the options name a palette: a file, a table of the package, or a text.
-
-    The text is what a command of `resumption.command_of_new_run` has.
-    """
-    palette = options.get('palette')
-    if not palette or palette.startswith('[['):
-        return {}
-    path = catalog.builtin_palette(palette) or os.path.expanduser(palette)
-    if not os.path.exists(path):
-        remedy = f'give a JSON file, or one of {", ".join(catalog.builtin_palettes())}'
-        raise UserError(f'palette={palette}: no such file', remedy)
-    return {'palette': read_palette(path)}
+    return defaults | catalog.palette_options(defaults.get('palette', ''))

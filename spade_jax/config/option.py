@@ -75,9 +75,10 @@ def nearest_multiples(size: int, multiple: int) -> str:
 
 
 def nearest_heights(height: float, multiple: int) -> tuple[int, int]:
-    """(128, 160) for 142 and 32: the multiples around a height, which are the legal ones."""
+    """(128, 160) for 142 and 32: the multiples around a height, the nearest in proportion first."""
     lower = max(1, int(height) // multiple) * multiple
-    return lower, lower + multiple
+    upper = lower + multiple
+    return (lower, upper) if height * height <= lower * upper else (upper, lower)
 
 
 def aspect_ratio_text(width: int, height: int) -> str:

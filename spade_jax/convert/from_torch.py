@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from spade_jax.checkpoints.checkpointer import DIRECTORY, Checkpointer
+from spade_jax.checkpoints.checkpointer import Checkpointer
 from spade_jax.config.config import Config
 from spade_jax.config.model_options import MODELS
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
-from spade_jax.files.names import is_inside
+from spade_jax.files.names import CHECKPOINTS, is_inside
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.files.weight_files import BATCH_COUNT, FORMATS, read_state
 from spade_jax.models.model import build_model
@@ -65,7 +65,7 @@ def convert(
       UserError: Files are missing, damaged or not of this model, flags are missing or contradict
         them, or `workdir` is in use. Nothing is written then.
     """
-    if os.path.isdir(os.path.join(workdir, DIRECTORY)):
+    if os.path.isdir(os.path.join(workdir, CHECKPOINTS)):
         with Checkpointer(workdir, read_only=True) as checkpointer:
             _require_empty(checkpointer, workdir)
     published = published_weights(given.get('model', 'spade'))

@@ -30,7 +30,7 @@ def export(workdir: str, output_dir: str, format: str, epoch: str) -> tuple[Conf
     """
     check_epoch(epoch)
     if format == 'pth':
-        import_torch(output_dir, 'writing')
+        import_torch(output_dir)
     counts = _recorded_counts(workdir)
     with open_latest(workdir) as (checkpointer, step):
         config = checkpointer.metadata(step).config

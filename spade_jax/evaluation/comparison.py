@@ -11,17 +11,14 @@ from tqdm import tqdm
 
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
-from spade_jax.evaluation.features import InceptionFeatures
+from spade_jax.evaluation.feature_networks import FEATURE_NETWORKS
+from spade_jax.evaluation.features import Features
 from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pairs_of
 from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_judge
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
 
 _Side = TypeVar('_Side')
-INCEPTION_DOWNLOAD = (
-    'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
-    'pt_inception-2015-12-05-6726825d.pth'
-)
 
 
 class PerImage(NamedTuple):
@@ -96,6 +93,7 @@ class Comparison:
 
     def __init__(self, sides: Sides, config: EvaluationConfig, names: Sequence[str]):
         self._sides, self.config, self.names = sides, config, names
+        self._features: dict[str, Features] = {}
 
     def set_images(self, images: ImageSet) -> None:
         """Compare other images, with the networks that are loaded."""
@@ -143,16 +141,12 @@ class Comparison:
             panels.append(self.photos.read(list(self.photos.stems()).index(stem)))
         return panels
 
-    @functools.cached_property
-    def inception(self) -> InceptionFeatures:
-        """The features; raises UserError without weights."""
-        config = self.config
-        if not config.inception_weights:
-            remedy = f'download {INCEPTION_DOWNLOAD} and pass --inception_weights=FILE'
-            raise UserError('fid and kid need the weights of Inception', remedy)
-        return InceptionFeatures(
-            config.fid_mode, config.inception_weights, config.feature_cache_dir
-        )
+    def features(self, network: str) -> Features:
+        """The features of one of FEATURE_NETWORKS; raises UserError without weights."""
+        if network not in self._features:
+            made = FEATURE_NETWORKS[network](self.config)
+            self._features[network] = Features(made, self.config.feature_cache_dir)
+        return self._features[network]
 
     @functools.cached_property
     def lpips(self) -> Lpips:

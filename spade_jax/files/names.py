@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+CHECKPOINTS = 'checkpoints'  # The directory of them, in a work directory.
+
 
 def is_inside(name: Any) -> bool:
     """True if a name is a relative path of a file inside the directory that it is joined to."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from spade_jax.errors import UserError, require_extra, user_errors
 from spade_jax.files.atomic_write import atomic_write
-from spade_jax.files.torch_pickles import foreign_names
+from spade_jax.files.torch_files import read_tensors
 from spade_jax.files.whole_file import require_bounded
 
 FORMATS = ('pth', 'npz', 'safetensors')
@@ -29,8 +29,7 @@ def read_state(path: str) -> dict[str, np.ndarray]:
     float16 and bfloat16 are widened to float32, which is exact. The byte order becomes native.
 
     Raises:
-      UserError: The file cannot be read or holds something other than arrays of numbers, or its
-        format needs a package that is not installed.
+      UserError: The file cannot be read or holds something other than arrays of numbers.
     """
     extension = os.path.splitext(path)[1]
     kind = {'.npz': '.npz file of plain arrays', '.safetensors': '.safetensors file'}.get(extension)
@@ -47,14 +46,7 @@ def read_state(path: str) -> dict[str, np.ndarray]:
 
                 state = load_file(path)
             case _:
-                if names := foreign_names(path):
-                    problem += ', but a pickled model or other objects: loading it would run '
-                    remedy = 'where that code is, save the weights alone: '
-                    remedy += 'torch.save(model.state_dict(), FILE)'
-                    raise UserError(problem + ', '.join(names[:3]), remedy)
-                torch = import_torch(path, 'reading')
-                loaded = torch.load(path, map_location='cpu', weights_only=True)
-                state = _tensors_to_numpy(path, loaded, torch)
+                state = read_tensors(path)
     return {name: _plain_array(f'{path}: {name}', array) for name, array in state.items()}
 
 
@@ -82,17 +74,17 @@ def _write(path: str, state: Mapping[str, np.ndarray]) -> None:
 
             save_file(arrays, path)
         case _:
-            torch = import_torch(path, 'writing')
+            torch = import_torch(path)
             torch.save({n: torch.from_numpy(a) for n, a in arrays.items()}, path)
 
 
-def import_torch(path: str, doing: str) -> Any:
-    """Import PyTorch, which `doing` ('reading' or 'writing') the file at `path` needs.
+def import_torch(path: str) -> Any:
+    """Import PyTorch, which writes the file at `path`.
 
     Raises:
       UserError: PyTorch is not installed.
     """
-    require_extra('torch', f'{path}: {doing} .pth', 'use .npz or .safetensors files')
+    require_extra('torch', f'{path}: writing .pth', 'use --torch_format=npz or safetensors')
     import torch  # pyright: ignore[reportMissingImports]
 
     return torch
@@ -105,26 +97,6 @@ def _reject_text(path: str) -> None:
     if start and not _CONTROL.search(start):
         what = 'an HTML or XML page' if start.startswith(b'<') else 'a text'
         raise ValueError(f'it is {what}: {start.decode("utf-8", "replace")[:40]} ...')
-
-
-def _tensors_to_numpy(path: str, state: Any, torch: Any) -> dict[str, np.ndarray]:
-    entries: Mapping[Any, Any] = (
-        state if isinstance(state, Mapping) else {type(state).__name__: None}
-    )
-    remedy = 'give the state dictionary of one network'
-    if other := [str(name) for name, value in entries.items() if not torch.is_tensor(value)]:
-        problem = f'{path} holds something other than tensors: {", ".join(other)}'
-        raise UserError(problem, remedy)
-    if other := [repr(name) for name in entries if not isinstance(name, str)]:
-        raise UserError(f'{path} has tensors without a name: {", ".join(other)}', remedy)
-    arrays = {}
-    for name, tensor in entries.items():
-        problem = f'{path}: the tensor {name} is not a plain array of numbers'
-        with user_errors(problem, 'save it dense, on the CPU, as float32'):
-            # NumPy has no bfloat16.
-            tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-            arrays[name] = tensor.detach().numpy()
-    return arrays
 
 
 def _plain_array(place: str, array: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
@@ -24,9 +25,13 @@ def decay_factor(step: jax.Array | int, *, num_examples: int, config: OptimizerC
     The first epoch of the decay still has the full rate, since the published models decayed after
     an epoch. Steps count from 0; `num_examples` are those of the training set.
     """
-    epoch = (jnp.asarray(step) * config.batch_size) // num_examples  # From 0.
-    decays = jnp.maximum(0, epoch - config.constant_epochs)
-    return 1 - jnp.minimum(decays / max(config.decay_epochs, 1), 1.0)
+    num_decays = max(config.decay_epochs, 1)
+    epochs = config.constant_epochs + 1 + np.arange(num_decays)  # From 0.
+    # Not on the device, whose int32 would overflow after 2**31 examples.
+    first_steps = -(-epochs * num_examples // config.batch_size)
+    first_steps = np.minimum(first_steps, 2**31 - 1).astype(np.int32)
+    decays = jnp.searchsorted(first_steps, step, side='right')
+    return 1 - decays / num_decays
 
 
 def apply_gradients(

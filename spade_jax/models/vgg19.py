@@ -62,7 +62,7 @@ def load_vgg19(path: str) -> dict[str, Any]:
     """Read the weights that the perceptual loss needs.
 
     Args:
-      path: torchvision's `.pth` (needs PyTorch), or its content as `.npz` or `.safetensors`.
+      path: torchvision's `.pth`, or its content as `.npz` or `.safetensors`.
 
     Returns:
       The variables of `Vgg19`, as NumPy arrays.

@@ -18,6 +18,7 @@ from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.html_page import html_page
 from spade_jax.files.image_grid import data_url, evenly_spaced
+from spade_jax.files.names import CHECKPOINTS
 from spade_jax.reports.healthy_ranges import healthy_ranges, remarks
 from spade_jax.reports.run_log import REPORT, read_scalars
 from spade_jax.reports.run_metadata import is_count, read_metadata
@@ -87,7 +88,7 @@ def page(workdir: str, metadata: dict[str, Any], records: list[dict[str, float]]
         'Samples: label map, generated, real': samples(pathlib.Path(workdir, 'samples')),
         'Configuration': _configuration(options),
         'Sessions': _sessions(metadata.get('sessions', [])),
-        'Checkpoints': _checkpoints(pathlib.Path(workdir, 'checkpoints')),
+        'Checkpoints': _checkpoints(pathlib.Path(workdir, CHECKPOINTS)),
     }
     body = _tiles(metadata, options, records, curves)
     for title, content in sections.items():

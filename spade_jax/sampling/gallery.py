@@ -9,10 +9,13 @@ import urllib.parse
 import numpy as np
 from PIL import Image, ImageOps
 
+from spade_jax.config.catalog import known_classes
 from spade_jax.config.config import Config
+from spade_jax.data.files.image_files import color_codes
 from spade_jax.data.files.label_maps import LabelMaps
-from spade_jax.data.files.palette import colorize_input
-from spade_jax.data.pipeline.paired_transforms import resize_image
+from spade_jax.data.files.palette import color_code, colorize_input
+from spade_jax.data.pipeline.paired_transforms import resize_ids, resize_image
+from spade_jax.data.sources.source import size_of
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
 from spade_jax.files.html_page import (
@@ -64,12 +67,14 @@ class Gallery:
         self._rows: list[list[np.ndarray]] = []  # tiles of the contact sheet
         self._sections: list[str] = []
         self._ids: set[int] = set()
+        self._codes: set[int] = set()  # of the colors of color masks
         self._sheet, self._page = (
             os.path.join(output_dir, name) for name in (GALLERY_SHEET, GALLERY_PAGE)
         )
         stem = os.path.join(output_dir, GALLERY_DIRECTORY)
-        photos = os.path.join(stem, 'photos')  # Only if there are any.
-        directories = [os.path.join(stem, 'labels'), *[photos] * os.path.lexists(photos)]
+        places = stem, *(os.path.join(stem, name) for name in ('labels', 'photos'))
+        # What is not there yet is made with its first file.
+        directories = [output_dir, *filter(os.path.lexists, places)]
         check_writable(directories, [self._sheet, self._page])
         _reject_other_page(self._page)
         self._labels = [os.path.join(stem, 'labels', f'{name}.png') for name in maps.names]
@@ -81,7 +86,7 @@ class Gallery:
         self, index: int, label_map: np.ndarray, images: list[np.ndarray], paths: list[str]
     ) -> None:
         """Add the map of a number as the generator saw it, its samples, and their files."""
-        label, photo = colorize_input(label_map, self._data), self._maps.read_photo(index)
+        label, photo = self._colored(index, label_map), self._maps.read_photo(index)
         write_png(self._labels[index], label)
         figures = [self._figure(self._labels[index], 'label map', label, kind='label')]
         for i, (path, image) in enumerate(zip(paths, images, strict=True)):
@@ -112,11 +117,21 @@ class Gallery:
         """The colors of the classes that occur."""
         if not self._ids:
             return ''
-        items = [
-            f'<li><i style="background: rgb{color}"></i>{html.escape(name)}</li>'
-            for name, color in colors_of(self._data, self._ids).items()
-        ]
+        items = []
+        for name, color in colors_of(self._data, self._ids).items():
+            colors = [entry.color for entry in known_classes(self._data) if entry.name == name]
+            drawn = [each for each in filter(None, colors) if color_code(each) in self._codes]
+            boxes = (f'<i style="background: {each}"></i>' for each in drawn or [f'rgb{color}'])
+            items.append(f'<li>{"".join(boxes)}{html.escape(name)}</li>')
         return f'<ul class="legend">{"".join(items)}</ul>'
+
+    def _colored(self, index: int, label_map: np.ndarray) -> np.ndarray:
+        """A map in the colors of its file, of which a class may have several, or of its classes."""
+        if (colors := self._maps.read_colors(index)) is None:
+            return colorize_input(label_map, self._data)
+        codes = resize_ids(color_codes(colors), size_of(label_map))
+        self._codes.update(np.unique(codes).tolist())
+        return (codes[..., None] >> np.array([16, 8, 0]) & 255).astype(np.uint8)
 
     def _figure(self, path: str, caption: str, image: np.ndarray, kind: str = '') -> str:
         relative = os.path.relpath(path, self._directory).replace(os.sep, '/')

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spade_jax.config.catalog import palette_options
 from spade_jax.config.data_config import DataConfig
-from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.label_maps import LabelFolder
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids
 from spade_jax.files.image_grid import evenly_spaced
@@ -33,9 +33,10 @@ class Scene(NamedTuple):
 
 def read_labels(data: DataConfig, path: str, palette: str, label_remap: str) -> np.ndarray:
     """See `TrainedGenerator.read_labels`."""
-    path, options = os.path.expanduser(path), {}
-    if palette:
-        options['palette'] = read_palette(palette)
+    path, options = (
+        os.path.expanduser(path),
+        palette_options(palette, None if label_remap else data),
+    )
     if label_remap:
         options['label_remap'] = label_remap
     labels = LabelReader(dataclasses.replace(data, **options)).read(path)

@@ -224,7 +224,8 @@ class TrainedGenerator:
 
         Args:
           path: A PNG file or another lossless format.
-          palette: JSON file with the colors of the classes, for a color mask; see docs/data.md.
+          palette: JSON file with the colors of the classes, for a color mask, see docs/data.md; or
+            a table of the package such as 'gaugan', whose classes are those of the model by name.
           label_remap: Renumbers the ids, e.g. "7:0,8:1".
 
         Raises:

@@ -8,18 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spade_jax.checkpoints.checkpointer import (
-    DIRECTORY,
-    Checkpointer,
-    NullCheckpointer,
-    open_latest,
-)
+from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer, open_latest
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
 from spade_jax.config.config import Config
 from spade_jax.config.resumption import command_of_new_run, conflicts
 from spade_jax.distributed import processes, replicas
 from spade_jax.errors import UserError
+from spade_jax.files.names import CHECKPOINTS
 from spade_jax.models.optimizers import decay_factor
 from spade_jax.models.train_state import TrainState, abstract_train_state, init_train_state
 from spade_jax.training import fine_tuning
@@ -80,7 +76,7 @@ def saved_config(workdir: str, init_from: str) -> Config | None:
 
 
 def _read_config(workdir: str, init_from: str) -> Config | None:
-    if os.path.isdir(os.path.join(workdir, DIRECTORY)):
+    if os.path.isdir(os.path.join(workdir, CHECKPOINTS)):
         with Checkpointer(workdir, read_only=True) as checkpointer:
             corrupt = {}
             for step in reversed(checkpointer.steps()):

@@ -17,7 +17,7 @@ from spade_jax.config.config import Config, OptimizerConfig
 from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.example_order import steps_in_epochs
 from spade_jax.data.pipeline.input_pipeline import locations_of_step
-from spade_jax.data.sources.open_source import pointing_to_the_report
+from spade_jax.data.sources.open_source import pointing_to_the_report, source_class
 from spade_jax.distributed import processes, replicas
 from spade_jax.files.image_grid import image_grid
 from spade_jax.files.run_lock import exclusive_lock
@@ -71,6 +71,7 @@ def train(
         model = build_model(config, replicas.REPLICA_AXIS)
         constants = model.load_constants()
         processes.check_agreed(shared_options(config))
+        source_class(config.data).check_options(config.data)  # No command below may offer them.
         initial = initial_state(checkpointer, config, workdir)
         with pointing_to_the_report(config.data):
             data = open_training_data(config)

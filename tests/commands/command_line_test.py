@@ -1,5 +1,6 @@
 import importlib
 import os
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 import spade_jax
 from spade_jax import main
+from spade_jax.errors import UserError
 from tests import program
 from tests.fixtures.cli import parsed_flags, refusal, run_inline, succeed_inline
 
@@ -63,6 +65,12 @@ def test_help_of_training_has_options_but_no_flags_of_sampling():
     assert '--label_dir' not in text
 
 
+def test_help_of_sampling_has_its_own_defaults():
+    text = ' '.join(succeed_inline('--mode=sample', '--help').split())
+    assert '--batch_size Label maps sampled together. (default: 8) ' in text
+    assert text.count('(default: 8)') == 1
+
+
 def test_help_lines_fit_on_the_screen():
     text = succeed_inline('--mode=train', '--help=all')
     descriptions = [line for line in text.splitlines() if line.startswith('      ')]
@@ -114,6 +122,39 @@ def test_help_imports_nothing_heavy():
 )
 def test_flags_that_do_not_fit_are_refused(flags, message):
     assert message in refusal(*flags)
+
+
+@pytest.mark.parametrize(
+    'flag, words',
+    [
+        ('--batch_size=1e9', 'flag --batch_size=1e9 is not an integer; write --batch_size=8'),
+        ('--batch_size=', 'flag --batch_size= is not an integer; write --batch_size=8'),
+        (
+            '--learning_rate=1,5',
+            'flag --learning_rate=1,5 is not a number; write --learning_rate=0.',
+        ),
+        (
+            '--dontcare=maybe',
+            'flag --dontcare=maybe is not true or false; write --dontcare or --no',
+        ),
+    ],
+)
+def test_bad_values_are_refused_in_words_of_this_program(flag, words):
+    assert words in refusal(flag)
+    name, _, value = flag[2:].partition('=')
+    with pytest.raises(UserError, match=re.escape(words)):
+        spade_jax.configure(**{name: value})
+
+
+def test_bounds_of_a_number_are_named():
+    expected = 'flag --num_processes=0 is not an integer in the range [1, 65536]; write'
+    assert expected in refusal('--num_processes=0')
+
+
+@pytest.mark.parametrize('value', ['1_000', ' 1000 ', '١٠٠٠', '0x3e8'])
+def test_other_ways_to_write_an_integer_are_read(value):
+    with parsed_flags(f'--batch_size={value}') as values:
+        assert values.batch_size == 1000
 
 
 def test_flagfile_may_have_flags_of_other_modes(tmp_path):

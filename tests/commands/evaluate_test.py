@@ -8,17 +8,24 @@ from spade_jax.config.config import option_fields
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.evaluation import features
 from spade_jax.evaluation.confusion import CONVENTIONS
-from spade_jax.evaluation.features import InceptionFeatures
+from spade_jax.evaluation.features import Features
+from spade_jax.evaluation.networks import efficientnet
 from spade_jax.evaluation.networks.inception_input import INPUT_MODES
-from tests.evaluation.features_test import brightness
 from tests.evaluation.golden_weights import recipe_state, shapes_of
 from tests.fixtures.cli import refusal, run_inline, succeed_inline
 
 
+def brightness(inputs):
+    """Stands in for the networks: the mean of each input in all features."""
+    dim = {299: 2048, efficientnet.SIZE: 1280}[inputs.shape[1]]
+    return np.repeat(inputs.mean(axis=(1, 2, 3))[:, None], dim, axis=1)
+
+
 @pytest.fixture
 def directories(tmp_path, monkeypatch):
-    """Six images, their photos and weights; the network is replaced by `brightness`."""
-    monkeypatch.setattr(InceptionFeatures, '_network', staticmethod(brightness))
+    """Six images, their photos and weights; the networks are replaced by `brightness`."""
+    monkeypatch.setattr(Features, '_apply', staticmethod(brightness))
+    monkeypatch.setattr(efficientnet, 'weights_path', lambda: str(tmp_path / 'inception.npz'))
     monkeypatch.setattr(features, 'BATCH_SIZE', 2)
     random = np.random.default_rng(0)
     for side, ending, shift in (('images', 'png', 0), ('photos', 'png', 30)):
@@ -55,6 +62,21 @@ def test_evaluate_writes_scores_with_their_protocol(directories):
     assert record['l1']['protocol'] == {'pairs': 6}
     for name, score in record.items():
         assert f'{name:<6} {score["value"]:.6g}' in output
+
+
+def test_distances_of_lite0_say_that_they_are_not_fid(directories):
+    scores = ['--evaluate=lite0_frechet,lite0_kernel', '--kid_subset_size=4']
+    output = succeed_inline(*flags_of(directories, *scores))
+    record = scores_in(directories / 'scores')
+    assert 'not comparable with FID' in output and 'not comparable with KID' in output
+    for score in record.values():
+        assert score['value'] > 0
+        protocol = score['protocol']
+        assert protocol['network'] == 'EfficientNet-Lite0'
+        assert protocol['input'] == '224x224 antialiased bicubic'
+        assert len(protocol['weights_sha256']) == 64
+    assert record['lite0_frechet']['protocol']['bias'] == 'upward, of 6 images for 1280 features'
+    assert record['lite0_kernel']['protocol']['subset_size'] == 4
 
 
 def test_fid_of_a_directory_with_itself_is_zero(directories):

@@ -21,6 +21,7 @@ SHORTSIDE = dict(crop_size=512, aspect_ratio=2.0, preprocess_mode='scale_shortsi
             'aspect_ratio=4.0 gives images of 256x64, whose height is not divisible by 128',
         ),
         (dict(aspect_ratio=1.5), 'use 1.6 (256x160) or 1.333 (256x192)'),
+        (dict(aspect_ratio=1.4), 'use 1.333 (256x192) or 1.6 (256x160)'),
         (dict(load_size=200), 'smaller than the width of the crop; use --load_size=256 or more'),
         (dict(**SHORTSIDE, load_size=240), 'shorter side of the crop; use --load_size=256 or more'),
         (

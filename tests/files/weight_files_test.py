@@ -2,7 +2,6 @@ import collections
 import errno
 import os
 import pickle
-import types
 import zipfile
 
 import ml_dtypes
@@ -10,8 +9,6 @@ import numpy as np
 import pytest
 
 from spade_jax.errors import UserError
-from spade_jax.files import weight_files
-from spade_jax.files.torch_pickles import foreign_names
 from spade_jax.files.weight_files import FORMATS, read_state, write_state, write_states
 
 STATE = {
@@ -72,53 +69,6 @@ def test_read_runs_no_code_of_a_pickle(tmp_path, format):
     assert made.exists(), 'the pickle is harmless, so this test shows nothing'
 
 
-class SpadeGenerator:
-    """Stands for the class of a model that is pickled whole."""
-
-    def __init__(self):
-        self.weight = 3
-
-
-# What torch.save imports for a tensor: the opcodes without the numbers.
-TENSORS = (
-    b'\x80\x02ccollections\nOrderedDict\n)R('
-    b'ctorch._utils\n_rebuild_tensor_v2\nctorch\nFloatStorage\nu.'
-)
-HEADER = [0x1950A86A20F9469CFC6C, 1001, {'little_endian': True}]  # Before PyTorch 1.6.
-
-
-def write_pth(path, content, container):
-    """Write a pickle as PyTorch does now, as it did before 1.6, or as it is."""
-    if container == 'zip':
-        with zipfile.ZipFile(path, 'w') as archive:
-            archive.writestr('archive/data.pkl', content)
-            archive.writestr('archive/data/0', bytes(64))
-    elif container == 'legacy':
-        header = b''.join(pickle.dumps(value, protocol=2) for value in HEADER)
-        numbers = b'\x80\0\0\0\0\0\0\0'  # 128 of them.
-        path.write_bytes(header + content + pickle.dumps(['0'], protocol=2) + numbers)
-    else:
-        path.write_bytes(content)
-
-
-@pytest.mark.parametrize('container', ['zip', 'legacy', 'pickle'])
-@pytest.mark.parametrize('protocol', [2, 5])
-def test_whole_model_is_refused_with_a_remedy(tmp_path, container, protocol):
-    content = pickle.dumps({'model': SpadeGenerator(), 'epoch': 3}, protocol=protocol)
-    write_pth(tmp_path / 'x.pth', content, container)
-    with pytest.raises(UserError) as error:
-        read_state(str(tmp_path / 'x.pth'))
-    assert 'pickled model or other objects' in error.value.problem
-    assert error.value.problem.endswith('would run tests.files.weight_files_test.SpadeGenerator')
-    assert 'torch.save(model.state_dict(), FILE)' in error.value.remedy
-
-
-@pytest.mark.parametrize('container', ['zip', 'legacy', 'pickle'])
-def test_tensors_need_no_foreign_code(tmp_path, container):
-    write_pth(tmp_path / 'x.pth', TENSORS, container)
-    assert foreign_names(str(tmp_path / 'x.pth')) == []
-
-
 @pytest.mark.parametrize(
     'content, what',
     [
@@ -142,17 +92,6 @@ def test_directory_of_the_name_of_weights_is_refused(tmp_path, format):
     (tmp_path / f'x.{format}').mkdir()
     with pytest.raises(UserError, match=f'x.{format} is not a readable .*not a regular file'):
         read_state(str(tmp_path / f'x.{format}'))
-
-
-@pytest.mark.parametrize('content', ['gzip', 'npz'])
-def test_file_without_a_pickle_is_no_reason_to_install_pytorch(tmp_path, content):
-    np.savez(tmp_path / 'x.npz', weight=np.zeros(1))
-    gzipped = b'\x1f\x8b\x08\0\0'
-    (tmp_path / 'x.pth').write_bytes(
-        gzipped if content == 'gzip' else (tmp_path / 'x.npz').read_bytes()
-    )
-    with pytest.raises(UserError, match='neither a pickle nor a zip archive with one'):
-        read_state(str(tmp_path / 'x.pth'))
 
 
 def test_npz_with_a_foreign_member_is_refused(tmp_path):
@@ -184,43 +123,6 @@ def test_read_makes_byte_order_native(tmp_path, dtype):
     weight = read_state(str(tmp_path / 'x.npz'))['weight']
     assert weight.dtype == (np.int64 if dtype == '>i8' else np.float32)
     np.testing.assert_array_equal(weight, np.array([1.5, -2, 7], dtype).astype(weight.dtype))
-
-
-class OddTensor:
-    """Stands for a sparse, meta, quantized or float8 tensor, of which NumPy makes no array."""
-
-    dtype = 'float8'
-
-    def detach(self):
-        return self
-
-    def numpy(self):
-        raise TypeError('unsupported\nScalarType')
-
-
-@pytest.mark.parametrize(
-    'loaded, message',
-    [
-        (
-            {'odd': OddTensor()},
-            'the tensor odd is not a plain array of numbers .unsupported ScalarType.; save',
-        ),
-        ({0: OddTensor(), 1: OddTensor()}, 'has tensors without a name: 0, 1; give'),
-        ({0: 3}, 'something other than tensors: 0; give'),
-        ([OddTensor()], 'something other than tensors: list; give'),
-    ],
-)
-def test_odd_tensors_are_refused(tmp_path, monkeypatch, loaded, message):
-    def is_tensor(value):
-        return isinstance(value, OddTensor)
-
-    torch = types.SimpleNamespace(
-        is_tensor=is_tensor, load=lambda *_, **__: loaded, bfloat16='bfloat16'
-    )
-    monkeypatch.setattr(weight_files, 'import_torch', lambda *_: torch)
-    write_pth(tmp_path / 'x.pth', TENSORS, 'zip')
-    with pytest.raises(UserError, match=message):
-        read_state(str(tmp_path / 'x.pth'))
 
 
 @pytest.mark.parametrize('existing', [{}, {'a.npz': b'old'}])
@@ -258,19 +160,6 @@ def test_read_widens_half_precision(tmp_path):
     state = read_state(str(tmp_path / 'x.npz'))
     assert state['weight'].dtype == np.float32
     np.testing.assert_array_equal(state['weight'], [1.5, 2.25])
-
-
-def test_read_widens_bfloat16(tmp_path):
-    torch = pytest.importorskip('torch')
-    torch.save({'weight': torch.tensor([1.5], dtype=torch.bfloat16)}, tmp_path / 'x.pth')
-    assert read_state(str(tmp_path / 'x.pth'))['weight'].dtype == np.float32
-
-
-def test_read_rejects_pth_of_several_networks(tmp_path):
-    torch = pytest.importorskip('torch')
-    torch.save({'netG': {'weight': torch.zeros(1)}, 'epoch': 3}, tmp_path / 'x.pth')
-    with pytest.raises(UserError, match='something other than tensors: netG, epoch'):
-        read_state(str(tmp_path / 'x.pth'))
 
 
 @pytest.mark.parametrize('format', FORMATS)

@@ -36,6 +36,13 @@ def test_batch_across_two_epochs_has_the_rate_of_its_first_example():
     np.testing.assert_allclose(factors, [1, 1, 1, 0.5, 0.5, 0], atol=1e-6)
 
 
+def test_schedule_holds_after_more_examples_than_fit_32_bits():
+    config = Config.create(constant_epochs=10, decay_epochs=20, batch_size=65536).optimizer
+    steps = np.array([10, 20, 30, 40, 10**4]) * 100_000  # Of epochs of 100,000 steps.
+    factors = decay_factor(steps, num_examples=65536 * 100_000, config=config)
+    np.testing.assert_allclose(factors, [1, 0.5, 0, 0, 0], atol=1e-6)
+
+
 def test_first_step_of_adam_by_hand():
     optimizer = make_optimizer(Config.create().optimizer)
     params = {'w': jnp.array([1.0, -2.0])}

@@ -4,6 +4,7 @@ import pytest
 
 from spade_jax.errors import UserError
 from spade_jax.models.vgg19 import STAGES, Vgg19, load_vgg19, torchvision_names
+from tests.fixtures.torch_files import write_tensors
 
 DIVISOR = 32
 
@@ -43,9 +44,8 @@ def test_npz_file_is_read(state, tmp_path):
 
 
 def test_pth_file_equals_npz_file(state, tmp_path):
-    torch = pytest.importorskip('torch')
     pth, npz = str(tmp_path / 'vgg19.pth'), str(tmp_path / 'vgg19.npz')
-    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, pth)
+    write_tensors(tmp_path / 'vgg19.pth', state, 'old')
     np.savez(npz, **state)
     jax.tree.map(np.testing.assert_array_equal, load_vgg19(pth), load_vgg19(npz))
 

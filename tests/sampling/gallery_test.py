@@ -1,4 +1,5 @@
 import html.parser
+import json
 import urllib.parse
 
 import numpy as np
@@ -87,6 +88,34 @@ def test_label_maps_have_colors_of_palette(gallery):
     label = pixels(gallery / 'gallery' / 'labels' / 'c#1?.png')
     colors = {tuple(color) for color in label.reshape(-1, 3)}
     assert colors <= {(0x80, 0xC0, 0xFF), (0x10, 0x20, 0x30), (0x40, 0x30, 0x20)}
+
+
+def test_color_masks_keep_colors_that_are_one_class(plain, tmp_path):
+    colors = [[0x80, 0xC0, 0xFF], [0x10, 0x20, 0x30], [0x60, 0x90, 0xFF]]
+    entries = [[0, 'sky', '#80c0ff'], [1, 'sea', '#102030'], [0, 'sky', '#6090ff']]
+    entries += [[0, 'sky', '#aaaaaa']]
+    drawing = np.array(colors, np.uint8)[np.arange(3).repeat(16)][:, None].repeat(48, axis=1)
+    (tmp_path / 'labels').mkdir()
+    Image.fromarray(drawing).save(tmp_path / 'labels' / 'a.png')
+    config, out = tiny.PLAIN.replace(palette=json.dumps(entries)), tmp_path / 'out'
+    maps = LabelFolder(config.data, str(tmp_path / 'labels'))
+    gallery = Gallery(config, maps, str(out), 1, '')
+    write_samples(plain, SampleRequest(maps, NoStyles(), SIZE), str(out), gallery)
+    shown = pixels(out / 'gallery' / 'labels' / 'a.png')
+    assert shown[[0, 16, 31], 0].tolist() == colors
+    page = (out / 'index.html').read_text()
+    boxes = '<i style="background: #80c0ff"></i><i style="background: #6090ff"></i>sky'
+    assert boxes in page
+    assert 'aaaaaa' not in page
+
+
+def test_failed_samples_leave_no_gallery(plain, tmp_path):
+    labels = tiny.write_labels(tmp_path / 'labels', 'a', num_classes=9)
+    maps = LabelFolder(tiny.PLAIN.data, str(labels))
+    request, out = SampleRequest(maps, NoStyles(), SIZE), tmp_path / 'out'
+    with pytest.raises(UserError, match='label id'):
+        write_samples(plain, request, str(out), Gallery(tiny.PLAIN, maps, str(out), 1, ''))
+    assert [*out.iterdir()] == []
 
 
 def test_contact_sheet_shows_samples(gallery):

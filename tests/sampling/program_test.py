@@ -174,6 +174,20 @@ def test_flags_that_contradict_checkpoint_are_refused(refusal_of, plain_run):
     assert 'batch_size=0 is too small' in refusal_of(plain_run, '--batch_size=0')
 
 
+@pytest.mark.parametrize(
+    'flag, message',
+    [
+        ('--seed=-1', 'seed=-1 is too small; use 0 or more'),
+        ('--batch_size=0', 'batch_size=0 is too small'),
+        ('--label_remap=x', 'label_remap: "x" is not an entry'),
+        ('--palette=x', 'palette=x: no such file'),
+    ],
+)
+def test_bad_values_are_refused_before_the_model_is_loaded(flag, message, refusal_of, monkeypatch):
+    monkeypatch.setattr(spade_jax, 'load', None)
+    assert message in refusal_of('nowhere', flag)
+
+
 def test_photo_dir_without_label_dir_is_refused(plain_run):
     message = refusal('--mode=sample', f'--workdir={plain_run}', '--photo_dir=photos')
     assert 'photo_dir=photos without label_dir' in message

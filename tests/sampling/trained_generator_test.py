@@ -95,6 +95,17 @@ def test_model_with_encoder_has_its_training_size():
         check_size(config, 128, 64)
 
 
+def test_palette_of_the_package_has_the_classes_of_the_model(tmp_path):
+    config = tiny.PLAIN.replace(num_classes=13, dontcare=False)
+    path, colors = tmp_path / 'mask.png', [[0x9C, 0xEE, 0xDD], [0x93, 0x64, 0xC8]]  # Sky, river.
+    Image.fromarray(np.array([colors], np.uint8)).save(path)
+    generator = tiny.generator(config)
+    assert generator.read_labels(str(path), palette='gaugan').tolist() == [[0, 9]]
+    remap = '22:1,*:12'  # Of the ids of the palette.
+    ids = generator.read_labels(str(path), palette='gaugan', label_remap=remap)
+    assert ids.tolist() == [[1, 12]]
+
+
 def test_one_style_is_for_all_maps(styled):
     labels, style = np.stack([LABEL, LABEL]), np.ones((1, 4), np.float32)
     images = styled(labels, style=style)

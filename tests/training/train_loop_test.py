@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 
 from spade_jax.config.config import Config
+from spade_jax.errors import UserError
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import init_train_state
+from spade_jax.training import train_loop
 from spade_jax.training.session import SHARED_BY_PROCESSES, shared_options
 from spade_jax.training.train_loop import is_due
 from tests.fixtures.small import SMALL, random_batch, step_of
@@ -12,6 +14,15 @@ from tests.fixtures.small import SMALL, random_batch, step_of
 
 def test_is_due_at_intervals_and_the_last_step():
     assert [step for step in range(1, 11) if is_due(step, last_step=10, interval=4)] == [4, 8, 10]
+
+
+def test_command_of_a_new_run_is_not_printed_for_options_that_the_data_never_have(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(train_loop, 'initial_state', None)  # It prints the command.
+    config = Config.create(dataset='scenes', num_classes=14, perceptual_weight=0.0)
+    with pytest.raises(UserError, match='num_classes=14, but .* use --num_classes=13'):
+        train_loop.train(config, str(tmp_path))
 
 
 def test_processes_share_all_options_but_paths():

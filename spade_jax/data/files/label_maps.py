@@ -48,6 +48,10 @@ class LabelMaps(Protocol):
         """Return a digest that changes with the maps, the photos, and how they are read."""
         ...
 
+    def read_colors(self, index: int) -> np.ndarray | None:
+        """Read the colors [H, W, 3 or 4] uint8 of a color mask; None if it has ids."""
+        ...
+
 
 class LabelFolder:
     """The label maps (or condition images) below a directory, in the order of their names; or one.
@@ -107,6 +111,9 @@ class LabelFolder:
     def read_photo(self, index: int) -> np.ndarray | None:
         return read_photo(self._photos[index]) if self._photos else None
 
+    def read_colors(self, index: int) -> np.ndarray | None:
+        return self._reader.read_colors(self.paths[index])
+
     def fingerprint(self) -> str:
         states = file_states([self.paths, self._instances, self._photos])
         return digest([str(settings_of(self._config)), *self.names, *itertools.chain(*states)])
@@ -132,6 +139,9 @@ class LabelsOfSource:
     def read_photo(self, index: int) -> np.ndarray | None:
         return self._source.read(index).image
 
+    def read_colors(self, index: int) -> None:
+        return None
+
     def fingerprint(self) -> str:
         return digest_of_source(self._source, self._config)
 
@@ -151,6 +161,9 @@ class EvenlySpaced:
 
     def read_photo(self, index: int) -> np.ndarray | None:
         return self._maps.read_photo(self._indices[index])
+
+    def read_colors(self, index: int) -> np.ndarray | None:
+        return self._maps.read_colors(self._indices[index])
 
     def read(self, index: int) -> Example:
         return self._maps.read(self._indices[index])

@@ -53,6 +53,12 @@ class LabelReader:
             raise error.at(str(path)) from None
         return self.renumber(ids, str(path))
 
+    def read_colors(self, path: File) -> np.ndarray | None:
+        """Return the colors [H, W, 3 or 4] uint8 of a color mask; None for any other file."""
+        if self._colors is None or (pixels := read_ids_or_colors(path)).ndim == 2:
+            return None
+        return pixels
+
     def renumber(self, ids: np.ndarray, name: str) -> np.ndarray:
         """Map the ids [H, W] of a file, which errors name, to those of the configuration."""
         if self._new_ids is None:

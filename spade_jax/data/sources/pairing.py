@@ -187,9 +187,13 @@ def _paired_files(folders: Folders) -> Pairing:
         problem += contents(role.directory)
         raise UserError(problem, f'set --{role.directory_flag} or --{role.suffix_flag}')
     complete = []
+    similar = {
+        (role, stem.casefold()): path for role in found for stem, path in found[role].items()
+    }
     for stem, photo in sorted(photos.items()):
         missing = [role for role, files in found.items() if stem not in files]
-        defects += [_missing_partner(role, stem, photo) for role in missing]
+        others = (similar.get((role, stem.casefold())) for role in missing)
+        defects += map(functools.partial(_missing_partner, stem, photo), missing, others)
         if not missing:
             complete.append(ExampleFiles(stem, *(files[stem] for files in found.values())))
     return Pairing(complete, defects, [path for stem, path in labels.items() if stem not in photos])
@@ -313,8 +317,12 @@ def _candidates(role: Role) -> Iterator[tuple[str, str]]:
             yield path, stem[: len(stem) - len(role.suffix)]
 
 
-def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
-    """Return the defect of a photo without the map of `role`."""
+def _missing_partner(stem: str, photo: str, role: Role, other: str | None) -> Defect:
+    """Return the defect of a photo without the map of `role`; `other` has another case."""
+    kind = f'photos have no {role.name}'
+    if other:
+        problem = f'{photo} has no {role.name}: {other} differs in upper and lower case'
+        return Defect(kind, photo, problem, 'rename one of them')
     base = os.path.join(role.directory, stem + role.suffix)
     for extension in LOSSY_EXTENSIONS - role.extensions:
         if os.path.exists(path := base + extension) and path != photo:
@@ -329,4 +337,4 @@ def _missing_partner(role: Role, stem: str, photo: str) -> Defect:
     flags = f'set --{role.directory_flag} or --{role.suffix_flag}'
     remedy = f'{flags}, or list the complete examples with --{list_flag}'
     problem = f'{photo} has no {role.name}: there is no {base}.png'
-    return Defect(f'photos have no {role.name}', photo, problem, remedy)
+    return Defect(kind, photo, problem, remedy)

@@ -37,7 +37,7 @@ class ScenesSource(DatasetSource):
     def __init__(self, config: DataConfig, split: str):
         from spade_jax.data.sources.scenes_builder import ScenesConfig, prepared_scenes
 
-        _check_classes(config)
+        self.check_options(config)
         width, height = scenes_size(config)
         train, held_out = config.scenes_train_examples, SCENES_VALIDATION_EXAMPLES
         counts: dict[str, Any] = dict(train_examples=train, validation_examples=held_out)
@@ -45,6 +45,20 @@ class ScenesSource(DatasetSource):
         self._records = prepared_scenes(scenes, split, config.data_dir)
         self._instance_edges = config.instance_edges
         self.names = self.locations = [f'{split}_{i:05d}' for i in range(len(self._records))]
+
+    @classmethod
+    def check_options(cls, config: DataConfig) -> None:
+        count = len(landscapes.CLASSES)
+        if not config.uses_labels:
+            given = f'condition={config.condition}'
+            remedy = 'use --condition=labels or labels+edges'
+        elif config.num_classes != count:
+            given, remedy = f'num_classes={config.num_classes}', f'use --num_classes={count}'
+        elif names := [n for n in ('dontcare', 'palette', 'label_remap') if getattr(config, n)]:
+            given, remedy = f'{names[0]} is set', f'leave --{names[0]} out'
+        else:
+            return
+        raise UserError(f'{given}, but dataset=scenes has label maps with {count} classes', remedy)
 
     def read(self, index: int) -> Example:
         record = self._records[index]
@@ -110,19 +124,6 @@ def render_record(seed: int, height: int, width: int) -> SceneRecord:
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def _check_classes(config: DataConfig) -> None:
-    count = len(landscapes.CLASSES)
-    if not config.uses_labels:
-        given, remedy = f'condition={config.condition}', 'use --condition=labels or labels+edges'
-    elif config.num_classes != count:
-        given, remedy = f'num_classes={config.num_classes}', f'use --num_classes={count}'
-    elif names := [n for n in ('dontcare', 'palette', 'label_remap') if getattr(config, n)]:
-        given, remedy = f'{names[0]} is set', f'leave --{names[0]} out'
-    else:
-        return
-    raise UserError(f'{given}, but dataset=scenes has label maps with {count} classes', remedy)
 
 
 def _png(pixels: np.ndarray) -> bytes:

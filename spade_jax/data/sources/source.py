@@ -49,6 +49,10 @@ class DatasetSource(Source):
         """Return False if the data set has no such split and no flag asks for it."""
         return True
 
+    @classmethod
+    def check_options(cls, config: DataConfig) -> None:
+        """Raise a UserError for options that the data set can never have; reads no files."""
+
     def __len__(self) -> int:
         return len(self.names)
 

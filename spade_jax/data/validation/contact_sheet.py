@@ -87,7 +87,7 @@ def _framed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _text(text: str, font_size: int, width: int = _TEXT_WIDTH, height: int = 44) -> np.ndarray:
     """One line of text on white, cut if it is too long."""
-    image = Image.new('RGB', (width, height), 'white')
+    image, text = Image.new('RGB', (width, height), 'white'), ' '.join(text.splitlines())
     draw, font, shown = ImageDraw.Draw(image), ImageFont.load_default(font_size), text
     while draw.textlength(shown, font) > width and text:
         text = text[:-1]

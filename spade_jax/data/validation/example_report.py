@@ -36,6 +36,7 @@ OUT_OF_RANGE = 'label maps have ids that are not classes'
 WRONG_SIZE = 'images cannot be brought to the training size'
 COLORED = 'label maps have colors instead of ids'
 BEYOND_PALETTE = 'label maps have colors that are not in the palette'
+NEAR_PALETTE = 'label maps have colors that are a little off those of the palette'
 UNKNOWN_EVERYWHERE = 'label maps are unknown everywhere'
 COPIES = {
     'photo': 'label maps are scaled copies',
@@ -196,29 +197,30 @@ class FileInspector:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)
                 if pixels.ndim == 3:
-                    report.colors = self._count_colors(pixels)
+                    report.colors, kind = self._count_colors(pixels)
                     report.is_mistaken = len(report.colors) > _MOST_VALUES
-                    kind = BEYOND_PALETTE if self._config.palette else COLORED
                     report.defects[-1] = report.defects[-1]._replace(kind=kind)
         return label
 
-    def _count_colors(self, pixels: np.ndarray) -> dict[int, int]:
-        """Pixels by code of the colors of a mask, for the most frequent ones.
+    def _count_colors(self, pixels: np.ndarray) -> tuple[dict[int, int], str]:
+        """Pixels by code of the colors of a mask, for the most frequent ones; the kind of defect.
 
         Of the colors that are so near to the palette that --palette_tolerance can accept them, the
         farthest stands for all.
         """
-        codes, counts = np.unique(color_codes(pixels), return_counts=True)
+        (codes, counts), kind = np.unique(color_codes(pixels), return_counts=True), COLORED
         if classes := [
             entry for entry in parse_palette(self._config.palette or '[]') if entry.color
         ]:
             _, distances = nearest_colors(classes, codes)
-            is_near = (distances > 0) & (distances <= safe_tolerance(classes))
+            safe = safe_tolerance(classes)
+            kind = NEAR_PALETTE if distances.max() <= safe else BEYOND_PALETTE
+            is_near = (distances > 0) & (distances <= safe)
             kept = ~is_near
             kept[np.argmax(np.where(is_near, distances, 0))] = True
             codes, counts = codes[kept], counts[kept]
         order = np.argsort(-counts, kind='stable')[: MOST_COLORS + 1]
-        return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))
+        return dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True)), kind
 
 
 def is_class(value: int, config: DataConfig) -> bool:

@@ -23,6 +23,7 @@ from spade_jax.data.sources.source import Source
 from spade_jax.data.validation.example_report import (
     MIXED_PALETTES,
     MOST_COLORS,
+    NEAR_PALETTE,
     ExampleReport,
     FileInspector,
 )
@@ -99,7 +100,8 @@ class SplitReport:
             self.locations.setdefault(example.digest, example.location)
         self.pixels.update(example.pixels)
         self.images.update(example.pixels.keys())
-        if len(self.colors) <= MOST_COLORS:
+        # Maps with too many colors must not hide those that a tolerance fixes.
+        if len(self.colors) <= MOST_COLORS or NEAR_PALETTE in self.defective.get(example.name, ()):
             self.colors.update(example.colors)
         self.mistaken_maps += example.is_mistaken
 

@@ -7,7 +7,7 @@ between others, interrupt some borders or those of few classes; ramps replace mo
 import numpy as np
 
 _STABLE = 4  # Pixels: a shorter run of an id is part of a border.
-_LEAST_RAMPS = 20
+_LEAST_RAMPS, _MANY_IDS = 20, 4
 # Between two pairs of classes alone, or of one id, thin runs are an outline.
 _LEAST_OF_OTHER_PAIRS, _LEAST_OF_OTHER_IDS = 0.1, 0.25
 
@@ -21,7 +21,9 @@ def interpolated_ids(label: np.ndarray) -> dict[int, int]:
     values, counts = np.unique(ids, return_counts=True)
     per_pair = np.unique(pairs, axis=0, return_counts=True)[1]
     has_other_pairs = _share_beyond(2, per_pair) >= _LEAST_OF_OTHER_PAIRS
-    if not has_other_pairs or _share_beyond(1, counts) < _LEAST_OF_OTHER_IDS:
+    # A ramp between two classes has few of the ids that all of them have; layers are always there.
+    has_many_ids = len(values) >= _MANY_IDS and len(ids) <= 0.75 * len(pairs) * len(values)
+    if not (has_other_pairs or has_many_ids) or _share_beyond(1, counts) < _LEAST_OF_OTHER_IDS:
         return {}
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -142,13 +143,21 @@ def _other_shapes(split: SplitReport, config: DataConfig, multiple: int) -> list
     kind = f'images have another shape than --aspect_ratio={config.aspect_ratio:.4g}'
     result = 'stretched' if stretches else 'cropped on two sides'
     problem = f'width / height is {ratio:.3g} for most of them: they are {result}'
-    width, best = config.image_width, config.image_width / ratio
-    heights = [*nearest_heights(best, multiple), config.image_height]
-    heights.sort(key=lambda height: max(height / best, best / height))
-    nearer = [aspect_ratio_text(width, h) for h in heights[: heights.index(config.image_height)]]
-    flag = f'--aspect_ratio={" or ".join(nearer)}' if nearer else 'a larger --crop_size'
-    remedy = f'use {flag}, or choose another --preprocess_mode'
+    remedy = f'use {_nearer_shape(config, ratio, multiple)}, or choose another --preprocess_mode'
     return [Defect(kind, config.train_image_dir, problem, remedy)]
+
+
+def _nearer_shape(config: DataConfig, ratio: float, multiple: int) -> str:
+    """The flags of the legal size nearest in shape that is at most half as wide again."""
+    sizes, width = [(config.image_width, config.image_height)], config.image_width
+    for wider in range(width, width * 3 // 2 + 1, multiple):
+        sizes += [(wider, height) for height in nearest_heights(wider / ratio, multiple)]
+    best = min(sizes, key=lambda size: abs(math.log(size[0] / size[1] / ratio)))
+    if best == sizes[0]:
+        return 'a larger --crop_size'
+    load_size = round(config.load_size * best[0] / width)
+    flags = dict(crop_size=best[0], load_size=load_size) if best[0] > width else {}
+    return ' '.join([*format_flags(flags), f'--aspect_ratio={aspect_ratio_text(*best)}'])
 
 
 def _unused_classes(splits: Sequence[SplitReport], config: DataConfig) -> list[Defect]:

@@ -31,8 +31,8 @@ from spade_jax.errors import UserError
 
 NO_PAIRS = 'photos and label maps do not pair'
 LOSSY = 'label maps are lossy'  # The text of `pairing`.
-_COLORED = frozenset({kinds.COLORED, kinds.BEYOND_PALETTE, kinds.MIXED_PALETTES})
-_BAD_MAPS = _COLORED | {LOSSY, kinds.OUT_OF_RANGE}
+_OFF_PALETTE = {kinds.NEAR_PALETTE, kinds.BEYOND_PALETTE, kinds.MIXED_PALETTES}
+_BAD_MAPS = frozenset({kinds.COLORED, kinds.OUT_OF_RANGE, LOSSY} | _OFF_PALETTE)
 _MISTAKEN = 'most label maps are lossy or have too many colors: photos or anti-aliased masks'
 _EXPORT_AGAIN = (
     'check --train_label_dir; export label maps as PNG, without smoothing (nearest neighbor, '
@@ -166,7 +166,7 @@ def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggesti
     colors = data.colors + data.indexed_colors if is_mixed else data.colors
     known = {color_code(entry.color) for entry in classes if entry.color}
     new = [code for code, _ in colors.most_common() if code not in known]
-    if not new or len(new) > MOST_COLORS:
+    if not new or not classes and len(new) > MOST_COLORS:
         return None
     if not classes and not is_mixed and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
         return None  # The other maps hold ids: these few are mistakes.
@@ -178,17 +178,16 @@ def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggesti
         return Suggestion(reason, changes, _BAD_MAPS)
     near = _near(classes, new)
     far = [code for code in new if code not in near]
-    if len(far) > (_MOST_NEW_COLORS if classes else MOST_COLORS):
-        return None
     distance, entry = max(near.values(), default=(0, None))
     tolerance = {'palette_tolerance': distance} if distance > config.palette_tolerance else {}
-    if far:
+    if far and len(far) <= (_MOST_NEW_COLORS if classes else MOST_COLORS):
         draft = _draft(config, classes, far, output_dir)
         return draft._replace(changes={**draft.changes, **tolerance})
     if not entry or not tolerance:
         return None
     away = f'at most {distance} away from those of the palette, e.g. from {entry.color}'
-    return Suggestion(f'the colors are {away} ({entry.name})', tolerance, _BAD_MAPS)
+    fixes = frozenset({kinds.NEAR_PALETTE}) if far else _BAD_MAPS
+    return Suggestion(f'the colors are {away} ({entry.name})', tolerance, fixes)
 
 
 def _draft(

@@ -16,7 +16,7 @@ from flax import traverse_util
 from spade_jax.errors import UserError
 
 Path = tuple[str, ...]
-Padding = int | tuple[int, int]
+Padding = int | tuple[int, int] | str  # On each side; 'SAME' is that of TensorFlow.
 _MAX_LISTED = 5
 
 
@@ -39,17 +39,20 @@ def convolution(
     padding: Padding = 0,
     *,
     dilation: int = 1,
+    groups: int = 1,
     use_bias: bool = True,
     name: str | None = None,
 ) -> nn.Conv:
     """A convolution in full float32, which GPUs and TPUs would shorten."""
-    height, width = (padding, padding) if isinstance(padding, int) else padding
+    if isinstance(padding, int):
+        padding = padding, padding
     return nn.Conv(
         features,
         kernel_size,
         strides,
-        padding=((height, height), (width, width)),
+        padding=padding if isinstance(padding, str) else [(side, side) for side in padding],
         kernel_dilation=dilation,
+        feature_group_count=groups,
         use_bias=use_bias,
         precision=jax.lax.Precision.HIGHEST,
         name=name,

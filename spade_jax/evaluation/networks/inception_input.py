@@ -57,10 +57,10 @@ def tensorflow_bilinear(image: np.ndarray) -> np.ndarray:
     return _bilinear(image, half_pixel=False)
 
 
-def bicubic(image: np.ndarray) -> np.ndarray:
+def bicubic(image: np.ndarray, size: int = SIZE) -> np.ndarray:
     """Pillow's bicubic resizing with antialiasing in float32, clipped to [0, 255]."""
     channels = [
-        np.asarray(Image.fromarray(channel).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        np.asarray(Image.fromarray(channel).resize((size, size), Image.Resampling.BICUBIC))
         for channel in np.moveaxis(image.astype(np.float32), -1, 0)
     ]
     return np.clip(np.stack(channels, axis=-1), 0, 255)

@@ -12,14 +12,14 @@ from spade_jax.evaluation.scores import distances, judged, pairs, segmentation
 # To add a score, add its row.
 SCORES: Mapping[str, Score] = {
     'fid': Score(
-        distances.frechet_inception_distance,
+        functools.partial(distances.frechet, 'inception'),
         'Frechet inception distance',
-        prepare=distances.photo_gaussian,
+        prepare=functools.partial(distances.photo_gaussian, 'inception'),
     ),
     'kid': Score(
-        distances.kernel_inception_distance,
+        functools.partial(distances.kernel, 'inception'),
         'kernel inception distance',
-        prepare=lambda comparison: comparison.inception.of(comparison.photos),
+        prepare=functools.partial(distances.photo_features, 'inception'),
     ),
     'lpips': Score(
         functools.partial(pairs.mean, 'lpips'),
@@ -42,6 +42,16 @@ SCORES: Mapping[str, Score] = {
         prepare=lambda comparison: comparison.unet_judge,
     ),
     'miou': Score(segmentation.mean_iou, 'mean IoU of predicted label maps', 'higher'),
+    'lite0_frechet': Score(
+        functools.partial(distances.frechet, 'lite0'),
+        'Frechet distance of EfficientNet-Lite0, not comparable with FID',
+        prepare=functools.partial(distances.photo_gaussian, 'lite0'),
+    ),
+    'lite0_kernel': Score(
+        functools.partial(distances.kernel, 'lite0'),
+        'kernel distance of EfficientNet-Lite0, not comparable with KID',
+        prepare=functools.partial(distances.photo_features, 'lite0'),
+    ),
 }
 
 

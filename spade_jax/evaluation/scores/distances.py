@@ -14,39 +14,49 @@ from spade_jax.evaluation.kernel_distance import kernel_distance, random_subsets
 from spade_jax.files.whole_file import require_bounded
 
 
-def frechet_inception_distance(comparison: Comparison) -> Result:
-    """FID over the 2048 features (Heusel et al. 2017)."""
-    config, images = comparison.config, comparison.images
-    one = fit_gaussian(comparison.inception.of(images))
-    protocol = comparison.inception.protocol() | {'images': len(images)}
-    other = photo_gaussian(comparison)
-    if config.photo_statistics:
-        protocol['photo_statistics'] = os.path.basename(config.photo_statistics)
-    else:
+def frechet(network: str, comparison: Comparison) -> Result:
+    """The Frechet distance (Heusel et al. 2017); of the features of 'inception', it is FID."""
+    images, statistics = comparison.images, comparison.config.photo_statistics
+    features = comparison.features(network)
+    one, other = fit_gaussian(features.of(images)), photo_gaussian(network, comparison)
+    protocol: dict[str, Any] = features.network.protocol() | {'images': one.count}
+    if other.count:
         protocol['photos'] = other.count
+    else:
+        protocol['photo_statistics'] = os.path.basename(statistics)
     if len(one.mean) != len(other.mean):
-        problem = f'photo_statistics={config.photo_statistics} are of {len(other.mean)} features'
+        problem = f'photo_statistics={statistics} are of {len(other.mean)} features'
         raise UserError(problem, f'give those of {len(one.mean)}')
+    fewest, dim = min(side.count for side in (one, other) if side.count), len(one.mean)
+    if fewest <= dim:  # The covariance is singular.
+        protocol['bias'] = f'upward, of {fewest} images for {dim} features'
     return Result(frechet_distance(one, other), None, protocol)
 
 
-def photo_gaussian(comparison: Comparison) -> Gaussian:
-    """Mean and covariance of the features of the photos, or those of a file."""
-    if path := comparison.config.photo_statistics:
-        return _read_statistics(path)
-    return fit_gaussian(comparison.inception.of(comparison.photos))
+def photo_gaussian(network: str, comparison: Comparison) -> Gaussian:
+    """Mean and covariance of the features of the photos; for FID, those of a file if given."""
+    features, statistics = comparison.features(network), comparison.config.photo_statistics
+    if network == 'inception' and statistics:
+        return _read_statistics(statistics)
+    return fit_gaussian(features.of(comparison.photos))
 
 
-def kernel_inception_distance(comparison: Comparison) -> Result:
-    """KID over the 2048 features, in subsets (Binkowski et al. 2018)."""
+def photo_features(network: str, comparison: Comparison) -> np.ndarray:
+    """The features [N, D] of the photos."""
+    return comparison.features(network).of(comparison.photos)
+
+
+def kernel(network: str, comparison: Comparison) -> Result:
+    """The kernel distance in subsets (Binkowski et al. 2018); of 'inception', it is KID."""
     config, sides = comparison.config, (comparison.images, comparison.photos)
     if (fewest := min(map(len, sides))) < config.kid_subset_size:
         problem = f'kid_subset_size={config.kid_subset_size} with {fewest} images on one side'
         raise UserError(problem, f'use --kid_subset_size={fewest} or less, or more images')
-    x, y = map(comparison.inception.of, sides)
+    features = comparison.features(network)
+    x, y = map(features.of, sides)
     choices: dict[str, Any] = {'size': config.kid_subset_size, 'count': config.kid_subsets}
     mean, deviation = kernel_distance(x, y, random_subsets(len(x), len(y), **choices))
-    protocol = comparison.inception.protocol() | {'images': len(x), 'photos': len(y)}
+    protocol: dict[str, Any] = features.network.protocol() | {'images': len(x), 'photos': len(y)}
     protocol |= {'subset_size': config.kid_subset_size, 'subsets': config.kid_subsets}
     return Result(mean, deviation, protocol)
 

@@ -265,6 +265,14 @@ def test_source_rejects_photos_without_label_map(root):
     assert 'set --train_label_dir or --label_suffix' in message
 
 
+def test_partner_whose_name_has_another_case_is_named(root):
+    label = root / 'train_label' / 'a.png'
+    label.rename(label.with_name('A.PNG'))
+    message = _message(open_source, _config(root), 'train')
+    assert f'a.jpg has no label map: {root}/train_label/A.PNG differs in upper and lo' in message
+    assert message.endswith('rename one of them')
+
+
 def test_source_rejects_photo_without_instance_map(root):
     (root / 'train_inst' / 'a.png').unlink()
     message = _message(open_source, _config(root, condition='labels+edges'), 'train')

@@ -105,6 +105,19 @@ def test_thin_layers_between_two_classes_are_not_found():
     assert not interpolated_ids(np.tile(layers, (60, 1)))
 
 
+@pytest.mark.parametrize('factor', [0.5, 1.3, 2, 3])
+@pytest.mark.parametrize('ids', [(0, 255), (0, 5), (0, 128, 255), (1, 4, 9)])
+def test_interpolated_maps_of_few_ids_are_found(ids, factor):
+    label = np.array(ids, np.uint8)[cells(0, len(ids))]
+    assert interpolated_ids(scaled(label, factor, BILINEAR))
+
+
+@pytest.mark.parametrize('width', [1, 2, 3])
+def test_many_thin_layers_between_two_classes_are_not_found(width):
+    layers = np.repeat(np.arange(9), [50, *[width] * 7, 50]).astype(np.uint8)
+    assert not interpolated_ids(np.tile(layers, (60, 1)))
+
+
 def test_noise_is_not_found():
     for num_classes in (3, 13, 60):
         noise = np.random.default_rng(0).integers(0, num_classes, (128, 128)).astype(np.uint8)

@@ -5,7 +5,6 @@ import errno
 import io
 import json
 import os
-import re
 import sys
 import typing
 
@@ -495,6 +494,21 @@ def test_new_colors_become_classes_beside_near_ones(root, output_dir):
     assert sorted(flags(report)) == sorted(given)
 
 
+def test_tolerance_is_suggested_beside_maps_that_no_flag_fixes(root, output_dir):
+    recode(root, lambda label: near(COLORS[label], 1))
+    for number in (1, 4):
+        save(root / 'train_label' / f'{number}.png', noise(number))
+    palette = root / 'palette.json'
+    config = config_of(root, palette=palette_file(palette, COLORS))
+    report, _ = look(config, output_dir, given={'data_dir': str(root), 'palette': str(palette)})
+    tolerance, listed = flags(report)
+    assert tolerance.startswith('--palette_tolerance=')
+    assert (output_dir / 'train_list.txt').read_text().split() == ['0', '2', '3', '5']
+    for flag in (tolerance, listed, f'--palette={palette}', f'--data_dir={root}'):
+        assert flag in report['command']
+    fix(config, output_dir)
+
+
 def test_palettes_with_close_colors_get_no_tolerance(root, output_dir):
     palette = palette_file(root / 'palette.json', np.array([[0, 0, 0], [1, 0, 0]], np.uint8))
     recode(root, lambda label: label[..., None] * np.array([1, 0, 0], np.uint8))
@@ -866,19 +880,25 @@ def test_names_that_are_not_utf_8_are_reported(root, output_dir, monkeypatch):
     assert b'caf\xe9\n' in (output_dir / 'train_list.txt').read_bytes()
 
 
-@pytest.mark.parametrize('crop_size, multiple', [(256, 32), (256, 64)])
-def test_advised_aspect_ratio_is_legal(tmp_path, output_dir, crop_size, multiple):
-    root = write_folders(tmp_path / 'data', size=(40, 72), splits=['train'])
+@pytest.mark.parametrize(
+    'size, crop_size, multiple, expected',
+    [
+        ((40, 72), 256, 32, '--crop_size=288 --load_size=322 --aspect_ratio=1.8 (288x160)'),
+        ((40, 72), 256, 64, '--crop_size=320 --load_size=358 --aspect_ratio=1.667 (320x192)'),
+        ((40, 60), 64, 32, '--crop_size=96 --load_size=429 --aspect_ratio=1.5 (96x64)'),
+        ((60, 40), 64, 32, '--aspect_ratio=0.6667 (64x96)'),
+        ((40, 72), 64, 32, '--aspect_ratio=2 (64x32)'),
+    ],
+)
+def test_nearest_legal_shape_is_advised(tmp_path, output_dir, size, crop_size, multiple, expected):
+    root = write_folders(tmp_path / 'data', size=size, splits=['train'])
     config = config_of(root, load_size=286, crop_size=crop_size)
     report, _ = look(config, output_dir, size_multiple=multiple)
     (group,) = report['splits']['train']['warnings']
-    ratios = re.findall(r'([.0-9]+) \(([0-9]+)x([0-9]+)\)', group['files'][0]['remedy'])
-    assert len(ratios) == 2
-    assert abs(float(ratios[0][0]) - 1.8) <= abs(float(ratios[1][0]) - 1.8)
-    for ratio, width, height in ratios:
-        legal = dataclasses.replace(config, aspect_ratio=float(ratio))
-        assert (legal.image_width, legal.image_height) == (int(width), int(height))
-        assert int(height) % multiple == 0
+    assert group['files'][0]['remedy'].startswith(f'use {expected}, or choose')
+    *given, shape = expected.split()
+    legal = with_flags(config, given)
+    assert f'({legal.image_width}x{legal.image_height})' == shape
 
 
 def test_aspect_ratio_is_not_advised_if_none_is_nearer(tmp_path, output_dir):
@@ -1014,6 +1034,12 @@ def test_contact_sheet_shows_colors_of_classes(root, output_dir):
     tile = 9000  # Pixels of one class in a label map, about.
     assert min(colors.get(color, 0) for color in classes) > 4 * tile
     assert colors[contact_sheet.NO_CLASS_COLOR] > tile / 3
+
+
+def test_contact_sheet_accepts_names_of_two_lines(root, output_dir):
+    for path in (root / 'train_img' / '1.jpg', root / 'train_label' / '1.png'):
+        path.rename(path.with_stem('1\n2'))
+    assert look(config_of(root), output_dir)[1] is None
 
 
 def test_contact_sheet_accepts_one_wide_example(tmp_path, output_dir):

