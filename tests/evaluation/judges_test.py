@@ -97,7 +97,8 @@ def test_score_has_ceiling_and_floor(name, measure, monkeypatch):
     generated = LABELS % 4
     generated[3] = 2
     sides = Sides(images_of(generated), photos, labels, None, lambda: (photos, labels))
-    value, _, protocol = SCORES[name].compute(Comparison(sides, EvaluationConfig(), [name]))
+    result = SCORES[name].compute(Comparison(sides, EvaluationConfig(), [name]))
+    value, protocol = result.value, result.protocol
     # The IoU of the classes: 1, 1, 4 of 8, and 0.
     assert value == pytest.approx({'pixel_accuracy': 11 / 15, 'mean_iou': 2.5 / 4}[measure])
     assert (protocol['of_real_images'], protocol['ratio']) == (1, pytest.approx(value))
@@ -131,12 +132,13 @@ def test_judge_is_fitted_to_the_training_set_of_a_run(name, tmp_path, monkeypatc
     monkeypatch.setattr(judges, 'fit_judge', quick)
     monkeypatch.setattr(judges, 'Training', functools.partial(Training, steps=2, widths=(8, 16)))
     comparison = comparison_of_run(tmp_path, 16, name)
-    value, _, protocol = SCORES[name].compute(comparison)
+    result = SCORES[name].compute(comparison)
+    value, protocol = result.value, result.protocol
     assert value == protocol['of_real_images'] > protocol['with_other_label_maps']
     assert (protocol['images'], protocol['training_images']) == (16, 16)
     monkeypatch.delattr(judges, 'fit_judge')
     monkeypatch.delattr(judges, 'fit_unet')
-    assert SCORES[name].compute(comparison)[0] == value  # It is fitted once.
+    assert SCORES[name].compute(comparison).value == value  # It is fitted once.
 
 
 def test_few_training_images_are_refused(tmp_path):
