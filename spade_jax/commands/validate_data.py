@@ -13,7 +13,7 @@ from spade_jax.errors import require_extra
 MEASURE_STEP = flags.DEFINE_bool(
     'measure_step',
     False,
-    'Also compile and run a train step (a minute), to tell memory and time of a run.',
+    'Also compile and run a train step (a minute), to tell the time of a run.',
 )
 FLAGS = (OUTPUT_DIR, MEASURE_STEP)
 SECTIONS = ('data',)

@@ -11,10 +11,9 @@ class EvaluationConfig(Section):
 
     evaluate: str = option(
         'fid',
-        'Scores, with commas: fid, kid; lite0_frechet, lite0_kernel, which need no download and '
-        'are not comparable with those; of pairs lpips, l1, psnr, ssim; of label maps miou; by '
-        'judges that are fitted to the training set, comparable within one data set, layout and '
-        'unet_miou.',
+        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou. '
+        'Without downloads, and comparable within one data set only: lite0_frechet, lite0_kernel, '
+        'and layout, unet_miou, by judges that are fitted to the training set.',
         mutable=True,
     )
     evaluate_every: int = option(

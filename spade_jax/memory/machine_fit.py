@@ -70,20 +70,20 @@ def _largest_batch(config: Config) -> dict[str, Any]:
 
 
 def needs(config: Config, num_examples: int, *, measure: bool) -> str:
-    """The steps of the run; if they are measured, the memory of one and the time of all."""
+    """The memory of a train step on this machine, and the time of the run if it is measured."""
     devices, limit, optimizer = jax.device_count(), memory_limit(), config.optimizer
-    epochs = optimizer.constant_epochs + optimizer.decay_epochs
-    steps = steps_in_epochs(epochs, optimizer.batch_size, num_examples)
-    steps = min(steps, optimizer.max_steps or steps)
-    if not measure:
-        return f'Steps: {steps:,}; --measure_step tells the memory and the time that they need.'
     parts = optimizer.accumulation_steps
     local = -(-optimizer.batch_size // (devices * parts)) * parts
     peak = step_memory(config, local, num_devices=devices).peak
     has = f'of the {limit / GIB:.1f} GiB of each device' if limit else ''
     has = has or f'besides the program; this machine has {host_memory() / GIB:.1f} GiB'
-    seconds = step_seconds(config, local)
-    time = f'{seconds:.2g} s each on this machine, about {duration(steps * seconds)}'
+    epochs = optimizer.constant_epochs + optimizer.decay_epochs
+    steps = steps_in_epochs(epochs, optimizer.batch_size, num_examples)
+    steps = min(steps, optimizer.max_steps or steps)
+    time = 'the progress bar shows the time that is left; --measure_step tells it before'
+    if measure:
+        seconds = step_seconds(config, local)
+        time = f'{seconds:.2g} s each on this machine, about {duration(steps * seconds)}'
     return (
         f'Memory: a train step needs about {peak / GIB:.2g} GiB {has}.\nSteps: {steps:,}; {time}.'
     )

@@ -83,14 +83,12 @@ def test_duration_has_a_unit_that_people_use(seconds, text):
 
 @pytest.fixture(scope='module')
 def validated(tmp_path_factory):
-    """The output for a small data set, with tiny networks; no train step is traced."""
+    """The output for a small data set, with tiny networks."""
     root = program.write_folders(tmp_path_factory.mktemp('data'), count=3)
     flags = ['--generator_width=2', '--generator_multipliers=4,2,1', '--spade_hidden=4']
     flags += ['--num_discriminators=1', '--discriminator_width=4', '--max_steps=600']
     flags += ['--dataset=folders', f'--data_dir={root}', f'--output_dir={root}/report']
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine_fit, 'step_memory', None)
-        return succeed_inline('--mode=validate_data', *flags)
+    return succeed_inline('--mode=validate_data', *flags)
 
 
 def test_printed_command_is_a_legal_configuration(validated):
@@ -102,11 +100,12 @@ def test_printed_command_is_a_legal_configuration(validated):
     assert (config.model.generator_width, config.model.discriminator_depth) == (2, 3)
 
 
-def test_steps_follow_the_command(validated):
-    fitting, steps = validated.splitlines()[-2:]
+def test_memory_and_steps_follow_the_command(validated):
+    fitting, memory, steps = validated.splitlines()[-3:]
     assert fitting.startswith('--load_size=72 --crop_size=64 ')
+    assert memory.startswith('Memory: a train step needs about 0.0')
     # 50 epochs of 3 examples in batches of 4.
-    assert steps.startswith('Steps: 38; --measure_step tells the memory and the time')
+    assert steps.startswith('Steps: 38; the progress bar shows the time that is left')
 
 
 def test_measured_step_gives_time(monkeypatch):
