@@ -136,7 +136,7 @@ def test_judge_is_fitted_to_the_training_set_of_a_run(name, tmp_path, monkeypatc
     assert (protocol['images'], protocol['training_images']) == (16, 16)
     monkeypatch.delattr(judges, 'fit_judge')
     monkeypatch.delattr(judges, 'fit_unet')
-    assert SCORES[name].compute(comparison)[0] == value  # It is fitted once.
+    assert SCORES[name].compute(comparison).value == value  # It is fitted once.
 
 
 def test_few_training_images_are_refused(tmp_path):
