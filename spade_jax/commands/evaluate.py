@@ -95,7 +95,7 @@ def _evaluate(request: _Request, names: list[str]) -> tuple[Comparison, Results]
     comparison = Comparison(request.sides, request.config, names)
     results.prepare(comparison)
     if request.sample:
-        comparison.set_images(images := request.sample())
+        comparison.set_images(images := request.sample(), request.sides.restyled)
         request.about['image_dir'] = images.directory
     scores = results.score_all(comparison)
     print(results.table(scores))
@@ -152,11 +152,12 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
         return _Request(sides._replace(images=images), evaluation, about)
     choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
     size, log_step = given.get('batch_size', shared.MAPS_TOGETHER), generator.step
-    sample = functools.partial(
-        run_data.sample_images, generator, maps, output_dir, batch_size=size, **choices
-    )
+    sample = functools.partial(run_data.sample_images, generator, maps, output_dir, batch_size=size)
+    if generator.latent_dim is not None:
+        sides = sides._replace(restyled=functools.partial(sample, style_rule='random'))
     is_logged = not (is_demo or shared.LABEL_DIR.value)
     about |= {'checkpoint_step': log_step, **choices}
+    sample = functools.partial(sample, **choices)
     return _Request(sides, evaluation, about, sample, log_step if is_logged else None)
 
 

@@ -11,9 +11,10 @@ class EvaluationConfig(Section):
 
     evaluate: str = option(
         'fid',
-        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of label maps miou. '
-        'Without downloads, comparable within one data set only: lite0_frechet, lite0_kernel, and '
-        'layout, unet_miou, by judges that are fitted to the training set.',
+        'Scores, with commas: fid, kid; of pairs lpips, l1, psnr, ssim; of styles lpips_diversity; '
+        'of label maps miou. Without downloads, comparable within one data set only: '
+        'lite0_frechet, lite0_kernel, and layout, unet_miou, by judges that are fitted to the '
+        'training set.',
         mutable=True,
     )
     evaluate_every: int = option(
@@ -67,6 +68,13 @@ class EvaluationConfig(Section):
     lpips_network: str = option('alex', 'Backbone of LPIPS.', choices=('alex', 'vgg'), mutable=True)
     lpips_weights: str = option(
         '', "torchvision's weights of the backbone.", mutable=True, path=True
+    )
+    diversity_styles: int = option(
+        5,
+        'Random styles of each label map for lpips_diversity.',
+        at_least=2,
+        at_most=100,
+        mutable=True,
     )
     segmentation_network: str = option(
         'none',

@@ -74,6 +74,7 @@ class Sides(NamedTuple):
       photos: The real images.
       labels: The label maps of the images.
       predictions: Label maps that a segmentation network predicted from the images.
+      restyled: From `seed` to the images in other random styles.
       training: Gives the photos and label maps of the training set, on which judges are fitted.
     """
 
@@ -82,6 +83,7 @@ class Sides(NamedTuple):
     labels: LabelSet | None = None
     predictions: ImageFolder | None = None
     training: Callable[[], tuple[ImageSet, LabelSet]] | None = None
+    restyled: Callable[..., ImageSet] | None = None
 
 
 class Comparison:
@@ -96,9 +98,9 @@ class Comparison:
         self._sides, self.config, self.names = sides, config, names
         self._features: dict[str, Features] = {}
 
-    def set_images(self, images: ImageSet) -> None:
+    def set_images(self, images: ImageSet, restyled: Callable[..., ImageSet] | None = None) -> None:
         """Compare other images, with the networks that are loaded."""
-        self._sides = self._sides._replace(images=images)
+        self._sides = self._sides._replace(images=images, restyled=restyled)
         self.__dict__.pop('pair_values', None)
 
     @property
@@ -130,6 +132,13 @@ class Comparison:
             problem = 'a judge is fitted to the training set, and there is none'
             raise UserError(problem, 'give --workdir, the run whose data it is')
         return self._sides.training()
+
+    def restyled(self, seed: int) -> ImageSet:
+        """The images in other random styles."""
+        if self._sides.restyled is None:
+            problem = 'the diversity of styles needs several images of each label map'
+            raise UserError(problem, 'give --workdir, a run whose model has styles')
+        return self._sides.restyled(seed=seed)
 
     def panels_of(self, index: int) -> list[np.ndarray]:
         """What there is of label map, image and photo, each [H, W, 3] uint8."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from spade_jax.data.pipeline.bounded_map import bounded_map
@@ -56,14 +56,14 @@ class Features:
 
     @functools.cached_property
     def _apply(self) -> Callable[[np.ndarray], Any]:
-        """Prepared images [B, size, size, 3] -> [B, dim], over all devices."""
-        mesh = jax.make_mesh((len(jax.devices()),), ('images',))
+        """Prepared images [B, size, size, 3] -> [B, dim], over the devices of this process."""
+        mesh = Mesh(jax.local_devices(), ('images',))
         variables = jax.device_put(self.network.load(), NamedSharding(mesh, PartitionSpec()))
         apply, rows = jax.jit(self.network.apply), NamedSharding(mesh, PartitionSpec('images'))
         return lambda images: apply(variables, jax.device_put(images, rows))
 
     def _extract(self, images: ImageSet, todo: np.ndarray, features: np.ndarray) -> None:
-        network, size = self.network, BATCH_SIZE * len(jax.devices())
+        network, size = self.network, BATCH_SIZE * jax.local_device_count()
         batch = np.zeros((size, network.size, network.size, 3), np.float32)
         with (
             concurrent.futures.ThreadPoolExecutor(_THREADS) as pool,

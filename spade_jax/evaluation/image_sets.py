@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from spade_jax.data.files.image_files import (
     LOSSY_EXTENSIONS,
     PHOTO_EXTENSIONS,
+    photo_size,
     read_ids,
     read_photo,
 )
@@ -130,6 +132,12 @@ class ImageFolder:
         """A label map: ids [H, W]. Raises UserError if it cannot be read."""
         return read_ids(self.location(index))
 
+    def sizes(self) -> collections.Counter[str]:
+        """How many images have a size, 'WIDTHxHEIGHT'."""
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            sizes = pool.map(photo_size, map(self.location, range(len(self))))
+            return collections.Counter(f'{width}x{height}' for width, height in sizes)
+
     def fingerprint(self) -> str:
         """A digest of the names, sizes and times of the files."""
         states = file_states([[self.location(index)] for index in range(len(self))])
@@ -187,11 +195,28 @@ def _without_ending(stem: str) -> str:
 
 
 def warn_of_differences(images: ImageFolder, photos: ImageFolder) -> None:
-    """Warn when one side is lossy, which scores measure too."""
+    """Warn of what distances between the two sides measure besides the images."""
     if bool(images.lossy) != bool(photos.lossy):
         side = images if images.lossy else photos
-        print(
-            f'warning: {side.flag} has {side.lossy[0]} files, the other side has none: scores '
-            'measure the compression too',
-            file=sys.stderr,
+        _warn(
+            f'{side.flag} has {side.lossy[0]} files, the other side has none: scores measure the '
+            'compression too'
         )
+    sizes = [side.sizes() for side in (images, photos)]
+    for side, found in zip((images, photos), sizes, strict=True):
+        if len(found) > 1:
+            named = ', '.join(f'{count} of {size}' for size, count in found.most_common(3))
+            _warn(
+                f'{side.flag} has images of {len(found)} sizes ({named}): distances resize each to '
+                'the input of their network'
+            )
+    if len(sizes[0]) == len(sizes[1]) == 1 and sizes[0].keys() != sizes[1].keys():
+        (one,), (other,) = sizes
+        _warn(
+            f'{images.flag} has images of {one} pixels, {photos.flag} of {other}: distances '
+            'measure the resolution too; resize the photos to the size of the images'
+        )
+
+
+def _warn(text: str) -> None:
+    print(f'warning: {text}', file=sys.stderr)

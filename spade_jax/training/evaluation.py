@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 
 from spade_jax.config.config import Config
@@ -38,16 +39,18 @@ class Evaluator:
     def __call__(self, generator: TrainedGenerator) -> dict[str, float]:
         """The scores by name."""
         with tempfile.TemporaryDirectory(prefix='spade_jax_evaluation_') as directory:
-            images = run_data.sample_images(
+            sample = functools.partial(
+                run_data.sample_images,
                 generator,
                 self._maps,
                 directory,
-                style_rule=self._config.evaluation.style_rule,
-                seed=self._config.run.seed,
                 batch_size=BATCH_SIZE,
                 is_temporary=True,
             )
-            self._comparison.set_images(images)
+            rule, seed = self._config.evaluation.style_rule, self._config.run.seed
+            has_styles = generator.latent_dim is not None
+            restyled = functools.partial(sample, style_rule='random') if has_styles else None
+            self._comparison.set_images(sample(style_rule=rule, seed=seed), restyled)
             scores = results.score_all(self._comparison)
         return results.finite_values(scores)
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import spade_jax
+from spade_jax.evaluation import comparison
 from spade_jax.reports.run_log import read_scalars
 from spade_jax.sampling import sample_files
 from tests import program
@@ -146,3 +147,31 @@ def test_runs_are_compared_in_a_table_and_on_a_page(styled_run, data, tmp_path):
     assert page.count('data:image/') == 3 * 12
     message = refusal('--mode=evaluate', f'--workdir={other},{other}', '--evaluate=l1')
     assert 'has a run twice' in message
+
+
+def test_diversity_is_the_distance_between_styles(styled_run, data, monkeypatch, tmp_path):
+    class MeanDifference:
+        def __init__(self, network, weights):
+            pass
+
+        def distance(self, image, other):
+            return np.abs(image.astype(float) - other).mean()
+
+        def protocol(self):
+            return {}
+
+    monkeypatch.setattr(comparison, 'Lpips', MeanDifference)
+    flags = ['--evaluate=lpips_diversity', '--diversity_styles=3']
+    record, _ = evaluate(styled_run, *flags)
+    score = record['scores']['lpips_diversity']
+    assert score['protocol'] == {'label_maps': 3, 'styles': 3}
+    images = np.stack(
+        [[*images_in(evaluate(styled_run, f'--seed={seed}')[0]).values()] for seed in range(3)]
+    )
+    pairs = [np.abs(images[i] - images[j]).mean() for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert score['value'] == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert score['value'] > 0
+    plain = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
+    workdir = tiny.write_checkpoint(plain, tmp_path / 'run')
+    message = refusal('--mode=evaluate', f'--workdir={workdir}', *flags)
+    assert 'give --workdir, a run whose model has styles' in message

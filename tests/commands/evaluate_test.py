@@ -199,3 +199,22 @@ def test_equal_images_have_infinite_psnr(directories):
     assert (result.status, 'Warning' in result.stderr) == (0, False)
     record = scores_in(directories / 'scores')
     assert (record['psnr']['value'], record['psnr']['deviation']) == ('inf', None)
+
+
+def test_sizes_that_differ_are_warned_of(directories):
+    Image.new('RGB', (16, 24)).save(directories / 'images' / 'other.png')
+    flags = ['--evaluate=fid', f'--inception_weights={directories}/inception.npz']
+    warning = run_inline(*flags_of(directories, *flags)).stderr
+    assert 'image_dir has images of 2 sizes (6 of 16x16, 1 of 16x24)' in warning
+    (directories / 'images' / 'other.png').unlink()
+    for path in (directories / 'photos').iterdir():
+        Image.open(path).resize((8, 8)).save(path)
+    warning = run_inline(*flags_of(directories, *flags)).stderr
+    assert 'image_dir has images of 16x16 pixels, photo_dir of 8x8' in warning
+
+
+def test_weights_of_another_network_are_recognized(directories):
+    np.savez(directories / 'drn.npz', **{'base.0.0.weight': np.zeros((16, 3, 7, 7), np.float32)})
+    flags = ['--evaluate=lpips', f'--lpips_weights={directories}/drn.npz']
+    message = refusal(*flags_of(directories, *flags))
+    assert 'drn.npz does not fit (it looks like DRN): features.0.weight is missing' in message

@@ -97,12 +97,16 @@ def test_score_has_ceiling_and_floor(name, measure, monkeypatch):
     generated = LABELS % 4
     generated[3] = 2
     sides = Sides(images_of(generated), photos, labels, None, lambda: (photos, labels))
-    value, _, protocol, _ = SCORES[name].compute(Comparison(sides, EvaluationConfig(), [name]))
+    value, _, protocol, per_image = SCORES[name].compute(
+        Comparison(sides, EvaluationConfig(), [name])
+    )
     # The IoU of the classes: 1, 1, 4 of 8, and 0.
     assert value == pytest.approx({'pixel_accuracy': 11 / 15, 'mean_iou': 2.5 / 4}[measure])
     assert (protocol['of_real_images'], protocol['ratio']) == (1, pytest.approx(value))
     assert protocol['with_other_label_maps'] == 0
     assert protocol['steps'] == 5 and protocol['images'] == 4
+    assert per_image.score_of(range(4)) == value
+    assert list(np.argsort(per_image.values))[0] == 3
     assert {'mean_iou', 'pixel_accuracy', 'mean_accuracy'} - protocol.keys() == {measure}
 
 

@@ -17,6 +17,17 @@ from spade_jax.errors import UserError
 
 Path = tuple[str, ...]
 Padding = int | tuple[int, int] | str  # On each side; 'SAME' is that of TensorFlow.
+# Entries that only one network has.
+_TELLTALES = {
+    'Mixed_7c.branch_pool.conv.weight': 'Inception v3',
+    'base.0.0.weight': 'DRN',
+    'base.layer1.conv1.conv.weight': 'DeepLab v2',
+    'ppm_conv.0.0.weight': 'the decoder of UPerNet',
+    'layer4.2.bn3.weight': 'a ResNet, such as the encoder of UPerNet',
+    '_conv_stem.weight': 'EfficientNet-Lite0',
+    'classifier.6.weight': 'AlexNet or VGG',
+    'conv_img.weight': 'a generator of SPADE',
+}
 _MAX_LISTED = 5
 _OTHERS = 'others'  # Blocks '1', '2', ... of a `Stage`.
 
@@ -152,7 +163,9 @@ def load_params(
     if loader.faults:
         listed = '; '.join(loader.faults[:_MAX_LISTED])
         more = f' and {len(loader.faults) - _MAX_LISTED} more' * (len(loader.faults) > _MAX_LISTED)
-        raise UserError(f'{source} does not fit: {listed}{more}', remedy)
+        found = [name for entry, name in _TELLTALES.items() if entry in state]
+        looks = f' (it looks like {found[0]})' if found else ''
+        raise UserError(f'{source} does not fit{looks}: {listed}{more}', remedy)
     return traverse_util.unflatten_dict(params)
 
 

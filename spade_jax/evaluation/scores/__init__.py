@@ -26,6 +26,12 @@ SCORES: Mapping[str, Score] = {
         'LPIPS to the photo of the same name',
         prepare=lambda comparison: comparison.lpips,
     ),
+    'lpips_diversity': Score(
+        pairs.style_diversity,
+        'LPIPS between random styles of a label map',
+        'higher',
+        prepare=lambda comparison: comparison.lpips,
+    ),
     'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
     'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
     'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from spade_jax.evaluation.comparison import Comparison, Result
 from spade_jax.evaluation.judges import FittedJudge, judge_images
+from spade_jax.evaluation.scores.segmentation import per_image_of
 from spade_jax.evaluation.segmentation_protocols import mean_without_network
 
 _MEASURES = ('mean_iou', 'pixel_accuracy', 'mean_accuracy')
@@ -37,4 +38,5 @@ def _score(comparison: Comparison, fitted: FittedJudge, measure: str) -> Result:
         if name != measure:
             protocol |= {name: images[name], f'{name}_of_real_images': photos[name]}
     protocol |= {'images': len(comparison.images), 'mean_over': convention}
-    return Result(value, None, protocol | fitted.protocol)
+    per_image = per_image_of(verdict.own, convention, measure)
+    return Result(value, None, protocol | fitted.protocol, per_image)

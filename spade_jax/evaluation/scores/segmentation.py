@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -34,19 +36,21 @@ def mean_iou(comparison: Comparison) -> Result:
     protocol |= {'classes': len(confusion.matrix), 'pixel_accuracy': scores.pixel_accuracy}
     protocol |= {'pixel_accuracy_with_unlabeled_as_wrong': scores.pixel_accuracy_of_all}
     protocol |= {'mean_accuracy': scores.mean_accuracy}
-    per_image = _per_image(confusion, mean_over) if _has_network(comparison) else None
+    per_image = per_image_of(confusion, mean_over) if _has_network(comparison) else None
     return Result(scores.mean_iou, None, protocol, per_image)
 
 
-def _per_image(confusion: Confusion, mean_over: str) -> PerImage:
-    """The mean over the classes of each label map; nan if it has none."""
+def per_image_of(confusion: Confusion, mean_over: str, measure: str = 'mean_iou') -> PerImage:
+    """A measure by image, over the classes of its label map; nan if that has none."""
+
+    def of_images(indices: Iterable[int], mean_over: str) -> float:
+        return getattr(confusion.of_images(indices).scores(mean_over), measure)
+
     values = [
-        confusion.of_images([i]).scores(IN_LABELS).mean_iou if len(counts.cells) else np.nan
+        of_images([i], IN_LABELS) if len(counts.cells) else np.nan
         for i, counts in enumerate(confusion.images)
     ]
-    return PerImage(
-        np.array(values), lambda indices: confusion.of_images(indices).scores(mean_over).mean_iou
-    )
+    return PerImage(np.array(values), functools.partial(of_images, mean_over=mean_over))
 
 
 def prepare(comparison: Comparison) -> None:
