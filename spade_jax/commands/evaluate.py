@@ -42,10 +42,10 @@ SECTIONS = ('data', 'evaluation')
 OTHER_OPTIONS = shared.OPTIONS_OF_SAMPLING
 FIRST_FLAGS = {
     'Images': ('workdir', 'image_dir', 'photo_dir', 'output_dir'),
-    'Scores': ('evaluate', 'fid_mode', 'inception_weights', 'lpips_network', 'lpips_weights'),
+    'Scores': ('evaluate', 'style_rule', 'fid_mode', 'inception_weights', 'lpips_weights'),
     'Label maps': (
         *('label_dir', 'segmentation_network', 'segmentation_weights', 'protocol'),
-        *('prediction_dir', 'iou_classes'),
+        'prediction_dir',
     ),
 }
 
