@@ -135,8 +135,8 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
             evaluate = due(config.evaluation.evaluate_every)
             save = stop or evaluate or due(config.run.checkpoint_every)
             if save or due(config.run.log_every):
-                rates = stopwatch.rates(config.optimizer.batch_size)
-                values = _means(session, step, state, pending) | rates
+                values = _means(session, step, state, pending)  # Waits for the devices.
+                values |= stopwatch.rates(config.optimizer.batch_size)
                 values |= _scores(session, state) if evaluate else {}
                 log.scalars(step, values)
                 progress.set_postfix(progress_fields(values))

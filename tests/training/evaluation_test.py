@@ -9,6 +9,7 @@ from spade_jax.errors import UserError
 from spade_jax.evaluation.comparison import Result, Score
 from spade_jax.evaluation.scores import SCORES
 from spade_jax.reports.run_log import read_scalars
+from spade_jax.training import train_loop
 from spade_jax.training.train_loop import train
 from tests.models.toy_model_test import ROW, config_of
 from tests.program import write_folders
@@ -58,6 +59,25 @@ def test_best_checkpoint_is_kept_in_the_direction_of_the_score(
     with Checkpointer(str(tmp_path / 'run'), read_only=True) as checkpointer:
         assert checkpointer.steps() == [best, 6]
     assert np.any(images[0] != images[2])  # They are those of the current weights.
+
+
+def test_rate_includes_waiting_for_the_devices_and_no_evaluation(data, tmp_path, monkeypatch):
+    calls = []
+
+    def recorded(owner, name):
+        function = getattr(owner, name)
+
+        def call(*arguments):
+            calls.append(name)
+            return function(*arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    recorded(train_loop, '_means')
+    recorded(train_loop.Stopwatch, 'rates')
+    recorded(train_loop, '_scores')
+    trained(tmp_path / 'run', data, evaluate_every=6, evaluate='l1')
+    assert calls == ['_means', 'rates', '_scores']
 
 
 @pytest.mark.parametrize(
