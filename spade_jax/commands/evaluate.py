@@ -82,7 +82,7 @@ def run() -> None:
         comparison, scores = _evaluate(_of_run(workdir, name if len(workdirs) > 1 else ''), names)
         runs.append(runs_page.Evaluated(name, comparison, scores))
     if len(runs) > 1:
-        output_dir = shared.make_output_dir(default='evaluation')
+        output_dir = shared.make_output_dir(os.path.join([*workdirs.values()][0], 'evaluation'))
         print('Comparison: {}, {}'.format(*runs_page.write(runs, output_dir)))
 
 

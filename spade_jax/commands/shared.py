@@ -99,7 +99,8 @@ def label_maps(config: Config, workdir: str | None = None) -> LabelMaps:
         return LabelFolder(config.data, labels, photo_dir=photos)
     if (source := open_source(config.data, 'validation')) is None:
         problem = '--label_dir is missing, and the run has no validation set'
-        raise UserError(problem, 'give a directory of label maps')
+        remedy = 'give a directory of label maps; scores of photos need --photo_dir, too'
+        raise UserError(problem, remedy)
     return LabelsOfSource(source, config.data)
 
 

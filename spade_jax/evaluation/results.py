@@ -42,18 +42,38 @@ def table(results: Results) -> str:
         score = SCORES[name]
         spread = '' if deviation is None else f' +- {deviation:.4g}'
         lines.append(f'{name:<6} {value:.6g}{spread}  {score.help}; {score.is_better} is better')
-        lines.append(7 * ' ' + ', '.join(f'{key}={choice}' for key, choice in protocol.items()))
+        choices = (f'{key}={_short(choice)}' for key, choice in protocol.items())
+        lines.append(7 * ' ' + ', '.join(choices))
     return '\n'.join(lines)
 
 
 def write_json(results: Results, path: str, about: Mapping[str, Any]) -> None:
-    """Write `about`, what was compared, and the scores with their protocols."""
+    """Write `about`, what was compared, and the scores with their protocols.
+
+    Other scores that the file has of the same comparison stay in it.
+    """
+    about, earlier = json.loads(json.dumps(about)), _read_json(path)
+    kept = earlier.pop('scores', {}) if isinstance(earlier, dict) else {}
     scores = {
         name: {'value': _json_number(value), 'deviation': deviation, 'protocol': protocol}
         for name, (value, deviation, protocol, _) in results.items()
     }
     with atomic_write(path) as unfinished, open(unfinished, 'w', encoding='utf-8') as file:
-        json.dump({**about, 'scores': scores}, file, indent=1)
+        all_scores = kept | scores if earlier == about else scores
+        json.dump({**about, 'scores': all_scores}, file, indent=1)
+
+
+def _read_json(path: str) -> Any:
+    """The content of a file; None if it has none."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def _short(choice: Any) -> Any:
+    return f'{choice:.4g}' if isinstance(choice, float) else choice
 
 
 def _json_number(value: float) -> float | str:

@@ -72,7 +72,7 @@ class RunPhotos:
         """[H, W, 3] uint8, resized bicubically."""
         photo = self._maps.read_photo(index)
         if photo is None:
-            raise UserError(f'{self.location(index)} has no photo', 'give --photo_dir')
+            raise UserError(f'{self._maps.locations[index]} has no photo', 'give --photo_dir')
         return resize_image(photo, self._size)
 
     def location(self, index: int) -> str:
@@ -89,7 +89,9 @@ def sides_of(config: Config, maps: LabelMaps, predictions: ImageFolder | None = 
     """What images of label maps are compared with: the data of the run."""
     labels = RunLabels(maps, config) if config.data.uses_labels else None
     training = functools.partial(training_examples, config)
-    return Sides(None, RunPhotos(maps, config), labels, predictions, training)
+    has_photos = maps.read_photo(0) is not None
+    photos = RunPhotos(maps, config) if has_photos else None
+    return Sides(None, photos, labels, predictions, training)
 
 
 def training_examples(config: Config) -> tuple[RunPhotos, RunLabels]:

@@ -120,7 +120,7 @@ def test_label_maps_and_photos_may_be_given(styled_run, data, tmp_path):
     message = refusal(
         '--mode=evaluate', f'--workdir={styled_run}', '--evaluate=l1', f'--label_dir={labels}'
     )
-    assert 'labels/x.png has no photo; give --photo_dir' in message
+    assert '--photo_dir is missing; give the directory of the real images' in message
 
 
 def test_runs_are_compared_in_a_table_and_on_a_page(styled_run, data, tmp_path):
@@ -175,3 +175,11 @@ def test_diversity_is_the_distance_between_styles(styled_run, data, monkeypatch,
     workdir = tiny.write_checkpoint(plain, tmp_path / 'run')
     message = refusal('--mode=evaluate', f'--workdir={workdir}', *flags)
     assert 'give --workdir, a run whose model has styles' in message
+
+
+def test_scores_of_the_same_images_are_collected(styled_run):
+    evaluate(styled_run, '--seed=7')
+    record, _ = evaluate(styled_run, '--seed=7', '--evaluate=psnr')
+    assert list(record['scores']) == ['l1', 'psnr']
+    record, _ = evaluate(styled_run, '--seed=8', '--evaluate=psnr')
+    assert list(record['scores']) == ['psnr']

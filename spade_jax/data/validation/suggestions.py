@@ -183,11 +183,12 @@ def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggesti
     if far and len(far) <= (_MOST_NEW_COLORS if classes else MOST_COLORS):
         draft = _draft(config, classes, far, output_dir)
         return draft._replace(changes={**draft.changes, **tolerance})
-    if not entry or not tolerance:
-        return None
+    if not entry or not tolerance or far and not _count(data, {kinds.NEAR_PALETTE}):
+        return None  # No map is right with a tolerance.
     away = f'at most {distance} away from those of the palette, e.g. from {entry.color}'
     fixes = frozenset({kinds.NEAR_PALETTE}) if far else _BAD_MAPS
-    return Suggestion(f'the colors are {away} ({entry.name})', tolerance, fixes)
+    which = 'the colors of some label maps' if far else 'the colors'
+    return Suggestion(f'{which} are {away} ({entry.name})', tolerance, fixes)
 
 
 def _draft(

@@ -509,6 +509,18 @@ def test_tolerance_is_suggested_beside_maps_that_no_flag_fixes(root, output_dir)
     fix(config, output_dir)
 
 
+def test_tolerance_that_makes_no_map_right_is_not_suggested(root, output_dir):
+    recode(root, lambda label: COLORS[label])
+    path = root / 'train_label' / '1.png'
+    mask = np.array(Image.open(path))
+    mask[0] = near(mask[0], 1)
+    mask[1:3] = noise(1)[1:3]
+    save(path, mask)
+    config = config_of(root, palette=palette_file(root / 'palette.json', COLORS))
+    report, _ = look(config, output_dir)
+    assert [flag.partition('=')[0] for flag in flags(report)] == ['--train_list']
+
+
 def test_palettes_with_close_colors_get_no_tolerance(root, output_dir):
     palette = palette_file(root / 'palette.json', np.array([[0, 0, 0], [1, 0, 0]], np.uint8))
     recode(root, lambda label: label[..., None] * np.array([1, 0, 0], np.uint8))
