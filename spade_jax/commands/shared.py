@@ -66,14 +66,22 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
 
 
 def given_workdirs() -> dict[str, str]:
-    """The directories of --workdir=A,B, or one, by their names; each may be `demo`."""
+    """The directories of --workdir=A,B, or one, by their names; each may be `demo`.
+
+    Names are unique, and relative paths.
+    """
     value = given_workdir(may_be_demo=True)
     parts = [value] if os.path.isdir(value) else [part for part in value.split(',') if part]
+    if not parts:
+        raise UserError(f'workdir={value} names no run', 'give the directory of the run')
     paths = [spade_jax.DEMO if part == 'demo' else os.path.expanduser(part) for part in parts]
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise UserError(f'workdir={value} has a run twice', 'give different directories')
     names = [os.path.basename(os.path.abspath(path)) for path in paths]
-    return dict(zip(names if len({*names}) == len(names) else paths, paths, strict=True))
+    if len({*names}) < len(names):  # Of x/y/run and x/z/run: y/run and z/run.
+        common = os.path.commonpath(map(os.path.abspath, paths))
+        names = [os.path.relpath(path, common) for path in paths]
+    return dict(zip(names, paths, strict=True))
 
 
 def is_demo(workdir: str) -> bool:

@@ -201,7 +201,10 @@ class Comparison:
                 remedy = f'resize the photos, or leave {", ".join(scores)} out'
                 raise UserError(f'{locations} have {sizes} pixels', remedy)
             for name, score in scores.items():
-                values[name].append(score(image, photo))
+                try:
+                    values[name].append(score(image, photo))
+                except UserError as error:
+                    raise error.at(images.location(index)) from error
         return values
 
 

@@ -178,15 +178,26 @@ def pairs_of(
       what: What errors call one of them.
 
     Raises:
-      UserError: An image has no partner.
+      UserError: An image has no partner, or two files have one name.
     """
     by_stem = {_without_ending(stem): index for index, stem in enumerate(photos.stems())}
     stems = [_without_ending(stem) for stem in images.stems()]
+    _check_once(photos, what)
+    _check_once(images, 'image')
     if alone := [stem for stem in stems if stem not in by_stem]:
         named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
         problem = f'{len(alone)} of {len(images)} images have no {what} of their name ({named})'
         raise UserError(problem, 'rename the files, or leave out the scores that compare pairs')
     return [(index, by_stem[stem]) for index, stem in enumerate(stems)]
+
+
+def _check_once(side: ImageSet | LabelSet, what: str) -> None:
+    """Raise UserError if two files have the same name without their endings."""
+    seen: dict[str, int] = {}
+    for index, stem in enumerate(map(_without_ending, side.stems())):
+        if (first := seen.setdefault(stem, index)) != index:
+            problem = f'{side.location(first)} and {side.location(index)} are one {what} by name'
+            raise UserError(problem, 'remove one of them')
 
 
 def _without_ending(stem: str) -> str:

@@ -149,6 +149,16 @@ def test_runs_are_compared_in_a_table_and_on_a_page(styled_run, data, tmp_path):
     assert 'has a run twice' in message
 
 
+def test_runs_of_one_name_have_their_own_results(data, tmp_path):
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
+    runs = [tiny.write_checkpoint(config, tmp_path / name / 'run') for name in 'ab']
+    flags = ['--evaluate=l1', f'--output_dir={tmp_path}/scores']
+    succeed_inline('--mode=evaluate', f'--workdir={runs[0]},{runs[1]}', *flags)
+    assert '| a/run | b/run |' in (tmp_path / 'scores' / 'comparison.md').read_text()
+    found = sorted(tmp_path.rglob('evaluation.json'))
+    assert found == [tmp_path / 'scores' / name / 'run' / 'evaluation.json' for name in 'ab']
+
+
 def test_diversity_is_the_distance_between_styles(styled_run, data, monkeypatch, tmp_path):
     class MeanDifference:
         def __init__(self, network, weights):

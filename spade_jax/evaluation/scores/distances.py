@@ -51,7 +51,8 @@ def kernel(network: str, comparison: Comparison) -> Result:
     config, sides = comparison.config, (comparison.images, comparison.photos)
     if (fewest := min(map(len, sides))) < config.kid_subset_size:
         problem = f'kid_subset_size={config.kid_subset_size} with {fewest} images on one side'
-        raise UserError(problem, f'use --kid_subset_size={fewest} or less, or more images')
+        remedy = f'use --kid_subset_size={fewest} or less, or more images'
+        raise UserError(problem, remedy if fewest > 1 else 'give two images or more on each side')
     features = comparison.features(network)
     x, y = map(features.of, sides)
     choices: dict[str, Any] = {'size': config.kid_subset_size, 'count': config.kid_subsets}
