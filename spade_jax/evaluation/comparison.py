@@ -13,7 +13,7 @@ from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
 from spade_jax.evaluation.feature_networks import FEATURE_NETWORKS
 from spade_jax.evaluation.features import Features
-from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pairs_of
+from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, index_of, pairs_of
 from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_judge
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
@@ -142,14 +142,12 @@ class Comparison:
 
     def panels_of(self, index: int) -> list[np.ndarray]:
         """What there is of label map, image and photo, each [H, W, 3] uint8."""
-        image, stem = self.images.read(index), self.images.stems()[index]
-        panels = []
-        if self._sides.labels is not None:
-            partner = list(self.labels.stems()).index(stem)
-            panels.append(self.labels.colorized(partner))
-        panels.append(image)
-        if self._sides.photos is not None and stem in self.photos.stems():
-            panels.append(self.photos.read(list(self.photos.stems()).index(stem)))
+        stem, labels, photos = self.images.stems()[index], self._sides.labels, self._sides.photos
+        panels = [self.images.read(index)]
+        if labels and (partner := index_of(stem, labels)) is not None:
+            panels.insert(0, labels.colorized(partner))
+        if photos and (partner := index_of(stem, photos)) is not None:
+            panels.append(photos.read(partner))
         return panels
 
     def features(self, network: str) -> Features:

@@ -200,6 +200,16 @@ def _check_once(side: ImageSet | LabelSet, what: str) -> None:
             raise UserError(problem, 'remove one of them')
 
 
+def index_of(stem: str, side: ImageSet | LabelSet) -> int | None:
+    """The index of the image or label map that `pairs_of` finds for a name; None if there is none.
+
+    It is the same whatever the endings of Cityscapes.
+    """
+    stems = list(map(_without_ending, side.stems()))
+    stem = _without_ending(stem)
+    return stems.index(stem) if stem in stems else None
+
+
 def _without_ending(stem: str) -> str:
     """The name that the files of an example of Cityscapes share."""
     return stem.removesuffix('_leftImg8bit').removesuffix('_gtFine_labelIds')

@@ -159,6 +159,18 @@ def test_runs_of_one_name_have_their_own_results(data, tmp_path):
     assert found == [tmp_path / 'scores' / name / 'run' / 'evaluation.json' for name in 'ab']
 
 
+def test_page_shows_images_that_are_named_as_in_cityscapes(styled_run, data, tmp_path):
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
+    other = tiny.write_checkpoint(config, tmp_path / 'other')
+    (tmp_path / 'images').mkdir()
+    Image.new('RGB', (32, 32)).save(tmp_path / 'images' / '1_leftImg8bit.png')
+    flags = [f'--image_dir={tmp_path}/images', f'--output_dir={tmp_path}/scores']
+    workdirs = f'--workdir={styled_run},{other}'
+    succeed_inline('--mode=evaluate', workdirs, '--evaluate=psnr', *flags)
+    page = (tmp_path / 'scores' / 'comparison.html').read_text()
+    assert page.count('data:image/') == 3 * page.count('<figure>') > 0
+
+
 def test_diversity_is_the_distance_between_styles(styled_run, data, monkeypatch, tmp_path):
     class MeanDifference:
         def __init__(self, network, weights):

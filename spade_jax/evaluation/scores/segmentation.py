@@ -41,15 +41,13 @@ def mean_iou(comparison: Comparison) -> Result:
 
 
 def per_image_of(confusion: Confusion, mean_over: str, measure: str = 'mean_iou') -> PerImage:
-    """A measure by image, over the classes of its label map; nan if that has none."""
+    """A measure by image, over the classes of its label map; nan if no pixel has one."""
 
     def of_images(indices: Iterable[int], mean_over: str) -> float:
-        return getattr(confusion.of_images(indices).scores(mean_over), measure)
+        chosen = confusion.of_images(indices)
+        return getattr(chosen.scores(mean_over), measure) if chosen.matrix.any() else np.nan
 
-    values = [
-        of_images([i], IN_LABELS) if len(counts.cells) else np.nan
-        for i, counts in enumerate(confusion.images)
-    ]
+    values = [of_images([i], IN_LABELS) for i in range(len(confusion.images))]
     return PerImage(np.array(values), functools.partial(of_images, mean_over=mean_over))
 
 
