@@ -107,7 +107,9 @@ def label_maps(config: Config, workdir: str | None = None) -> LabelMaps:
         return LabelFolder(config.data, labels, photo_dir=photos)
     if (source := open_source(config.data, 'validation')) is None:
         problem = '--label_dir is missing, and the run has no validation set'
-        raise UserError(problem, 'give a directory of label maps')
+        if not os.path.isdir(config.data.data_dir):
+            problem += f': there is no directory {config.data.data_dir}'
+        raise UserError(problem, 'give a directory of label maps, or set --data_dir')
     return LabelsOfSource(source, config.data)
 
 

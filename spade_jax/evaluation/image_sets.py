@@ -180,34 +180,26 @@ def pairs_of(
     Raises:
       UserError: An image has no partner, or two files have one name.
     """
-    by_stem = {_without_ending(stem): index for index, stem in enumerate(photos.stems())}
-    stems = [_without_ending(stem) for stem in images.stems()]
-    _check_once(photos, what)
-    _check_once(images, 'image')
-    if alone := [stem for stem in stems if stem not in by_stem]:
+    indices, partners = indices_by_name(images), indices_by_name(photos)
+    if alone := [name for name in indices if name not in partners]:
         named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
         problem = f'{len(alone)} of {len(images)} images have no {what} of their name ({named})'
         raise UserError(problem, 'rename the files, or leave out the scores that compare pairs')
-    return [(index, by_stem[stem]) for index, stem in enumerate(stems)]
+    return [(index, partners[name]) for name, index in indices.items()]
 
 
-def _check_once(side: ImageSet | LabelSet, what: str) -> None:
-    """Raise UserError if two files have the same name without their endings."""
-    seen: dict[str, int] = {}
-    for index, stem in enumerate(map(_without_ending, side.stems())):
-        if (first := seen.setdefault(stem, index)) != index:
-            problem = f'{side.location(first)} and {side.location(index)} are one {what} by name'
-            raise UserError(problem, 'remove one of them')
+def indices_by_name(side: ImageSet | LabelSet) -> dict[str, int]:
+    """The index of each image or label map by the name that pairs share.
 
-
-def index_of(stem: str, side: ImageSet | LabelSet) -> int | None:
-    """The index of the image or label map that `pairs_of` finds for a name; None if there is none.
-
-    It is the same whatever the endings of Cityscapes.
+    Raises:
+      UserError: Two files have the same name.
     """
-    stems = list(map(_without_ending, side.stems()))
-    stem = _without_ending(stem)
-    return stems.index(stem) if stem in stems else None
+    indices: dict[str, int] = {}
+    for index, name in enumerate(map(_without_ending, side.stems())):
+        if (first := indices.setdefault(name, index)) != index:
+            problem = f'{side.location(first)} and {side.location(index)} have one name'
+            raise UserError(problem, 'remove one of them')
+    return indices
 
 
 def _without_ending(stem: str) -> str:

@@ -171,6 +171,19 @@ def test_page_shows_images_that_are_named_as_in_cityscapes(styled_run, data, tmp
     assert page.count('data:image/') == 3 * page.count('<figure>') > 0
 
 
+def test_data_of_the_run_are_not_mixed_with_images(styled_run, data):
+    flags = ['--mode=evaluate', f'--workdir={styled_run}', '--evaluate=l1']
+    message = refusal(*flags, f'--output_dir={data}/val_img/scores')
+    assert f'is inside of validation_image_dir={data}/val_img' in message
+
+
+def test_missing_data_are_named(tmp_path):
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(tmp_path / 'gone'))
+    workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    message = refusal('--mode=evaluate', f'--workdir={workdir}', '--evaluate=l1')
+    assert f'there is no directory {tmp_path}/gone' in message and 'set --data_dir' in message
+
+
 def test_diversity_is_the_distance_between_styles(styled_run, data, monkeypatch, tmp_path):
     class MeanDifference:
         def __init__(self, network, weights):

@@ -107,6 +107,11 @@ def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+_STATISTICS_OF_TEXT = [
+    *('--inception_weights={root}/inception.npz', '--photo_statistics={root}/scores/notes.txt')
+]
+
+
 @pytest.mark.parametrize(
     'flags, message',
     [
@@ -120,6 +125,10 @@ def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
         (
             ['--evaluate=kid', '--inception_weights={root}/inception.npz'],
             'kid_subset_size=1000 with 6 images on one side; use --kid_subset_size=6 or less',
+        ),
+        (
+            ['--evaluate=fid', *_STATISTICS_OF_TEXT],
+            'notes.txt cannot be read (not an .npz file); give an .npz of mu and sigma',
         ),
         (['--image_dir={root}/nowhere'], 'nowhere is not a directory'),
         (['--image_dir={root}/scores'], 'has no images, but 1 .txt'),
@@ -139,12 +148,12 @@ def test_image_without_photo_is_named(directories):
     assert '1 of 6 images have no photo of their name (3)' in message
 
 
-@pytest.mark.parametrize('side, what', [('images', 'image'), ('photos', 'photo')])
-def test_two_files_of_one_name_are_refused(side, what, directories):
+@pytest.mark.parametrize('side', ['images', 'photos'])
+def test_two_files_of_one_name_are_refused(side, directories):
     Image.new('RGB', (16, 16)).save(directories / side / '2.jpg')
     message = refusal(*flags_of(directories, '--evaluate=l1'))
     names = f'{side}/2.jpg and {directories}/{side}/2.png'
-    assert f'{names} are one {what} by name; remove one of them' in message
+    assert f'{names} have one name; remove one of them' in message
 
 
 def test_images_that_are_too_small_for_a_score_are_refused(directories):

@@ -65,6 +65,14 @@ def test_best_checkpoint_is_kept_in_the_direction_of_the_score(
     [
         (dict(keep_best='fid'), 'add --evaluate_every=N and --evaluate=fid'),
         (dict(evaluate_every=2, evaluate='fit'), 'evaluate=fit is no score'),
+        (
+            dict(evaluate_every=2, evaluate='lite0_kernel'),
+            'kid_subset_size=1000 with 16 images on one side; use --kid_subset_size=16 or less',
+        ),
+        (
+            dict(evaluate_every=2, evaluate='miou', segmentation_network='drn_d_105'),
+            'val_label/0.png: the id 2 without any of 19 to 33 looks like trainIds',
+        ),
         (dict(evaluate_every=2), 'fid and kid need the weights of Inception; download'),
     ],
 )

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from spade_jax.errors import UserError
 from spade_jax.evaluation.comparison import Comparison, PerImage, Result
 from spade_jax.evaluation.confusion import IN_LABELS, Confusion
-from spade_jax.evaluation.image_sets import pairs_of
+from spade_jax.evaluation.image_sets import LabelSet, pairs_of
 from spade_jax.evaluation.segmentation_protocols import (
     IMAGE_SIZE,
     IMAGE_SIZE_PYTORCH,
@@ -52,8 +52,10 @@ def per_image_of(confusion: Confusion, mean_over: str, measure: str = 'mean_iou'
 
 
 def prepare(comparison: Comparison) -> None:
-    """Load the network; raises UserError if there are no label maps, or nothing to compare."""
-    _ = comparison.labels
+    """Load the network; raises UserError if label maps are missing or of another numbering."""
+    labels = comparison.labels
+    if _has_network(comparison):
+        _classes(comparison, labels, 0)
     _ = comparison.segmenter if _has_network(comparison) else comparison.predictions
 
 
@@ -93,14 +95,20 @@ def _of_network(comparison: Comparison) -> tuple[Confusion, str, dict[str, Any]]
     pairs = pairs_of(images, labels, 'label map')
     for index, partner in tqdm(pairs, unit='image', desc='segmentation', dynamic_ncols=True):
         image = images.read(index)
-        try:
-            classes = row.classes(labels.read_file(partner))
-        except UserError as error:
-            raise error.at(labels.location(partner)) from error
+        classes = _classes(comparison, labels, partner)
         image, classes = _at_sizes(image, classes, choices)
         several = choices.scales == SEVERAL
         confusion.add(classes, network.predict(image, classes.shape, several))
     return confusion, choices.mean_over, network.protocol() | told | {'images': len(images)}
+
+
+def _classes(comparison: Comparison, labels: LabelSet, index: int) -> np.ndarray:
+    """The classes [H, W] of a label map as the network numbers them."""
+    row = NETWORKS[comparison.config.segmentation_network]
+    try:
+        return row.classes(labels.read_file(index))
+    except UserError as error:
+        raise error.at(labels.location(index)) from error
 
 
 def _at_sizes(
