@@ -66,10 +66,7 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
 
 
 def given_workdirs() -> dict[str, str]:
-    """The directories of --workdir=A,B, or one, by their names; each may be `demo`.
-
-    Names are unique, and relative paths.
-    """
+    """The directories of --workdir=A,B, or one, by unique names for files; each may be `demo`."""
     value = given_workdir(may_be_demo=True)
     parts = [value] if os.path.isdir(value) else [part for part in value.split(',') if part]
     if not parts:

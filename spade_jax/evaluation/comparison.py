@@ -13,13 +13,7 @@ from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
 from spade_jax.evaluation.feature_networks import FEATURE_NETWORKS
 from spade_jax.evaluation.features import Features
-from spade_jax.evaluation.image_sets import (
-    ImageFolder,
-    ImageSet,
-    LabelSet,
-    indices_by_name,
-    pairs_of,
-)
+from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, by_name, pairs_of
 from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_judge
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
@@ -148,11 +142,11 @@ class Comparison:
 
     def panels_of(self, index: int) -> list[np.ndarray]:
         """What there is of label map, image and photo, each [H, W, 3] uint8."""
-        name, panels = list(indices_by_name(self.images))[index], [self.images.read(index)]
+        name, panels = list(by_name(self.images))[index], [self.images.read(index)]
         labels, photos = self._sides.labels, self._sides.photos
-        if labels and (partner := indices_by_name(labels).get(name)) is not None:
+        if labels and (partner := by_name(labels).get(name)) is not None:
             panels.insert(0, labels.colorized(partner))
-        if photos and (partner := indices_by_name(photos).get(name)) is not None:
+        if photos and (partner := by_name(photos).get(name)) is not None:
             panels.append(photos.read(partner))
         return panels
 

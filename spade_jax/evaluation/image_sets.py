@@ -180,7 +180,7 @@ def pairs_of(
     Raises:
       UserError: An image has no partner, or two files have one name.
     """
-    indices, partners = indices_by_name(images), indices_by_name(photos)
+    indices, partners = by_name(images), by_name(photos)
     if alone := [name for name in indices if name not in partners]:
         named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
         problem = f'{len(alone)} of {len(images)} images have no {what} of their name ({named})'
@@ -188,12 +188,8 @@ def pairs_of(
     return [(index, partners[name]) for name, index in indices.items()]
 
 
-def indices_by_name(side: ImageSet | LabelSet) -> dict[str, int]:
-    """The index of each image or label map by the name that pairs share.
-
-    Raises:
-      UserError: Two files have the same name.
-    """
+def by_name(side: ImageSet | LabelSet) -> dict[str, int]:
+    """The indices by the names that pairs share; raises UserError if two files have one name."""
     indices: dict[str, int] = {}
     for index, name in enumerate(map(_without_ending, side.stems())):
         if (first := indices.setdefault(name, index)) != index:

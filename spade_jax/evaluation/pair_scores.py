@@ -25,10 +25,8 @@ def psnr(image: np.ndarray, photo: np.ndarray) -> float:
 def ssim(image: np.ndarray, photo: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004), the mean over the channels.
 
-    The window is a Gaussian of 11 pixels, used where it lies within the image.
-
-    Raises:
-      UserError: The image is smaller than the window.
+    The window is a Gaussian of 11 pixels, used where it lies within the image. Raises UserError
+    if the image is smaller.
     """
     if min(image.shape[:2]) < len(_WINDOW):
         problem = f'ssim needs {len(_WINDOW)} pixels or more on each side'

@@ -37,11 +37,7 @@ def photo_gaussian(network: str, comparison: Comparison) -> Gaussian:
     """Mean and covariance of the features of the photos; for FID, those of a file if given."""
     features, statistics = comparison.features(network), comparison.config.photo_statistics
     if network == 'inception' and statistics:
-        gaussian_of_file, dim = _read_statistics(statistics), features.network.dim
-        if (found := len(gaussian_of_file.mean)) != dim:
-            problem = f'photo_statistics={statistics} are of {found} features'
-            raise UserError(problem, f'give those of {dim}')
-        return gaussian_of_file
+        return _read_statistics(statistics, features.network.dim)
     return fit_gaussian(features.of(comparison.photos))
 
 
@@ -71,11 +67,14 @@ def _check_subsets(config: EvaluationConfig, *sides: ImageSet) -> None:
         raise UserError(problem, remedy if fewest > 1 else 'give two images or more on each side')
 
 
-def _read_statistics(path: str) -> Gaussian:
+def _read_statistics(path: str, dim: int) -> Gaussian:
     """The mean `mu` and covariance `sigma` of an .npz file, as pytorch-fid writes it."""
     with user_errors(f'photo_statistics={path} cannot be read', 'give an .npz of mu and sigma'):
         require_bounded(path)
         if not zipfile.is_zipfile(path):
             raise ValueError('not an .npz file')
         with np.load(path, allow_pickle=False) as arrays:
+            if (found := arrays['mu'].size) != dim:
+                problem = f'photo_statistics={path} are of {found} features'
+                raise UserError(problem, f'give those of {dim}')
             return gaussian(arrays['mu'], arrays['sigma'], count=0)

@@ -55,8 +55,9 @@ def prepare(comparison: Comparison) -> None:
     """Load the network; raises UserError if label maps are missing or of another numbering."""
     labels = comparison.labels
     if _has_network(comparison):
-        _classes(comparison, labels, 0)
-    _ = comparison.segmenter if _has_network(comparison) else comparison.predictions
+        _ = _classes(comparison, labels, 0), comparison.segmenter
+    else:
+        _ = comparison.predictions
 
 
 def _has_network(comparison: Comparison) -> bool:
