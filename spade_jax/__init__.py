@@ -72,6 +72,8 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
 def configure(flagfile: str = '', **options: Any) -> Config:
     """A configuration as the command line makes it: flagfile, then options, then defaults.
 
+    With `init_from`, options that are not given have the values of that run.
+
     Args:
       flagfile: A file of flags, or the name of one of the package, such as 'quickstart'. --workdir
         in it is ignored.
@@ -82,7 +84,12 @@ def configure(flagfile: str = '', **options: Any) -> Config:
     """
     from spade_jax.config.flags import config_of
 
-    return config_of(flagfile, options)
+    def config_in(run: str) -> Config:
+        from spade_jax.checkpoints.checkpointer import newest_config
+
+        return newest_config(run, flag='init_from')
+
+    return config_of(flagfile, options, config_in)
 
 
 def train(

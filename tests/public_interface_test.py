@@ -13,6 +13,7 @@ from tests import program
 from tests.fixtures.cli import parsed_flags
 from tests.fixtures.small import SMALL
 from tests.import_floors_test import python
+from tests.sampling import tiny
 
 PAGE = program.ROOT / 'docs' / 'python.md'
 
@@ -85,6 +86,21 @@ def test_configure_refuses_in_one_line(flagfile, options, message):
     with pytest.raises(spade_jax.UserError) as error:
         spade_jax.configure(flagfile, **options)
     assert message in str(error.value)
+
+
+def test_configure_takes_over_the_options_of_init_from(tmp_path):
+    saved = tiny.PLAIN.replace(dataset='folders', num_classes=3)
+    workdir = str(tiny.write_checkpoint(saved, tmp_path / 'run'))
+    config = spade_jax.configure(init_from=workdir, batch_size=6)
+    assert config == saved.replace(init_from=workdir, batch_size=6)
+    with pytest.raises(spade_jax.UserError, match='init_from=.*nowhere: no such directory'):
+        spade_jax.configure(init_from=str(tmp_path / 'nowhere'))
+
+
+@pytest.mark.parametrize('workdir', ['demo', None])
+def test_load_of_no_directory_names_the_demo(workdir):
+    with pytest.raises(spade_jax.UserError, match='or spade_jax.DEMO'):
+        spade_jax.load(workdir)
 
 
 def test_config_is_that_of_its_module():

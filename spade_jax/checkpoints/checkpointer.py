@@ -347,6 +347,12 @@ def open_latest(
         yield checkpointer, step
 
 
+def newest_config(workdir: str, *, flag: str) -> Config:
+    """The configuration of the newest checkpoint; raises UserError as `open_latest`."""
+    with open_latest(os.path.expanduser(workdir), flag=flag) as (checkpointer, step):
+        return checkpointer.metadata(step).config
+
+
 def split_items(state: TrainState, sampling_networks: tuple[str, ...]) -> dict[str, Any]:
     """The items `generator` and `optimization` of a state."""
     sampled = {name: state.networks[name] for name in sampling_networks}

@@ -23,6 +23,7 @@ from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.config.flags import given_flags, given_options
 
 if TYPE_CHECKING:
+    from spade_jax.config.data_config import DataConfig
     from spade_jax.evaluation.comparison import Comparison, Sides
     from spade_jax.evaluation.image_sets import ImageFolder
     from spade_jax.evaluation.results import Results
@@ -143,7 +144,7 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
     output_dir = 'demo_evaluation' if is_demo else os.path.join(workdir, 'evaluation')
     if shared.OUTPUT_DIR.value:
         output_dir = os.path.join(os.path.expanduser(shared.OUTPUT_DIR.value), subdirectory)
-    shared.make_directory('output_dir', output_dir)
+    shared.make_directory('output_dir', output_dir, _inputs(config.data))
     maps, evaluation = shared.label_maps(config), config.evaluation
     maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names))
     sides = run_data.sides_of(config, maps, _folder(PREDICTION_DIR))
@@ -159,6 +160,16 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
     about |= {'checkpoint_step': log_step, **choices}
     sample = functools.partial(sample, **choices)
     return _Request(sides, evaluation, about, sample, log_step if is_logged else None)
+
+
+def _inputs(data: DataConfig) -> dict[str, str]:
+    """Flag -> directory that is read and must not get sampled images."""
+    if IMAGE_DIR.value:
+        return {}
+    given = (shared.LABEL_DIR, shared.PHOTO_DIR)
+    inputs = {flag.name: os.path.expanduser(flag.value) for flag in given if flag.value}
+    names = ('validation_image_dir', 'validation_label_dir')
+    return inputs or shared.data_directories(data, names)
 
 
 def _folder(flag: flags.FlagHolder) -> ImageFolder | None:

@@ -66,14 +66,19 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
 
 
 def given_workdirs() -> dict[str, str]:
-    """The directories of --workdir=A,B, or one, by their names; each may be `demo`."""
+    """The directories of --workdir=A,B, or one, by unique names for files; each may be `demo`."""
     value = given_workdir(may_be_demo=True)
     parts = [value] if os.path.isdir(value) else [part for part in value.split(',') if part]
+    if not parts:
+        raise UserError(f'workdir={value} names no run', 'give the directory of the run')
     paths = [spade_jax.DEMO if part == 'demo' else os.path.expanduser(part) for part in parts]
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise UserError(f'workdir={value} has a run twice', 'give different directories')
     names = [os.path.basename(os.path.abspath(path)) for path in paths]
-    return dict(zip(names if len({*names}) == len(names) else paths, paths, strict=True))
+    if len({*names}) < len(names):  # Of x/y/run and x/z/run: y/run and z/run.
+        common = os.path.commonpath(map(os.path.abspath, paths))
+        names = [os.path.relpath(path, common) for path in paths]
+    return dict(zip(names, paths, strict=True))
 
 
 def is_demo(workdir: str) -> bool:
@@ -97,10 +102,18 @@ def label_maps(config: Config, workdir: str | None = None) -> LabelMaps:
     if workdir and is_demo(workdir):
         labels, photos = (os.path.join(workdir, name) for name in ('labels', 'photos'))
         return LabelFolder(config.data, labels, photo_dir=photos)
-    if (source := open_source(config.data, 'validation')) is None:
+    try:
+        source = open_source(config.data, 'validation')
+    except UserError as error:
+        remedy = f'{error.remedy}; or give other label maps with --label_dir'
+        raise type(error)(error.problem, remedy) from error
+    if source is None:
         problem = '--label_dir is missing, and the run has no validation set'
-        remedy = 'give a directory of label maps; scores of photos need --photo_dir, too'
-        raise UserError(problem, remedy)
+        directory = config.data.data_dir
+        if directory and not os.path.isdir(directory):
+            problem += f': there is no directory {directory}'
+        remedy = 'give a directory of label maps, or set --data_dir; scores of photos need '
+        raise UserError(problem, f'{remedy}--photo_dir, too')
     return LabelsOfSource(source, config.data)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
@@ -53,10 +53,13 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
                 _DEFINE[types[name]](name, default, help, **where)
 
 
-def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
+def config_of(
+    flagfile: str, options: Mapping[str, Any], config_in: Callable[[str], Config]
+) -> Config:
     """The Config of a flagfile ('': none; see `with_flagfiles`) and options, which override it.
 
-    Apart from options, the flagfile may have --workdir, which is ignored.
+    Apart from options, the flagfile may have --workdir, which is ignored. `config_in` reads the
+    configuration of the run that `init_from` names.
 
     Raises:
       UserError: As `config_from_flags`, or a flag is unknown or no value of its type.
@@ -70,7 +73,8 @@ def config_of(flagfile: str, options: Mapping[str, Any]) -> Config:
     _, *others = parsed(values, ['spade_jax', *with_flagfiles(arguments)], remedy)
     if others:
         raise UserError(f'{others[0]} is not a flag', 'write --name=value')
-    return config_from_flags(values)
+    init_from = values['init_from'].value
+    return config_from_flags(values, config_in(init_from) if init_from else None)
 
 
 def parsed(values: flags.FlagValues, arguments: list[str], remedy: str) -> list[str]:

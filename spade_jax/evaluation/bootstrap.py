@@ -40,4 +40,6 @@ def _resamples(images: PerImage, seed: int) -> np.ndarray:
 
 
 def _percentiles(scores: list[float]) -> Interval:
-    return Interval(*map(float, np.percentile(scores, _PERCENTILES)))
+    """Of the scores that are defined; not interpolated, as some may be infinite."""
+    known = [score for score in scores if not np.isnan(score)] or [np.nan]
+    return Interval(*map(float, np.percentile(known, _PERCENTILES, method='inverted_cdf')))

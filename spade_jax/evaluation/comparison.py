@@ -13,7 +13,7 @@ from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
 from spade_jax.evaluation.feature_networks import FEATURE_NETWORKS
 from spade_jax.evaluation.features import Features
-from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, pairs_of
+from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, by_name, pairs_of
 from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_judge
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
@@ -142,14 +142,12 @@ class Comparison:
 
     def panels_of(self, index: int) -> list[np.ndarray]:
         """What there is of label map, image and photo, each [H, W, 3] uint8."""
-        image, stem = self.images.read(index), self.images.stems()[index]
-        panels = []
-        if self._sides.labels is not None:
-            partner = list(self.labels.stems()).index(stem)
-            panels.append(self.labels.colorized(partner))
-        panels.append(image)
-        if self._sides.photos is not None and stem in self.photos.stems():
-            panels.append(self.photos.read(list(self.photos.stems()).index(stem)))
+        name, panels = list(by_name(self.images))[index], [self.images.read(index)]
+        labels, photos = self._sides.labels, self._sides.photos
+        if labels and (partner := by_name(labels).get(name)) is not None:
+            panels.insert(0, labels.colorized(partner))
+        if photos and (partner := by_name(photos).get(name)) is not None:
+            panels.append(photos.read(partner))
         return panels
 
     def features(self, network: str) -> Features:
@@ -201,7 +199,10 @@ class Comparison:
                 remedy = f'resize the photos, or leave {", ".join(scores)} out'
                 raise UserError(f'{locations} have {sizes} pixels', remedy)
             for name, score in scores.items():
-                values[name].append(score(image, photo))
+                try:
+                    values[name].append(score(image, photo))
+                except UserError as error:
+                    raise error.at(images.location(index)) from error
         return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from spade_jax.data.pipeline.bounded_map import bounded_map
+from spade_jax.errors import user_errors
 from spade_jax.evaluation.feature_networks import FeatureNetwork
 from spade_jax.evaluation.image_sets import ImageSet
 from spade_jax.files.atomic_write import atomic_write
@@ -48,8 +50,11 @@ class Features:
             self._extract(images, np.arange(count), features)
             return features
         key = f'{images.fingerprint()}_{count}_{network.name}_{network.weights.checksum[:16]}'
-        features = _open_rows(os.path.join(self.cache_dir, f'{key}.npy'), count, network.dim)
-        todo = np.flatnonzero(np.isnan(features[:, 0]))
+        path, problem = os.path.join(self.cache_dir, f'{key}.npy'), f'{self.cache_dir} cannot keep'
+        with user_errors(f'feature_cache_dir={problem} features', 'choose another directory'):
+            features = _open_rows(path, (count, network.dim))
+        # Of a row that was being written when a run was killed, only a part may be there.
+        todo = np.flatnonzero(~np.isfinite(features).all(axis=1))
         if len(todo):
             self._extract(images, todo, features)
         return features
@@ -80,11 +85,19 @@ class Features:
                 progress.update(len(rows))
 
 
-def _open_rows(path: str, count: int, dim: int) -> np.ndarray:
-    """A file of [count, dim] float32, mapped; rows that are not done are nan."""
-    if not os.path.exists(path):
+def _open_rows(path: str, shape: tuple[int, int]) -> np.ndarray:
+    """A file of float32, mapped; rows that are not done are nan. A damaged file is begun anew."""
+    if not _is_whole(path, shape):
         with atomic_write(path) as unfinished:
             # np.save would change a name that lacks its extension.
             with open(unfinished, 'wb') as file:
-                np.save(file, np.full((count, dim), np.nan, np.float32))
+                np.save(file, np.full(shape, np.nan, np.float32))
     return np.load(path, mmap_mode='r+')
+
+
+def _is_whole(path: str, shape: tuple[int, int]) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        # Only in the mode 'r' is a file that is too short an error; 'r+' would fill it with zeros.
+        rows = np.lib.format.open_memmap(path, mode='r')
+        return (rows.shape, rows.dtype) == (shape, np.float32)
+    return False

@@ -47,7 +47,7 @@ def gaussian(mean: np.ndarray, covariance: np.ndarray, count: int) -> Gaussian:
     """The normal distribution of a mean [D] and a covariance [D, D], as files of statistics have.
 
     Raises:
-      UserError: The shapes do not fit, or a number is not finite.
+      UserError: The shapes do not fit, or the numbers are none of a normal distribution.
     """
     mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
     if mean.ndim != 1 or covariance.shape != mean.shape * 2:
@@ -55,6 +55,9 @@ def gaussian(mean: np.ndarray, covariance: np.ndarray, count: int) -> Gaussian:
         raise UserError(problem, 'give statistics of [D] and [D, D]')
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise UserError('the statistics are not finite', 'make them again')
+    if not np.allclose(covariance, covariance.T) or (np.diag(covariance) < 0).any():
+        problem = 'the covariance is not symmetric, or has a negative variance'
+        raise UserError(problem, 'make the statistics again')
     variances, axes = np.linalg.eigh((covariance + covariance.T) / 2)
     factor = np.sqrt(np.maximum(variances, 0))[:, None] * axes.T
     return Gaussian(mean, factor, count)

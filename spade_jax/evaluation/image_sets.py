@@ -178,15 +178,24 @@ def pairs_of(
       what: What errors call one of them.
 
     Raises:
-      UserError: An image has no partner.
+      UserError: An image has no partner, or two files have one name.
     """
-    by_stem = {_without_ending(stem): index for index, stem in enumerate(photos.stems())}
-    stems = [_without_ending(stem) for stem in images.stems()]
-    if alone := [stem for stem in stems if stem not in by_stem]:
+    indices, partners = by_name(images), by_name(photos)
+    if alone := [name for name in indices if name not in partners]:
         named = ', '.join(alone[:_MAX_NAMED]) + ', ...' * (len(alone) > _MAX_NAMED)
         problem = f'{len(alone)} of {len(images)} images have no {what} of their name ({named})'
         raise UserError(problem, 'rename the files, or leave out the scores that compare pairs')
-    return [(index, by_stem[stem]) for index, stem in enumerate(stems)]
+    return [(index, partners[name]) for name, index in indices.items()]
+
+
+def by_name(side: ImageSet | LabelSet) -> dict[str, int]:
+    """The indices by the names that pairs share; raises UserError if two files have one name."""
+    indices: dict[str, int] = {}
+    for index, name in enumerate(map(_without_ending, side.stems())):
+        if (first := indices.setdefault(name, index)) != index:
+            problem = f'{side.location(first)} and {side.location(index)} have one name'
+            raise UserError(problem, 'remove one of them')
+    return indices
 
 
 def _without_ending(stem: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from spade_jax.errors import UserError
+
 _WINDOW = np.exp(-0.5 * np.square(np.arange(-5, 6) / 1.5))  # 11 pixels, deviation 1.5.
 _WINDOW /= _WINDOW.sum()
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -23,8 +25,12 @@ def psnr(image: np.ndarray, photo: np.ndarray) -> float:
 def ssim(image: np.ndarray, photo: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004), the mean over the channels.
 
-    The window is a Gaussian of 11 pixels, used where it lies within the image.
+    The window is a Gaussian of 11 pixels, used where it lies within the image. Raises UserError
+    if the image is smaller.
     """
+    if min(image.shape[:2]) < len(_WINDOW):
+        problem = f'ssim needs {len(_WINDOW)} pixels or more on each side'
+        raise UserError(problem, 'leave ssim out')
     x, y = image.astype(np.float64), photo.astype(np.float64)
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2

@@ -16,6 +16,8 @@ from spade_jax.models.train_state import abstract_networks, ema_part, sampling_v
 from spade_jax.sampling.arguments import whole_number
 from spade_jax.sampling.trained_generator import TrainedGenerator
 
+_REMEDY = 'give the work directory of a run, or spade_jax.DEMO (--workdir=demo)'
+
 
 def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) -> TrainedGenerator:
     """The generator of a checkpoint, with spectral norms folded into the kernels for speed.
@@ -30,9 +32,11 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
         newest intact one).
     """
     check_not_forked()
+    if not isinstance(workdir, str | os.PathLike):
+        raise UserError(f'workdir={workdir!r} is not a path', _REMEDY)
     workdir = os.path.expanduser(workdir)
     step = None if step is None else whole_number('step', step, 0)
-    with open_latest(workdir) as (checkpointer, newest):
+    with open_latest(workdir, remedy=_REMEDY) as (checkpointer, newest):
         step = newest if step is None else step
         try:
             config, item = _read_generator(checkpointer, step)

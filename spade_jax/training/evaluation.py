@@ -26,7 +26,8 @@ class Evaluator:
     def __init__(self, config: Config, data: TrainingData):
         if data.validation is None:
             problem = f'evaluate_every={config.evaluation.evaluate_every} without a validation set'
-            raise UserError(problem, 'name one, or leave --evaluate_every out')
+            flags = '--validation_image_dir and --validation_label_dir'
+            raise UserError(problem, f'set {flags}, or leave --evaluate_every out')
         maps = LabelsOfSource(data.validation, config.data)
         most = config.evaluation.evaluate_examples or len(maps.names)
         self._config, self._maps = config, EvenlySpaced(maps, most, data.skipped.reasons)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer, open_latest
+from spade_jax.checkpoints.checkpointer import Checkpointer, NullCheckpointer, newest_config
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.checkpoints.metadata import CheckpointMetadata
 from spade_jax.config.config import Config
@@ -86,10 +86,7 @@ def _read_config(workdir: str, init_from: str) -> Config | None:
                     corrupt[step] = error.problem
             if corrupt:
                 raise _all_corrupt(corrupt)
-    if not init_from:
-        return None
-    with open_latest(os.path.expanduser(init_from), flag='init_from') as (checkpointer, step):
-        return checkpointer.metadata(step).config
+    return newest_config(init_from, flag='init_from') if init_from else None
 
 
 def resume(checkpointer: Checkpointer, config: Config, workdir: str) -> InitialState:

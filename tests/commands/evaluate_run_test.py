@@ -149,6 +149,41 @@ def test_runs_are_compared_in_a_table_and_on_a_page(styled_run, data, tmp_path):
     assert 'has a run twice' in message
 
 
+def test_runs_of_one_name_have_their_own_results(data, tmp_path):
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
+    runs = [tiny.write_checkpoint(config, tmp_path / name / 'run') for name in 'ab']
+    flags = ['--evaluate=l1', f'--output_dir={tmp_path}/scores']
+    succeed_inline('--mode=evaluate', f'--workdir={runs[0]},{runs[1]}', *flags)
+    assert '| a/run | b/run |' in (tmp_path / 'scores' / 'comparison.md').read_text()
+    found = sorted(tmp_path.rglob('evaluation.json'))
+    assert found == [tmp_path / 'scores' / name / 'run' / 'evaluation.json' for name in 'ab']
+
+
+def test_page_shows_images_that_are_named_as_in_cityscapes(styled_run, data, tmp_path):
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
+    other = tiny.write_checkpoint(config, tmp_path / 'other')
+    (tmp_path / 'images').mkdir()
+    Image.new('RGB', (32, 32)).save(tmp_path / 'images' / '1_leftImg8bit.png')
+    flags = [f'--image_dir={tmp_path}/images', f'--output_dir={tmp_path}/scores']
+    workdirs = f'--workdir={styled_run},{other}'
+    succeed_inline('--mode=evaluate', workdirs, '--evaluate=psnr', *flags)
+    page = (tmp_path / 'scores' / 'comparison.html').read_text()
+    assert page.count('data:image/') == 3 * page.count('<figure>') > 0
+
+
+def test_data_of_the_run_are_not_mixed_with_images(styled_run, data):
+    flags = ['--mode=evaluate', f'--workdir={styled_run}', '--evaluate=l1']
+    message = refusal(*flags, f'--output_dir={data}/val_img/scores')
+    assert f'is inside of validation_image_dir={data}/val_img' in message
+
+
+def test_missing_data_are_named(tmp_path):
+    config = tiny.PLAIN.replace(dataset='folders', data_dir=str(tmp_path / 'gone'))
+    workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    message = refusal('--mode=evaluate', f'--workdir={workdir}', '--evaluate=l1')
+    assert f'there is no directory {tmp_path}/gone' in message and 'set --data_dir' in message
+
+
 def test_diversity_is_the_distance_between_styles(styled_run, data, monkeypatch, tmp_path):
     class MeanDifference:
         def __init__(self, network, weights):

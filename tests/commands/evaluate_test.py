@@ -64,6 +64,11 @@ def test_evaluate_writes_scores_with_their_protocol(directories):
         assert f'{name:<6} {score["value"]:.6g}' in output
 
 
+def test_score_that_is_named_twice_is_computed_once(directories):
+    output = succeed_inline(*flags_of(directories, '--evaluate=l1, l1'))
+    assert output.count('mean absolute difference') == 1
+
+
 def test_distances_of_lite0_say_that_they_are_not_fid(directories):
     scores = ['--evaluate=lite0_frechet,lite0_kernel', '--kid_subset_size=4']
     output = succeed_inline(*flags_of(directories, *scores))
@@ -102,17 +107,28 @@ def test_fid_to_statistics_of_photos_is_that_to_the_photos(directories):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+_STATISTICS_OF_TEXT = [
+    *('--inception_weights={root}/inception.npz', '--photo_statistics={root}/scores/notes.txt')
+]
+
+
 @pytest.mark.parametrize(
     'flags, message',
     [
         (['--image_dir=', '--evaluate=l1'], '--image_dir is missing'),
         (['--evaluate=miou'], '--label_dir is missing; give the directory of the label maps'),
+        (['--evaluate=, '], 'evaluate=,  names no score; use fid, kid, lpips'),
+        (['--workdir=,'], 'workdir=, names no run; give the directory of the run'),
         (['--evaluate=fit'], 'evaluate=fit is no score; use fid, kid, lpips'),
         ([], 'need the weights of Inception; download https://github.com/mseitzer/pytorch-fid'),
         (['--evaluate=lpips'], 'download https://download.pytorch.org/models/alexnet-owt'),
         (
             ['--evaluate=kid', '--inception_weights={root}/inception.npz'],
             'kid_subset_size=1000 with 6 images on one side; use --kid_subset_size=6 or less',
+        ),
+        (
+            ['--evaluate=fid', *_STATISTICS_OF_TEXT],
+            'notes.txt cannot be read (not an .npz file); give an .npz of mu and sigma',
         ),
         (['--image_dir={root}/nowhere'], 'nowhere is not a directory'),
         (['--image_dir={root}/scores'], 'has no images, but 1 .txt'),
@@ -130,6 +146,34 @@ def test_image_without_photo_is_named(directories):
     (directories / 'photos' / '3.png').unlink()
     message = refusal(*flags_of(directories, '--evaluate=ssim'))
     assert '1 of 6 images have no photo of their name (3)' in message
+
+
+@pytest.mark.parametrize('side', ['images', 'photos'])
+def test_two_files_of_one_name_are_refused(side, directories):
+    Image.new('RGB', (16, 16)).save(directories / side / '2.jpg')
+    message = refusal(*flags_of(directories, '--evaluate=l1'))
+    names = f'{side}/2.jpg and {directories}/{side}/2.png'
+    assert f'{names} have one name; remove one of them' in message
+
+
+def test_images_that_are_too_small_for_a_score_are_refused(directories):
+    shapes = shapes_of('lpips')['alex']['backbone']
+    np.savez(directories / 'alexnet.npz', **recipe_state(shapes))
+    flags = ['--evaluate=lpips', f'--lpips_weights={directories}/alexnet.npz']
+    message = refusal(*flags_of(directories, *flags))
+    assert 'images/0.png: lpips_network=alex needs 31 pixels or more on each side' in message
+    for side in ('images', 'photos'):
+        for path in (directories / side).iterdir():
+            Image.open(path).resize((40, 10)).save(path)
+    message = refusal(*flags_of(directories, '--evaluate=ssim'))
+    assert 'images/0.png: ssim needs 11 pixels or more on each side; leave ssim out' in message
+
+
+def test_weights_that_are_not_finite_are_refused(directories):
+    state = recipe_state(shapes_of('lpips')['alex']['backbone'])
+    np.savez(directories / 'alexnet.npz', **state | {'features.0.bias': np.full(64, np.nan)})
+    flags = ['--evaluate=lpips', f'--lpips_weights={directories}/alexnet.npz']
+    assert 'features.0.bias is not finite' in refusal(*flags_of(directories, *flags))
 
 
 def test_pairs_of_different_sizes_are_named(directories):

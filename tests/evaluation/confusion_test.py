@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from spade_jax.errors import UserError
+from spade_jax.evaluation.bootstrap import interval
 from spade_jax.evaluation.confusion import ALL, IN_EITHER, IN_LABELS, Confusion
+from spade_jax.evaluation.scores.segmentation import per_image_of
 from tests.evaluation.golden_weights import Golden, cases
 
 # The implementation that each convention is of.
@@ -71,3 +73,13 @@ def test_predictions_of_another_size_or_class_are_refused():
         confusion.add(np.zeros(2, int), np.array([0, 2]))
     with pytest.raises(UserError, match='no pixel has the label'):
         confusion.scores()
+
+
+def test_score_of_images_without_labeled_pixels_is_undefined():
+    confusion = Confusion(2)
+    for label in (255, 1):
+        confusion.add(np.full((2, 2), label), np.ones((2, 2), int))
+    images = per_image_of(confusion, IN_LABELS)
+    np.testing.assert_array_equal(images.values, [np.nan, 1])
+    assert np.isnan(images.score_of(np.array([0, 0])))
+    assert interval(images) == (1, 1)

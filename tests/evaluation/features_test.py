@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from spade_jax.config.evaluation_config import EvaluationConfig
+from spade_jax.errors import UserError
 from spade_jax.evaluation import features as features_module
 from spade_jax.evaluation.feature_networks import FeatureNetwork, inception
 from spade_jax.evaluation.features import Features
@@ -74,6 +75,31 @@ def test_unchanged_directory_is_not_read_again(features, tmp_path, monkeypatch):
     Image.new('RGB', (8, 8)).save(tmp_path / 'images' / '01.png')
     with pytest.raises(TypeError, match='not callable'):
         features.of(ImageFolder('image_dir', str(tmp_path / 'images')))
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda content: content[:-8],
+        lambda content: content[:9],
+        lambda content: b'',
+        lambda content: content.replace(b'(3, 2)', b'(3, 1)'),
+        lambda content: content[:-4] + np.float32('nan').tobytes(),  # A part of the last row.
+    ],
+)
+def test_damaged_file_is_begun_anew(damage, features, tmp_path):
+    folder = write_images(tmp_path / 'images', 3)
+    expected = np.array(features.of(folder))
+    (file,) = (tmp_path / 'cache').iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    np.testing.assert_array_equal(features.of(folder), expected)
+
+
+def test_cache_that_cannot_be_written_is_named(network, tmp_path):
+    (tmp_path / 'file').write_text('')
+    features = Features(network, str(tmp_path / 'file' / 'cache'))
+    with pytest.raises(UserError, match='feature_cache_dir=.*choose another directory'):
+        features.of(write_images(tmp_path / 'images', 1))
 
 
 def test_features_of_two_networks_are_kept_apart(network, features, tmp_path):

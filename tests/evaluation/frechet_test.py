@@ -48,6 +48,8 @@ def test_single_image_is_refused():
     [
         (np.zeros(3), np.zeros((2, 2)), 'a mean \\[3\\] and a covariance \\[2, 2\\] do not fit'),
         (np.full(2, np.nan), np.eye(2), 'not finite'),
+        (np.zeros(2), -np.eye(2), 'has a negative variance'),
+        (np.zeros(2), np.triu(np.ones((2, 2))), 'is not symmetric'),
     ],
 )
 def test_wrong_statistics_are_refused(mean, covariance, problem):

@@ -85,6 +85,14 @@ def test_rate_includes_waiting_for_the_devices_and_no_evaluation(data, tmp_path,
     [
         (dict(keep_best='fid'), 'add --evaluate_every=N and --evaluate=fid'),
         (dict(evaluate_every=2, evaluate='fit'), 'evaluate=fit is no score'),
+        (
+            dict(evaluate_every=2, evaluate='lite0_kernel'),
+            'kid_subset_size=1000 with 16 images on one side; use --kid_subset_size=16 or less',
+        ),
+        (
+            dict(evaluate_every=2, evaluate='miou', segmentation_network='drn_d_105'),
+            'val_label/0.png: the id 2 without any of 19 to 33 looks like trainIds',
+        ),
         (dict(evaluate_every=2), 'fid and kid need the weights of Inception; download'),
     ],
 )

@@ -150,7 +150,7 @@ def load_params(
       remedy: Of the error.
 
     Raises:
-      UserError: Entries are missing or have another shape.
+      UserError: Entries are missing, have another shape, or are not finite.
     """
     image = jax.ShapeDtypeStruct((1, 299, 299, 3), np.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), image)['params']
@@ -211,4 +211,6 @@ class _Loader:
             found = 'missing' if array is None else f'{list(array.shape)} instead of {list(shape)}'
             self.faults.append(f'{name} is {found}')
             return np.ones(shape, np.float32)
+        if not np.isfinite(array).all():
+            self.faults.append(f'{name} is not finite')
         return np.asarray(array, np.float32)

@@ -20,6 +20,7 @@ from spade_jax.files.weight_files import read_state
 # Of the lpips package, 0.1; see its license next to it.
 _HEADS = pathlib.Path(__file__).parent / 'lpips_heads.safetensors'
 _DOWNLOADS = {'alex': 'alexnet-owt-7be5be79.pth', 'vgg': 'vgg16-397923af.pth'}
+_FEWEST_PIXELS = {'alex': 31, 'vgg': 16}  # With less, nothing is left for the last layer.
 # Of images in [-1, 1].
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
@@ -175,7 +176,10 @@ class Lpips:
         self._variables = load_lpips(network, backbone, heads, sources)
 
     def distance(self, image: np.ndarray, photo: np.ndarray) -> float:
-        """The distance of two images [H, W, 3] uint8."""
+        """The distance of two images [H, W, 3] uint8; raises UserError if they are too small."""
+        if min(image.shape[:2]) < (fewest := _FEWEST_PIXELS[self.network]):
+            problem = f'lpips_network={self.network} needs {fewest} pixels or more on each side'
+            raise UserError(problem, 'leave the scores of lpips out')
         a, b = (x[None] / np.float32(127.5) - 1 for x in (image, photo))
         return float(lpips(self.network, self._variables, a, b).sum())
 

@@ -67,8 +67,10 @@ SCORES: Mapping[str, Score] = {
 
 
 def parse_names(text: str) -> list[str]:
-    """The names of --evaluate; raises UserError if one is no score."""
-    names = [name.strip() for name in text.split(',') if name.strip()]
+    """The names of --evaluate, each once; raises UserError if one is no score, or there is none."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(',') if name.strip()))
+    if not names:
+        raise UserError(f'evaluate={text} names no score', f'use {", ".join(SCORES)}')
     if unknown := [name for name in names if name not in SCORES]:
         raise UserError(f'evaluate={unknown[0]} is no score', f'use {", ".join(SCORES)}')
     return names

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from typing import Any
 
 import numpy as np
 
+from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError, user_errors
 from spade_jax.evaluation.comparison import Comparison, Result
 from spade_jax.evaluation.frechet import Gaussian, fit_gaussian, frechet_distance, gaussian
+from spade_jax.evaluation.image_sets import ImageSet
 from spade_jax.evaluation.kernel_distance import kernel_distance, random_subsets
 from spade_jax.files.whole_file import require_bounded
 
@@ -24,9 +27,6 @@ def frechet(network: str, comparison: Comparison) -> Result:
         protocol['photos'] = other.count
     else:
         protocol['photo_statistics'] = os.path.basename(statistics)
-    if len(one.mean) != len(other.mean):
-        problem = f'photo_statistics={statistics} are of {len(other.mean)} features'
-        raise UserError(problem, f'give those of {len(one.mean)}')
     fewest, dim = min(side.count for side in (one, other) if side.count), len(one.mean)
     if fewest <= dim:  # The covariance is singular.
         protocol['bias'] = f'upward, of {fewest} images for {dim} features'
@@ -37,21 +37,20 @@ def photo_gaussian(network: str, comparison: Comparison) -> Gaussian:
     """Mean and covariance of the features of the photos; for FID, those of a file if given."""
     features, statistics = comparison.features(network), comparison.config.photo_statistics
     if network == 'inception' and statistics:
-        return _read_statistics(statistics)
+        return _read_statistics(statistics, features.network.dim)
     return fit_gaussian(features.of(comparison.photos))
 
 
 def photo_features(network: str, comparison: Comparison) -> np.ndarray:
-    """The features [N, D] of the photos."""
+    """The features [N, D] of the photos; raises UserError if they are fewer than a subset."""
+    _check_subsets(comparison.config, comparison.photos)
     return comparison.features(network).of(comparison.photos)
 
 
 def kernel(network: str, comparison: Comparison) -> Result:
     """The kernel distance in subsets (Binkowski et al. 2018); of 'inception', it is KID."""
     config, sides = comparison.config, (comparison.images, comparison.photos)
-    if (fewest := min(map(len, sides))) < config.kid_subset_size:
-        problem = f'kid_subset_size={config.kid_subset_size} with {fewest} images on one side'
-        raise UserError(problem, f'use --kid_subset_size={fewest} or less, or more images')
+    _check_subsets(config, *sides)
     features = comparison.features(network)
     x, y = map(features.of, sides)
     choices: dict[str, Any] = {'size': config.kid_subset_size, 'count': config.kid_subsets}
@@ -61,9 +60,21 @@ def kernel(network: str, comparison: Comparison) -> Result:
     return Result(mean, deviation, protocol)
 
 
-def _read_statistics(path: str) -> Gaussian:
+def _check_subsets(config: EvaluationConfig, *sides: ImageSet) -> None:
+    if (fewest := min(map(len, sides))) < config.kid_subset_size:
+        problem = f'kid_subset_size={config.kid_subset_size} with {fewest} images on one side'
+        remedy = f'use --kid_subset_size={fewest} or less, or more images'
+        raise UserError(problem, remedy if fewest > 1 else 'give two images or more on each side')
+
+
+def _read_statistics(path: str, dim: int) -> Gaussian:
     """The mean `mu` and covariance `sigma` of an .npz file, as pytorch-fid writes it."""
     with user_errors(f'photo_statistics={path} cannot be read', 'give an .npz of mu and sigma'):
         require_bounded(path)
+        if not zipfile.is_zipfile(path):
+            raise ValueError('not an .npz file')
         with np.load(path, allow_pickle=False) as arrays:
+            if (found := arrays['mu'].size) != dim:
+                problem = f'photo_statistics={path} are of {found} features'
+                raise UserError(problem, f'give those of {dim}')
             return gaussian(arrays['mu'], arrays['sigma'], count=0)

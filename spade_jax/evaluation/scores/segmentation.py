@@ -14,7 +14,7 @@ from tqdm import tqdm
 from spade_jax.errors import UserError
 from spade_jax.evaluation.comparison import Comparison, PerImage, Result
 from spade_jax.evaluation.confusion import IN_LABELS, Confusion
-from spade_jax.evaluation.image_sets import pairs_of
+from spade_jax.evaluation.image_sets import LabelSet, pairs_of
 from spade_jax.evaluation.segmentation_protocols import (
     IMAGE_SIZE,
     IMAGE_SIZE_PYTORCH,
@@ -41,22 +41,23 @@ def mean_iou(comparison: Comparison) -> Result:
 
 
 def per_image_of(confusion: Confusion, mean_over: str, measure: str = 'mean_iou') -> PerImage:
-    """A measure by image, over the classes of its label map; nan if that has none."""
+    """A measure by image, over the classes of its label map; nan if no pixel has one."""
 
     def of_images(indices: Iterable[int], mean_over: str) -> float:
-        return getattr(confusion.of_images(indices).scores(mean_over), measure)
+        chosen = confusion.of_images(indices)
+        return getattr(chosen.scores(mean_over), measure) if chosen.matrix.any() else np.nan
 
-    values = [
-        of_images([i], IN_LABELS) if len(counts.cells) else np.nan
-        for i, counts in enumerate(confusion.images)
-    ]
+    values = [of_images([i], IN_LABELS) for i in range(len(confusion.images))]
     return PerImage(np.array(values), functools.partial(of_images, mean_over=mean_over))
 
 
 def prepare(comparison: Comparison) -> None:
-    """Load the network; raises UserError if there are no label maps, or nothing to compare."""
-    _ = comparison.labels
-    _ = comparison.segmenter if _has_network(comparison) else comparison.predictions
+    """Load the network; raises UserError if label maps are missing or of another numbering."""
+    labels = comparison.labels
+    if _has_network(comparison):
+        _ = _classes(comparison, labels, 0), comparison.segmenter
+    else:
+        _ = comparison.predictions
 
 
 def _has_network(comparison: Comparison) -> bool:
@@ -95,14 +96,20 @@ def _of_network(comparison: Comparison) -> tuple[Confusion, str, dict[str, Any]]
     pairs = pairs_of(images, labels, 'label map')
     for index, partner in tqdm(pairs, unit='image', desc='segmentation', dynamic_ncols=True):
         image = images.read(index)
-        try:
-            classes = row.classes(labels.read_file(partner))
-        except UserError as error:
-            raise error.at(labels.location(partner)) from error
+        classes = _classes(comparison, labels, partner)
         image, classes = _at_sizes(image, classes, choices)
         several = choices.scales == SEVERAL
         confusion.add(classes, network.predict(image, classes.shape, several))
     return confusion, choices.mean_over, network.protocol() | told | {'images': len(images)}
+
+
+def _classes(comparison: Comparison, labels: LabelSet, index: int) -> np.ndarray:
+    """The classes [H, W] of a label map as the network numbers them."""
+    row = NETWORKS[comparison.config.segmentation_network]
+    try:
+        return row.classes(labels.read_file(index))
+    except UserError as error:
+        raise error.at(labels.location(index)) from error
 
 
 def _at_sizes(
