@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax.config.catalog import known_classes
+from spade_jax.config.catalog import builtin_classes, builtin_palettes, known_classes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import TRANSPARENT, LabelClass, parse_palette
 from spade_jax.data.files.image_files import TRANSPARENT_CODE, color_codes
@@ -14,6 +14,7 @@ from spade_jax.errors import UserError
 UNKNOWN_COLOR = (0, 0, 0)
 _NO_CLASS, _SEVERAL_CLASSES = -1, -2
 _MANY_COLORS, _SMALL_SHARE = 10, 0.2  # What smoothing adds along the borders.
+_COLORS_OF_JPEG = 500
 _LARGEST_TOLERANCE, _FARTHEST = 8, 256
 
 
@@ -108,12 +109,25 @@ class ColorMask:
         if distance < _FARTHEST:
             problem += f'; the nearest is {entry.color} ({entry.name}), at a distance of {distance}'
         unsmoothed = 'save the mask without smoothing (antialiasing), as PNG'
+        if name := _builtin_palette_with(np.unique(codes)):
+            return UserError(problem, f'all colors are those of --palette={name}')
         if count >= _MANY_COLORS and share < _SMALL_SHARE:  # Blends along borders.
             return UserError(problem, unsmoothed)
+        if count >= _COLORS_OF_JPEG:
+            again = 'export the mask again from where it was painted'
+            return UserError(f'{problem}; masks that were JPEG have so many', f'{again}, as PNG')
         remedy = f'add "{color}" to a palette file, or {unsmoothed}'
         if (largest := distances.max()) <= safe_tolerance(self._classes):
             remedy = f'set --palette_tolerance={largest} or more, or {remedy}'
         return UserError(problem, remedy)
+
+
+def _builtin_palette_with(codes: np.ndarray) -> str | None:
+    """The name of a palette of the package that has all of these colors."""
+    for name in builtin_palettes():
+        if {*codes.tolist()} <= {*_codes(builtin_classes(name))}:
+            return name
+    return None
 
 
 def nearest_colors(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spade_jax.config.catalog import builtin_classes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.label_reader import LabelReader
@@ -68,6 +69,21 @@ def test_read_rejects_unknown_color(tmp_path, palette):
     nearest = r'the nearest is #80c0ff \(sky\), at a distance of 8; add "#78c0ff" to a palette file'
     with pytest.raises(UserError, match=f'{problem}.*; {nearest}'):
         reader(palette=palette).read(save(tmp_path / 'x.png', colors))
+
+
+def test_palette_of_the_package_that_has_all_colors_is_named(tmp_path, palette):
+    colors = [entry.color for entry in builtin_classes('gaugan')[:3]]
+    pixels = np.array([[[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors]])
+    path = save(tmp_path / 'drawing.png', pixels.astype(np.uint8))
+    with pytest.raises(UserError, match='all colors are those of --palette=gaugan'):
+        LabelReader(DataConfig(palette=palette)).read(path)
+
+
+def test_mask_that_was_a_jpeg_is_to_be_exported_again(tmp_path, palette):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    path = save(tmp_path / 'mask.png', pixels)
+    with pytest.raises(UserError, match='masks that were JPEG have so many; export the mask again'):
+        LabelReader(DataConfig(palette=palette)).read(path)
 
 
 def test_smoothed_mask_is_to_be_saved_without_smoothing(tmp_path, palette):
