@@ -163,7 +163,8 @@ def load_params(
     if loader.faults:
         listed = '; '.join(loader.faults[:_MAX_LISTED])
         more = f' and {len(loader.faults) - _MAX_LISTED} more' * (len(loader.faults) > _MAX_LISTED)
-        found = [name for entry, name in _TELLTALES.items() if entry in state]
+        other = {*_TELLTALES} & state.keys() - loader.requested
+        found = [_TELLTALES[entry] for entry in other]
         looks = f' (it looks like {found[0]})' if found else ''
         raise UserError(f'{source} does not fit{looks}: {listed}{more}', remedy)
     return traverse_util.unflatten_dict(params)
@@ -177,6 +178,7 @@ class _Loader:
     ):
         self.state, self.entries_of, self.epsilon = state, entries_of, epsilon
         self.faults: list[str] = []
+        self.requested: set[str] = set()
 
     def layers(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         """The parameters of a layer, stacked if it stands for that of several blocks."""
@@ -206,6 +208,7 @@ class _Loader:
         return {'kernel': (kernel * factor).astype(np.float32), 'bias': bias.astype(np.float32)}
 
     def entry(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        self.requested.add(name)
         array = self.state.get(name)
         if array is None or array.shape != shape:
             found = 'missing' if array is None else f'{list(array.shape)} instead of {list(shape)}'
