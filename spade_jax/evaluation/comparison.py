@@ -13,6 +13,7 @@ from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
 from spade_jax.evaluation.feature_networks import FEATURE_NETWORKS
 from spade_jax.evaluation.features import Features
+from spade_jax.evaluation.frechet import Gaussian, fit_gaussian
 from spade_jax.evaluation.image_sets import ImageFolder, ImageSet, LabelSet, by_name, pairs_of
 from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_judge
 from spade_jax.evaluation.networks.lpips import Lpips
@@ -97,6 +98,7 @@ class Comparison:
     def __init__(self, sides: Sides, config: EvaluationConfig, names: Sequence[str]):
         self._sides, self.config, self.names = sides, config, names
         self._features: dict[str, Features] = {}
+        self._gaussians: dict[str, Gaussian] = {}
 
     def set_images(self, images: ImageSet, restyled: Callable[..., ImageSet] | None = None) -> None:
         """Compare other images, with the networks that are loaded."""
@@ -156,6 +158,12 @@ class Comparison:
             made = FEATURE_NETWORKS[network](self.config)
             self._features[network] = Features(made, self.config.feature_cache_dir)
         return self._features[network]
+
+    def photo_gaussian(self, network: str) -> Gaussian:
+        """Mean and covariance of the features of the photos, computed once for all images."""
+        if network not in self._gaussians:
+            self._gaussians[network] = fit_gaussian(self.features(network).of(self.photos))
+        return self._gaussians[network]
 
     @functools.cached_property
     def lpips(self) -> Lpips:

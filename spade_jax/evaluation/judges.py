@@ -62,12 +62,13 @@ def fit_unet_judge(
 ) -> FittedJudge:
     """A U-Net, trained on the whole training set, or read from the directory of trained ones."""
     (images, maps), options = training, Training()
-    protocol = {'training_images': len(images), 'training_set': images.fingerprint()}
+    fingerprint = images.fingerprint()
+    protocol = {'training_images': len(images), 'training_set': fingerprint}
     judge = fit_unet(
         lambda index: (images.read(index), maps.read(index)),
         len(images),
         maps.num_classes,
-        fingerprint=images.fingerprint(),
+        fingerprint=fingerprint,
         cache_dir=cache_dir,
         training=options,
     )

@@ -57,16 +57,16 @@ PROTOCOLS: Mapping[str, Mapping[str, Choices]] = {
 
 
 def resolve(given: Choices, protocol: str, data_set: str) -> tuple[Choices, dict[str, str]]:
-    """The choices, and how results tell them: those given, else of a protocol, else of `SCRIPTS`.
+    """The choices (those given, else of a protocol, else of `SCRIPTS`), and how results name them.
 
     `protocol` is a key of `PROTOCOLS`, `data_set` of `SCRIPTS`.
     """
     known = given.over(PROTOCOLS[protocol].get(data_set, Choices()))
-    choices, told = known.over(SCRIPTS[data_set]), {'protocol': protocol}
+    choices, described = known.over(SCRIPTS[data_set]), {'protocol': protocol}
     for name, value in choices._asdict().items():
         is_known = getattr(known, name) != UNKNOWN
-        told[name] = value if is_known else f'not published; assumed {value}'
-    return choices, told
+        described[name] = value if is_known else f'not published; assumed {value}'
+    return choices, described
 
 
 def mean_without_network(given: str) -> str:

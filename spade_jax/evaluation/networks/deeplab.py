@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from spade_jax.evaluation.networks.frozen import Entries, Path, Stage, convolution, load_params
-from spade_jax.evaluation.weights import WeightsFile
-from spade_jax.files.weight_files import read_state
+from spade_jax.evaluation.networks.frozen import Entries, Path, Stage, convolution, read_segmenter
 from spade_jax.layers.resampling import resize_bilinear
 
 # The classes are the ids of the label maps of COCO-Stuff; 11 of them do not occur, and 255 is
@@ -106,10 +104,7 @@ class Deeplab:
 
     def __init__(self, weights: str):
         """Read the weights; raises UserError if they are missing or of another network."""
-        self._file = WeightsFile('segmentation_weights', weights, _REMEDY)
-        state = read_state(self._file.path)
-        params = load_params(Network(), state, _entries, source=weights, remedy=_REMEDY)
-        self._params = jax.device_put(params)
+        self._file, self._params = read_segmenter(Network(), weights, _entries, _REMEDY)
 
     def protocol(self) -> dict[str, str]:
         """What decides the predictions."""

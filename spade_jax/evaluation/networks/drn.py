@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -10,9 +11,7 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from spade_jax.evaluation.networks.frozen import Entries, Path, Stage, convolution, load_params
-from spade_jax.evaluation.weights import WeightsFile
-from spade_jax.files.weight_files import read_state
+from spade_jax.evaluation.networks.frozen import Stage, convolution, entries_by_name, read_segmenter
 
 # The label ids of Cityscapes by class, from road to bicycle.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -62,14 +61,6 @@ def _upsample(x: jax.Array) -> jax.Array:
     return x
 
 
-def _entries(path: Path) -> Entries:
-    """base.0.0 -> base.0.1; conv1 -> bn1; the classifier has no normalization."""
-    name = '.'.join(path)
-    if name == 'seg':
-        return Entries(name)
-    return Entries(name, f'{name[:-1]}1' if name.endswith('.0') else name.replace('conv', 'bn'))
-
-
 @jax.jit
 def _log_probabilities(params: Any, x: jax.Array) -> jax.Array:
     log_probabilities: Any = Network().apply({'params': params}, x[None])
@@ -112,10 +103,8 @@ class Drn:
 
     def __init__(self, weights: str):
         """Read the weights; raises UserError if they are missing or of another network."""
-        self._file = WeightsFile('segmentation_weights', weights, _REMEDY)
-        state = read_state(self._file.path)
-        params = load_params(Network(), state, _entries, source=weights, remedy=_REMEDY)
-        self._params = jax.device_put(params)
+        entries_of = functools.partial(entries_by_name, classifier='seg')
+        self._file, self._params = read_segmenter(Network(), weights, entries_of, _REMEDY)
 
     def protocol(self) -> dict[str, str]:
         """What decides the predictions."""

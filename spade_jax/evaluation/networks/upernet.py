@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from spade_jax.evaluation.networks.frozen import Entries, Path, Stage, convolution, load_params
+from spade_jax.evaluation.networks.frozen import Stage, convolution, entries_by_name, load_params
 from spade_jax.evaluation.weights import WeightsFile
 from spade_jax.files.weight_files import read_state
 from spade_jax.layers.resampling import resize_bilinear
@@ -74,14 +74,6 @@ def _adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
         cells = [jax.lax.slice_in_dim(x, *bound, axis=axis) for bound in bounds]
         x = jnp.concatenate([cell.mean(axis=axis, keepdims=True) for cell in cells], axis=axis)
     return x
-
-
-def _entries(path: Path) -> Entries:
-    """conv1 -> bn1; ppm_conv.0.0 -> ppm_conv.0.1; the classifier has no normalization."""
-    name = '.'.join(path)
-    if name == 'conv_last.1':
-        return Entries(name)
-    return Entries(name, f'{name[:-1]}1' if name.endswith('.0') else name.replace('conv', 'bn'))
 
 
 def network_size(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -153,7 +145,8 @@ class Upernet:
         )
         state = read_state(self._encoder.path) | read_state(self._decoder.path)
         source = f'{encoder} with {decoder}'
-        params = load_params(Network(), state, _entries, source=source, remedy=remedy)
+        entries_of = functools.partial(entries_by_name, classifier='conv_last.1')
+        params = load_params(Network(), state, entries_of, source=source, remedy=remedy)
         self._params = jax.device_put(params)
         if looks_old(state) != old:
             other = f'{encoder} is used as {_FOLDERS[old]}, but looks like {_FOLDERS[not old]}'

@@ -38,7 +38,7 @@ def photo_gaussian(network: str, comparison: Comparison) -> Gaussian:
     features, statistics = comparison.features(network), comparison.config.photo_statistics
     if network == 'inception' and statistics:
         return _read_statistics(statistics, features.network.dim)
-    return fit_gaussian(features.of(comparison.photos))
+    return comparison.photo_gaussian(network)
 
 
 def photo_features(network: str, comparison: Comparison) -> np.ndarray:

@@ -91,7 +91,7 @@ def _of_network(comparison: Comparison) -> tuple[Confusion, str, dict[str, Any]]
         config.segmentation_scales,
         config.iou_mean,
     )
-    choices, told = resolve(given, config.protocol, row.data_set)
+    choices, described = resolve(given, config.protocol, row.data_set)
     confusion = Confusion(network.num_classes)
     pairs = pairs_of(images, labels, 'label map')
     for index, partner in tqdm(pairs, unit='image', desc='segmentation', dynamic_ncols=True):
@@ -100,7 +100,7 @@ def _of_network(comparison: Comparison) -> tuple[Confusion, str, dict[str, Any]]
         image, classes = _at_sizes(image, classes, choices)
         several = choices.scales == SEVERAL
         confusion.add(classes, network.predict(image, classes.shape, several))
-    return confusion, choices.mean_over, network.protocol() | told | {'images': len(images)}
+    return confusion, choices.mean_over, network.protocol() | described | {'images': len(images)}
 
 
 def _classes(comparison: Comparison, labels: LabelSet, index: int) -> np.ndarray:
