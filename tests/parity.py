@@ -7,6 +7,7 @@ the options in its file; a case with an option that is not offered here is skipp
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -18,7 +19,7 @@ import pytest
 from flax import traverse_util
 
 from spade_jax.config.config import Config
-from spade_jax.models.spade.discriminator import MultiscaleDiscriminator
+from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.spade.encoder import StyleEncoder
 from spade_jax.models.spade.generator import SpadeGenerator
 from spade_jax.models.spade.options import UPSAMPLINGS
@@ -185,13 +186,14 @@ def discriminator_of(options: dict[str, Any]) -> MultiscaleDiscriminator:
     """The discriminator for the reference's options."""
     options = with_defaults(options)
     norm = norm_of(options['norm_D'])
-    return MultiscaleDiscriminator(
-        num_scales=options['num_D'],
+    patch_discriminator = functools.partial(
+        PatchDiscriminator,
         width=options['ndf'],
         depth=options['n_layers_D'],
         norm=norm.kind,
         spectral_norm=norm.spectral,
     )
+    return MultiscaleDiscriminator(patch_discriminator, options['num_D'])
 
 
 def encoder_of(options: dict[str, Any]) -> StyleEncoder:

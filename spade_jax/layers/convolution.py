@@ -1,4 +1,4 @@
-"""2-D convolutions with explicit symmetric padding, optionally spectrally normalized."""
+"""2-D convolutions with explicit padding, optionally spectrally normalized; and transposed ones."""
 
 from typing import NamedTuple
 
@@ -36,8 +36,9 @@ class Convolution(nn.Module):
       features: Output channels.
       kernel_size: Side of the kernel.
       strides: Step in both directions.
-      padding: Zeros on each of the four sides; None: (kernel_size - 1) // 2. There is no 'SAME',
+      padding: Pixels on each of the four sides; None: (kernel_size - 1) // 2. There is no 'SAME',
         which pads convolutions of stride 2 on one side only.
+      reflect: Pad with the mirror image, without its border pixel, instead of zeros.
       use_bias: Add a bias per channel.
       spectral_norm: Divide the kernel by its spectral norm, see `SpectralNorm`.
       dtype: Compute type; the parameters are float32.
@@ -47,6 +48,7 @@ class Convolution(nn.Module):
     kernel_size: int = 3
     strides: int = 1
     padding: int | None = None
+    reflect: bool = False
     use_bias: bool = True
     spectral_norm: bool = False
     dtype: Dtype = jnp.float32
@@ -55,6 +57,8 @@ class Convolution(nn.Module):
         """Convolve x; `train` matters only to the spectral norm."""
         kernel, bias = self.weights(x.shape[-1], train=train)
         padding = (self.kernel_size - 1) // 2 if self.padding is None else self.padding
+        if self.reflect:
+            x, padding = reflection_pad(x, padding), 0
         y = convolve(x.astype(self.dtype), kernel, self.strides, padding)
         return add_bias(y, bias) if self.use_bias else y
 
@@ -69,6 +73,51 @@ class Convolution(nn.Module):
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros, (self.features,))
         return Weights(kernel.astype(self.dtype), bias)
+
+
+class TransposedConvolution(nn.Module):
+    """Transposed 2-D convolution of stride 2. [B, H, W, I] -> [B, 2H, 2W, features].
+
+    The kernel [K, K, I, O] is that of the convolution over the input with zeros between its pixels.
+    PyTorch stores it rotated by 180 degrees.
+
+    Attributes:
+      features: Output channels.
+      kernel_size: 3 or 4, with 1 pixel cut off each side (and with 3, one less on two of them).
+      use_bias: Add a bias per channel.
+      spectral_norm: Divide the kernel by its spectral norm, see `SpectralNorm`.
+      dtype: Compute type; the parameters are float32.
+    """
+
+    features: int
+    kernel_size: int = 3
+    use_bias: bool = True
+    spectral_norm: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param('kernel', nn.initializers.glorot_normal(), shape)
+        if self.spectral_norm:
+            kernel = SpectralNorm(name='spectral_norm')(kernel, train=train)
+        before = self.kernel_size - 2
+        y = lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            window_strides=(1, 1),
+            padding=[(before, 2)] * 2,
+            lhs_dilation=(2, 2),
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        )
+        if not self.use_bias:
+            return y
+        return add_bias(y, self.param('bias', nn.initializers.zeros, (self.features,)))
+
+
+def reflection_pad(x: jax.Array, pixels: int) -> jax.Array:
+    """Mirror x [B, H, W, C] at its border pixels, which are not repeated."""
+    return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode='reflect')
 
 
 def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:

@@ -7,10 +7,12 @@ import pytest
 
 from spade_jax.layers.convolution import (
     Convolution,
+    TransposedConvolution,
     Weights,
     add_bias,
     concat_kernels,
     convolve,
+    reflection_pad,
     xla_conv,
 )
 
@@ -94,3 +96,36 @@ def test_concatenated_kernels_give_concatenated_results():
     y = xla_conv(x, both.kernel, 1, 1) + both.bias
     parts = [xla_conv(x, kernel, 1, 1) + bias for kernel, bias in (one, two)]
     np.testing.assert_allclose(y, jnp.concatenate(parts, axis=-1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('size', [3, 4])
+def test_transposed_convolution_is_transpose_of_strided_one(size):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, 3, 5, 4)).astype(np.float32)
+    kernel = random.normal(size=(size, size, 4, 6)).astype(np.float32)
+    layer = TransposedConvolution(6, kernel_size=size, use_bias=False)
+    ours = layer.apply({'params': {'kernel': kernel}}, x)
+    strided = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    _, transpose = jax.vjp(lambda y: xla_conv(y, strided, 2, 1), jnp.zeros((2, 6, 10, 6)))
+    np.testing.assert_allclose(ours, transpose(x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_transposed_convolution_repeats_pixels_with_kernel_of_ones():
+    x = jnp.asarray([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
+    variables = {'params': {'kernel': jnp.ones((3, 3, 1, 1)), 'bias': jnp.ones(1)}}
+    y = TransposedConvolution(1).apply(variables, x)[0, :, :, 0]
+    expected = [[1, 3, 2, 2], [4, 10, 6, 6], [3, 7, 4, 4], [3, 7, 4, 4]]
+    np.testing.assert_array_equal(y, np.asarray(expected) + 1)
+
+
+def test_reflection_pad_does_not_repeat_border_pixel():
+    x = jnp.asarray([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+    padded = reflection_pad(jnp.tile(x, (1, 3, 1, 1)), 2)
+    np.testing.assert_array_equal(padded[0, 0, :, 0], [3, 2, 1, 2, 3, 2, 1])
+
+
+def test_convolution_pads_with_reflection():
+    x = jnp.arange(3.0).reshape(1, 1, 3, 1).repeat(3, axis=1)
+    variables = {'params': {'kernel': jnp.ones((3, 3, 1, 1)), 'bias': jnp.zeros(1)}}
+    y = Convolution(1, reflect=True).apply(variables, x)
+    np.testing.assert_array_equal(y[0, 0, :, 0], [6, 9, 12])  # Thrice 1+0+1, 0+1+2, 1+2+1.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spade_jax.models.initialization import abstract_variables, init_variables
-from spade_jax.models.spade.discriminator import MultiscaleDiscriminator
+from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.spade.reference_names import to_variables
 from spade_jax.random_streams import Stream
 from tests import parity
@@ -95,7 +95,7 @@ def test_initialization_has_golden_statistics(name, column):
 
 @pytest.fixture(scope='module')
 def abstract():
-    network = MultiscaleDiscriminator(width=32, depth=2)
+    network = MultiscaleDiscriminator(functools.partial(PatchDiscriminator, width=32, depth=2))
     return abstract_variables(network, array(1, 32, 32, 3), array(1, 32, 32, 3))
 
 

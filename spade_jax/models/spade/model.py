@@ -13,8 +13,8 @@ from spade_jax.config.config import Config
 from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
 from spade_jax.models import losses
 from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
+from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.semantic_layout import semantic_layout
-from spade_jax.models.spade.discriminator import MultiscaleDiscriminator
 from spade_jax.models.spade.encoder import StyleEncoder, sample_style
 from spade_jax.models.spade.generator import SpadeGenerator
 from spade_jax.models.spade.options import SpadeOptions
@@ -50,15 +50,18 @@ class Spade:
 
     def _build_networks(self) -> dict[str, nn.Module]:
         options, data = self.options, self.config.data
+        patch_discriminator = functools.partial(
+            PatchDiscriminator,
+            width=options.discriminator_width,
+            depth=options.discriminator_depth,
+            norm=options.discriminator_norm,
+            spectral_norm=options.discriminator_spectral_norm,
+            **self._shared,
+        )
         networks: dict[str, nn.Module] = {
             'generator': self._generator(options.use_dedup(data, jax.default_backend())),
             'discriminator': MultiscaleDiscriminator(
-                num_scales=options.num_discriminators,
-                width=options.discriminator_width,
-                depth=options.discriminator_depth,
-                norm=options.discriminator_norm,
-                spectral_norm=options.discriminator_spectral_norm,
-                **self._shared,
+                patch_discriminator, options.num_discriminators, self._shared['dtype']
             ),
         }
         if options.style_encoder:

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from spade_jax.layers.convolution import Weights, xla_conv
-from spade_jax.models.spade.discriminator import MultiscaleDiscriminator, convolve_jointly
+from spade_jax.models.patch_discriminator import (
+    MultiscaleDiscriminator,
+    PatchDiscriminator,
+    convolve_jointly,
+)
 from spade_jax.models.spade.reference_names import to_variables
 from tests import parity
 
@@ -98,6 +102,11 @@ def test_joint_convolution_equals_convolution_of_concatenation():
     jax.tree.map(assert_close, our_gradients(cotangent), expected_gradients(cotangent))
 
 
+def discriminator_of(num_scales, dtype=jnp.float32, **attributes):
+    patch_discriminator = functools.partial(PatchDiscriminator, width=4, dtype=dtype, **attributes)
+    return MultiscaleDiscriminator(patch_discriminator, num_scales, dtype)
+
+
 def shapes_of(discriminator, num_layouts=2, num_images=2):
     """Shapes of outputs and variables."""
     layout, image = jnp.zeros((num_layouts, 32, 32, 3)), jnp.zeros((num_images, 32, 32, 3))
@@ -106,7 +115,7 @@ def shapes_of(discriminator, num_layouts=2, num_images=2):
 
 
 def test_features_are_bfloat16_and_logits_float32():
-    outputs, _ = shapes_of(MultiscaleDiscriminator(2, width=4, depth=2, dtype=jnp.bfloat16))
+    outputs, _ = shapes_of(discriminator_of(2, depth=2, dtype=jnp.bfloat16))
     assert len(outputs) == 2
     for scale in outputs:
         assert [feature.dtype for feature in scale.features] == [jnp.bfloat16] * 2
@@ -115,14 +124,29 @@ def test_features_are_bfloat16_and_logits_float32():
 
 def test_unequal_numbers_of_images_are_refused():
     with pytest.raises(ValueError, match='3 images cannot be shared equally by 2 layouts'):
-        shapes_of(MultiscaleDiscriminator(1, width=4, depth=2), num_images=3)
+        shapes_of(discriminator_of(1, depth=2), num_images=3)
 
 
 @pytest.mark.parametrize('norm', ['sync_batch', 'batch', 'none'])
 def test_hidden_layers_have_norm_or_bias(norm):
-    discriminator = MultiscaleDiscriminator(1, width=4, depth=3, norm=norm, spectral_norm=False)
+    discriminator = discriminator_of(1, depth=3, norm=norm, spectral_norm=False)
     _, variables = shapes_of(discriminator)
     params = variables['params']['scale_0']
     assert ('bias' in params['conv_1']) == (norm == 'none')
     assert ('norm_1' in params) == (norm != 'none')
     assert 'spectral' not in variables
+
+
+@pytest.mark.parametrize(('depth', 'receptive_field'), [(2, 16), (3, 34), (4, 70), (5, 142)])
+def test_logit_sees_receptive_field(depth, receptive_field):
+    discriminator = discriminator_of(1, depth=depth, norm='none', spectral_norm=False, padding=1)
+    image = jnp.zeros((1, 320, 8, 3))
+    variables = discriminator.init(jax.random.key(0), image, image, train=False)
+
+    def logit(image):
+        (output,) = discriminator.apply(variables, image, image, train=False)
+        middle = output.logits.shape[1] // 2
+        return output.logits[0, middle, 0, 0]
+
+    rows = np.flatnonzero(np.any(jax.grad(logit)(image), axis=(0, 2, 3)))
+    assert rows[-1] - rows[0] + 1 == receptive_field

@@ -1,6 +1,7 @@
-"""The multi-scale patch discriminator (Park et al. 2019, figure 13; Wang et al. 2018)."""
+"""Patch discriminators of one and of several scales (Isola et al. 2017; Wang et al. 2018)."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,20 +14,22 @@ from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import average_pool
 from spade_jax.models.losses import ScaleOutput
 
-MAX_FEATURES = 512
-
 
 class PatchDiscriminator(nn.Module):
     """Classify each patch of an image as real or fake.
 
-    4x4 convolutions with padding 2: the first without normalization; the last and the one to the
-    logits with stride 1, the others with stride 2. The channels double, up to 512.
+    4x4 convolutions: the first without normalization; the last and the one to the logits with
+    stride 1, the others with stride 2. The channels double, up to `max_features`. The defaults are
+    those of SPADE (Park et al. 2019, figure 13).
 
     Attributes:
       width: Channels of the first convolution.
-      depth: Convolutions before the logits.
+      depth: Convolutions before the logits. pix2pix and pix2pixHD count one less.
       norm: Of the hidden layers, see `Normalization`.
       spectral_norm: Normalize the kernels of the hidden layers.
+      use_bias: In the hidden layers; None: where no normalization follows.
+      padding: Zeros on each side; 2, or 1 in pix2pix.
+      max_features: Largest number of channels.
       axis_name, dtype: The replica axis and the compute type.
     """
 
@@ -34,21 +37,23 @@ class PatchDiscriminator(nn.Module):
     depth: int = 4
     norm: str = 'instance'
     spectral_norm: bool = True
+    use_bias: bool | None = None
+    padding: int = 2
+    max_features: int = 512
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> ScaleOutput:
         """Classify images [N B, H, W, 3] of layouts [B, H, W, S]."""
-        conv = functools.partial(Convolution, kernel_size=4, padding=2, dtype=self.dtype)
-        hidden = functools.partial(
-            conv, use_bias=self.norm == 'none', spectral_norm=self.spectral_norm
-        )
+        conv = functools.partial(Convolution, kernel_size=4, padding=self.padding, dtype=self.dtype)
+        use_bias = self.norm == 'none' if self.use_bias is None else self.use_bias
+        hidden = functools.partial(conv, use_bias=use_bias, spectral_norm=self.spectral_norm)
         first = conv(self.width, name='conv_0').weights(layout.shape[-1] + image.shape[-1])
-        x = leaky_relu(convolve_jointly(layout, image, first, strides=2, padding=2))
-        features = [x]  # [N B, H//2 + 1, W//2 + 1, width]
+        x = leaky_relu(convolve_jointly(layout, image, first, strides=2, padding=self.padding))
+        features = [x]  # [N B, H//2 + padding - 1, W//2 + padding - 1, width]
         for i in range(1, self.depth):
-            width = min(self.width * 2**i, MAX_FEATURES)
+            width = min(self.width * 2**i, self.max_features)
             strides = 2 if i < self.depth - 1 else 1
             x = hidden(width, strides=strides, name=f'conv_{i}')(x, train=train)
             norm = Normalization(self.norm, affine=True, axis_name=self.axis_name, name=f'norm_{i}')
@@ -75,15 +80,13 @@ class MultiscaleDiscriminator(nn.Module):
     """Identical patch discriminators, each at half the resolution of the previous one.
 
     Attributes:
-      num_scales: Number of patch discriminators; the other attributes are theirs.
+      patch_discriminator: Makes one of them, given a name.
+      num_scales: Their number.
+      dtype: The compute type.
     """
 
+    patch_discriminator: Callable[..., PatchDiscriminator] = PatchDiscriminator
     num_scales: int = 2
-    width: int = 64
-    depth: int = 4
-    norm: str = 'instance'
-    spectral_norm: bool = True
-    axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -103,19 +106,11 @@ class MultiscaleDiscriminator(nn.Module):
         """
         if (images := len(image)) % (layouts := len(layout)):
             raise ValueError(f'{images} images cannot be shared equally by {layouts} layouts')
-        attributes = (
-            self.width,
-            self.depth,
-            self.norm,
-            self.spectral_norm,
-            self.axis_name,
-            self.dtype,
-        )
         layout, image = layout.astype(self.dtype), image.astype(self.dtype)
         outputs = []
         for scale in range(self.num_scales):
             if scale:  # [B, ceil(H/2), ceil(W/2), ...]
                 layout, image = average_pool(layout), average_pool(image)
-            discriminator = PatchDiscriminator(*attributes, name=f'scale_{scale}')
+            discriminator = self.patch_discriminator(name=f'scale_{scale}')
             outputs.append(discriminator(layout, image, train=train))
         return outputs
