@@ -23,7 +23,7 @@ from spade_jax.data.files.image_files import (
     read_photo,
 )
 from spade_jax.data.files.label_reader import LabelReader
-from spade_jax.data.files.palette import nearest_colors, safe_tolerance
+from spade_jax.data.files.palette import MOST_COLORS, nearest_colors, safe_tolerance
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
@@ -47,7 +47,6 @@ INTERPOLATED = 'label maps seem to be scaled with interpolation'
 TURNED = 'photos are turned by EXIF, and their size does not tell whether the label maps are, too'
 UNTURNED = 'photos fit their label maps only without the turn of EXIF'
 
-MOST_COLORS = 255  # Of all color masks: more are no palette.
 _MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
 _IDS_NAMED = 5
 _T = TypeVar('_T')

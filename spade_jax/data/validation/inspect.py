@@ -14,6 +14,7 @@ from tqdm import tqdm
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import UNREAD_EXTENSIONS
 from spade_jax.data.files.index_colors import IndexColors
+from spade_jax.data.files.palette import MOST_COLORS
 from spade_jax.data.pipeline.bounded_map import bounded_map
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.folders import folders_of, open_annotations
@@ -22,7 +23,6 @@ from spade_jax.data.sources.pairing import Defect, Role, extension_of, files_bel
 from spade_jax.data.sources.source import Source
 from spade_jax.data.validation.example_report import (
     MIXED_PALETTES,
-    MOST_COLORS,
     NEAR_PALETTE,
     ExampleReport,
     FileInspector,

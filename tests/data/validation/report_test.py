@@ -792,6 +792,7 @@ def test_photos_without_label_map_are_left_out(root, output_dir):
     [
         ('0 1 2 zebra 1 4', 'lines are listed twice', ['0', '1', '2', '4']),
         ('0 1.tif 2 3', 'listed examples are other files', ['0', '2', '3']),
+        ('image 0 2 3', 'listed lines are no examples', ['0', '2', '3']),
     ],
 )
 def test_bad_lines_of_a_listing_are_left_out(root, output_dir, lines, kind, good):
