@@ -129,10 +129,10 @@ def builtin_palette_of(
 ) -> tuple[str, int] | None:
     """Return the smallest palette of the package with one class for each color; the tolerance.
 
-    Without `may_be_off` the colors are exact, and the tolerance is 0.
+    Without `may_be_off` the colors are exact, and the tolerance is 0. One color tells no palette.
     """
     found = []
-    for name in builtin_palettes() if len(codes) <= MOST_COLORS else ():
+    for name in builtin_palettes() if 1 < len(codes) <= MOST_COLORS else ():
         classes = [entry for entry in builtin_classes(name) if entry.color]
         uses = Counter(entry.color for entry in classes)
         near = near_colors(classes, codes) if may_be_off else {}
@@ -152,7 +152,7 @@ def near_colors(
     All classes have colors.
     """
     codes, safe = list(codes), safe_tolerance(classes)
-    found = zip(codes, *nearest_colors(classes, np.array(codes)), strict=True)
+    found = zip(codes, *nearest_colors(classes, np.array(codes, int)), strict=True)
     return {code: (int(away), classes[index]) for code, index, away in found if away <= safe}
 
 

@@ -51,6 +51,7 @@ class SplitReport:
       pixels, images: Number of pixels, and of label maps, by id.
       unknown_ids: The ids that are not classes, by name of the example.
       colors: Number of pixels by color 0xrrggbb, of label maps whose colors are not known.
+      blends: Number of smoothed label maps by color that is a blend in them.
       index_colors: The color of each index of indexed label maps, also of earlier splits.
       indexed_colors: Number of indexed label maps by color 0xrrggbb.
       mistaken_maps: Number of label maps that are probably photos or anti-aliased.
@@ -71,6 +72,7 @@ class SplitReport:
     images: Counter[int] = field(default_factory=Counter)
     unknown_ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     colors: Counter[int] = field(default_factory=Counter)
+    blends: Counter[int] = field(default_factory=Counter)
     index_colors: IndexColors = field(default_factory=IndexColors)
     indexed_colors: Counter[int] = field(default_factory=Counter)
     mistaken_maps: int = 0
@@ -103,6 +105,7 @@ class SplitReport:
         # Maps with too many colors must not hide those that a tolerance fixes.
         if len(self.colors) <= MOST_COLORS or NEAR_PALETTE in self.defective.get(example.name, ()):
             self.colors.update(example.colors)
+            self.blends.update(example.blends)
         self.mistaken_maps += example.is_mistaken
 
 

@@ -72,7 +72,7 @@ def suggest(
     """Yield suggestions how to change a configuration; files are not written to `output_dir`."""
     data = _merged(reports)
     suspects = _suspect_ids(data, config.label_channels)
-    classes = _replace_maps(config, data) or _palette(config, data, output_dir)
+    classes = _replace_maps(config, data) or _with_blends(_palette(config, data, output_dir), data)
     classes = classes or _number_of_classes(config, data, suspects)
     fixed = frozenset()
     for suggestion in (classes, _copies(data), _geometry(config, data)):
@@ -98,7 +98,8 @@ def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:
-    names = 'label_maps', 'sizes', 'images', 'colors', 'indexed_colors', 'mistaken_maps', 'defects'
+    names = 'label_maps', 'sizes', 'images', 'colors', 'blends', 'indexed_colors'
+    names += 'mistaken_maps', 'defects'
     columns = {name: [getattr(report, name) for report in reports] for name in names}
     sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
     return SplitReport('all', **sums)
@@ -194,6 +195,23 @@ def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggesti
     fixes = frozenset({kinds.NEAR_PALETTE}) if far else _BAD_MAPS
     which = 'the colors of some label maps' if far else 'the colors'
     return Suggestion(f'{which} are {away} ({entry.name})', tolerance, fixes)
+
+
+def _with_blends(found: Suggestion | None, data: SplitReport) -> Suggestion | None:
+    """The suggestion of a palette, with advice if some colors are no classes but blends."""
+    if not (blends := sorted(data.blends.keys() - data.colors.keys())):
+        return found
+    reason = (
+        f'{len(blends)} colors, e.g. {color_text(blends[0])}, are blends of others along borders'
+    )
+    if found:
+        reason = f'{found.reason}; {reason}'
+    advice = (
+        'export the label maps without smoothing (nearest neighbor, no anti-aliasing): '
+        '--palette_tolerance reads only colors that are nearly those of the palette'
+    )
+    # The label maps stay defective.
+    return (found or Suggestion(''))._replace(reason=reason, advice=advice, fixes=frozenset())
 
 
 def _draft(
