@@ -86,6 +86,7 @@ def test_maps_are_resized_as_by_the_command(plain):
         ((-32, 32), 'size=-32 is out of range'),
         ('big', 'size=big is not a size; use training, native'),
         (None, 'size=None is not a size'),
+        ((33, 32), '^size=33x32: a label map of 33x32: its width is not divisible by 8'),
     ],
 )
 def test_illegal_sizes_are_refused(plain, size, message):
