@@ -40,8 +40,7 @@ class Pix2Pix:
             'discriminator': self._discriminator(),
         }
         self._evaluates_per_image = (
-            self.options.pix2pix_statistics == 'image'
-            and self.options.pix2pix_norm in BATCH_NORMS
+            self.options.pix2pix_statistics == 'image' and self.options.pix2pix_norm in BATCH_NORMS
         )
         self.latent_dim = LATENT_DIM if self.options.pix2pix_dropout else None
         slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)

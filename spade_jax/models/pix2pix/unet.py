@@ -42,9 +42,7 @@ class UNet(nn.Module):
             Convolution, kernel_size=4, strides=2, padding=1, use_bias=use_bias, dtype=self.dtype
         )
         up = functools.partial(TransposedConvolution, kernel_size=4, dtype=self.dtype)
-        norm = functools.partial(
-            Normalization, self.norm, affine=True, axis_name=self.axis_name
-        )
+        norm = functools.partial(Normalization, self.norm, affine=True, axis_name=self.axis_name)
         dropout, depth = dropout_of(latent), self.depth
         widths = [self.width * min(2**level, 8) for level in range(depth)]
 
