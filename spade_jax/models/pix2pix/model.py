@@ -127,7 +127,8 @@ class Pix2Pix:
         if self._evaluates_per_image and not train:
             return self._sample_alone(variables['generator'], condition, latent), {}
         generator, inputs = self.networks['generator'], (variables['generator'], condition, latent)
-        return generator.apply(*inputs, train=train, mutable=list(mutable))
+        image, updated = generator.apply(*inputs, train=train, mutable=list(mutable))
+        return image, dict(updated)
 
     @functools.partial(jax.vmap, in_axes=(None, None, 0, 0))
     def _sample_alone(

@@ -24,6 +24,8 @@ class Pix2PixOptions(ModelOptions):
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         dict(
             gan_loss='cross_entropy',
+            feature_matching_weight=0.0,
+            perceptual_weight=0.0,
             batch_size=1,
             constant_epochs=100,
             decay_epochs=100,
