@@ -25,7 +25,7 @@ class DataConfig(Section):
     dataset: str = option(
         'scenes',
         'The data: "scenes" (procedural landscapes that ship with the package), "folders" (paired '
-        'image and label files), "pairs" (a condition and an image side by side in one file, as for '
+        'image and label files), "pairs" (condition and image side by side in one file, as for '
         'pix2pix), "tfds" (any data set of TensorFlow Datasets with an image and a '
         'segmentation), or a public data set in the layout of its download. It sets the defaults '
         "of the flags that describe the data: directories, classes, don't-care, sizes.",

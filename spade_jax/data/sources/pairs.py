@@ -1,4 +1,4 @@
-"""Pairs in one file: two images side by side, as in the data sets of pix2pix (Isola et al. 2017)."""
+"""Pairs in one file: two images side by side, as in the data sets of pix2pix (Isola et al.)."""
 
 import os
 

@@ -1,10 +1,9 @@
-"""pix2pix on the seam: trained, resumed, sampled, exported, estimated; its noise and its options."""
+"""pix2pix on the seam: trained, resumed, sampled, exported; its noise and its options."""
 
 import functools
 import os
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
@@ -23,7 +22,7 @@ from spade_jax.training.train_loop import train
 from spade_jax.training.train_step import seeded_noise
 from tests.data.miniatures import pairs
 from tests.distributed.replicas_test import assert_same_update, run
-from tests.fixtures.small import random_batch, step_of
+from tests.fixtures.small import random_batch
 from tests.fixtures.states import assert_same_state, final_state
 
 WIDTHS = dict(generator_width=2, discriminator_width=2)
@@ -115,16 +114,6 @@ def test_statistics_at_sampling_are_of_the_image_or_the_training():
 def test_eight_devices_give_the_update_of_one():
     config = Config.create('pix2pix', **LABELS, learning_rate=1e-4)
     assert_same_update(run(config, 1, num_steps=2), run(config, 8, num_steps=2))
-
-
-def test_microbatches_of_single_images_give_the_update_of_the_batch():
-    runs = []
-    for number in (1, 4):
-        fields = dict(accumulation_steps=number, pix2pix_norm='instance', learning_rate=1e-4)
-        config = Config.create('pix2pix', **LABELS, **fields)
-        state, metrics = jax.jit(step_of(config))(init_train_state(config), random_batch(config))
-        runs.append(([{name: float(metrics[name]) for name in metrics}], state))
-    assert_same_update(*runs)
 
 
 def test_masks_depend_on_the_example_alone():

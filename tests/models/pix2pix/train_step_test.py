@@ -10,14 +10,12 @@ import pytest
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.models import losses
-from spade_jax.models.model import build_model, to_signed
 from spade_jax.models.optimizers import decay_factor
 from spade_jax.models.pix2pix.model import Pix2Pix
 from spade_jax.models.pix2pix.published import from_reference, to_reference
-from spade_jax.models.train_state import create_train_state, init_train_state
+from spade_jax.models.train_state import create_train_state
 from tests import parity
-from tests.distributed.replicas_test import run
-from tests.fixtures.small import assert_trees_allclose, step_of
+from tests.fixtures.small import step_of
 from tests.models.pix2pix import reference
 
 NUM_STEPS = 3
