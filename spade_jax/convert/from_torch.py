@@ -207,7 +207,7 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
 
 
 def _is_unused(name: str, state: State) -> bool:
-    """True for running statistics of an instance normalization, in files of old PyTorch versions."""
+    """True for running statistics of instance normalization, in files of old PyTorch versions."""
     module, _, last = name.rpartition('.')
     return last in ('running_mean', 'running_var') and f'{module}.weight' not in state
 
