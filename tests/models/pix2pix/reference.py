@@ -17,8 +17,8 @@ PREFIXES = {'generator': 'netG.', 'discriminator': 'netD.'}
 
 
 def files(prefix: str) -> list[str]:
-    """Names of the golden files of a kind; none if the directory has other models only."""
-    return sorted(path.stem for path in parity.DIRECTORY.glob(f'p2p_{prefix}*.npz'))
+    """Names of the golden files of a kind."""
+    return parity.cases(f'p2p_{prefix}')
 
 
 def network_config(options: dict[str, Any], **others: Any) -> tuple[str, Config]:
