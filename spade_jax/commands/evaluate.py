@@ -140,7 +140,8 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
     from spade_jax.data.files.label_maps import EvenlySpaced
     from spade_jax.evaluation import run_data
 
-    given, generator = given_flags(flags.FLAGS), shared.load_generator(workdir)
+    given = given_flags(flags.FLAGS)
+    generator = shared.load_generator(workdir).on_all_devices()
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
     is_demo = shared.is_demo(workdir)
     output_dir = 'demo_evaluation' if is_demo else os.path.join(workdir, 'evaluation')
@@ -155,7 +156,8 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
     if images := _folder(IMAGE_DIR):
         return _Request(sides._replace(images=images), evaluation, about)
     choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
-    size, log_step = given.get('batch_size', shared.MAPS_TOGETHER), generator.step
+    size = given.get('batch_size', shared.MAPS_TOGETHER * generator.num_devices)
+    log_step = generator.step
     sample = functools.partial(run_data.sample_images, generator, maps, output_dir, batch_size=size)
     if generator.latent_dim is not None:
         sides = sides._replace(restyled=functools.partial(sample, style_rule='random'))

@@ -50,6 +50,8 @@ def source_class(config: DataConfig) -> type[DatasetSource]:
             from spade_jax.data.sources.scenes import ScenesSource as source
         case 'tfds':
             from spade_jax.data.sources.tfds_source import TfdsSource as source
+        case 'pairs':
+            from spade_jax.data.sources.pairs import PairsSource as source
         case 'celebamask_hq':
             from spade_jax.data.sources.celebamask import CelebAMaskSource as source
         case _:

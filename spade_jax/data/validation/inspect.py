@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from spade_jax.config.data_config import DataConfig
+from spade_jax.config.option import format_flags
 from spade_jax.data.files.image_files import UNREAD_EXTENSIONS
 from spade_jax.data.files.index_colors import IndexColors
 from spade_jax.data.files.palette import MOST_COLORS
@@ -152,9 +154,17 @@ def _warnings_of_photos(role: Role) -> list[Defect]:
     photos = [path for path in paths if extension_of(path) in role.extensions]
     if are_pairs(photos):
         problem = f'{photos[0]} and others have a seam down their middle'
-        remedy = 'cut each into a photo and a label map or condition: see docs/data.md, Pairs'
+        place = format_flags(_place_of_pairs(role.directory))
+        remedy = f'read the pairs with {" ".join(place)}, or cut them: see docs/data.md, Pairs'
         found.append(Defect(SIDE_BY_SIDE, photos[0], problem, remedy))
     return found
+
+
+def _place_of_pairs(directory: str) -> dict[str, str]:
+    """The flags that read a directory of pairs."""
+    data_dir, name = os.path.split(directory)
+    flags = dict(dataset='pairs', data_dir=data_dir)
+    return flags if name == 'train' else flags | dict(train_image_dir=name)
 
 
 def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> None:

@@ -91,11 +91,13 @@ def test_source_reads_instances_for_edges(root):
         ('cityscapes', True, True, False),
         ('celebamask_hq', True, False, False),
         ('tfds', False, False, False),
+        ('pairs', False, False, False),
         ('scenes', False, False, True),
     ],
 )
 def test_source_class_describes_data_set(dataset, takes_lists, pairs_files, already_scaled):
-    source = source_class(DataConfig(dataset=dataset))
+    condition = 'rgb' if dataset == 'pairs' else 'labels'
+    source = source_class(DataConfig(dataset=dataset, condition=condition))
     assert source.takes_lists == takes_lists
     assert source.pairs_files == pairs_files
     assert source.already_scaled == already_scaled
