@@ -1,7 +1,7 @@
 """SPADE: networks, condition, losses and sampling (Park et al. 2019)."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,11 +11,14 @@ from flax import linen as nn
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
+from spade_jax.layers.plain_norm import PlainNorm
+from spade_jax.layers.spatially_adaptive_norm import SpatiallyAdaptiveNorm
 from spade_jax.models import losses
 from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.semantic_layout import semantic_layout
 from spade_jax.models.spade.encoder import StyleEncoder, sample_style
+from spade_jax.models.spade.encoder_decoder import EncoderDecoder
 from spade_jax.models.spade.generator import SpadeGenerator
 from spade_jax.models.spade.options import SpadeOptions
 from spade_jax.models.vgg19 import Vgg19, load_vgg19
@@ -39,7 +42,7 @@ class Spade:
         self.perceptual_network = Vgg19(dtype=dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
-        self.can_encode = self.size_is_fixed = self.options.style_encoder
+        self.can_encode, self.size_is_fixed = 'encoder' in self.networks, self.latent_dim is not None
         slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
         everything, discriminator = tuple(self.networks), ('discriminator',)
         runs = discriminator if self.options.reuse_fakes else everything
@@ -75,19 +78,50 @@ class Spade:
             )
         return networks
 
-    def _generator(self, dedup: bool) -> SpadeGenerator:
+    def _generator(self, dedup: bool) -> nn.Module:
         options = self.options
-        return SpadeGenerator(
+        modulation = FastModulation(dedup) if options.has_spade else None
+        shared: dict[str, Any] = dict(
             width=options.generator_width,
+            spade_kernel_size=options.spade_kernel_size,
+            spectral_norm=options.generator_spectral_norm,
+            norm_layer=self._norm_layer(modulation),
+            modulation=modulation,
+            dtype=self._shared['dtype'],
+        )
+        if options.is_encoder_decoder:
+            return EncoderDecoder(
+                num_downsamplings=options.num_downsamplings,
+                num_blocks=options.num_residual_blocks,
+                kernel_size=options.residual_kernel_size,
+                first_kernel_size=options.first_kernel_size,
+                use_bias=options.generator_norm == 'none',
+                concat=options.generator_conditioning == 'concat',
+                **shared,
+            )
+        return SpadeGenerator(
             multipliers=options.width_multipliers,
             num_upsamplings=options.num_upsamplings,
             style_dim=options.latent_dim,
-            norm=options.generator_norm,
-            spade_hidden=options.spade_hidden,
-            spade_kernel_size=options.spade_kernel_size,
-            spectral_norm=options.generator_spectral_norm,
             rematerialize=options.rematerialize,
-            modulation=FastModulation(dedup),
+            **shared,
+        )
+
+    def _norm_layer(self, modulation: FastModulation | None) -> Callable[..., nn.Module]:
+        """What makes the layers that normalize the activations: SPADE, or ablations of it."""
+        options = self.options
+        if modulation is None:
+            concat = options.generator_conditioning == 'concat' and not options.is_encoder_decoder
+            axis_name = self.axis_name
+            return functools.partial(
+                PlainNorm, norm=options.generator_norm, concat=concat, axis_name=axis_name
+            )
+        return functools.partial(
+            SpatiallyAdaptiveNorm,
+            norm=options.generator_norm,
+            hidden=options.spade_hidden,
+            kernel_size=options.spade_kernel_size,
+            modulation=modulation,
             **self._shared,
         )
 
@@ -210,7 +244,9 @@ class Spade:
             output, updated[name] = train_forward(network, variables[name], *inputs)
             return output
 
-        if 'encoder' in self.networks:
+        if self.options.generator_start == 'noise':
+            style = noise(stream, self.options.style_dim)
+        elif 'encoder' in self.networks:
             mean, log_variance = forward('encoder', real)
             style = sample_style(mean, log_variance, noise(stream, self.options.style_dim))
             kl = losses.kl_divergence(mean, log_variance)
