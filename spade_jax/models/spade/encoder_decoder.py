@@ -8,29 +8,27 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from spade_jax.layers.plain_norm import PlainNorm
 from spade_jax.layers.resampling import resize_nearest
 from spade_jax.layers.spatially_adaptive_norm import Modulation
-from spade_jax.models.residual_generator import ResidualGenerator, ToImage
+from spade_jax.models.residual_generator import ResidualGenerator
 from spade_jax.models.spade.generator import layout_pyramid
 
 
 class EncoderDecoder(nn.Module):
     """The residual generator, with normalization layers that may see the layout.
 
-    The layout is the input. The normalization of every layer may be SPADE. With `concat`, the
+    The layout is the input. SPADE may be the normalization of every layer. With `concat`, the
     layout is also appended to the features between the convolutions of each residual block: so the
     model has the 195 million parameters that the paper states, which does not say where in this
     generator the layout is appended.
 
     Attributes:
-      width, num_downsamplings, num_blocks, kernel_size, spectral_norm, use_bias: See
-        `ResidualGenerator`. The published convolutions have a bias only without normalization.
-      first_kernel_size: Of the first layer; the last one has 7.
-      norm_layer: Makes a normalization layer, such as `SpatiallyAdaptiveNorm`, given a name.
-      concat: See above.
+      width, num_downsamplings, num_blocks, kernel_size, first_kernel_size, norm, spectral_norm: See
+        `ResidualGenerator`. As published, only convolutions without normalization have a bias.
+      norm_layer: Makes SPADE layers, given a name; None: the normalization does not see the layout.
       spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
-      dtype: The compute type.
+      concat: See above.
+      axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64
@@ -38,12 +36,13 @@ class EncoderDecoder(nn.Module):
     num_blocks: int = 9
     kernel_size: int = 3
     first_kernel_size: int = 7
+    norm: str = 'sync_batch'
     spectral_norm: bool = True
-    use_bias: bool = False
-    norm_layer: Callable[..., nn.Module] = PlainNorm
-    concat: bool = False
+    norm_layer: Callable[..., nn.Module] | None = None
     spade_kernel_size: int = 3
     modulation: Modulation | None = None
+    concat: bool = False
+    axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -53,7 +52,8 @@ class EncoderDecoder(nn.Module):
         layout = layout.astype(self.dtype)
         layout_at = layout_pyramid(layout, self.modulation, self.spade_kernel_size)
 
-        def norm(name: str) -> Callable[..., jax.Array]:
+        def spade(name: str) -> Callable[..., jax.Array]:
+            assert self.norm_layer is not None
             layer = self.norm_layer(name=name)
             return lambda x, train: layer(x, layout_at(*x.shape[1:3]), train=train)
 
@@ -65,14 +65,15 @@ class EncoderDecoder(nn.Module):
             width=self.width,
             num_downsamplings=self.num_downsamplings,
             num_blocks=self.num_blocks,
-            features=None,
             kernel_size=self.kernel_size,
-            outer_kernel_size=self.first_kernel_size,
-            norm_layer=norm,
-            use_bias=self.use_bias,
+            first_kernel_size=self.first_kernel_size,
+            norm=self.norm,
+            norm_layer=None if self.norm_layer is None else spade,
+            use_bias=self.norm == 'none',
             spectral_norm=self.spectral_norm,
+            axis_name=self.axis_name,
             dtype=self.dtype,
             name='body',
         )
-        x = body(layout, train=train, dropout=append_layout if self.concat else None)
-        return ToImage(dtype=self.dtype, name='last')(x)
+        # The layout is appended where other models have dropout.
+        return body(layout, train=train, dropout=append_layout if self.concat else None)

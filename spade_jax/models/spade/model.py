@@ -79,15 +79,24 @@ class Spade:
         return networks
 
     def _generator(self, dedup: bool) -> nn.Module:
-        options = self.options
+        options, axis_name = self.options, self.axis_name
         modulation = FastModulation(dedup) if options.has_spade else None
+        spade = functools.partial(
+            SpatiallyAdaptiveNorm,
+            norm=options.generator_norm,
+            hidden=options.spade_hidden,
+            kernel_size=options.spade_kernel_size,
+            modulation=modulation,
+            **self._shared,
+        )
+        concat = options.generator_conditioning == 'concat'
         shared: dict[str, Any] = dict(
             width=options.generator_width,
+            norm=options.generator_norm,
             spade_kernel_size=options.spade_kernel_size,
             spectral_norm=options.generator_spectral_norm,
-            norm_layer=self._norm_layer(modulation),
             modulation=modulation,
-            dtype=self._shared['dtype'],
+            **self._shared,
         )
         if options.is_encoder_decoder:
             return EncoderDecoder(
@@ -95,34 +104,18 @@ class Spade:
                 num_blocks=options.num_residual_blocks,
                 kernel_size=options.residual_kernel_size,
                 first_kernel_size=options.first_kernel_size,
-                use_bias=options.generator_norm == 'none',
-                concat=options.generator_conditioning == 'concat',
+                norm_layer=spade if options.has_spade else None,
+                concat=concat,
                 **shared,
             )
+        plain = functools.partial(PlainNorm, options.generator_norm, concat, axis_name=axis_name)
         return SpadeGenerator(
             multipliers=options.width_multipliers,
             num_upsamplings=options.num_upsamplings,
             style_dim=options.latent_dim,
+            norm_layer=spade if options.has_spade else plain,
             rematerialize=options.rematerialize,
             **shared,
-        )
-
-    def _norm_layer(self, modulation: FastModulation | None) -> Callable[..., nn.Module]:
-        """What makes the layers that normalize the activations: SPADE, or ablations of it."""
-        options = self.options
-        if modulation is None:
-            concat = options.generator_conditioning == 'concat' and not options.is_encoder_decoder
-            axis_name = self.axis_name
-            return functools.partial(
-                PlainNorm, norm=options.generator_norm, concat=concat, axis_name=axis_name
-            )
-        return functools.partial(
-            SpatiallyAdaptiveNorm,
-            norm=options.generator_norm,
-            hidden=options.spade_hidden,
-            kernel_size=options.spade_kernel_size,
-            modulation=modulation,
-            **self._shared,
         )
 
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
