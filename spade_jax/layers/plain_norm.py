@@ -36,7 +36,9 @@ class PlainNorm(nn.Module):
           layout: [B, H', W', S] at any resolution.
           train: Normalize with the statistics of the batch and update the running ones.
         """
-        norm = Normalization(self.norm, True, 2 if self.upsample else 1, self.axis_name, name='norm')
+        norm = Normalization(
+            self.norm, True, 2 if self.upsample else 1, self.axis_name, name='norm'
+        )
         y = norm(x, train=train)
         y = upsample_nearest(y) if self.upsample else y
         if not self.concat:

@@ -1,7 +1,7 @@
 """SPADE: networks, condition, losses and sampling (Park et al. 2019)."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -42,7 +42,10 @@ class Spade:
         self.perceptual_network = Vgg19(dtype=dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
-        self.can_encode, self.size_is_fixed = 'encoder' in self.networks, self.latent_dim is not None
+        self.can_encode, self.size_is_fixed = (
+            'encoder' in self.networks,
+            self.latent_dim is not None,
+        )
         slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
         everything, discriminator = tuple(self.networks), ('discriminator',)
         runs = discriminator if self.options.reuse_fakes else everything
@@ -100,8 +103,8 @@ class Spade:
         )
         if options.is_encoder_decoder:
             return EncoderDecoder(
-                num_downsamplings=options.num_downsamplings,
-                num_blocks=options.num_residual_blocks,
+                num_downsamplings=options.generator_downsamplings,
+                num_blocks=options.generator_blocks,
                 kernel_size=options.residual_kernel_size,
                 first_kernel_size=options.first_kernel_size,
                 norm_layer=spade if options.has_spade else None,

@@ -16,13 +16,19 @@ PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
 _MOST_BLOCKS = 14  # All but the first double the resolution.
 BATCH_NORMS = ('sync_batch', 'batch')
 # Options of the decoder that an encoder-decoder lacks: their values without effect, and why.
-_DECODER_ONLY = {
+_OF_DECODER = {
     'generator_start': ('layout', 'starts from the layout'),
     'style_encoder': (False, 'starts from the layout'),
-    'upsampling': ('normal', 'has --num_downsamplings'),
+    'upsampling': ('normal', 'has --generator_downsamplings'),
     'generator_multipliers': ('', 'has widths that double at each downsampling'),
     'rematerialize': ('none', 'keeps its activations'),
 }
+_OF_ENCODER_DECODER = (
+    'generator_downsamplings',
+    'generator_blocks',
+    'residual_kernel_size',
+    'first_kernel_size',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +61,7 @@ class SpadeOptions(ModelOptions):
     )
 
     generator_width: int = option(
-        64,
-        "Channels of the generator's last block; the first has 16 times as many.",
-        at_least=1,
-        at_most=1024,
+        64, 'Channels of the generator at full resolution.', at_least=1, at_most=1024
     )
     upsampling: str = option(
         'normal',
@@ -72,17 +75,26 @@ class SpadeOptions(ModelOptions):
     )
     generator_norm: str = option(
         'sync_batch',
-        'Normalization of the generator. sync_batch: over all devices; batch: over each device.',
+        'Normalization of the generator (of SPADE: inside its layers). sync_batch: over all '
+        'devices; batch: over each device.',
         choices=(*BATCH_NORMS, 'instance', 'none'),
     )
     generator_spectral_norm: bool = option(
         True, 'Use spectral normalization in the convolutions of the residual blocks.'
     )
-    num_downsamplings: int = option(
-        4, 'Halvings of the resolution by an encoder-decoder.', at_least=1, at_most=8
+    generator_downsamplings: int = option(
+        4,
+        'Halvings of the resolution (of SPADE: by an encoder-decoder; of pix2pixHD: in the global '
+        'generator).',
+        at_least=1,
+        at_most=8,
     )
-    num_residual_blocks: int = option(
-        9, 'Residual blocks of an encoder-decoder.', at_least=1, at_most=64
+    generator_blocks: int = option(
+        9,
+        'Residual blocks of the generator (of SPADE: of an encoder-decoder; of pix2pixHD: of the '
+        'global generator).',
+        at_least=1,
+        at_most=64,
     )
     residual_kernel_size: int = option(
         3, 'Kernel size of the residual blocks of an encoder-decoder; odd.', at_least=1, at_most=63
@@ -173,20 +185,24 @@ class SpadeOptions(ModelOptions):
         if self.style_encoder and self.generator_start == 'noise':
             problem = 'generator_start=noise with style_encoder, whose latent the generator starts '
             raise UserError(f'{problem}from', 'leave one of the two out')
-        if self.is_encoder_decoder:
-            self._check_encoder_decoder()
-        elif self.generator_conditioning == 'input' and self.latent_dim is not None:
+        self._check_body()
+        if self.generator_conditioning == 'input' and self.latent_dim is not None:
             start = 'style_encoder' if self.style_encoder else 'generator_start=noise'
             problem = f'generator_conditioning=input with {start}: the generator would not see the '
             raise UserError(f'{problem}layout', 'use --generator_conditioning=spade or concat')
 
-    def _check_encoder_decoder(self) -> None:
-        """Raises UserError for an option of the decoder that an encoder-decoder lacks."""
-        for name, (neutral, reason) in _DECODER_ONLY.items():
+    def _check_body(self) -> None:
+        """Raises UserError for an option of the other kind of generator."""
+        for name, (neutral, reason) in _OF_DECODER.items() if self.is_encoder_decoder else ():
             if (value := getattr(self, name)) != neutral:
                 problem = f'{name}={value} with generator_body=encoder_decoder, which {reason}'
                 (remedy,) = format_flags({name: neutral})
                 raise UserError(problem, f'use {remedy} or --generator_body=decoder')
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in () if self.is_encoder_decoder else _OF_ENCODER_DECODER:
+            if (value := getattr(self, name)) != defaults[name]:
+                problem = f'{name}={value}, but generator_body=decoder does not have it'
+                raise UserError(problem, 'leave it out, or use --generator_body=encoder_decoder')
 
     def check(self, config: Config) -> None:
         data = config.data
@@ -222,7 +238,7 @@ class SpadeOptions(ModelOptions):
             if kernel_size // 2 >= side:
                 problem = f'{name}={kernel_size} needs a padding of {kernel_size // 2} pixels, but '
                 problem += f'there are {side} to mirror in an image of {smallest}'
-                raise UserError(problem, 'use larger images or fewer --num_downsamplings')
+                raise UserError(problem, 'use larger images or fewer --generator_downsamplings')
 
     def portable(self) -> ModelOptions:
         return dataclasses.replace(self, label_conv='auto')
@@ -262,7 +278,7 @@ class SpadeOptions(ModelOptions):
     def num_upsamplings(self) -> int:
         """How often the generator doubles its resolution."""
         if self.is_encoder_decoder:
-            return self.num_downsamplings
+            return self.generator_downsamplings
         if self.generator_multipliers:
             return len(self.width_multipliers) - 1
         return UPSAMPLINGS[self.upsampling]
