@@ -1,7 +1,11 @@
 """Every flagfile is a legal configuration whose networks have the expected sizes."""
 
+import dataclasses
+import functools
+
 import pytest
 
+from spade_jax.config.config import Config
 from spade_jax.config.flags import config_from_flags
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks, parameter_count
@@ -68,10 +72,18 @@ def test_table_has_millions_of_the_paper(name):
     assert round(PARAMETERS[name][0] / 1e6) == MILLIONS[name]
 
 
+@functools.cache  # Some ablations have the same networks.
+def parameter_counts(model, data):
+    """Network -> number of its parameters; fastest to trace with the choices of an accelerator."""
+    config = dataclasses.replace(Config.create(), model=model, data=data)
+    networks = abstract_networks(build_model(config))
+    return {network: parameter_count(variables) for network, variables in networks.items()}
+
+
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_networks_have_expected_sizes(name, monkeypatch, tmp_path):
-    networks = abstract_networks(build_model(config_of(name, monkeypatch, tmp_path)))
-    counts = {network: parameter_count(variables) for network, variables in networks.items()}
+    config = config_of(name, monkeypatch, tmp_path)
+    counts = parameter_counts(config.model.on_accelerator(), config.data)
     names = ('generator', 'discriminator', 'encoder')[: len(PARAMETERS[name])]
     assert counts == dict(zip(names, PARAMETERS[name], strict=True))
 
