@@ -11,13 +11,13 @@ from spade_jax.layers.resampling import resize_nearest, upsample_nearest
 
 
 class PlainNorm(nn.Module):
-    """Normalize the activations; with `concat`, append the layout, which the next layer convolves.
+    """Normalize the activations; with `concat`, join them to the layout, for the next layer.
 
     It is called as `SpatiallyAdaptiveNorm`. Batch kinds have a learned scale and shift.
 
     Attributes:
       norm: See `Normalization`.
-      concat: Append the layout to the channels.
+      concat: Put the channels of the layout in front of the activations.
       upsample: Double the resolution of x after the normalization.
       axis_name: The replica axis.
     """
@@ -29,19 +29,18 @@ class PlainNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
-        """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, C], with `concat` C + S.
+        """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, C], with `concat` S + C.
 
         Args:
           x: Activations.
           layout: [B, H', W', S] at any resolution.
           train: Normalize with the statistics of the batch and update the running ones.
         """
-        norm = Normalization(
-            self.norm, True, 2 if self.upsample else 1, self.axis_name, name='norm'
-        )
+        factor = 2 if self.upsample else 1
+        norm = Normalization(self.norm, True, factor, self.axis_name, name='norm')
         y = norm(x, train=train)
         y = upsample_nearest(y) if self.upsample else y
         if not self.concat:
             return y
         m = resize_nearest(layout, *y.shape[1:3]).astype(y.dtype)
-        return jnp.concatenate([y, m], axis=-1)
+        return jnp.concatenate([m, y], axis=-1)

@@ -9,25 +9,23 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from spade_jax.layers.resampling import resize_nearest
-from spade_jax.layers.spatially_adaptive_norm import Modulation
+from spade_jax.layers.spatially_adaptive_norm import Modulation, SpatiallyAdaptiveNorm
 from spade_jax.models.residual_generator import ResidualGenerator
 from spade_jax.models.spade.generator import layout_pyramid
 
 
 class EncoderDecoder(nn.Module):
-    """The residual generator, with normalization layers that may see the layout.
+    """The residual generator of pix2pixHD, whose input is the layout; its layers may see it, too.
 
-    The layout is the input. SPADE may be the normalization of every layer. With `concat`, the
-    layout is also appended to the features between the convolutions of each residual block: so the
-    model has the 195 million parameters that the paper states, which does not say where in this
-    generator the layout is appended.
+    With SPADE every normalization is a SPADE layer. With concatenation the layout is appended to
+    the features between the convolutions of each residual block: so the model has the 195 million
+    parameters that the paper states, which does not say where the layout is appended.
 
     Attributes:
       width, num_downsamplings, num_blocks, kernel_size, first_kernel_size, norm, spectral_norm: See
         `ResidualGenerator`. As published, only convolutions without normalization have a bias.
-      norm_layer: Makes SPADE layers, given a name; None: the normalization does not see the layout.
-      spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
-      concat: See above.
+      conditioning: 'spade', 'concat', or 'input': only the first layer sees the layout.
+      spade_hidden, spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
       axis_name, dtype: The replica axis and the compute type.
     """
 
@@ -38,10 +36,10 @@ class EncoderDecoder(nn.Module):
     first_kernel_size: int = 7
     norm: str = 'sync_batch'
     spectral_norm: bool = True
-    norm_layer: Callable[..., nn.Module] | None = None
+    conditioning: str = 'spade'
+    spade_hidden: int = 128
     spade_kernel_size: int = 3
     modulation: Modulation | None = None
-    concat: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -53,13 +51,20 @@ class EncoderDecoder(nn.Module):
         layout_at = layout_pyramid(layout, self.modulation, self.spade_kernel_size)
 
         def spade(name: str) -> Callable[..., jax.Array]:
-            assert self.norm_layer is not None
-            layer = self.norm_layer(name=name)
+            layer = SpatiallyAdaptiveNorm(
+                norm=self.norm,
+                hidden=self.spade_hidden,
+                kernel_size=self.spade_kernel_size,
+                modulation=self.modulation,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+                name=name,
+            )
             return lambda x, train: layer(x, layout_at(*x.shape[1:3]), train=train)
 
         def append_layout(x: jax.Array, **_: Any) -> jax.Array:
             m = resize_nearest(layout, *x.shape[1:3])  # [B, h, w, S]
-            return jnp.concatenate([x, m], axis=-1)
+            return jnp.concatenate([m, x], axis=-1)
 
         body = ResidualGenerator(
             width=self.width,
@@ -68,7 +73,7 @@ class EncoderDecoder(nn.Module):
             kernel_size=self.kernel_size,
             first_kernel_size=self.first_kernel_size,
             norm=self.norm,
-            norm_layer=None if self.norm_layer is None else spade,
+            norm_layer=spade if self.conditioning == 'spade' else None,
             use_bias=self.norm == 'none',
             spectral_norm=self.spectral_norm,
             axis_name=self.axis_name,
@@ -76,4 +81,5 @@ class EncoderDecoder(nn.Module):
             name='body',
         )
         # The layout is appended where other models have dropout.
-        return body(layout, train=train, dropout=append_layout if self.concat else None)
+        between = append_layout if self.conditioning == 'concat' else None
+        return body(layout, train=train, dropout=between)

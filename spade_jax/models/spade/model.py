@@ -12,7 +12,6 @@ from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
 from spade_jax.layers.plain_norm import PlainNorm
-from spade_jax.layers.spatially_adaptive_norm import SpatiallyAdaptiveNorm
 from spade_jax.models import losses
 from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
@@ -82,23 +81,14 @@ class Spade:
         return networks
 
     def _generator(self, dedup: bool) -> nn.Module:
-        options, axis_name = self.options, self.axis_name
-        modulation = FastModulation(dedup) if options.has_spade else None
-        spade = functools.partial(
-            SpatiallyAdaptiveNorm,
-            norm=options.generator_norm,
-            hidden=options.spade_hidden,
-            kernel_size=options.spade_kernel_size,
-            modulation=modulation,
-            **self._shared,
-        )
-        concat = options.generator_conditioning == 'concat'
+        options = self.options
         shared: dict[str, Any] = dict(
             width=options.generator_width,
             norm=options.generator_norm,
+            spade_hidden=options.spade_hidden,
             spade_kernel_size=options.spade_kernel_size,
             spectral_norm=options.generator_spectral_norm,
-            modulation=modulation,
+            modulation=FastModulation(dedup) if options.has_spade else None,
             **self._shared,
         )
         if options.is_encoder_decoder:
@@ -107,16 +97,20 @@ class Spade:
                 num_blocks=options.generator_blocks,
                 kernel_size=options.residual_kernel_size,
                 first_kernel_size=options.first_kernel_size,
-                norm_layer=spade if options.has_spade else None,
-                concat=concat,
+                conditioning=options.generator_conditioning,
                 **shared,
             )
-        plain = functools.partial(PlainNorm, options.generator_norm, concat, axis_name=axis_name)
+        plain_norm = functools.partial(
+            PlainNorm,
+            norm=options.generator_norm,
+            concat=options.generator_conditioning == 'concat',
+            axis_name=self.axis_name,
+        )
         return SpadeGenerator(
             multipliers=options.width_multipliers,
             num_upsamplings=options.num_upsamplings,
             style_dim=options.latent_dim,
-            norm_layer=spade if options.has_spade else plain,
+            norm_layer=None if options.has_spade else plain_norm,
             rematerialize=options.rematerialize,
             **shared,
         )

@@ -16,6 +16,7 @@ from spade_jax.models.model import build_model
 from spade_jax.models.spade.published import from_reference, infer_config, to_reference
 from spade_jax.models.train_state import abstract_networks, init_train_state
 from spade_jax.sampling import TrainedGenerator
+from spade_jax.training.fine_tuning import with_layout_channels
 from tests import parity
 from tests.distributed.replicas_test import assert_same_update, run
 from tests.fixtures.small import SMALL, random_batch
@@ -94,14 +95,14 @@ def test_generator_without_published_files_is_refused():
         to_reference({}, 'generator', config)
 
 
-def test_plain_norm_appends_layout_to_normalized_activations():
+def test_plain_norm_joins_layout_and_normalized_activations():
     x = jnp.array([[[[1.0], [3.0]]]])  # [1, 1, 2, 1]
     layout = jnp.array([[[[1.0, 0.0], [0.0, 1.0]]]])
     norm = PlainNorm('instance', concat=True)
     y, _ = norm.init_with_output(jax.random.key(0), x, layout, train=True)
-    np.testing.assert_allclose(y[0, 0], [[-1, 1, 0], [1, 0, 1]], atol=1e-5)
+    np.testing.assert_allclose(y[0, 0], [[1, 0, -1], [0, 1, 1]], atol=1e-5)
     upsampled = norm.clone(upsample=True).apply({}, x[:, :, :1], layout[:, :, :1], train=True)
-    np.testing.assert_allclose(upsampled, jnp.array([0.0, 1, 0]) * jnp.ones((1, 2, 2, 3)))
+    np.testing.assert_allclose(upsampled, jnp.array([1.0, 0, 0]) * jnp.ones((1, 2, 2, 3)))
 
 
 def test_plain_batch_norm_has_scale_and_shift():
@@ -135,6 +136,21 @@ def test_concatenation_reaches_every_residual_block_of_encoder_decoder():
     )
     grown = {path for path in concat if concat[path] == plain[path] + 3}
     assert grown == {'body/block_0/layer_1/conv/kernel'}
+
+
+def test_concatenated_layout_is_fitted_to_other_classes():
+    """Fine-tuning keeps the rows of the kernels for the classes that both runs have."""
+    theirs = Config.create(**LITTLE, generator_conditioning='concat')
+    ours = theirs.replace(num_classes=4, seed=1)
+    other, new = (init_train_state(config).networks for config in (theirs, ours))
+    fitted, _ = with_layout_channels(other, theirs, new, ours)
+    fitted, other, new = (
+        networks['generator']['params']['head']['conv_0']['kernel']
+        for networks in (fitted, other, new)
+    )
+    np.testing.assert_array_equal(fitted[:, :, :3], other[:, :, :3])
+    np.testing.assert_array_equal(fitted[:, :, 3], new[:, :, 3])
+    np.testing.assert_array_equal(fitted[:, :, 4:], other[:, :, 3:])
 
 
 @pytest.mark.parametrize(
