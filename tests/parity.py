@@ -211,7 +211,7 @@ def encoder_of(options: dict[str, Any]) -> StyleEncoder:
 def cases(prefix: str) -> list[str]:
     """Names of the golden files that begin with `prefix`; for parametrized tests."""
     by_directory = (sorted(directory.glob(f'{prefix}*.npz')) for directory in _DIRECTORIES)
-    return [path.stem for path in next(filter(None, by_directory))]
+    return [path.stem for path in next(filter(None, by_directory), [])]
 
 
 def usable_encoders() -> list[str]:

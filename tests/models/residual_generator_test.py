@@ -12,7 +12,7 @@ from tests import parity
 
 
 def cases():
-    return sorted(path.stem for path in parity.DIRECTORY.glob('hdref_global*.npz'))
+    return parity.cases('hdref_global')
 
 
 def generator_of(golden):

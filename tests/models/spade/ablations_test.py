@@ -28,10 +28,6 @@ SHORT = LITTLE | dict(generator_multipliers='', generator_width=2, generator_dow
 SHORT |= ENCODER_DECODER | dict(generator_blocks=1)
 
 
-def golden_cases():
-    return sorted(path.stem for path in parity.DIRECTORY.glob('hd_generator*.npz'))
-
-
 def encoder_decoder_config(options):
     """The configuration of pix2pixHD++ with the options of the published code."""
     norm = parity.norm_of(options['norm_G'])
@@ -54,7 +50,7 @@ def encoder_decoder_config(options):
     )
 
 
-@pytest.mark.parametrize('case', golden_cases())
+@pytest.mark.parametrize('case', parity.cases('hd_generator'))
 def test_encoder_decoder_matches_golden_numbers(case):
     golden = parity.Golden(case)
     config = encoder_decoder_config(golden.options)
@@ -63,7 +59,7 @@ def test_encoder_decoder_matches_golden_numbers(case):
     check_generator(golden, generator, to_variables(golden.state('sd')), to_variables)
 
 
-@pytest.mark.parametrize('case', golden_cases())
+@pytest.mark.parametrize('case', parity.cases('hd_generator'))
 def test_encoder_decoder_is_inferred_from_its_file(case):
     golden = parity.Golden(case)
     config = encoder_decoder_config(golden.options)
@@ -83,7 +79,7 @@ def test_encoder_decoder_is_inferred_from_its_file(case):
 
 @pytest.mark.parametrize('missing', ['model.19.weight', 'model.9.conv_block.1.0.weight_orig'])
 def test_incomplete_file_of_encoder_decoder_is_refused(missing):
-    state = {**parity.Golden(golden_cases()[0]).state('sd')}
+    state = {**parity.Golden(parity.cases('hd_generator')[0]).state('sd')}
     del state[missing]
     with pytest.raises(UserError, match='is the file complete|there is no entry model'):
         infer_config({'generator': state}, {}, {})
