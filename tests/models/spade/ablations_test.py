@@ -13,11 +13,17 @@ from spade_jax.layers.cpu.fast_modulation import CACHE
 from spade_jax.layers.plain_norm import PlainNorm
 from spade_jax.memory.step_memory import step_memory
 from spade_jax.models.model import build_model
-from spade_jax.models.spade.published import from_reference, infer_config, to_reference
+from spade_jax.models.spade.published import (
+    from_reference,
+    infer_config,
+    to_reference,
+    unsupported_by_reference,
+)
 from spade_jax.models.train_state import abstract_networks, init_train_state
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.fine_tuning import with_layout_channels
 from tests import parity
+from tests.convert.released_files import zero_states
 from tests.distributed.replicas_test import assert_same_update, run
 from tests.fixtures.small import SMALL, random_batch
 from tests.models.residual_generator_test import check_generator
@@ -83,6 +89,32 @@ def test_incomplete_file_of_encoder_decoder_is_refused(missing):
     del state[missing]
     with pytest.raises(UserError, match='is the file complete|there is no entry model'):
         infer_config({'generator': state}, {}, {})
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(generator_norm='sync_batch', residual_kernel_size=5),
+        dict(generator_norm='none', first_kernel_size=3),
+        dict(generator_norm='instance', generator_spectral_norm=False),
+    ],
+)
+def test_kinds_of_encoder_decoder_are_inferred(options):
+    config = Config.create(**SHORT | options, generator_conditioning='input')
+    given = dict(num_classes=3, crop_size=32, load_size=32)
+    found = infer_config(zero_states(config), given, given)
+    names = [name for name in vars(config.model) if name.startswith(('generator', 'resi', 'first'))]
+    assert all(getattr(found.model, name) == getattr(config.model, name) for name in names)
+
+
+def test_latent_without_encoder_is_noise_if_that_is_asked_for():
+    config = Config.create(**LITTLE, generator_start='noise')
+    given = dict(num_classes=3, crop_size=32, load_size=32)
+    with pytest.raises(UserError, match='no file of the style encoder .* --generator_start=noise'):
+        infer_config(zero_states(config), given, given)
+    given |= dict(generator_start='noise')
+    assert infer_config(zero_states(config), given, given).model.latent_dim == 4
+    assert unsupported_by_reference(config)[-1] == '--generator_start=noise'
 
 
 def test_generator_without_published_files_is_refused():
