@@ -286,7 +286,7 @@ def _check_option_of_model(name: str, value: Any, model: str) -> None:
     options, is_shared = options_class(model), name in shared_option_fields()
     if name in option_fields(options) or (is_shared and name not in options.unused):
         return
-    if is_shared and value == shared_option_fields()[name].default:
+    if is_shared and value == options.defaults.get(name, shared_option_fields()[name].default):
         return  # An unused option keeps its default in `replace` and `from_json`.
     owners = [other for other in MODELS if name in option_fields(options_class(other))]
     if not owners and not is_shared:

@@ -47,6 +47,8 @@ class GanOptions(ModelOptions):
     defaults: ClassVar[Mapping[str, Any]] = dict(
         condition='none',
         gan_loss='wasserstein',
+        feature_matching_weight=0.0,
+        perceptual_weight=0.0,
         learning_rate=1e-3,
         ttur=False,
         adam_beta1=0.0,

@@ -107,12 +107,16 @@ def test_label_maps_are_refused(trained):
     assert 'label_dir=maps, but model=gan has no condition' in result
 
 
-@pytest.mark.parametrize('mode', ['validate_data', 'prepare_data'])
-def test_photos_alone_are_validated_and_prepared(photos, mode, tmp_path):
-    flags = [f'--mode={mode}', '--model=gan', '--dataset=folders', f'--data_dir={photos}']
-    flags += [f'--records_dir={tmp_path}'] if mode == 'prepare_data' else []
-    output = succeed_inline(*flags, '--load_size=8', '--crop_size=8', f'--output_dir={tmp_path}/r')
-    assert '16' in output
+def test_photos_alone_are_validated(photos, tmp_path):
+    flags = ['--model=gan', '--dataset=folders', f'--data_dir={photos}', '--load_size=8']
+    flags += ['--crop_size=8', f'--output_dir={tmp_path}']
+    text = succeed_inline('--mode=validate_data', *flags)
+    assert text.startswith('train: 16 photos, 16 usable ones\n')
+    assert 'To train:' in text and 'perceptual_weight' not in text
+    (photos / 'train_img' / 'broken.png').write_bytes(b'no image')
+    result = refusal('--mode=validate_data', *flags)
+    (photos / 'train_img' / 'broken.png').unlink()
+    assert '1 defect in 1 file' in result
 
 
 def test_records_of_photos_alone_are_read(photos, tmp_path):
