@@ -75,15 +75,17 @@ class GrowingDiscriminator(nn.Module):
             for i in range(self.first, level - 1):
                 from_rgb(i, halve(image, level - i))
         if self.minibatch_deviation:
-            x = jnp.concatenate([x, self._deviation(x)], axis=-1)
+            # `init` runs outside of pmap, where the axis does not exist.
+            axis_name = None if self.is_initializing() else self.axis_name
+            x = jnp.concatenate([x, minibatch_deviation(x, axis_name)], axis=-1)
         x = block(self.widths[:1], name='level_0')(x, train=train)
         # One weight for each pixel: a convolution over the whole grid.
         x = x.reshape(x.shape[0], 1, 1, -1)
         return Convolution(1, 1, name='logits', dtype=self.dtype)(x).astype(jnp.float32)[:, 0, 0, 0]
 
-    def _deviation(self, x: jax.Array) -> jax.Array:
-        """The deviation over the global batch, mean over pixels and channels, as [B, h, w, 1]."""
-        axis_name = None if self.is_initializing() else self.axis_name
-        _, variance = moments(x, (0,), axis_name)
-        deviation = jnp.mean(jnp.sqrt(variance + EPSILON))
-        return jnp.broadcast_to(deviation, (*x.shape[:-1], 1)).astype(x.dtype)
+
+def minibatch_deviation(x: jax.Array, axis_name: str | None = None) -> jax.Array:
+    """The deviation over the global batch, mean over pixels and channels. -> [B, H, W, 1]."""
+    _, variance = moments(x, (0,), axis_name)
+    deviation = jnp.mean(jnp.sqrt(variance + EPSILON))
+    return jnp.broadcast_to(deviation, (*x.shape[:-1], 1)).astype(x.dtype)
