@@ -105,6 +105,11 @@ class OptimizerConfig(Section):
         choices=('published', 'glorot', 'normal', 'kaiming'),
     )
     init_gain: float = option(0.02, 'Gain of Glorot, standard deviation of normal.', at_least=1e-12)
+    init_biases: str = option(
+        'zeros',
+        "Initialization of the biases: zeros, or uniform in +-1/sqrt(fan_in), PyTorch's default.",
+        choices=('zeros', 'uniform'),
+    )
     compute_dtype: str = option(
         'float32',
         'Type of activations and matrix products; parameters, statistics and losses are float32.',

@@ -112,7 +112,9 @@ class TransposedConvolution(nn.Module):
         )
         if not self.use_bias:
             return y
-        return add_bias(y, self.param('bias', nn.initializers.zeros, (self.features,)))
+        # The name tells the initialization of weights that PyTorch counts its inputs otherwise.
+        bias = self.param('transposed_bias', nn.initializers.zeros, (self.features,))
+        return add_bias(y, bias)
 
 
 def reflection_pad(x: jax.Array, pixels: int) -> jax.Array:

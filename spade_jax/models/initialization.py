@@ -31,7 +31,13 @@ KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
     'kaiming': lambda shape, gain: math.sqrt(2 / math.prod(shape[:-1])),
 }
 KERNEL_STDS['published'] = KERNEL_STDS['glorot']
-CONSTANTS = {'bias': 0, 'mean': 0, 'var': 1, 'steps': 0}
+CONSTANTS = {'bias': 0, 'transposed_bias': 0, 'mean': 0, 'var': 1, 'steps': 0}
+# The number of inputs that PyTorch takes for the bias of a kernel [..., I, O]; of a transposed
+# convolution it counts the outputs.
+BIAS_FANS: dict[str, Callable[[tuple[int, ...]], int]] = {
+    'bias': lambda shape: math.prod(shape[:-1]),
+    'transposed_bias': lambda shape: math.prod(shape[:-2]) * shape[-1],
+}
 
 
 def abstract_variables(network: nn.Module, *inputs: jax.ShapeDtypeStruct | None) -> dict[str, Any]:
@@ -46,6 +52,7 @@ def init_variables(
     *,
     initialization: str = 'published',
     gain: float = 0.02,
+    biases: str = 'zeros',
 ) -> dict[str, Any]:
     """Initialize the variables of a network.
 
@@ -56,6 +63,7 @@ def init_variables(
       initialization: Key of `KERNEL_STDS`; spectrally normalized 'published' kernels are uniform.
       gain: Of the Glorot, standard deviation of the normal initialization, and of the scales of
         normalization layers around 1.
+      biases: 'zeros', or 'uniform' in +-1/sqrt(fan_in), PyTorch's default, for those of kernels.
 
     Returns:
       NumPy arrays in the tree of `abstract`.
@@ -64,6 +72,9 @@ def init_variables(
       ValueError: A variable has a name without a rule.
     """
     flat: dict[str, Any] = traverse_util.flatten_dict(abstract, sep='/')
+
+    def sibling_kernel(module: list[str]) -> Any:
+        return flat.get('/'.join(['params', *module, 'kernel']))
 
     def init(path: str, shape: tuple[int, ...]) -> np.ndarray:
         entropy = np.random.SeedSequence((seed, int(stream), zlib.crc32(path.encode())))
@@ -81,6 +92,9 @@ def init_variables(
             return std * random.standard_normal(shape, np.float32)
         if name == 'scale':
             return 1 + gain * random.standard_normal(shape)
+        if biases == 'uniform' and name in BIAS_FANS and (kernel := sibling_kernel(module)):
+            bound = 1 / math.sqrt(BIAS_FANS[name](kernel.shape))
+            return random.uniform(-bound, bound, shape)
         if name in CONSTANTS:
             return np.full(shape, CONSTANTS[name])
         raise ValueError(f'{path}: no rule to initialize a variable with the name {name!r}')

@@ -104,8 +104,10 @@ def init_network(config: Config, name: str, abstract: Variables) -> Variables:
     """The initial variables of a network of these shapes, as NumPy arrays."""
     other = zlib.crc32(name.encode()) | 1 << 32  # Above the members of Stream.
     stream = Stream.__members__.get(f'{name.upper()}_WEIGHTS', other)
-    kind, gain = config.optimizer.initialization, config.optimizer.init_gain
-    return init_variables(abstract, config.run.seed, stream, initialization=kind, gain=gain)
+    optimizer = config.optimizer
+    kind, gain, biases = optimizer.initialization, optimizer.init_gain, optimizer.init_biases
+    options: dict[str, Any] = dict(initialization=kind, gain=gain, biases=biases)
+    return init_variables(abstract, config.run.seed, stream, **options)
 
 
 def parameter_count(variables: Variables) -> int:

@@ -112,7 +112,7 @@ def test_transposed_convolution_is_transpose_of_strided_one(size):
 
 def test_transposed_convolution_repeats_pixels_with_kernel_of_ones():
     x = jnp.asarray([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
-    variables = {'params': {'kernel': jnp.ones((3, 3, 1, 1)), 'bias': jnp.ones(1)}}
+    variables = {'params': {'kernel': jnp.ones((3, 3, 1, 1)), 'transposed_bias': jnp.ones(1)}}
     y = TransposedConvolution(1).apply(variables, x)[0, :, :, 0]
     expected = [[1, 3, 2, 2], [4, 10, 6, 6], [3, 7, 4, 4], [3, 7, 4, 4]]
     np.testing.assert_array_equal(y, np.asarray(expected) + 1)
