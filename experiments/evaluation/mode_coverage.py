@@ -31,7 +31,7 @@ _SAMPLES = flags.DEFINE_integer('samples', 700, 'Samples of the generator.', 1)
 
 NAMES = ('mountain lake', 'coast', 'river valley', 'hills', 'forest', 'desert', 'highland')
 COVERED = 0.25  # of the share of a biome among real scenes
-_FIRST_SEED = 10**6  # no scene of the data set has it or a later one
+_FIRST_SEED = 10**6  # beyond those of the training set, far below those of the validation set
 _BATCH_SIZE, _STEPS = 64, 1200
 
 
