@@ -25,7 +25,7 @@ _SEEDS = flags.DEFINE_integer('seeds', 3, 'Number of seeds.', 1)
 
 MODES, RADIUS, DEVIATION = 8, 1.0, 0.05
 BATCH_SIZE, LATENT_DIM, NUM_SAMPLES = 128, 8, 2048
-PENALTY_WEIGHT, DISCRIMINATOR_STEPS = 0.1, 5
+PENALTY_WEIGHT, DISCRIMINATOR_STEPS, LEARNING_RATE = 0.1, 5, 2e-3
 
 
 class Perceptron(nn.Module):
@@ -67,7 +67,7 @@ def samples_of(
 ) -> jax.Array:
     """Train with a loss of `GAN_LOSSES`, then sample [NUM_SAMPLES, 2]."""
     generator, discriminator = Perceptron(2), Perceptron(1)
-    optimizer = optax.adam(1e-3, b1=0.0, b2=0.9)
+    optimizer = optax.adam(LEARNING_RATE, b1=0.0, b2=0.9)
     keys = jax.random.split(jax.random.key(seed), 4)
     g = generator.init(keys[0], jnp.zeros((1, LATENT_DIM)))
     d = discriminator.init(keys[1], jnp.zeros((1, 2)))

@@ -24,6 +24,7 @@ from spade_jax.config.option import (
 )
 from spade_jax.errors import UserError
 
+LR_DECAYS = ('late', 'even', 'early')
 GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'minimax', 'wasserstein')
 
 
@@ -70,6 +71,14 @@ class OptimizerConfig(Section):
     )
     decay_epochs: int = option(
         0, 'Epochs of linear decay to 0 after these.', at_least=0, at_most=10**6, schedule=True
+    )
+    lr_decay: str = option(
+        'late',
+        'When the learning rate decays. late: after each epoch of the decay, so that the first has '
+        'the full rate. even: from the first on, to one more step before 0. early: one epoch '
+        'sooner, so that the last has the rate 0, as in the PyTorch code of pix2pix since 2020.',
+        choices=LR_DECAYS,
+        schedule=True,
     )
     max_steps: int = option(
         0,

@@ -66,6 +66,11 @@ MODELS = {
     'gan': RegisteredModel(
         options='spade_jax.models.gan.options:GanOptions', model='spade_jax.models.gan.model:Gan'
     ),
+    'pix2pix': RegisteredModel(
+        options='spade_jax.models.pix2pix.options:Pix2PixOptions',
+        model='spade_jax.models.pix2pix.model:Pix2Pix',
+        published='spade_jax.models.pix2pix.published',
+    ),
 }
 
 
