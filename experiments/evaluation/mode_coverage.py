@@ -25,10 +25,6 @@ from spade_jax.landscapes.biomes import BIOMES
 from spade_jax.landscapes.layout import sample_layout
 from spade_jax.sampling import TrainedGenerator
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Work directory of the run.', required=True)
-_SCENES = flags.DEFINE_integer('scenes', 1500, 'Scenes to learn the biomes from.', 70)
-_SAMPLES = flags.DEFINE_integer('samples', 700, 'Samples of the generator.', 1)
-
 NAMES = ('mountain lake', 'coast', 'river valley', 'hills', 'forest', 'desert', 'highland')
 COVERED = 0.25  # of the share of a biome among real scenes
 _FIRST_SEED = 10**6  # beyond those of the training set, far below those of the validation set
@@ -130,8 +126,9 @@ def _signed(images: jax.Array) -> jax.Array:
 def main(argv: list[str]) -> None:
     """Print the table."""
     with one_line_errors(argv):
-        generator = spade_jax.load(_WORKDIR.value)
-        found, accuracy = measure(generator, _SCENES.value, _SAMPLES.value)
+        values = flags.FLAGS
+        generator = spade_jax.load(values.workdir)
+        found, accuracy = measure(generator, values.scenes, values.samples)
         print(f'{"biome":<16}{"scenes":>8}{"samples":>9}')
         for name, real, sampled in zip(NAMES, found.real, found.samples, strict=True):
             print(f'{name:<16}{real:8.1%}{sampled:9.1%}')
@@ -140,4 +137,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
+    flags.DEFINE_string('workdir', None, 'Work directory of the run.', required=True)
+    flags.DEFINE_integer('scenes', 1500, 'Scenes to learn the biomes from.', 70)
+    flags.DEFINE_integer('samples', 700, 'Samples of the generator.', 1)
     app.run(main)

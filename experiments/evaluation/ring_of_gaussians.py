@@ -20,12 +20,9 @@ from absl import app, flags
 from spade_jax.models import losses
 from spade_jax.models.losses import GAN_LOSSES, ScaleOutput
 
-_STEPS = flags.DEFINE_integer('steps', 1000, 'Generator steps.', 1)
-_SEEDS = flags.DEFINE_integer('seeds', 3, 'Number of seeds.', 1)
-
 MODES, RADIUS, DEVIATION = 8, 1.0, 0.05
 BATCH_SIZE, LATENT_DIM, NUM_SAMPLES = 128, 8, 2048
-PENALTY_WEIGHT, DISCRIMINATOR_STEPS, LEARNING_RATE = 0.1, 5, 2e-3
+PENALTY_WEIGHT, DISCRIMINATOR_STEPS, LEARNING_RATE = 0.1, 5, 1e-3
 
 
 class Perceptron(nn.Module):
@@ -127,16 +124,17 @@ def measure(kind: str, *, penalty: bool = False, steps: int = 1000, seed: int = 
 def main(argv: list[str]) -> None:
     """Print a table of all losses."""
     del argv
-    print(f'Modes of {MODES} covered, and share of good samples, for {_SEEDS.value} seeds')
+    values = flags.FLAGS
+    print(f'Modes of {MODES} covered, and share of good samples, for {values.seeds} seeds')
     for kind in GAN_LOSSES:
         for penalty in (False, True):
-            found = [
-                measure(kind, penalty=penalty, steps=_STEPS.value, seed=seed)
-                for seed in range(_SEEDS.value)
-            ]
+            options: dict[str, Any] = dict(penalty=penalty, steps=values.steps)
+            found = [measure(kind, seed=seed, **options) for seed in range(values.seeds)]
             cells = '   '.join(f'{each.modes} {each.good:4.0%}' for each in found)
             print(f'{kind:>14} {"penalty" if penalty else "":>8}   {cells}', flush=True)
 
 
 if __name__ == '__main__':
+    flags.DEFINE_integer('steps', 1000, 'Generator steps.', 1)
+    flags.DEFINE_integer('seeds', 3, 'Number of seeds.', 1)
     app.run(main)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.evaluation import mode_coverage
-from experiments.evaluation.ring_of_gaussians import MODES, centers, coverage
+from experiments.evaluation.ring_of_gaussians import MODES, centers, coverage, measure
 
 
 def test_coverage_of_a_ring_counts_modes_and_good_points():
@@ -11,6 +11,12 @@ def test_coverage_of_a_ring_counts_modes_and_good_points():
     assert coverage(points) == (MODES, 1.0)
     assert coverage(points[:30]) == (3, 1.0)
     assert coverage(np.concatenate([points[:40], np.zeros((40, 2))])) == (4, 0.5)
+
+
+def test_original_game_finds_no_mode_where_a_penalized_critic_covers_most():
+    """With five discriminator steps: its discriminator is sure, and the gradient vanishes."""
+    assert measure('minimax').modes == 0
+    assert measure('wasserstein', penalty=True).modes >= 4
 
 
 def test_coverage_of_biomes():
