@@ -84,6 +84,10 @@ def test_seed_and_neighbors_of_samples(trained):
     styles = np.random.default_rng(3).standard_normal((3, LATENT_DIM), np.float32)
     last = generator(maps[2], style=styles[2]).astype(int)
     assert np.abs(last - generator(maps, style=styles)[2]).max() <= 1
+    prepared = generator.prepare(maps[2])(styles)
+    assert prepared.shape == images.shape
+    assert np.abs(prepared[2].astype(int) - last).max() <= 1
+    assert np.any(prepared[0] != prepared[1])
     assert generator(conditions(1, (16, 24))).shape == (1, 16, 24, 3)
 
 
