@@ -125,7 +125,7 @@ class Pix2Pix:
         mutable: tuple[str, ...] = (),
     ) -> tuple[jax.Array, Variables]:
         if latent is not None:  # A prepared map has one condition for all latents.
-            condition = jnp.broadcast_to(condition, (len(latent), *condition.shape[1:]))
+            condition = jnp.broadcast_to(condition, (latent.shape[0], *condition.shape[1:]))
         if self._evaluates_per_image and not train:
             return self._sample_alone(variables['generator'], condition, latent), {}
         generator, inputs = self.networks['generator'], (variables['generator'], condition, latent)
