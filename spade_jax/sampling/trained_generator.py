@@ -104,7 +104,8 @@ class TrainedGenerator:
             model's total upsampling; the training size if the model has a style encoder.
           instances: Instance ids [N, H, W], exactly if the model was trained with instance edges.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
-            maps; None: random, from (seed, sample, index of the map).
+            maps; None: random, from (seed, sample, index of the map). Seed, sample and truncation
+            are for random styles only.
           seed: Names a random style, with `sample`; 0 to 2**32 - 1.
           sample: See `seed`.
           truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style.
@@ -210,7 +211,8 @@ class TrainedGenerator:
 
         Args:
           maps: Ids [H, W], of which the nearest are taken, or images [H, W, 3] uint8, resized
-            bicubically; or several of them, as an array or a list, also of several sizes.
+            bicubically; or several of them, as an array or a list, also of several sizes. A
+            warning names label maps of another shape than `size`.
           size: "training", "WIDTHxHEIGHT" or (width, height). "native" returns `maps` unchanged.
 
         Raises:
@@ -218,7 +220,9 @@ class TrainedGenerator:
             are no maps.
         """
         target = arguments.target_size(size, self.config)
-        return maps if target is None or maps is None else arguments.resize_maps(maps, target)
+        if target is None or maps is None:
+            return maps
+        return arguments.resize_maps(maps, target, self.config)
 
     def colorize(self, labels: np.ndarray) -> np.ndarray:
         """Label maps [..., H, W] in the colors of their classes, [..., H, W, 3] uint8."""
@@ -265,7 +269,7 @@ class TrainedGenerator:
         """
         target = arguments.target_size(size, self.config)
         folders = label_dir, instance_dir, photo_dir
-        return label_files.read_folder(self.config.data, *folders, target, most)
+        return label_files.read_folder(self.config, *folders, target, most)
 
     def trace(
         self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None
@@ -328,7 +332,9 @@ class TrainedGenerator:
     def _latents(self, style, count, seed, sample=0, truncation=1.0) -> np.ndarray | None:
         """The styles of `count` maps, [count, latent_dim]; None if the model has none."""
         if style is not None:
-            return arguments.check_styles(style, count, self.latent_dim)
+            latents = arguments.check_styles(style, count, self.latent_dim)
+            arguments.check_has_no_random(seed=seed, sample=sample, truncation=truncation)
+            return latents
         if self.latent_dim is None:
             check_random(seed, sample, truncation)  # As with the models that use them.
             return None
@@ -372,6 +378,8 @@ class PreparedMap:
         dim, batch_size = self._latent_dim, whole_number('batch_size', batch_size, 1)
         if style is None:
             style = random_styles(dim, seed, sample, np.arange(1), truncation)[0]
+        else:
+            arguments.check_has_no_random(seed=seed, sample=sample, truncation=truncation)
         style = arguments.check_latents(style)
         if style.ndim not in (1, 2) or style.shape[-1] != dim:
             remedy = f'give [N, {dim}], or [{dim}] for one style'

@@ -16,6 +16,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.config.option import format_flags
 from spade_jax.data.files.image_files import UNREAD_EXTENSIONS
 from spade_jax.data.files.index_colors import IndexColors
+from spade_jax.data.files.palette import MOST_COLORS
 from spade_jax.data.pipeline.bounded_map import bounded_map
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.folders import folders_of, open_annotations
@@ -24,7 +25,6 @@ from spade_jax.data.sources.pairing import Defect, Role, extension_of, files_bel
 from spade_jax.data.sources.source import Source
 from spade_jax.data.validation.example_report import (
     MIXED_PALETTES,
-    MOST_COLORS,
     NEAR_PALETTE,
     ExampleReport,
     FileInspector,
@@ -54,6 +54,7 @@ class SplitReport:
       pixels, images: Number of pixels, and of label maps, by id.
       unknown_ids: The ids that are not classes, by name of the example.
       colors: Number of pixels by color 0xrrggbb, of label maps whose colors are not known.
+      blends: Number of smoothed label maps by color that is a blend in them.
       index_colors: The color of each index of indexed label maps, also of earlier splits.
       indexed_colors: Number of indexed label maps by color 0xrrggbb.
       mistaken_maps: Number of label maps that are probably photos or anti-aliased.
@@ -74,6 +75,7 @@ class SplitReport:
     images: Counter[int] = field(default_factory=Counter)
     unknown_ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     colors: Counter[int] = field(default_factory=Counter)
+    blends: Counter[int] = field(default_factory=Counter)
     index_colors: IndexColors = field(default_factory=IndexColors)
     indexed_colors: Counter[int] = field(default_factory=Counter)
     mistaken_maps: int = 0
@@ -106,6 +108,7 @@ class SplitReport:
         # Maps with too many colors must not hide those that a tolerance fixes.
         if len(self.colors) <= MOST_COLORS or NEAR_PALETTE in self.defective.get(example.name, ()):
             self.colors.update(example.colors)
+            self.blends.update(example.blends)
         self.mistaken_maps += example.is_mistaken
 
 

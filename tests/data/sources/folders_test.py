@@ -181,6 +181,7 @@ def test_list_selects_examples_of_other_split(root):
         'a\r\nsub/c\r\n',
         './a.jpg\n./sub/c.jpg',
         '# good ones\na.png\nsub//c.png',
+        '  # good ones\n\na  # the best one\n \t\nsub/c.jpg\t#2\n#b\n',
         'train_img\\a.jpg\nsub\\c.jpg',
         'train_img/a.jpg train_label/a.png\ntrain_img/sub/c.jpg\ttrain_label/sub/c.png',
         'train_img\\a.jpg,train_label\\a.png\ntrain_img/sub/c.jpg;train_label/sub/c.png',
@@ -215,6 +216,12 @@ def test_names_are_compared_composed(root):
             'list.txt, line 2: zebra has no photo in .*train_img; write "stem" or "split/stem", '
             'without extension',
         ),
+        (
+            'image,label\na.jpg,a.png\n',
+            r'list.txt, line 1: "image,label" is no example; remove it if it is a header, or '
+            'begin it with "#"',
+        ),
+        ('# of 2026\n\nfile name\na\nb\n', 'line 3: "file name" is no example; remove it if'),
         ('val/a\n', r'list.txt, line 1: val/a has no photo in .*val_img'),
         ('a\na\n', 'list.txt, line 2: a is listed twice'),
         (
