@@ -141,7 +141,7 @@ class Pix2Pix:
         network = self._generator(None)
         return network.apply(generator, condition[None], latent, train=True, mutable=[])[0][0]
 
-    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
+    def encode(self, variables: Networks, image: jax.Array, *maps: Any) -> jax.Array:
         raise NotImplementedError('pix2pix has no encoder')
 
     def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
