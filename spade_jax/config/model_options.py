@@ -61,7 +61,12 @@ MODELS = {
         options='spade_jax.models.spade.options:SpadeOptions',
         model='spade_jax.models.spade.model:Spade',
         published='spade_jax.models.spade.published',
-    )
+    ),
+    'pix2pix': RegisteredModel(
+        options='spade_jax.models.pix2pix.options:Pix2PixOptions',
+        model='spade_jax.models.pix2pix.model:Pix2Pix',
+        published='spade_jax.models.pix2pix.published',
+    ),
 }
 
 

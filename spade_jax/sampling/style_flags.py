@@ -33,7 +33,9 @@ class StyleOptions:
             name = 'style_image_to' if self.style_image_to else 'seed_to'
             remedy = 'add --style_interpolation=N, the number of images of each label map'
             raise UserError(f'{name} is the end of an interpolation, but there is none', remedy)
-        for name in ('num_samples', 'truncation', 'fixed_style') if self.style_image else ():
+        for name in (
+            ('seed', 'num_samples', 'truncation', 'fixed_style') if self.style_image else ()
+        ):
             if (value := getattr(self, name)) != getattr(StyleOptions, name):
                 problem = f'{name}={value} with style_image={self.style_image}'
                 raise UserError(f'{problem}: it is for random styles', 'leave one of the two out')
