@@ -133,7 +133,7 @@ def described_options(
         raise UserError(problem, 'add --dataset=folders')
     if 'dataset' in given or not dataset_may_be_unknown:
         defaults = _catalog_defaults(values) | defaults
-    model = (defaults | given).get('model', values['model'].value)
+    model = str((defaults | given).get('model', values['model'].value))
     if defaults.get('condition') not in options_class(model).conditions:
         defaults |= {'condition': _default_condition(model)}
     instance_flags = [name for name in given if name.endswith('_instance_dir')]

@@ -155,7 +155,8 @@ class EmptyMaps:
     paths: Sequence[str] = ()
 
     def __init__(self, config: DataConfig, number: int):
-        self.names = self.locations = [f'{index:05d}' for index in range(number)]
+        self.names: Sequence[str] = [f'{index:05d}' for index in range(number)]
+        self.locations: Sequence[str] = self.names
         self._empty = empty_condition(config.image_width, config.image_height)
 
     def read_photo(self, index: int) -> None:

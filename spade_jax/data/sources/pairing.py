@@ -202,7 +202,7 @@ def _paired_files(folders: Folders) -> Pairing:
 
 def _example_files(name: str, paths: Sequence[str]) -> ExampleFiles:
     """Return an example of the paths of its roles; the photo has the place of a missing label."""
-    photo, label, *instance = paths if len(paths) > 1 else 2 * paths
+    photo, label, *instance = paths if len(paths) > 1 else [*paths, *paths]
     return ExampleFiles(name, photo, label, *instance)
 
 
