@@ -31,6 +31,14 @@ class ModelOptions(Section):
         """Why, for error messages: '5 upsamplings'."""
         return f'model={self.name}'
 
+    @property
+    def has_feature_table(self) -> bool:
+        """True if a latent is a table of features, with a row for each class of the label map.
+
+        The features of the training images are clustered, and random styles are chosen from them.
+        """
+        return False
+
     def portable(self) -> ModelOptions:
         """The same model, with choices that fit only the training device reset to automatic."""
         return self
@@ -61,7 +69,12 @@ MODELS = {
         options='spade_jax.models.spade.options:SpadeOptions',
         model='spade_jax.models.spade.model:Spade',
         published='spade_jax.models.spade.published',
-    )
+    ),
+    'pix2pixhd': RegisteredModel(
+        options='spade_jax.models.pix2pixhd.options:Pix2PixHDOptions',
+        model='spade_jax.models.pix2pixhd.model:Pix2PixHD',
+        published='spade_jax.models.pix2pixhd.published',
+    ),
 }
 
 

@@ -24,10 +24,7 @@ class SpadeOptions(ModelOptions):
     name: ClassVar[str] = 'spade'
 
     generator_width: int = option(
-        64,
-        "Channels of the generator's last block; the first has 16 times as many.",
-        at_least=1,
-        at_most=1024,
+        64, 'Channels of the generator at full resolution.', at_least=1, at_most=1024
     )
     upsampling: str = option(
         'normal',
@@ -41,7 +38,8 @@ class SpadeOptions(ModelOptions):
     )
     generator_norm: str = option(
         'sync_batch',
-        'Normalization inside SPADE. sync_batch: over all devices; batch: over each device.',
+        'Normalization of the generator (of SPADE: inside its layers). sync_batch: over all '
+        'devices; batch: over each device.',
         choices=(*BATCH_NORMS, 'instance'),
     )
     generator_spectral_norm: bool = option(
