@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from spade_jax.config.config import Config
 
 
+class FeatureTable(NamedTuple):
+    """A latent [classes, features] that an image has, given its label map.
+
+    The features of the training images are clustered, and random styles are chosen from them.
+    """
+
+    features: int
+    clusters: int  # At most, of each class.
+    by_instance: bool  # Features are means over instances, or else over all pixels of a class.
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelOptions(Section):
     """Base class of the options of one model."""
@@ -32,12 +43,9 @@ class ModelOptions(Section):
         return f'model={self.name}'
 
     @property
-    def has_feature_table(self) -> bool:
-        """True if a latent is a table of features, with a row for each class of the label map.
-
-        The features of the training images are clustered, and random styles are chosen from them.
-        """
-        return False
+    def feature_table(self) -> FeatureTable | None:
+        """What the latent is, if it is a table with the features of each class."""
+        return None
 
     def portable(self) -> ModelOptions:
         """The same model, with choices that fit only the training device reset to automatic."""

@@ -159,7 +159,7 @@ class Model(Protocol):
     ) -> jax.Array:
         """The latent [B, latent_dim] of images [B, H, W, 3] in [-1, 1].
 
-        Their maps are needed if the latent is a table (`ModelOptions.has_feature_table`).
+        Their maps are needed if the latent is a table (`ModelOptions.feature_table`).
         """
         ...
 

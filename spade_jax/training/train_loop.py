@@ -32,6 +32,7 @@ from spade_jax.reports.run_log import (
     progress_fields,
 )
 from spade_jax.sampling import TrainedGenerator
+from spade_jax.training import feature_clusters
 from spade_jax.training.evaluation import Evaluator, scores_of
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
@@ -98,6 +99,7 @@ def train(
         print(f'Done. Checkpoints: {checkpointer.directory}')
         print(f'Sample grids (label map | fake | real): {samples}')
     if processes.is_first():
+        feature_clusters.cluster_features(workdir, data)
         print(f'Report: {run_report.write(workdir)}')
 
 
@@ -241,7 +243,7 @@ def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
     """The grid label map | fake | real of the preview examples."""
     config, preview = session.config, session.data.preview
     generator = _generator(session, state)
-    style = generator.encode(preview.image) if session.model.can_encode else None
+    style = generator.encode(*preview) if session.model.can_encode else None
     fake = generator(preview.label, preview.instance, style=style)
     return image_grid([colorize_input(preview.label, config.data), fake, preview.image])
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from spade_jax.config.config import Config
-from spade_jax.config.model_options import ModelOptions
+from spade_jax.config.model_options import FeatureTable, ModelOptions
 from spade_jax.config.option import option
 from spade_jax.errors import UserError
 
@@ -154,5 +154,8 @@ class Pix2PixHDOptions(ModelOptions):
         return f'{self.size_multiple.bit_length() - 1} halvings of the resolution'
 
     @property
-    def has_feature_table(self) -> bool:
-        return self.instance_features
+    def feature_table(self) -> FeatureTable | None:
+        if not self.instance_features:
+            return None
+        by_instance = self.feature_regions == 'instances'
+        return FeatureTable(self.feature_dim, self.feature_clusters, by_instance)
