@@ -22,10 +22,10 @@ from spade_jax.forking import check_not_forked
 from spade_jax.models.model import Variables, build_model
 from spade_jax.sampling import arguments, jitted, label_files
 from spade_jax.sampling.arguments import NO_STYLE, NO_STYLE_REMEDY, whole_number
+from spade_jax.sampling.feature_clusters import FeatureClusters, Rows, cluster, rows_of_image
 from spade_jax.sampling.image_row import Color, colors_of
 from spade_jax.sampling.jitted import BATCH_SIZE
 from spade_jax.sampling.sizes import NATIVE, TRAINING
-from spade_jax.sampling.feature_clusters import FeatureClusters, Rows, cluster, rows_of_image
 from spade_jax.sampling.styles import check_random, interpolate, random_styles
 
 LabelBatch = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # labels, instances, style

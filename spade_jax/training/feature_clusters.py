@@ -13,10 +13,8 @@ MOST_IMAGES = 2000
 
 
 def cluster_features(workdir: str, data: TrainingData) -> None:
-    """Write the clusters of a run whose model has a table of features; others have none."""
+    """Write the clusters of a run whose model has a table of features."""
     generator = load(workdir)
-    if not generator.config.model.feature_table:
-        return
     clusters = feature_clusters.cluster(_rows(generator, data), generator.config)
     feature_clusters.write(workdir, clusters)
     found = f'{int(clusters.counts.sum())} clusters of {int((clusters.counts > 0).sum())} classes'

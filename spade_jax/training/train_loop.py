@@ -99,7 +99,8 @@ def train(
         print(f'Done. Checkpoints: {checkpointer.directory}')
         print(f'Sample grids (label map | fake | real): {samples}')
     if processes.is_first():
-        feature_clusters.cluster_features(workdir, data)
+        if config.model.feature_table:
+            feature_clusters.cluster_features(workdir, data)
         print(f'Report: {run_report.write(workdir)}')
 
 

@@ -139,7 +139,7 @@ def test_state_after_steps_matches_golden_numbers(case):
 
 
 def check_params(steps, step, name, expected, before, masks, golden):
-    rate = golden.options["lr"]
+    rate = golden.options['lr']
 
     def check(path, actual, ours_before, expected, before, mask):
         what, mask = f'{name} {jax.tree_util.keystr(path)}', np.asarray(mask, bool)
