@@ -157,8 +157,11 @@ class Pix2PixHD:
         """See `Model.sample`; a latent is a table [classes, feature_dim], flattened."""
         if latent is not None:
             classes = self.config.data.label_channels
-            table = latent.reshape(len(latent), classes, self.options.feature_dim)
-            features = jnp.einsum('bhwc,bcf->bhwf', condition[..., :classes], table)
+            table = latent.reshape(len(latent), 1, classes, self.options.feature_dim)
+            features = condition[..., :classes] @ table  # [B, H, W, feature_dim]
+            # A prepared condition is one for several latents.
+            shape = *features.shape[:3], condition.shape[-1]
+            condition = jnp.broadcast_to(condition, shape)
             condition = jnp.concatenate([condition, features], axis=-1)
         generator = self.networks['generator']
         options: dict[str, Any] = dict(train=train, mutable=list(mutable))

@@ -30,12 +30,12 @@ REQUIRED = ('generator',)
 def recognizes(generator: State) -> bool:
     """True if this is the state dictionary of a generator of pix2pixHD.
 
-    With 2 halvings, which no published one has, it has the names of a generator of pix2pix.
+    With 2 halvings it has the names of a generator of pix2pix, which takes an RGB image.
     """
-    return 'model.1.weight' in generator and (
-        any(name.startswith('model1_1.') for name in generator)
-        or _num_downsamplings(generator) != 2
-    )
+    if not {'model.1.weight', 'model.1.bias'} <= set(generator):
+        return False
+    inputs, has_enhancers = np.shape(generator['model.1.weight'])[1], 'model1_1.1.weight' in generator
+    return has_enhancers or inputs != 3 or _num_downsamplings(generator) != 2
 
 
 def infer_config(states: Mapping[str, State], described: Options, given: Options) -> Config:
