@@ -10,9 +10,8 @@ import zlib
 import numpy as np
 
 _OWN = pathlib.Path(__file__).parents[1] / 'golden'
-DIRECTORY = pathlib.Path(os.environ.get('SPADE_JAX_PARITY_DIR', _OWN)) / 'evaluation'
-if not DIRECTORY.is_dir():
-    DIRECTORY = _OWN / 'evaluation'
+# Where files are looked for, the first directory first.
+_DIRECTORIES = pathlib.Path(os.environ.get('SPADE_JAX_PARITY_DIR', _OWN)), _OWN
 _CLASSIFIER = re.compile(r'seg\.weight|conv_last\.1\.weight|base\.aspp\.c\d\.weight')
 
 
@@ -20,7 +19,7 @@ class Golden:
     """The arrays of a file and what its meta says of them."""
 
     def __init__(self, name):
-        with np.load(DIRECTORY / f'{name}.npz') as arrays:
+        with np.load(_find(f'{name}.npz')) as arrays:
             self.arrays = {key: arrays[key] for key in arrays}
         self.meta = json.loads(str(self.arrays.pop('meta')))
 
@@ -69,7 +68,12 @@ def cases(name):
 
 def shapes_of(network):
     """What a JSON file says of a network; 'shapes' are the names and shapes of its arrays."""
-    return json.loads((DIRECTORY / f'shapes_{network}.json').read_text())
+    return json.loads(_find(f'shapes_{network}.json').read_text())
+
+
+def _find(name):
+    paths = [directory / 'evaluation' / name for directory in _DIRECTORIES]
+    return next(path for path in paths if path.exists())
 
 
 def recipe_state(shapes, salt=''):

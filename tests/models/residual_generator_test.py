@@ -12,8 +12,7 @@ from tests import parity
 
 
 def cases():
-    kinds = 'hdref_global', 'hd_generator'
-    return sorted(path.stem for kind in kinds for path in parity.DIRECTORY.glob(f'{kind}*.npz'))
+    return parity.cases('hdref_global') + parity.cases('hd_generator')
 
 
 def generator_of(golden):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from spade_jax.errors import require_extra
 from spade_jax.evaluation.networks.frozen import Entries, Path, convolution, load_params
@@ -60,11 +61,40 @@ class Block(nn.Module):
         y, width = x, x.shape[-1] * self.stage.expansion
         if self.stage.expansion > 1:
             y = nn.relu6(convolution(width, (1, 1), name='expand')(y))
-        size = self.stage.kernel_size, self.stage.kernel_size
-        conv = convolution(width, size, self.strides, 'SAME', groups=width, name='depthwise')
+        conv = DepthwiseConvolution(self.stage.kernel_size, self.strides, name='depthwise')
         y = nn.relu6(conv(y))
         y = convolution(self.stage.features, (1, 1), name='project')(y)
         return x + y if y.shape == x.shape else y
+
+
+class DepthwiseConvolution(nn.Module):
+    """A convolution of each channel by itself, padded as TensorFlow's 'SAME'.
+
+    A sum of shifted images: 2 to 8 times as fast on a CPU as XLA's convolution with groups.
+
+    Attributes:
+      size: Side of the kernel.
+      strides: Step in both directions.
+    """
+
+    size: int
+    strides: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H / strides, W / strides, C]."""
+        size, strides, channels = self.size, self.strides, x.shape[-1]
+        kernel = self.param('kernel', nn.initializers.lecun_normal(), (size, size, 1, channels))
+        y = self.param('bias', nn.initializers.zeros, (channels,))
+        pads = lax.padtype_to_pads(x.shape[1:3], (size, size), (strides, strides), 'SAME')
+        height, width = (-(-side // strides) for side in x.shape[1:3])
+        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        for i in range(size):
+            for j in range(size):
+                rows = slice(i, i + strides * height, strides)
+                columns = slice(j, j + strides * width, strides)
+                y = y + x[:, rows, columns] * kernel[i, j, 0]
+        return y
 
 
 class EfficientNetLite0(nn.Module):

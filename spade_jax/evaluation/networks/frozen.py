@@ -53,7 +53,6 @@ def convolution(
     padding: Padding = 0,
     *,
     dilation: int = 1,
-    groups: int = 1,
     use_bias: bool = True,
     name: str | None = None,
 ) -> nn.Conv:
@@ -66,7 +65,6 @@ def convolution(
         strides,
         padding=padding if isinstance(padding, str) else [(side, side) for side in padding],
         kernel_dilation=dilation,
-        feature_group_count=groups,
         use_bias=use_bias,
         precision=jax.lax.Precision.HIGHEST,
         name=name,
