@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from spade_jax.config.config import Config
 from spade_jax.data.files.label_maps import EvenlySpaced, LabelsOfSource
 from spade_jax.sampling import TrainedGenerator, feature_clusters, load
 from spade_jax.sampling.feature_clusters import Rows
@@ -12,8 +13,10 @@ from spade_jax.training.session import TrainingData
 MOST_IMAGES = 2000
 
 
-def cluster_features(workdir: str, data: TrainingData) -> None:
-    """Write the clusters of a run whose model has a table of features."""
+def write_clusters(config: Config, workdir: str, data: TrainingData) -> None:
+    """Write the clusters of a run, if the latent of its model is a table of features."""
+    if not config.model.feature_table:
+        return
     generator = load(workdir)
     clusters = feature_clusters.cluster(_rows(generator, data), generator.config)
     feature_clusters.write(workdir, clusters)

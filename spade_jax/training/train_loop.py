@@ -99,8 +99,7 @@ def train(
         print(f'Done. Checkpoints: {checkpointer.directory}')
         print(f'Sample grids (label map | fake | real): {samples}')
     if processes.is_first():
-        if config.model.feature_table:
-            feature_clusters.cluster_features(workdir, data)
+        feature_clusters.write_clusters(config, workdir, data)
         print(f'Report: {run_report.write(workdir)}')
 
 

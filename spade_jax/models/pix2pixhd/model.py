@@ -190,8 +190,9 @@ class Pix2PixHD:
         instance: jax.Array | None = None,
     ) -> jax.Array:
         """The features of images [B, H, W, 3] in [-1, 1], [B, H, W, feature_dim]."""
+        encoder: Any = self.networks['encoder']
         regions = self._regions(label, instance)
-        return self.networks['encoder'].apply(variables['encoder'], image, regions, train=False)  # pyright: ignore
+        return encoder.apply(variables['encoder'], image, regions, train=False)
 
     def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
         """Nothing: the first layer already sees the features."""

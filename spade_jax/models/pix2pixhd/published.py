@@ -34,7 +34,10 @@ def recognizes(generator: State) -> bool:
     """
     if not {'model.1.weight', 'model.1.bias'} <= set(generator):
         return False
-    inputs, has_enhancers = np.shape(generator['model.1.weight'])[1], 'model1_1.1.weight' in generator
+    inputs, has_enhancers = (
+        np.shape(generator['model.1.weight'])[1],
+        'model1_1.1.weight' in generator,
+    )
     return has_enhancers or inputs != 3 or _num_downsamplings(generator) != 2
 
 

@@ -15,8 +15,8 @@ NORMS = {'instance': 'instance', 'batch': 'sync_batch'}
 
 def cases(*kinds):
     """Names of the golden files of these kinds; there may be none."""
-    files = [path.stem for kind in kinds for path in parity.DIRECTORY.glob(f'{kind}*.npz')]
-    return sorted(file for file in files if not file.endswith('_after'))
+    files = [file for kind in kinds for file in parity.cases(kind)]
+    return [file for file in files if not file.endswith('_after')]
 
 
 def generator_of(options):
