@@ -105,7 +105,7 @@ def _k_means(values: np.ndarray, number: int, seed: int) -> np.ndarray:
     """The centers of the clusters that are not empty, the largest first."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Of empty clusters.
-        centers, labels = vq.kmeans2(values, number, minit='++', seed=seed)
+        centers, labels = vq.kmeans2(values, number, minit='++', rng=seed)
     sizes = np.bincount(labels, minlength=number)
     order = np.argsort(-sizes, kind='stable')
     return centers[order[: np.count_nonzero(sizes)]]

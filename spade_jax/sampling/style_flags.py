@@ -66,7 +66,7 @@ class StyleOptions:
             self._reject_styles()
             return styles.NoStyles()
         self._check_table(generator)
-        if self.style_cluster is not None:
+        if self.style_cluster is not None and generator.clusters:
             latent = generator.clusters.cluster(self.style_cluster)
             return styles.GivenStyles(latent[None])
         if self.style_image and generator.clusters:

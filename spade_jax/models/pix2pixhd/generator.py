@@ -1,6 +1,7 @@
 """The coarse-to-fine generator of pix2pixHD (Wang et al. 2018, section 3.1 and figure 3)."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class LocalEnhancer(nn.Module):
     @nn.compact
     def __call__(self, condition: jax.Array, coarse: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, S] and [B, H/2, W/2, 2 width] -> [B, H, W, width]."""
-        shared = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
+        shared: dict[str, Any] = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
         layer = functools.partial(ConvolutionLayer, **shared)
         x = layer(self.width, 7, name='first')(condition, train=train)
         x = layer(2 * self.width, scale=0.5, name='down')(x, train=train) + coarse
@@ -72,7 +73,7 @@ class CoarseToFineGenerator(nn.Module):
 
         Height and width are divisible by 2 ** (num_downsamplings + num_enhancers).
         """
-        shared = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
+        shared: dict[str, Any] = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
         pyramid = [condition.astype(self.dtype)]  # From fine to coarse.
         for _ in range(self.num_enhancers):
             pyramid.append(average_pool(pyramid[-1]))

@@ -163,7 +163,7 @@ class Pix2PixHD:
             shape = *features.shape[:3], condition.shape[-1]
             condition = jnp.broadcast_to(condition, shape)
             condition = jnp.concatenate([condition, features], axis=-1)
-        generator = self.networks['generator']
+        generator: Any = self.networks['generator']
         options: dict[str, Any] = dict(train=train, mutable=list(mutable))
         return generator.apply(variables['generator'], condition, **options)
 

@@ -17,7 +17,12 @@ from spade_jax.errors import UserError
 from spade_jax.models import torch_layout
 from spade_jax.models.model import Variables
 from spade_jax.models.pix2pixhd.options import BATCH_NORMS, Pix2PixHDOptions
-from spade_jax.models.pix2pixhd.reference_names import module_names
+from spade_jax.models.pix2pixhd.reference_names import (
+    discriminator_names,
+    encoder_names,
+    generator_names,
+)
+from spade_jax.models.torch_layout import ModuleNames
 
 State = Mapping[str, Any]  # Name -> anything with a shape.
 Options = Mapping[str, Any]
@@ -86,12 +91,30 @@ def infer_config(states: Mapping[str, State], described: Options, given: Options
 
 def to_reference(variables: Variables, network: str, config: Config) -> dict[str, np.ndarray]:
     """The state dictionary of a network of the reference implementation."""
-    return torch_layout.to_state(variables, module_names(network, config))
+    return torch_layout.to_state(variables, _module_names(network, config))
 
 
 def from_reference(state: Mapping[str, np.ndarray], network: str, config: Config) -> Variables:
     """The inverse of `to_reference`."""
-    return torch_layout.to_variables(state, module_names(network, config))
+    return torch_layout.to_variables(state, _module_names(network, config))
+
+
+def _module_names(network: str, config: Config) -> ModuleNames:
+    """The modules of 'generator', 'discriminator' or 'encoder'."""
+    options = config.model
+    assert isinstance(options, Pix2PixHDOptions)
+    if network == 'discriminator':
+        has_features = config.losses.feature_matching_weight > 0
+        scales, depth = options.num_discriminators, options.discriminator_depth
+        return discriminator_names(scales, depth, features=has_features)
+    if network == 'encoder':
+        return encoder_names(options.encoder_downsamplings)
+    return generator_names(
+        options.generator_downsamplings,
+        options.generator_blocks,
+        options.num_enhancers,
+        options.enhancer_blocks,
+    )
 
 
 def unsupported_by_reference(config: Config) -> list[str]:

@@ -1,26 +1,6 @@
 """The names of the modules in the published PyTorch checkpoints of pix2pixHD."""
 
-from spade_jax.config.config import Config
-from spade_jax.models.pix2pixhd.options import Pix2PixHDOptions
 from spade_jax.models.torch_layout import ModuleNames, residual_generator_names
-
-
-def module_names(network: str, config: Config) -> ModuleNames:
-    """The modules of 'generator', 'discriminator' or 'encoder'."""
-    options = config.model
-    assert isinstance(options, Pix2PixHDOptions)
-    if network == 'discriminator':
-        has_features = config.losses.feature_matching_weight > 0
-        scales, depth = options.num_discriminators, options.discriminator_depth
-        return discriminator_names(scales, depth, features=has_features)
-    if network == 'encoder':
-        return _inside('autoencoder', residual_generator_names(options.encoder_downsamplings, 0))
-    return generator_names(
-        options.generator_downsamplings,
-        options.generator_blocks,
-        options.num_enhancers,
-        options.enhancer_blocks,
-    )
 
 
 def generator_names(
@@ -61,6 +41,11 @@ def discriminator_names(num_scales: int, depth: int, *, features: bool) -> Modul
             modules[ours] = f'{layer}.{position}'
             modules[f'scale_{scale}/norm_{i}'] = f'{layer}.{position + 1}'
     return ModuleNames(modules)
+
+
+def encoder_names(num_downsamplings: int) -> ModuleNames:
+    """The modules of a `FeatureEncoder`."""
+    return _inside('autoencoder', residual_generator_names(num_downsamplings, 0))
 
 
 def _inside(module: str, names: ModuleNames) -> ModuleNames:

@@ -6,8 +6,11 @@ from spade_jax.config.config import Config
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.pix2pixhd.encoder import FeatureEncoder
 from spade_jax.models.pix2pixhd.generator import CoarseToFineGenerator
-from spade_jax.models.pix2pixhd.reference_names import discriminator_names, generator_names
-from spade_jax.models.torch_layout import ModuleNames, residual_generator_names
+from spade_jax.models.pix2pixhd.reference_names import (
+    discriminator_names,
+    encoder_names,
+    generator_names,
+)
 from tests import parity
 
 NORMS = {'instance': 'instance', 'batch': 'sync_batch'}
@@ -64,10 +67,7 @@ def encoder_of(options):
         features=options.get('output_nc', 3),
         norm=NORMS[options['norm']],
     )
-    names = residual_generator_names(downsamplings, 0)
-    modules = {f'autoencoder/{ours}': theirs for ours, theirs in names.modules.items()}
-    transposed = frozenset(f'autoencoder/{ours}' for ours in names.transposed)
-    return encoder, ModuleNames(modules, transposed)
+    return encoder, encoder_names(downsamplings)
 
 
 def config_of(options, batch_size, size, **fields):
