@@ -18,6 +18,10 @@ PARAMETERS = {
     'camvid_cpu': (5_025_171, 1_399_874),
     'demo': (3_653_703, 1_400_898, 261_072),
     'facades': (92_329_155, 5_552_258),
+    'pix2pix_day2night': (54_413_955, 2_768_705),
+    'pix2pix_edges2shoes': (54_413_955, 2_768_705),
+    'pix2pix_facades': (54_413_955, 2_768_705),
+    'pix2pix_maps': (54_413_955, 2_768_705),
     'pix2pixhd_ade20k': (182_907_395, 5_838_722),
     'pix2pixhd_cityscapes_1024': (182_546_755, 5_603_202),
     'pix2pixhd_cityscapes_2048': (182_857_059, 8_404_803),
@@ -60,6 +64,16 @@ PUBLISHED_256 = dict(batch_size=32, image_size=(256, 256), constant_epochs=100)
     [
         ('coco_stuff', dict(layout_channels=184, decay_epochs=0, **PUBLISHED_256)),
         ('ade20k', dict(layout_channels=151, decay_epochs=100, **PUBLISHED_256)),
+        (
+            'pix2pix_facades',
+            dict(
+                layout_channels=3,
+                batch_size=1,
+                image_size=(256, 256),
+                constant_epochs=100,
+                decay_epochs=100,
+            ),
+        ),
         (
             'cityscapes',
             dict(

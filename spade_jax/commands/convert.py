@@ -7,7 +7,7 @@ import os
 
 from absl import flags
 
-from spade_jax.commands.shared import given_workdir, make_directory
+from spade_jax.commands.shared import check_directory, given_workdir
 from spade_jax.config.flags import described_options, flags_to_resume, given_options
 from spade_jax.errors import UserError
 
@@ -33,7 +33,7 @@ def run() -> None:
     directory = os.path.expanduser(TORCH_CHECKPOINT_DIR.value)
     described = described_options(flags.FLAGS, dataset_may_be_unknown=True)
     given = given_options(flags.FLAGS)
-    make_directory('workdir', workdir)
+    check_directory('workdir', workdir)
     from spade_jax.convert import from_torch
     from spade_jax.distributed.devices import start_devices
 

@@ -21,12 +21,14 @@ from spade_jax.commands import shared
 from spade_jax.config.config import option_fields
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.config.flags import given_flags, given_options
+from spade_jax.errors import UserError
 
 if TYPE_CHECKING:
     from spade_jax.config.data_config import DataConfig
     from spade_jax.evaluation.comparison import Comparison, Sides
     from spade_jax.evaluation.image_sets import ImageFolder
     from spade_jax.evaluation.results import Results
+    from spade_jax.sampling.trained_generator import TrainedGenerator
 
 IMAGE_DIR = flags.DEFINE_string('image_dir', None, 'Images to evaluate.')
 PREDICTION_DIR = flags.DEFINE_string(
@@ -83,7 +85,7 @@ def run() -> None:
         comparison, scores = _evaluate(_of_run(workdir, name if len(workdirs) > 1 else ''), names)
         runs.append(runs_page.Evaluated(name, comparison, scores))
     if len(runs) > 1:
-        output_dir = shared.make_output_dir(os.path.join([*workdirs.values()][0], 'evaluation'))
+        output_dir = shared.checked_output_dir(os.path.join([*workdirs.values()][0], 'evaluation'))
         print('Comparison: {}, {}'.format(*runs_page.write(runs, output_dir)))
 
 
@@ -120,7 +122,7 @@ def _folders() -> _Request:
     options: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     keep_compilations(shared.COMPILATION_CACHE_DIR.value)
     start_devices()
-    output_dir = shared.make_output_dir(default='evaluation')
+    output_dir = shared.checked_output_dir(default='evaluation')
     labels = None
     if label_dir := shared.LABEL_DIR.value:
         labels = LabelFiles('label_dir', label_dir, IOU_CLASSES.value)
@@ -138,21 +140,24 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
     from spade_jax.data.files.label_maps import EvenlySpaced
     from spade_jax.evaluation import run_data
 
-    given, generator = given_flags(flags.FLAGS), shared.load_generator(workdir)
+    given = given_flags(flags.FLAGS)
+    generator = shared.load_generator(workdir).on_all_devices()
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
     is_demo = shared.is_demo(workdir)
     output_dir = 'demo_evaluation' if is_demo else os.path.join(workdir, 'evaluation')
     if shared.OUTPUT_DIR.value:
         output_dir = os.path.join(os.path.expanduser(shared.OUTPUT_DIR.value), subdirectory)
-    shared.make_directory('output_dir', output_dir, _inputs(config.data))
+    shared.check_directory('output_dir', output_dir, _inputs(config.data))
     maps, evaluation = shared.label_maps(config), config.evaluation
     maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names))
     sides = run_data.sides_of(config, maps, _folder(PREDICTION_DIR))
+    sides = sides._replace(missing={**sides.missing, 'restyled': _one_style(generator)})
     about = {'workdir': workdir, 'output_dir': output_dir}
     if images := _folder(IMAGE_DIR):
         return _Request(sides._replace(images=images), evaluation, about)
     choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
-    size, log_step = given.get('batch_size', shared.MAPS_TOGETHER), generator.step
+    size = given.get('batch_size', shared.MAPS_TOGETHER * generator.num_devices)
+    log_step = generator.step
     sample = functools.partial(run_data.sample_images, generator, maps, output_dir, batch_size=size)
     if generator.latent_dim is not None:
         sides = sides._replace(restyled=functools.partial(sample, style_rule='random'))
@@ -160,6 +165,17 @@ def _of_run(workdir: str, subdirectory: str) -> _Request:
     about |= {'checkpoint_step': log_step, **choices}
     sample = functools.partial(sample, **choices)
     return _Request(sides, evaluation, about, sample, log_step if is_logged else None)
+
+
+def _one_style(generator: TrainedGenerator) -> UserError:
+    """Why the images of a label map cannot be compared with each other."""
+    from spade_jax.sampling.arguments import NO_STYLE, NO_STYLE_REMEDY
+
+    if generator.latent_dim is None:
+        return UserError(f'lpips_diversity compares styles, but {NO_STYLE}', NO_STYLE_REMEDY)
+    problem = f'image_dir={IMAGE_DIR.value} has one image of each label map'
+    remedy = 'leave --image_dir out: the run samples images in several styles'
+    return UserError(f'{problem}, but lpips_diversity compares several', remedy)
 
 
 def _inputs(data: DataConfig) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from absl import flags
 
 from spade_jax.commands.convert import TORCH_EPOCH
-from spade_jax.commands.shared import OUTPUT_DIR, given_workdir, make_output_dir
+from spade_jax.commands.shared import OUTPUT_DIR, WORKDIR, checked_output_dir, given_workdir
+from spade_jax.config.resumption import command_to_convert
 from spade_jax.errors import UserError
 
 TORCH_FORMAT = flags.DEFINE_enum(
@@ -18,7 +19,7 @@ def run() -> None:
     workdir = given_workdir(may_be_demo=True)
     if OUTPUT_DIR.value is None:
         raise UserError('--output_dir is missing', 'give a directory for latest_net_G.pth, ...')
-    output_dir = make_output_dir(OUTPUT_DIR.value)
+    output_dir = checked_output_dir(OUTPUT_DIR.value)
     from spade_jax.convert import to_torch
     from spade_jax.distributed.devices import start_devices
 
@@ -28,3 +29,5 @@ def run() -> None:
     if unsupported := to_torch.unsupported_by_reference(config):
         print(f'The reference implementation does not support {", ".join(unsupported)}: it cannot')
         print('load these files; --mode=convert can.')
+    back = command_to_convert(config, str(WORKDIR.value), output_dir, TORCH_EPOCH.value)
+    print(f'To convert back, to a new run:\n  {back}')

@@ -84,6 +84,7 @@ def run() -> None:
     """Write the images and the gallery."""
     workdir = shared.given_workdir(may_be_demo=True)
     given = given_flags(flags.FLAGS)
+    from spade_jax.data.files.label_maps import EvenlySpaced
     from spade_jax.sampling import gallery, sample_files, sizes, style_flags
 
     style_values: dict[str, Any] = {flag.name: flag.value for flag in STYLE_FLAGS}
@@ -94,7 +95,10 @@ def run() -> None:
     images = 'demo_images' if shared.is_demo(workdir) else os.path.join(workdir, 'images')
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
     maps, inputs = shared.label_maps(config, workdir), _inputs(config)
-    output_dir = shared.make_output_dir(images, inputs)
+    output_dir = shared.checked_output_dir(images, inputs)
+    bad = sample_files.check_maps(maps, config, size, with_photos=GALLERY.value)
+    if bad:
+        maps = EvenlySpaced(maps, len(maps.names), bad)
     styles = style_options.styles(generator, maps)
     request = sample_files.SampleRequest(
         maps, styles, size, given.get('batch_size', shared.MAPS_TOGETHER), tuple(inputs.values())
@@ -106,6 +110,8 @@ def run() -> None:
     generator = sample_files.with_statistics(generator, BATCH_STATISTICS.value, request)
     files = sample_files.write_samples(generator, request, output_dir, page)
     print(f'{len(files)} images: {output_dir}')
+    if bad:
+        print(f'{len(bad)} label maps were skipped:', *map(str, bad.values()), sep='\n  ')
     if page:
         print(f'Gallery: {os.path.join(output_dir, GALLERY_PAGE)}')
 

@@ -14,6 +14,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.config.flags import check_given, given_options
 from spade_jax.errors import UserError, user_errors
 from spade_jax.files.names import is_below
+from spade_jax.files.writable import probe
 
 if TYPE_CHECKING:
     from spade_jax.config.config import Config
@@ -117,15 +118,15 @@ def label_maps(config: Config, workdir: str | None = None) -> LabelMaps:
     return LabelsOfSource(source, config.data)
 
 
-def make_output_dir(default: str, inputs: Mapping[str, str] | None = None) -> str:
-    """Create the directory of --output_dir, else the default; returns its path."""
+def checked_output_dir(default: str, inputs: Mapping[str, str] | None = None) -> str:
+    """The directory of --output_dir, else the default, checked by `check_directory`."""
     path = os.path.expanduser(OUTPUT_DIR.value or default)
-    make_directory('output_dir', path, inputs)
+    check_directory('output_dir', path, inputs)
     return path
 
 
-def make_directory(flag: str, path: str, inputs: Mapping[str, str] | None = None) -> None:
-    """Create a directory for results.
+def check_directory(flag: str, path: str, inputs: Mapping[str, str] | None = None) -> None:
+    """Check that a directory for results can be made and written; the first file makes it.
 
     Args:
       flag: The flag that names it, for messages.
@@ -141,10 +142,9 @@ def make_directory(flag: str, path: str, inputs: Mapping[str, str] | None = None
             files = 'label maps' if input_flag == 'label_dir' else 'files'
             problem = f'{flag}={path} is inside of {input_flag}={directory}: results would '
             raise UserError(f'{problem}overwrite the {files}, or be read as such later', remedy)
-    with user_errors(f'{flag}={path} cannot be created', remedy):
-        os.makedirs(path, exist_ok=True)
-    if not os.access(path, os.W_OK):
-        raise UserError(f'{flag}={path} is not writable', remedy)
+    done = 'written' if os.path.isdir(path) else 'created'
+    with user_errors(f'{flag}={path} cannot be {done}', remedy):
+        probe(path)
 
 
 def image_directories(data: DataConfig) -> dict[str, str]:

@@ -10,9 +10,9 @@ from absl import flags
 
 from spade_jax.commands.shared import (
     COMPILATION_CACHE_DIR,
+    check_directory,
     given_workdir,
     image_directories,
-    make_directory,
 )
 from spade_jax.config.config import RunConfig, option_fields
 from spade_jax.config.flags import config_from_flags, given_flags
@@ -62,7 +62,8 @@ def run() -> None:
         from spade_jax.training import resume, train_loop
 
         config = config_from_flags(flags.FLAGS, resume.saved_config(workdir, init_from))
-        make_directory('workdir', workdir, image_directories(config.data))
+        check_directory('workdir', workdir, image_directories(config.data))
+        os.makedirs(workdir, exist_ok=True)
         train_loop.train(config, workdir)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from spade_jax.commands.shared import OUTPUT_DIR, image_directories, make_output_dir
+from spade_jax.commands.shared import OUTPUT_DIR, checked_output_dir, image_directories
 from spade_jax.config.flags import config_from_flags, given_flags, lacks_classes
 from spade_jax.config.option import format_flags
 from spade_jax.errors import require_extra
@@ -33,7 +33,7 @@ def run() -> None:
     config = config_from_flags(flags.FLAGS, classes_may_be_unknown=may_count)
     if records_dir := config.data.records_dir:
         require_extra('train', f'records_dir={records_dir}')
-    output_dir = make_output_dir('data_report', image_directories(config.data))
+    output_dir = checked_output_dir('data_report', image_directories(config.data))
     from spade_jax.data.validation.report import validate
     from spade_jax.memory import machine_fit
 

@@ -1,4 +1,4 @@
-"""The public data sets that people train SPADE on: one table of what describes their data.
+"""The public data sets that people train on: one table of what describes their data.
 
 An entry sets defaults of options, so that `--dataset=cityscapes --data_dir=DIR` is all that a run
 needs; a flag overrides each of them. A data set that exists in several directory layouts lists
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 class DataSet(NamedTuple):
     """A public data set."""
 
-    classes: str  # name of its table in `data/classes`
+    classes: str  # name of its table in `data/classes`; '' without classes
     defaults: Mapping[str, Any]  # options of DataConfig in every layout
     layouts: tuple[Layout, ...]  # at least one; the first is used in errors if none is found
 
@@ -79,6 +79,7 @@ _CITYSCAPES_19_REMAP = (
 _FACADES = _layout('base', 'base base', 'extended extended')
 _CAMVID = _layout('trainannot', 'train trainannot', 'val valannot', label_remap='11:255')
 _CAMVID_32 = _layout('701_StillsRaw_full', '701_StillsRaw_full LabeledApproved_full')
+_PAIRS = _layout('train', 'train', 'val')
 _CELEBAMASK_HQ = _layout('CelebA-HQ-img', 'CelebA-HQ-img CelebAMask-HQ-mask-anno')
 
 _SYNONYMS = {'demo': 'scenes'}  # Of tables: the demo was trained on the scenes.
@@ -118,6 +119,8 @@ CATALOG: dict[str, DataSet] = {
     # The masks of the parts, one file each, are merged as they are read. No flips: left and right
     # eyes, brows and ears are classes.
     'celebamask_hq': DataSet('celebamask_hq', dict(num_classes=19, flip=False), (_CELEBAMASK_HQ,)),
+    # Any data set of pix2pix (Isola et al. 2017): facades, maps, edges2shoes, night2day, ...
+    'pairs': DataSet('', dict(condition='rgb'), (_PAIRS,)),
     # Procedural landscapes that come with the package.
     'scenes': DataSet('scenes', dict(num_classes=13), (Layout(''),)),
 }
@@ -177,7 +180,7 @@ def known_classes(config: DataConfig) -> list[LabelClass]:
     if config.palette:
         new_id = parse_remap(config.label_remap).new_id
         return [entry._replace(id=new_id(entry.id)) for entry in parse_palette(config.palette)]
-    if config.dataset not in CATALOG:
+    if config.dataset not in CATALOG or not CATALOG[config.dataset].classes:
         return []
     classes = builtin_classes(CATALOG[config.dataset].classes)
     # With another number of classes, flags have renumbered the ids.

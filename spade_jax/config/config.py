@@ -24,6 +24,7 @@ from spade_jax.config.option import (
 )
 from spade_jax.errors import UserError
 
+LR_DECAYS = ('late', 'even', 'early')
 GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'wasserstein')
 
 
@@ -65,6 +66,14 @@ class OptimizerConfig(Section):
     )
     decay_epochs: int = option(
         0, 'Epochs of linear decay to 0 after these.', at_least=0, at_most=10**6, schedule=True
+    )
+    lr_decay: str = option(
+        'late',
+        'When the learning rate decays. late: after each epoch of the decay, so that the first has '
+        'the full rate. even: from the first on, to one more step before 0. early: one epoch '
+        'sooner, so that the last has the rate 0, as in the PyTorch code of pix2pix since 2020.',
+        choices=LR_DECAYS,
+        schedule=True,
     )
     max_steps: int = option(
         0,
@@ -278,7 +287,7 @@ def _check_option_of_model(name: str, value: Any, model: str) -> None:
     options, is_shared = options_class(model), name in shared_option_fields()
     if name in option_fields(options) or (is_shared and name not in options.unused):
         return
-    if is_shared and value == shared_option_fields()[name].default:
+    if is_shared and value == options.defaults.get(name, shared_option_fields()[name].default):
         return  # An unused option keeps its default in `replace` and `from_json`.
     owners = [other for other in MODELS if name in option_fields(options_class(other))]
     if not owners and not is_shared:

@@ -6,9 +6,10 @@ from spade_jax.config.label_format import LARGEST_ID, parse_palette, parse_remap
 from spade_jax.config.option import LARGEST_SIDE, Section, option
 from spade_jax.errors import UserError
 
-# The data sets of the catalog (`catalog.py` has their settings) and three forms of one's own data.
+# The data sets of the catalog (`catalog.py` has their settings) and forms of one's own data.
 DATASETS = (
-    *('scenes', 'folders', 'tfds', 'coco_stuff', 'ade20k', 'cityscapes', 'cityscapes_19'),
+    *('scenes', 'folders', 'pairs', 'tfds'),
+    *('coco_stuff', 'ade20k', 'cityscapes', 'cityscapes_19'),
     *('facades', 'camvid', 'camvid_32', 'celebamask_hq'),
 )
 CONDITIONS = ('labels', 'labels+edges', 'rgb')
@@ -24,7 +25,8 @@ class DataConfig(Section):
     dataset: str = option(
         'scenes',
         'The data: "scenes" (procedural landscapes that ship with the package), "folders" (paired '
-        'image and label files), "tfds" (any data set of TensorFlow Datasets with an image and a '
+        'image and label files), "pairs" (condition and image side by side in one file, as for '
+        'pix2pix), "tfds" (any data set of TensorFlow Datasets with an image and a '
         'segmentation), or a public data set in the layout of its download. It sets the defaults '
         "of the flags that describe the data: directories, classes, don't-care, sizes.",
         choices=DATASETS,
@@ -65,6 +67,11 @@ class DataConfig(Section):
         'val_inst', 'As train_instance_dir.', mutable=True, path=True
     )
     validation_list: str = option('', 'As train_list, for validation.', mutable=True, path=True)
+    direction: str = option(
+        'a_to_b',
+        'pairs: from the left half of a file (A) to the right one (B), or b_to_a.',
+        choices=('a_to_b', 'b_to_a'),
+    )
     image_suffix: str = option('', 'End of image stems, e.g. "_leftImg8bit".', mutable=True)
     label_suffix: str = option('', 'That of label maps, e.g. "_gtFine_labelIds".', mutable=True)
     instance_suffix: str = option('', 'That of instance maps.', mutable=True)
@@ -138,6 +145,7 @@ class DataConfig(Section):
 
     def __post_init__(self):
         super().__post_init__()
+        self._check_pairs()
         self._check_labels()
         if self.preprocess_mode in CROPPING_MODES and self.preprocess_mode != 'crop':
             side, needed = 'width', self.image_width
@@ -146,6 +154,14 @@ class DataConfig(Section):
             if self.load_size < needed:
                 problem = f'load_size={self.load_size} is smaller than the {side} of the crop'
                 raise UserError(problem, f'use --load_size={needed} or more')
+
+    def _check_pairs(self):
+        if self.dataset == 'pairs' and self.uses_labels:
+            problem = f'condition={self.condition}, but dataset=pairs has images, not label maps'
+            raise UserError(problem, 'use --condition=rgb')
+        if self.dataset != 'pairs' and self.direction != 'a_to_b':
+            problem = f'direction={self.direction}, but dataset={self.dataset} is not of pairs'
+            raise UserError(problem, 'add --dataset=pairs, or leave --direction out')
 
     def _check_labels(self):
         remap = parse_remap(self.label_remap)

@@ -78,6 +78,11 @@ MODELS = {
         model='spade_jax.models.spade.model:Spade',
         published='spade_jax.models.spade.published',
     ),
+    'pix2pix': RegisteredModel(
+        options='spade_jax.models.pix2pix.options:Pix2PixOptions',
+        model='spade_jax.models.pix2pix.model:Pix2Pix',
+        published='spade_jax.models.pix2pix.published',
+    ),
     'pix2pixhd': RegisteredModel(
         options='spade_jax.models.pix2pixhd.options:Pix2PixHDOptions',
         model='spade_jax.models.pix2pixhd.model:Pix2PixHD',

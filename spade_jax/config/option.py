@@ -6,6 +6,8 @@ import numbers
 import os
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,6 +95,17 @@ def format_flags(options: Mapping[str, Any]) -> list[str]:
         return f'{"no" * (not value)}{name}' if isinstance(value, bool) else f'{name}={value}'
 
     return [shlex.quote(f'--{text(*item)}') for item in options.items()]
+
+
+def command_line(options: Mapping[str, Any], *more: str) -> str:
+    """The command of this program, as it was called, with some flags; `more` are quoted ones."""
+    directory, name = os.path.split(sys.argv[0])
+    program = 'python -m spade_jax.main'
+    if os.path.splitext(name)[0] == 'spade-jax':
+        program = shlex.quote(name if shutil.which(name) else sys.argv[0])
+    elif name == '__main__.py' and os.path.basename(directory) == 'spade_jax':
+        program = 'python -m spade_jax'
+    return ' '.join([program, *format_flags(options), *more])
 
 
 def positive_integers(flag: str, texts: Sequence[str], at_most: int = 2**31 - 1) -> list[int]:

@@ -7,14 +7,14 @@ start a new one. `option` declares with each option whether a resumed run may ch
 import dataclasses
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from spade_jax.config import catalog
 from spade_jax.config.config import Config, option_fields, shared_option_fields
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import MODELS, options_class
-from spade_jax.config.option import format_flags
+from spade_jax.config.option import command_line
 
 
 def inherited_options(saved: Config, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,16 +58,44 @@ def command_of_new_run(saved: Config, given: Config, workdir: str) -> str:
     told = set() if data.palette == saved.data.palette else {'num_classes', 'dontcare'}
     if 'dataset' not in inherited:
         told |= {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
-    expected = {name: field.default for name, field in _fields(given).items()} | inherited
-    changed = {
+    changed = _changed_options(given, inherited, told)
+    return command_line({'workdir': _free(workdir), **changed, 'init_from': workdir})
+
+
+def command_to_convert(config: Config, workdir: str, directory: str, epoch: str) -> str:
+    """The command that makes a new run of the PyTorch files that the run in `workdir` became."""
+    data, fields = config.data, _fields(config)
+    told = {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
+    told |= {'num_classes', 'dontcare'} if data.palette else set()
+    changed = _changed_options(config, options_class(config.model.name).defaults, told)
+    needed = {
         name: value
-        for name, value in options.items()
+        for name, value in changed.items()
+        if name not in fields or not fields[name].metadata['mutable']
+    }
+    files = {'torch_checkpoint_dir': directory} | (
+        {} if epoch == 'latest' else {'torch_epoch': epoch}
+    )
+    return command_line({'mode': 'convert', 'workdir': _free(workdir), **files, **needed})
+
+
+def _changed_options(
+    config: Config, inherited: Mapping[str, Any], told: Collection[str]
+) -> dict[str, Any]:
+    """The options that a command must give: `told`, and those with unexpected values."""
+    expected = {name: field.default for name, field in _fields(config).items()} | dict(inherited)
+    expected = {'model': 'spade'} | expected
+    return {
+        name: value
+        for name, value in config.options().items()
         if value is not None and (name in told or value != expected[name])
     }
+
+
+def _free(workdir: str) -> str:
+    """The path of a new work directory beside one."""
     base = workdir.rstrip(os.sep)
-    free = next(f'{base}_{i}' for i in itertools.count(2) if not os.path.exists(f'{base}_{i}'))
-    flags = {'workdir': free, **changed, 'init_from': workdir}
-    return ' '.join(['python -m spade_jax.main', *format_flags(flags)])
+    return next(f'{base}_{i}' for i in itertools.count(2) if not os.path.exists(f'{base}_{i}'))
 
 
 def _fields(config: Config) -> dict[str, dataclasses.Field]:

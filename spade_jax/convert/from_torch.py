@@ -27,6 +27,8 @@ from spade_jax.models.train_state import (
 )
 
 PROVENANCE = 'torch_provenance.json'
+# System without a model here -> what only the names in its generator contain.
+OTHER_SYSTEMS = {'CLADE': '.class_specified_affine.', 'OASIS': 'body.0.norm_0.first_norm.'}
 
 State = dict[str, np.ndarray]
 Counts = dict[str, dict[str, int]]  # Network -> name -> count of batches.
@@ -35,7 +37,7 @@ Counts = dict[str, dict[str, int]]  # Network -> name -> count of batches.
 def published_weights(model: str) -> ModuleType:
     """The module that knows the published weights of a model.
 
-    It has `FILES`, `REQUIRED`, `infer_config`, `to_reference`, `from_reference` and
+    It has `FILES`, `REQUIRED`, `recognizes`, `infer_config`, `to_reference`, `from_reference` and
     `unsupported_by_reference`; see `models/spade/published.py`.
     """
     if not MODELS[model].published:
@@ -68,9 +70,12 @@ def convert(
     if os.path.isdir(os.path.join(workdir, CHECKPOINTS)):
         with Checkpointer(workdir, read_only=True) as checkpointer:
             _require_empty(checkpointer, workdir)
-    published = published_weights(given.get('model', 'spade'))
+    model = given.get('model', 'spade')
+    published = published_weights(model)
     files = find_files(directory, epoch, published.FILES, published.REQUIRED)
     states, counts = read_networks(files)
+    for network in published.REQUIRED:
+        check_system(states[network], files[network], model)
     config = published.infer_config(states, described, given)
     state = train_state(states, config, directory)
     os.makedirs(workdir, exist_ok=True)
@@ -147,6 +152,20 @@ def read_networks(files: Mapping[str, str]) -> tuple[dict[str, State], Counts]:
     return states, counts
 
 
+def check_system(state: State, path: str, model: str) -> None:
+    """Raises UserError, with its name, for a network of another system than `model`."""
+    if published_weights(model).recognizes(state):
+        return
+    for other in (name for name in MODELS if MODELS[name].published):
+        if published_weights(other).recognizes(state):
+            problem = f'{path} is the generator of a model={other}, not of model={model}'
+            raise UserError(problem, f'add --model={other}')
+    for system, part in OTHER_SYSTEMS.items():
+        if any(part in name for name in state):
+            problem = f'{path} is the generator of {system}, which is not offered'
+            raise UserError(problem, f'give the files of a {model} model')
+
+
 def _is_batch_count(name: str, state: State) -> bool:
     module, _, last = name.rpartition('.')
     if last != BATCH_COUNT or f'{module}.running_mean' not in state:
@@ -166,9 +185,11 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
     # Zeros that take no memory.
     zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), abstract)
     faults = []
-    for network, state in states.items():
+    for network, state in dict(states).items():
         expected = published.to_reference(zeros[network], network, config)
-        faults += [f'{network}: {fault}' for fault in faults_of(state, expected)]
+        known = {n: a for n, a in state.items() if n in expected or not _is_unused(n, state)}
+        states = {**states, network: known}
+        faults += [f'{network}: {fault}' for fault in faults_of(known, expected)]
     if faults:
         raise UserError(
             f'{place} does not hold the networks that its names and the flags describe: '
@@ -183,6 +204,12 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
         else:
             networks[network] = init_network(config, network, shapes)
     return create_train_state(config, networks)
+
+
+def _is_unused(name: str, state: State) -> bool:
+    """True for running statistics of instance normalization, in files of old PyTorch versions."""
+    module, _, last = name.rpartition('.')
+    return last in ('running_mean', 'running_var') and f'{module}.weight' not in state
 
 
 def faults_of(state: State, expected: State) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -19,8 +19,6 @@ from spade_jax.evaluation.judges import FittedJudge, fit_layout_judge, fit_unet_
 from spade_jax.evaluation.networks.lpips import Lpips
 from spade_jax.evaluation.pair_scores import PAIR_SCORES
 from spade_jax.evaluation.segmenters import Segmenter, load_segmenter
-
-_Side = TypeVar('_Side')
 
 
 class PerImage(NamedTuple):
@@ -77,6 +75,7 @@ class Sides(NamedTuple):
       predictions: Label maps that a segmentation network predicted from the images.
       restyled: From `seed` to the images in other random styles.
       training: Gives the photos and label maps of the training set, on which judges are fitted.
+      missing: Why other sides are None, by name, if not because a flag was not given.
     """
 
     images: ImageSet | None = None
@@ -85,6 +84,7 @@ class Sides(NamedTuple):
     predictions: ImageFolder | None = None
     training: Callable[[], tuple[ImageSet, LabelSet]] | None = None
     restyled: Callable[..., ImageSet] | None = None
+    missing: Mapping[str, UserError] = {}
 
 
 class Comparison:
@@ -108,24 +108,23 @@ class Comparison:
     @property
     def images(self) -> ImageSet:
         """The images to evaluate; this and its siblings raise UserError if there are none."""
-        return _given(self._sides.images, '--image_dir is missing', 'the images')
+        return self._given('images', '--image_dir is missing', 'the images')
 
     @property
     def photos(self) -> ImageSet:
         """The real images."""
-        return _given(self._sides.photos, '--photo_dir is missing', 'the real images')
+        return self._given('photos', '--photo_dir is missing', 'the real images')
 
     @property
     def labels(self) -> LabelSet:
         """The label maps of the images."""
-        return _given(self._sides.labels, '--label_dir is missing', 'the label maps')
+        return self._given('labels', '--label_dir is missing', 'the label maps')
 
     @property
     def predictions(self) -> ImageFolder:
         """Predicted label maps."""
-        predictions = self._sides.predictions
         what = 'predicted label maps, or --segmentation_network'
-        return _given(predictions, '--prediction_dir is missing', what)
+        return self._given('predictions', '--prediction_dir is missing', what)
 
     @functools.cached_property
     def training(self) -> tuple[ImageSet, LabelSet]:
@@ -139,7 +138,8 @@ class Comparison:
         """The images in other random styles."""
         if self._sides.restyled is None:
             problem = 'the diversity of styles needs several images of each label map'
-            raise UserError(problem, 'give --workdir, a run whose model has styles')
+            remedy = 'give --workdir, a run whose model has styles'
+            raise self._sides.missing.get('restyled', UserError(problem, remedy))
         return self._sides.restyled(seed=seed)
 
     def panels_of(self, index: int) -> list[np.ndarray]:
@@ -213,8 +213,9 @@ class Comparison:
                     raise error.at(images.location(index)) from error
         return values
 
-
-def _given(side: _Side | None, problem: str, what: str) -> _Side:
-    if side is None:
-        raise UserError(problem, f'give the directory of {what}')
-    return side
+    def _given(self, name: str, problem: str, what: str) -> Any:
+        """A side; raises UserError if it is missing."""
+        if (side := getattr(self._sides, name)) is None:
+            error = UserError(problem, f'give the directory of {what}')
+            raise self._sides.missing.get(name, error)
+        return side

@@ -91,18 +91,23 @@ def sides_of(config: Config, maps: LabelMaps, predictions: ImageFolder | None = 
     training = functools.partial(training_examples, config)
     has_photos = maps.read_photo(0) is not None
     photos = RunPhotos(maps, config) if has_photos else None
-    return Sides(None, photos, labels, predictions, training)
+    missing = {} if labels else {'labels': _needs_label_maps(config, 'the score')}
+    return Sides(None, photos, labels, predictions, training, missing=missing)
 
 
 def training_examples(config: Config) -> tuple[RunPhotos, RunLabels]:
     """Photos and label maps of the training set; raises UserError if it cannot be read."""
     if not config.data.uses_labels:
-        problem = f'condition={config.data.condition}: a judge needs label maps'
-        raise UserError(problem, 'choose scores that compare with the photos')
+        raise _needs_label_maps(config, 'a judge')
     source = open_source(config.data, 'train')
     assert source is not None  # Only a validation set may be missing.
     maps = LabelsOfSource(source, config.data)
     return RunPhotos(maps, config), RunLabels(maps, config)
+
+
+def _needs_label_maps(config: Config, what: str) -> UserError:
+    problem = f'condition={config.data.condition}: {what} needs label maps'
+    return UserError(problem, 'choose scores that compare with the photos, such as fid or lpips')
 
 
 def sample_images(

@@ -18,7 +18,15 @@ def check_writable(directories: Iterable[str], files: Iterable[str] = ()) -> Non
         remedy = 'make it a directory that can be written, or choose another one'
         with user_errors(f'{directory} cannot be used', remedy):
             os.makedirs(directory, exist_ok=True)
-            with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-                file.write(b'-')
+            probe(directory)
     for path in files:
         check_replaceable(path)
+
+
+def probe(directory: str) -> None:
+    """Write to a directory, or to the one where it will be made; OSError if that is impossible."""
+    place = os.path.abspath(directory)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+        file.write(b'-')

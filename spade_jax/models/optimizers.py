@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from spade_jax.config.config import OptimizerConfig
+from spade_jax.config.config import LR_DECAYS, OptimizerConfig
 from spade_jax.distributed import replicas
 
 
@@ -22,13 +22,17 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def decay_factor(step: jax.Array | int, *, num_examples: int, config: OptimizerConfig) -> jax.Array:
     """Factor of the learning rate: 1 in the constant epochs, then linear to 0, epoch by epoch.
 
-    The first epoch of the decay still has the full rate, since the published models decayed after
-    an epoch. Steps count from 0; `num_examples` are those of the training set.
+    With 'late', the first epoch of the decay still has the full rate, since the published models
+    of SPADE decayed after an epoch; 'even' is one epoch sooner, 'early' two, and both take one more
+    decay to 0. Steps count from 0; `num_examples` are those of the training set.
     """
-    num_decays = max(config.decay_epochs, 1)
-    epochs = config.constant_epochs + 1 + np.arange(num_decays)  # From 0.
+    if not config.decay_epochs:
+        return jnp.ones(jnp.shape(step))
+    sooner = LR_DECAYS.index(config.lr_decay)
+    num_decays = config.decay_epochs + (sooner > 0)
+    epochs = config.constant_epochs + 1 - sooner + np.arange(num_decays)  # From 0.
     # Not on the device, whose int32 would overflow after 2**31 examples.
-    first_steps = -(-epochs * num_examples // config.batch_size)
+    first_steps = -(-np.maximum(epochs, 0) * num_examples // config.batch_size)
     first_steps = np.minimum(first_steps, 2**31 - 1).astype(np.int32)
     decays = jnp.searchsorted(first_steps, step, side='right')
     return 1 - decays / num_decays

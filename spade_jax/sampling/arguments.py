@@ -8,8 +8,10 @@ import numpy as np
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_reader import check_label_ids
 from spade_jax.data.pipeline.paired_transforms import resize_ids, resize_image
+from spade_jax.data.sources.source import size_of
 from spade_jax.errors import UserError
-from spade_jax.sampling.sizes import check_size, read_size
+from spade_jax.models.model import build_model
+from spade_jax.sampling.sizes import check_size, read_size, warn_of_shape
 
 IMAGES = '[N, H, W, 3] or [H, W, 3] uint8'
 IDS = '[N, H, W] or [H, W] integers'
@@ -67,6 +69,15 @@ def check_styles(style: Any, count: int, dim: int | None) -> np.ndarray:
     return np.broadcast_to(latents, (count, dim))
 
 
+def check_has_no_random(**choices: Any) -> None:
+    """UserError if a style is given together with choices of a random one: values by name."""
+    defaults = {'seed': 0, 'sample': 0, 'truncation': 1.0}
+    for name, value in choices.items():
+        if not (np.isscalar(value) and value == defaults[name]):
+            problem = f'{name}={value!r} with a style: it is for random styles'
+            raise UserError(problem, f'leave {name} out, or the style')
+
+
 def check_latents(style: Any) -> np.ndarray:
     """Latents of any shape as float32; UserError if they are not finite numbers."""
     style = as_array(style, 'styles')
@@ -122,24 +133,30 @@ def target_size(size: Any, config: Config) -> tuple[int, int] | None:
         width, height = parsed
     else:
         return None
-    check_size(config, height, width)
+    try:
+        check_size(config, height, width)
+    except UserError as error:
+        remedy = 'use size="training"' if build_model(config).size_is_fixed else error.remedy
+        raise UserError(f'size={width}x{height}: {error.problem}', remedy) from None
     return width, height
 
 
-def resize_maps(maps: Any, size: tuple[int, int]) -> np.ndarray:
+def resize_maps(maps: Any, size: tuple[int, int], config: Config) -> np.ndarray:
     """Ids [H, W] (nearest) or images [H, W, 3] uint8 (bicubic) at (width, height) `size`.
 
     Several of them, as an array or a list, which may have different sizes, give [N, ...].
     """
     if (array := _array_unless_ragged(maps, 'maps')) is None:
-        return as_array([resize_maps(each, size) for each in maps], 'maps')
+        return as_array([resize_maps(each, size, config) for each in maps], 'maps')
     array = _ids(array)
     is_image = array.ndim > 2 and array.shape[-1] == 3 and array.dtype == np.uint8
     if array.ndim == (4 if is_image else 3) and len(array):
-        return np.stack([resize_maps(each, size) for each in array])
+        return np.stack([resize_maps(each, size, config) for each in array])
     if array.ndim != (3 if is_image else 2) or array.dtype.kind not in 'iu' or not array.size:
         problem = f'maps of shape {array.shape} and type {array.dtype} cannot be resized'
         raise UserError(problem, f'give ids, {IDS}, or images, {IMAGES}')
+    if not (is_image and config.data.uses_labels):  # Photos may change their shape.
+        warn_of_shape(config, size_of(array), size)
     return resize_image(array, size) if is_image else resize_ids(array, size)
 
 

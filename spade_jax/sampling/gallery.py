@@ -74,8 +74,7 @@ class Gallery:
         stem = os.path.join(output_dir, GALLERY_DIRECTORY)
         places = stem, *(os.path.join(stem, name) for name in ('labels', 'photos'))
         # What is not there yet is made with its first file.
-        directories = [output_dir, *filter(os.path.lexists, places)]
-        check_writable(directories, [self._sheet, self._page])
+        check_writable(filter(os.path.lexists, (output_dir, *places)), [self._sheet, self._page])
         _reject_other_page(self._page)
         self._labels = [os.path.join(stem, 'labels', f'{name}.png') for name in maps.names]
         self._photos = [os.path.join(stem, 'photos', f'{name}.jpg') for name in maps.names]

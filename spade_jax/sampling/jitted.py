@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from spade_jax.errors import UserError
 from spade_jax.layers.normalization import MOMENTUM
@@ -16,15 +17,19 @@ BATCH_SIZE = 4  # Larger batches are hardly faster and need more memory.
 
 
 def in_batches(
-    function: Callable[..., jax.Array], arrays: tuple[np.ndarray | None, ...], size: int
+    function: Callable[..., jax.Array],
+    arrays: tuple[np.ndarray | None, ...],
+    size: int,
+    multiple: int = 1,
 ) -> np.ndarray:
     """Apply a function to arrays [N, ...] in batches; entries from the start pad the last one.
 
     Batches of more than N have the next power of two, at least `BATCH_SIZE`: few programs for
-    any number N.
+    any number N. Sizes are rounded up to a multiple of `multiple`.
     """
     count = len(arrays[0])  # pyright: ignore[reportArgumentType]
     size = 1 if count == 1 else min(size, max(BATCH_SIZE, 1 << (count - 1).bit_length()))
+    size = -(-size // multiple) * multiple
     results = []
     for first in range(0, count, size):
         indices = np.arange(first, first + size) % count
@@ -46,6 +51,22 @@ def sample(config, use_batch_statistics, portable, variables, labels, instances,
     condition = model.condition(labels, instances)
     image, _ = model.sample(variables, condition, style, train=use_batch_statistics)
     return to_uint8(image)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def sample_on_devices(config, use_batch_statistics, mesh, variables, labels, instances, style):
+    """`sample`, where each device of a mesh gets an equal part of the maps.
+
+    It does with them what one device does with a batch of so many.
+    """
+    maps = PartitionSpec(*mesh.axis_names)
+    return jax.shard_map(
+        functools.partial(sample, config, use_batch_statistics, False),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), maps, maps, maps),
+        out_specs=maps,
+        check_vma=False,
+    )(variables, labels, instances, style)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from spade_jax.config.catalog import palette_options
+from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_maps import LabelFolder
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids
+from spade_jax.data.sources.source import size_of
 from spade_jax.files.image_grid import evenly_spaced
-from spade_jax.sampling.sizes import resized
+from spade_jax.sampling.sizes import resized, warn_of_shape
 
 
 class Scene(NamedTuple):
@@ -46,7 +48,7 @@ def read_labels(data: DataConfig, path: str, palette: str, label_remap: str) -> 
 
 
 def read_folder(
-    data: DataConfig,
+    config: Config,
     label_dir: str,
     instance_dir: str,
     photo_dir: str,
@@ -57,9 +59,11 @@ def read_folder(
     label_dir, instance_dir, photo_dir = map(
         os.path.expanduser, (label_dir, instance_dir, photo_dir)
     )
-    folder = LabelFolder(data, label_dir, instance_dir, photo_dir)
+    folder = LabelFolder(config.data, label_dir, instance_dir, photo_dir)
     indices = range(len(folder.names))
     for index in indices if most is None else evenly_spaced(indices, most):
         example = folder.read(index)
+        if size is not None:
+            warn_of_shape(config, size_of(example.label), size)
         _, labels, instances = example if size is None else resized(example, size)
         yield Scene(folder.names[index], labels, instances, folder.read_photo(index))

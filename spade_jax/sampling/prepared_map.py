@@ -47,6 +47,8 @@ class PreparedMap:
         if style is None:
             options = truncation, self._clusters
             style = random_styles(dim, seed, sample, np.arange(1), *options)[0]
+        else:
+            arguments.check_has_no_random(seed=seed, sample=sample, truncation=truncation)
         style = arguments.check_latents(style)
         if style.ndim not in (1, 2) or style.shape[-1] != dim:
             remedy = f'give [N, {dim}], or [{dim}] for one style'

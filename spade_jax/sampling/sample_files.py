@@ -12,12 +12,14 @@ from tqdm import tqdm
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_maps import LabelMaps
 from spade_jax.data.pipeline.paired_transforms import Example
-from spade_jax.errors import UserError
+from spade_jax.data.sources.open_source import bad_examples
+from spade_jax.data.sources.source import size_of
+from spade_jax.errors import DatasetError, UserError
 from spade_jax.files.image_grid import write_png
 from spade_jax.files.names import is_inside
 from spade_jax.files.writable import check_writable
 from spade_jax.sampling.gallery import Gallery
-from spade_jax.sampling.sizes import check_size, resized
+from spade_jax.sampling.sizes import check_size, resized, shape_warning
 from spade_jax.sampling.styles import Styles
 from spade_jax.sampling.trained_generator import LabelBatch, TrainedGenerator
 
@@ -141,15 +143,61 @@ def load_for_sampling(
     maps: LabelMaps, index: int, config: Config, size: tuple[int, int] | None
 ) -> Example:
     """Read a label map at (width, height) `size`, or at its own size, which is checked, if None."""
+    example = _read_checked(maps, index, config, size)
+    return example if size is None else resized(example, size)
+
+
+def _read_checked(
+    maps: LabelMaps, index: int, config: Config, size: tuple[int, int] | None
+) -> Example:
+    """Read a label map at its own size, which must be legal if `size` is None."""
     example = maps.read(index)
-    if size is not None:
-        return resized(example, size)
     try:
-        check_size(config, *example.label.shape[:2])
+        if size is None:
+            check_size(config, *example.label.shape[:2])
     except UserError as error:
         remedy = f'{error.remedy} (--sample_size=training resizes every map to it)'
         raise UserError(f'{maps.locations[index]}: {error.problem}', remedy) from None
     return example
+
+
+def check_maps(
+    maps: LabelMaps, config: Config, size: tuple[int, int] | None, *, with_photos: bool
+) -> dict[str, UserError]:
+    """Read every label map once, so that a bad one stops the program before it writes anything.
+
+    Warns of files that `size` squeezes to another shape; the maps of a data set are squeezed as in
+    training. With `with_photos`, photos are read, too.
+
+    Returns:
+      The errors of bad maps by location, with `on_bad_example` 'skip', unless all are bad.
+
+    Raises:
+      UserError: The first bad map; with 'skip', if all are bad.
+    """
+    warnings: dict[int, str] = {}
+
+    def check(index: int) -> None:
+        label = _read_checked(maps, index, config, size).label
+        if with_photos:
+            maps.read_photo(index)
+        if size and maps.paths:
+            warnings[index] = shape_warning(config, size_of(label), size, '--sample_size={}')
+
+    try:
+        bad = bad_examples(maps.locations, check, config.data)
+    except DatasetError:
+        raise
+    except UserError as error:
+        if config.data.on_bad_example == 'skip' or len(maps.names) == 1:
+            raise
+        remedy = f'{error.remedy}; --on_bad_example=skip samples the others'
+        raise UserError(error.problem, remedy) from error
+    if changed := [index for index, warning in sorted(warnings.items()) if warning]:
+        first, count = changed[0], f'{len(changed)} of {len(maps.names)} label maps'
+        text = f'warning: {count} change their shape: {maps.locations[first]}: {warnings[first]}'
+        print(text, file=sys.stderr)
+    return bad
 
 
 def output_files(

@@ -1,9 +1,12 @@
 """The sizes at which label maps are sampled."""
 
+import math
 import re
+import warnings
 
 from spade_jax.config.config import Config
 from spade_jax.config.option import LARGEST_SIDE, nearest_multiples
+from spade_jax.data.files.image_files import is_copy
 from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.errors import UserError
 from spade_jax.models.model import build_model
@@ -51,6 +54,30 @@ def read_size(text: str, config: Config, name: str) -> tuple[int, int] | None:
     if max(width, height) > LARGEST_SIDE:
         raise UserError(f'{name}={text} is too large', f'use at most {LARGEST_SIDE} a side')
     return width, height
+
+
+def shape_warning(
+    config: Config, size: tuple[int, int], target: tuple[int, int], choice: str
+) -> str:
+    """What resizing from one (width, height) to another does to a map, and what avoids it.
+
+    '' if the shape stays. `choice` is the option of the size, with {} for its value.
+    """
+    if is_copy(size, target):
+        return ''
+    given, wanted = ('x'.join(map(str, sides)) for sides in (size, target))
+    multiple, scale = config.model.size_multiple, math.sqrt(math.prod(target) / math.prod(size))
+    same_shape = [max(1, round(side * scale / multiple)) * multiple for side in size]
+    remedy = f'cut it to the shape of {wanted}'
+    if not build_model(config).size_is_fixed and (*same_shape,) != target:
+        remedy += ', or use ' + choice.format('{}x{}'.format(*same_shape))
+    return f'a map of {given} is squeezed to {wanted}; {remedy}'
+
+
+def warn_of_shape(config: Config, size: tuple[int, int], target: tuple[int, int]) -> None:
+    """Warn a caller in Python of `shape_warning`; Python shows equal warnings once."""
+    if text := shape_warning(config, size, target, 'size="{}"'):
+        warnings.warn(text, stacklevel=2)
 
 
 def resized(maps: Example, size: tuple[int, int]) -> Example:

@@ -39,7 +39,7 @@ class StyleOptions:
         for given in ('style_image', 'style_cluster'):
             if getattr(self, given) in ('', None):
                 continue
-            for name in ('num_samples', 'truncation', 'fixed_style'):
+            for name in ('seed', 'num_samples', 'truncation', 'fixed_style'):
                 if (value := getattr(self, name)) != getattr(StyleOptions, name):
                     problem = f'{name}={value} with {given}={getattr(self, given)}'
                     remedy = 'leave one of the two out'

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spade_jax.config.config import Config
 from spade_jax.data.files.palette import Classes, classes_of, colorize_input
@@ -48,9 +49,10 @@ class TrainedGenerator:
     Args:
       config: See the attribute.
       variables: Of the sampling networks of the model, with the vectors of spectral norms or with
-        kernels divided by them (`fold_spectral_norm`). They are put on the default device.
+        kernels divided by them (`fold_spectral_norm`). They are put on the devices.
       use_batch_statistics: See the attribute.
       step: See the attribute.
+      devices: They share the maps of a batch; default: the default device.
       clusters: See the attribute.
 
     Raises:
@@ -63,6 +65,7 @@ class TrainedGenerator:
         variables: Mapping[str, Variables],
         use_batch_statistics: bool = False,
         step: int | None = None,
+        devices: Sequence[jax.Device] = (),
         clusters: FeatureClusters | None = None,
     ):
         self.config, self.step, self.use_batch_statistics = config, step, use_batch_statistics
@@ -73,7 +76,9 @@ class TrainedGenerator:
         self.clusters = clusters
         no_classes = Classes((), np.zeros((0, 3), np.uint8))
         self.classes = classes_of(config.data) if config.data.uses_labels else no_classes
-        self._variables: dict[str, Variables] = jax.device_put(dict(variables))
+        self._mesh = Mesh(np.asarray(devices), ('maps',)) if len(devices) > 1 else None
+        replicated = self._mesh and NamedSharding(self._mesh, PartitionSpec())
+        self._variables: dict[str, Variables] = jax.device_put(dict(variables), replicated)
         if use_batch_statistics:
             self._check_has_batch_statistics()
 
@@ -108,13 +113,14 @@ class TrainedGenerator:
             model's total upsampling; the training size if the model has a style encoder.
           instances: Instance ids [N, H, W], exactly if the model was trained with instance edges.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
-            maps; None: random, from (seed, sample, index of the map).
+            maps; None: random, from (seed, sample, index of the map). Seed, sample and truncation
+            are for random styles only.
           seed: Names a random style, with `sample`; 0 to 2**32 - 1.
           sample: See `seed`.
           truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style.
           size: "native": the maps keep their sizes. Other values resize them, see `resize`.
-          batch_size: Maps sampled at a time; smaller groups, but not single maps, are padded to it
-            or to a power of two.
+          batch_size: Maps sampled at a time, over all devices; smaller groups, but not single maps,
+            are padded to it or to a power of two.
 
         Returns:
           [N, H, W, 3] uint8; [H, W, 3] for one map.
@@ -130,9 +136,13 @@ class TrainedGenerator:
         latents = self._latents(style, len(labels), seed, sample, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
-        options = self.config, self.use_batch_statistics, False  # not portable
-        sampler = functools.partial(jitted.sample, *options, self._variables)
-        images = jitted.in_batches(sampler, (labels, instances, latents), batch_size)
+        options = self.config, self.use_batch_statistics
+        if self._mesh is None:
+            sampler = functools.partial(jitted.sample, *options, False)  # not portable
+        else:
+            sampler = functools.partial(jitted.sample_on_devices, *options, self._mesh)
+        sampler, arrays = functools.partial(sampler, self._variables), (labels, instances, latents)
+        images = jitted.in_batches(sampler, arrays, batch_size, multiple=self.num_devices)
         return images[0] if is_single else images
 
     def prepare(self, labels: Array, instances: Array | None = None) -> PreparedMap:
@@ -239,7 +249,8 @@ class TrainedGenerator:
 
         Args:
           maps: Ids [H, W], of which the nearest are taken, or images [H, W, 3] uint8, resized
-            bicubically; or several of them, as an array or a list, also of several sizes.
+            bicubically; or several of them, as an array or a list, also of several sizes. A
+            warning names label maps of another shape than `size`.
           size: "training", "WIDTHxHEIGHT" or (width, height). "native" returns `maps` unchanged.
 
         Raises:
@@ -247,7 +258,9 @@ class TrainedGenerator:
             are no maps.
         """
         target = arguments.target_size(size, self.config)
-        return maps if target is None or maps is None else arguments.resize_maps(maps, target)
+        if target is None or maps is None:
+            return maps
+        return arguments.resize_maps(maps, target, self.config)
 
     def colorize(self, labels: np.ndarray) -> np.ndarray:
         """Label maps [..., H, W] in the colors of their classes, [..., H, W, 3] uint8."""
@@ -294,7 +307,7 @@ class TrainedGenerator:
         """
         target = arguments.target_size(size, self.config)
         folders = label_dir, instance_dir, photo_dir
-        return label_files.read_folder(self.config.data, *folders, target, most)
+        return label_files.read_folder(self.config, *folders, target, most)
 
     def trace(
         self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None
@@ -321,9 +334,20 @@ class TrainedGenerator:
             digest.update(self.clusters.centers.tobytes())
         return digest.hexdigest()[:16]
 
+    @property
+    def num_devices(self) -> int:
+        """The number of devices that share the maps of a batch."""
+        return self._mesh.size if self._mesh else 1
+
+    def on_all_devices(self) -> TrainedGenerator:
+        """The same generator, which shares the maps of a batch among the devices of the process."""
+        options = self.use_batch_statistics, self.step, jax.local_devices(), self.clusters
+        return TrainedGenerator(self.config, self._variables, *options)
+
     def with_batch_statistics(self) -> TrainedGenerator:
         """The same generator, normalizing by the statistics of the maps sampled together."""
-        return TrainedGenerator(self.config, self._variables, True, self.step, self.clusters)
+        options = self.config, self._variables, True, self.step
+        return TrainedGenerator(*options, clusters=self.clusters)
 
     def recalibrated(self, batches: Iterable[LabelBatch]) -> TrainedGenerator:
         """The same generator with running statistics recomputed over some batches.
@@ -350,7 +374,9 @@ class TrainedGenerator:
     def _latents(self, style, count, seed, sample=0, truncation=1.0) -> np.ndarray | None:
         """The styles of `count` maps, [count, latent_dim]; None if the model has none."""
         if style is not None:
-            return arguments.check_styles(style, count, self.latent_dim)
+            latents = arguments.check_styles(style, count, self.latent_dim)
+            arguments.check_has_no_random(seed=seed, sample=sample, truncation=truncation)
+            return latents
         if self.latent_dim is None:
             check_random(seed, sample, truncation)  # As with the models that use them.
             return None

@@ -209,7 +209,21 @@ def test_diversity_is_the_distance_between_styles(styled_run, data, monkeypatch,
     plain = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
     workdir = tiny.write_checkpoint(plain, tmp_path / 'run')
     message = refusal('--mode=evaluate', f'--workdir={workdir}', *flags)
-    assert 'give --workdir, a run whose model has styles' in message
+    assert 'this model has no style latent; train one that has' in message
+    images = record['image_dir']
+    flags.append(f'--image_dir={images}')
+    message = refusal('--mode=evaluate', f'--workdir={styled_run}', *flags)
+    assert f'image_dir={images} has one image of each label map' in message
+    assert message.endswith('; leave --image_dir out: the run samples images in several styles')
+
+
+def test_label_maps_that_the_run_lacks_are_not_asked_for(data, tmp_path):
+    options = dict(dataset='folders', data_dir=str(data), condition='rgb', dontcare=False)
+    config = tiny.PLAIN.replace(**options)
+    workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    network = ['--evaluate=miou', '--segmentation_network=drn_d_105']
+    message = refusal('--mode=evaluate', f'--workdir={workdir}', *network)
+    assert 'condition=rgb: the score needs label maps; choose scores that compare with' in message
 
 
 def test_scores_of_the_same_images_are_collected(styled_run):

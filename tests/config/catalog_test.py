@@ -8,7 +8,7 @@ from spade_jax.config.data_config import DATASETS
 from spade_jax.config.label_format import read_palette
 from spade_jax.data.files.palette import classes_of
 
-NAMES = sorted(set(CATALOG) - {'scenes'})
+NAMES = sorted(set(CATALOG) - {'scenes', 'pairs'})
 
 
 def config_of(name, data_dir='', **changes):

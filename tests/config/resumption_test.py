@@ -2,11 +2,13 @@
 
 import json
 import shlex
+import sys
 
 import pytest
 
 from spade_jax.config.config import Config
 from spade_jax.config.flags import config_from_flags
+from spade_jax.config.option import command_line
 from spade_jax.config.resumption import command_of_new_run, conflicts
 from spade_jax.errors import UserError
 from tests.fixtures.cli import parsed_flags
@@ -98,3 +100,20 @@ def test_command_of_a_new_run_describes_its_configuration(given, tmp_path):
         assert values['workdir'].value == f'{tmp_path}/run_3'
         config = config_from_flags(values, SAVED)
     assert config == given.replace(init_from=f'{tmp_path}/run/')
+
+
+@pytest.mark.parametrize(
+    'called, program',
+    [
+        ('/opt/spade_jax/main.py', 'python -m spade_jax.main'),
+        ('/opt/spade_jax/__main__.py', 'python -m spade_jax'),
+        ('{bin}/spade-jax', 'spade-jax'),
+        ('the venv/bin/spade-jax', "'the venv/bin/spade-jax'"),
+        ('/opt/pytest/__main__.py', 'python -m spade_jax.main'),
+    ],
+)
+def test_printed_command_calls_the_program_as_the_user_did(called, program, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [called.format(bin=tmp_path)])
+    monkeypatch.setenv('PATH', str(tmp_path if '{bin}' in called else tmp_path / 'none'))
+    (tmp_path / 'spade-jax').touch(0o755)
+    assert command_line({'flip': False}, '--x=1') == f'{program} --noflip --x=1'

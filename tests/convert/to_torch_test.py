@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shlex
 
 import numpy as np
 import pytest
 
+from spade_jax.checkpoints.checkpointer import newest_config
 from spade_jax.config.config import Config
 from spade_jax.convert.from_torch import PROVENANCE, convert
 from spade_jax.convert.to_torch import export, unsupported_by_reference
@@ -15,6 +17,7 @@ from spade_jax.files.weight_files import BATCH_COUNT
 from spade_jax.models.spade.published import FILES
 from tests import parity
 from tests.convert.released_files import options_to_give, random_states, write_files
+from tests.fixtures.cli import succeed_inline
 from tests.models.spade.reference_names_test import assert_same_state
 
 STYLED = Config.create(
@@ -99,6 +102,24 @@ def test_export_returns_written_files(converted_run, tmp_path):
     names = ['7_net_G.npz', '7_net_D.npz', '7_net_E.npz']
     assert sorted(os.path.basename(path) for path in paths) == sorted(names)
     assert sorted(os.listdir(tmp_path)) == sorted(names)
+
+
+def test_printed_command_converts_back(converted_run, tmp_path):
+    flags = [f'--output_dir={tmp_path}/for PyTorch', '--torch_format=npz', '--torch_epoch=7']
+    output = succeed_inline('--mode=export_torch', f'--workdir={converted_run}', *flags)
+    *program, mode, workdir = shlex.split(output.splitlines()[-1])[:5]
+    assert (program[-1], mode, workdir) == (
+        'spade_jax.main',
+        '--mode=convert',
+        f'--workdir={converted_run}_2',
+    )
+    succeed_inline(*shlex.split(output.splitlines()[-1])[3:])
+    assert newest_config(f'{converted_run}_2', flag='') == newest_config(
+        str(converted_run), flag=''
+    )
+    export(f'{converted_run}_2', str(tmp_path), 'npz', 'latest')
+    for network, state in read_files(tmp_path).items():
+        assert_same_state(state, random_states(STYLED)[network])
 
 
 def test_export_adds_no_counts_to_files_without(converted_run, tmp_path):

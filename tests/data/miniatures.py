@@ -58,6 +58,16 @@ def coco_stuff(directory: pathlib.Path) -> list[str]:
     return ['--dataset=coco_stuff', f'--data_dir={directory}']
 
 
+def pairs(directory: pathlib.Path) -> list[str]:
+    """Facades as for pix2pix: the photo on the left, its label map in colors on the right."""
+    for split, numbers in {'train': (1, 2, 3, 4), 'val': (1, 2), 'test': (1,)}.items():
+        for number, label in _label_maps(numbers, ids=range(4)):
+            colors = np.random.default_rng(1).integers(0, 255, (4, 3)).astype(np.uint8)[label]
+            pair = np.concatenate([_photo(label), colors], axis=1)
+            _save(directory / split / f'{number}.jpg', pair)
+    return ['--dataset=pairs', f'--data_dir={directory}', '--direction=b_to_a']
+
+
 def coco_stuff_folders(directory: pathlib.Path) -> list[str]:
     """COCO-Stuff in the folders of the published implementation, with its instance maps."""
     for split, numbers in {'train': (9, 25, 30, 34), 'val': (139, 285)}.items():
@@ -310,6 +320,7 @@ MINIATURES: Mapping[str, Callable[[pathlib.Path], list[str]]] = {
         camvid,
         camvid_32,
         celebamask_hq,
+        pairs,
         tfds,
         color_masks,
         edge_images,

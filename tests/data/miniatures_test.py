@@ -85,6 +85,7 @@ def test_examples_are_brought_to_training_size(name, tmp_path):
         ('camvid', dict(num_classes=11, dontcare=True)),
         ('celebamask_hq', dict(num_classes=19, flip=False)),
         ('color_masks', dict(num_classes=3, dontcare=True)),
+        ('pairs', dict(condition='rgb', direction='b_to_a', layout_channels=3)),
         ('edge_images', dict(condition='rgb', layout_channels=3)),
     ],
 )

@@ -1,6 +1,7 @@
 """What a generator takes as arguments, and the one line with which it refuses the rest."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -85,6 +86,7 @@ def test_maps_are_resized_as_by_the_command(plain):
         ((-32, 32), 'size=-32 is out of range'),
         ('big', 'size=big is not a size; use training, native'),
         (None, 'size=None is not a size'),
+        ((33, 32), '^size=33x32: a label map of 33x32: its width is not divisible by 8'),
     ],
 )
 def test_illegal_sizes_are_refused(plain, size, message):
@@ -92,11 +94,40 @@ def test_illegal_sizes_are_refused(plain, size, message):
         plain.resize(LABEL, size)
 
 
+def test_resizing_to_another_shape_is_warned_of(plain, tmp_path):
+    wide = np.repeat(LABEL, 4, axis=1)
+    tiny.write_labels(tmp_path, 'a', size=(32, 128))
+    text = '128x32 is squeezed to 32x32; cut it to the shape of 32x32, or use size="64x16"'
+    for use in (
+        lambda: plain(wide, size='training'),
+        lambda: plain.resize([LABEL, wide]),
+        lambda: list(plain.read_folder(str(tmp_path))),
+    ):
+        with pytest.warns(UserWarning, match=text):
+            use()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        plain.resize(wide, (64, 16))
+        plain.resize(np.zeros((32, 128, 3), np.uint8))  # A photo.
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, 1e300])
 def test_styles_that_are_not_finite_are_refused(styled, value):
     style = np.array([[0, 0, 0, 0], [0, 0, value, 0]])
     for sample in (lambda: styled(LABELS[:2], style=style), lambda: styled.prepare(LABEL)(style)):
         with pytest.raises(UserError, match=r'style\[1, 2\]=.* is not a finite float32'):
+            sample()
+
+
+@pytest.mark.parametrize('choice', [dict(seed=1), dict(sample=2), dict(truncation=0.5)])
+def test_style_with_choices_of_a_random_one_is_refused(styled, choice):
+    (name,) = choice
+    prepared, style = styled.prepare(LABEL), np.zeros(4, np.float32)
+    for sample in (
+        lambda: styled(LABELS, style=style, **choice),
+        lambda: prepared(style, **choice),
+    ):
+        with pytest.raises(UserError, match=f'^{name}=.* with a style.*; leave {name} out'):
             sample()
 
 

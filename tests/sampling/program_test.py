@@ -162,6 +162,33 @@ def test_unreadable_style_image_is_refused(refusal_of, styled_run, tmp_path):
 def test_unknown_id_is_refused(refusal_of, plain_run, tmp_path):
     labels = tiny.write_labels(tmp_path / 'beyond', 'a', num_classes=9)
     assert 'a.png: label id 4 at pixel' in refusal_of(plain_run, labels=labels)
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('bad', ['b', 'photo'])
+def test_bad_map_stops_before_anything_is_written_or_is_skipped(bad, plain_run, tmp_path):
+    labels = tiny.write_labels(tmp_path / 'labels', *'abc')
+    flags = [f'--label_dir={labels}', f'--output_dir={tmp_path}/out', '--batch_size=1']
+    path = labels / f'{bad}.png'
+    if bad == 'photo':
+        path = tiny.write_photos(tmp_path / 'photos', *'abc') / 'b.jpg'
+        flags.append(f'--photo_dir={tmp_path}/photos')
+    path.write_bytes(path.read_bytes()[:50])
+    arguments = ['--mode=sample', f'--workdir={plain_run}', *flags]
+    message = refusal(*arguments)
+    assert f'{path}: the ' in message
+    assert message.endswith('; --on_bad_example=skip samples the others')
+    assert not (tmp_path / 'out').exists()
+    output = succeed_inline(*arguments, '--on_bad_example=skip')
+    assert [name for name in files_below(tmp_path / 'out') if len(name) == 5] == ['a.png', 'c.png']
+    assert f'2 images: {tmp_path}/out\n1 label maps were skipped:\n  {path}: the ' in output
+
+
+def test_maps_that_are_all_bad_are_not_skipped(refusal_of, plain_run, tmp_path):
+    labels = tiny.write_labels(tmp_path / 'beyond', 'a', 'b', num_classes=9)
+    message = refusal_of(plain_run, '--on_bad_example=skip', labels=labels)
+    assert 'label id' in message
+    assert 'on_bad_example' not in message
 
 
 def test_output_over_label_maps_is_refused(refusal_of, plain_run, data):

@@ -9,7 +9,7 @@ from spade_jax.data.files.label_maps import LabelFolder
 from spade_jax.data.pipeline.paired_transforms import resize_ids
 from spade_jax.errors import UserError
 from spade_jax.sampling import jitted
-from spade_jax.sampling.sample_files import SampleRequest, output_files, write_samples
+from spade_jax.sampling.sample_files import SampleRequest, check_maps, output_files, write_samples
 from spade_jax.sampling.styles import NoStyles, RandomStyles
 from tests.sampling import tiny
 from tests.sampling.tiny import named_maps, pixels
@@ -86,6 +86,21 @@ def test_map_of_illegal_size_is_named(plain, tmp_path):
         sample(plain, labels, tmp_path / 'out', size=None)
     assert 'labels/a.png: a label map of 52x44: its width is not divisible by 8' in str(error.value)
     assert '(--sample_size=training resizes every map to it)' in str(error.value)
+
+
+def test_squeezed_map_is_named_with_a_size_that_keeps_its_shape(tmp_path, capsys):
+    labels = tiny.write_labels(tmp_path, 'a', size=(32, 32))
+    tiny.write_labels(labels, 'b', 'c', size=(32, 128))
+    maps = LabelFolder(tiny.PLAIN.data, str(labels))
+    check_maps(maps, tiny.PLAIN, SIZE, with_photos=False)
+    assert capsys.readouterr().err == (
+        f'warning: 2 of 3 label maps change their shape: {labels}/b.png: a map of 128x32 is '
+        'squeezed to 32x32; cut it to the shape of 32x32, or use --sample_size=64x16\n'
+    )
+    (labels / 'a.png').unlink()
+    maps = LabelFolder(tiny.PLAIN.data, str(labels))
+    check_maps(maps, tiny.PLAIN, (64, 16), with_photos=False)
+    assert capsys.readouterr().err == ''
 
 
 def test_color_mask_without_palette_is_refused(tmp_path):

@@ -103,6 +103,7 @@ BOTH_ENDS = 'give --style_image and --style_image_to, or --seed and --seed_to'
             dict(style_image='a.jpg', num_samples=2),
             'num_samples=2 with style_image=a.jpg: it is for random styles',
         ),
+        (dict(style_image='a.jpg', seed=3), 'seed=3 with style_image=a.jpg: it is for random'),
         (dict(style_image='a.jpg', truncation=0.5), 'truncation=0.5 with style_image=a.jpg'),
         (dict(style_image='a.jpg', fixed_style=True), 'fixed_style=True with style_image=a.jpg'),
     ],

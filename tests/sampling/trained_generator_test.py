@@ -181,6 +181,18 @@ def test_size_is_compiled_once_for_any_number_of_maps(plain, random):
     assert jitted.sample._cache_size() == 2
 
 
+@pytest.mark.parametrize('batch_statistics', [False, True])
+def test_devices_sample_as_one_device_does_in_batches(styled, random, batch_statistics):
+    styled = styled.with_batch_statistics() if batch_statistics else styled
+    labels = random.integers(0, 3, (7, 32, 32))
+    expected = styled(labels, seed=3, batch_size=4)
+    on_devices = styled.on_all_devices()
+    assert on_devices.num_devices == jax.local_device_count() > 1
+    images = on_devices(labels, seed=3, batch_size=4 * on_devices.num_devices)
+    np.testing.assert_array_equal(images, expected)
+    np.testing.assert_array_equal(on_devices.encode(images), styled.encode(images))
+
+
 def test_no_maps_give_no_images(plain):
     assert plain(np.zeros((0, 32, 32), np.uint8)).shape == (0, 32, 32, 3)
 

@@ -1,17 +1,25 @@
 """Read label maps: indices, grays or colors become the class ids of the configuration."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.config.label_format import LARGEST_ID, parse_remap
 from spade_jax.data.files import image_files
-from spade_jax.data.files.image_files import Colors, File, read_ids, read_ids_or_colors, read_photo
+from spade_jax.data.files.image_files import (
+    Colors,
+    File,
+    color_codes,
+    read_ids,
+    read_ids_or_colors,
+    read_photo,
+)
 from spade_jax.data.files.index_colors import IndexColors
-from spade_jax.data.files.palette import ColorMask
-from spade_jax.errors import UserError
+from spade_jax.data.files.palette import ColorMask, builtin_palette_of
+from spade_jax.errors import DatasetError, UserError
 
 
 class LabelReader:
@@ -46,7 +54,8 @@ class LabelReader:
             pixels = read_ids_or_colors(path, thorough=thorough)
         else:
             on_indexed = functools.partial(self._on_indexed, str(path)) if thorough else None
-            pixels = read_ids(path, thorough=thorough, on_indexed=on_indexed)
+            with _naming_palettes(path):
+                pixels = read_ids(path, thorough=thorough, on_indexed=on_indexed)
         try:
             ids = self._ids(pixels)
         except UserError as error:
@@ -89,6 +98,23 @@ class LabelReader:
             remedy = 'save it as RGB if they are colors; leave --palette out if they are ids'
             raise UserError(problem, remedy)
         return pixels
+
+
+@contextlib.contextmanager
+def _naming_palettes(path: File) -> Iterator[None]:
+    """Add to the error of a color mask which palette of the package has all of its colors."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except UserError as error:
+        with contextlib.suppress(UserError):  # Another defect: the file cannot be read either.
+            colors = read_ids_or_colors(path, thorough=False)
+            found = colors.ndim == 3 and builtin_palette_of(np.unique(color_codes(colors)))
+            if found:
+                remedy = f'all colors are those of --palette={found[0]}'
+                error = UserError(error.problem, remedy)
+        raise error from None
 
 
 def condition_role(config: DataConfig) -> str:

@@ -1,6 +1,7 @@
 """Names and colors of the classes: render ids as colors, and turn color masks into ids."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from spade_jax.data.files.image_files import TRANSPARENT_CODE, color_codes
 from spade_jax.errors import UserError
 
 UNKNOWN_COLOR = (0, 0, 0)
+MOST_COLORS = 255  # Of all color masks: more are no palette.
 _NO_CLASS, _SEVERAL_CLASSES = -1, -2
 _MANY_COLORS, _SMALL_SHARE = 10, 0.2  # What smoothing adds along the borders.
 _COLORS_OF_JPEG = 500
@@ -109,8 +111,8 @@ class ColorMask:
         if distance < _FARTHEST:
             problem += f'; the nearest is {entry.color} ({entry.name}), at a distance of {distance}'
         unsmoothed = 'save the mask without smoothing (antialiasing), as PNG'
-        if name := _builtin_palette_with(np.unique(codes)):
-            return UserError(problem, f'all colors are those of --palette={name}')
+        if found := builtin_palette_of(np.unique(codes)):
+            return UserError(problem, f'all colors are those of --palette={found[0]}')
         if count >= _MANY_COLORS and share < _SMALL_SHARE:  # Blends along borders.
             return UserError(problem, unsmoothed)
         if count >= _COLORS_OF_JPEG:
@@ -122,12 +124,36 @@ class ColorMask:
         return UserError(problem, remedy)
 
 
-def _builtin_palette_with(codes: np.ndarray) -> str | None:
-    """The name of a palette of the package that has all of these colors."""
-    for name in builtin_palettes():
-        if {*codes.tolist()} <= {*_codes(builtin_classes(name))}:
-            return name
-    return None
+def builtin_palette_of(
+    codes: Collection[int], *, may_be_off: bool = False
+) -> tuple[str, int] | None:
+    """Return the smallest palette of the package with one class for each color; the tolerance.
+
+    Without `may_be_off` the colors are exact, and the tolerance is 0. One color tells no palette.
+    """
+    found = []
+    for name in builtin_palettes() if 1 < len(codes) <= MOST_COLORS else ():
+        classes = [entry for entry in builtin_classes(name) if entry.color]
+        uses = Counter(entry.color for entry in classes)
+        near = near_colors(classes, codes) if may_be_off else {}
+        if all(uses[color_text(int(code))] == 1 for code in codes):
+            found.append((0, len(uses), name))
+        elif len(near) == len(codes) and (largest := max(near.values())[0]):
+            found.append((largest, len(uses), name))
+    distance, _, name = min(found, default=(0, 0, ''))
+    return (name, distance) if name else None
+
+
+def near_colors(
+    classes: Sequence[LabelClass], codes: Iterable[int]
+) -> dict[int, tuple[int, LabelClass]]:
+    """Return the colors that a tolerance can accept, with distance and nearest class.
+
+    All classes have colors.
+    """
+    codes, safe = list(codes), safe_tolerance(classes)
+    found = zip(codes, *nearest_colors(classes, np.array(codes, int)), strict=True)
+    return {code: (int(away), classes[index]) for code, index, away in found if away <= safe}
 
 
 def nearest_colors(

@@ -46,6 +46,7 @@ def settings_of(config: DataConfig) -> dict[str, Any]:
     width, height = scaled_size(geometry, geometry.width, geometry.height)
     settings = {name: getattr(config, name) for name in _DECIDING_FIELDS}
     settings |= {name: value for name in _LATER_FIELDS if (value := getattr(config, name))}
+    settings |= {'direction': config.direction} if config.dataset == 'pairs' else {}
     # The crop size matters only where it decides the scaled size.
     return {'format': FORMAT, **settings, 'scaled_size': f'{width}x{height}'}
 

@@ -114,6 +114,8 @@ def _listed_faces(config: DataConfig, split: str) -> list[int]:
     faces: dict[int, None] = {}  # An ordered set.
     for number, line in numbered_lines(path, flag, f'set --data_dir or --{flag}'):
         where = f'{flag}: {path}, line {number}'
+        if line.startswith('#'):  # A comment.
+            continue
         if not (line.isascii() and line.isdigit()):
             raise UserError(f'{where}: "{line[:60]}" is not a number', _ONE_A_LINE)
         if int(line) in faces:

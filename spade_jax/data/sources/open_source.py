@@ -2,7 +2,8 @@
 
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from spade_jax.config.data_config import DataConfig
@@ -49,6 +50,8 @@ def source_class(config: DataConfig) -> type[DatasetSource]:
             from spade_jax.data.sources.scenes import ScenesSource as source
         case 'tfds':
             from spade_jax.data.sources.tfds_source import TfdsSource as source
+        case 'pairs':
+            from spade_jax.data.sources.pairs import PairsSource as source
         case 'celebamask_hq':
             from spade_jax.data.sources.celebamask import CelebAMaskSource as source
         case _:
@@ -98,24 +101,32 @@ def check_source(source: Source, config: DataConfig) -> dict[str, UserError]:
     """
     if source.already_scaled:
         return {}
+    check = functools.partial(check_example, source, config)
+    return bad_examples(source.locations, check, config)
+
+
+def bad_examples(
+    locations: Sequence[str], check: Callable[[int], object], config: DataConfig
+) -> dict[str, UserError]:
+    """The errors that `check` raises for indices, by location; see `check_source`."""
     from tqdm import tqdm
 
     def error_of(index: int) -> UserError | None:
         try:
-            check_example(source, config, index)
+            check(index)
         except UserError as error:
             return error
 
     bad = {}
     with concurrent.futures.ThreadPoolExecutor(config.data_workers) as pool:
-        checks = zip(source.locations, pool.map(error_of, range(len(source))), strict=True)
+        checks = zip(locations, pool.map(error_of, range(len(locations))), strict=True)
         bar: dict[str, Any] = dict(desc='checking the label maps', unit='map', delay=2, leave=False)
         try:
-            for location, error in tqdm(checks, total=len(source), **bar):
+            for location, error in tqdm(checks, total=len(locations), **bar):
                 if error is not None:
                     bad[location] = error
                     stops = config.on_bad_example == 'error' or isinstance(error, DatasetError)
-                    if stops or len(bad) == len(source):
+                    if stops or len(bad) == len(locations):
                         raise error
         finally:
             pool.shutdown(cancel_futures=True)

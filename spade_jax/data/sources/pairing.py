@@ -232,6 +232,10 @@ def _listed_files(folders: Folders) -> Pairing:
         elif len(missing) == len(files_of_roles) and (end := _stem_at_end(stem, photos)):
             problem, prefix = f'{where} is not a file of these directories', name[: -len(stem)]
             defects.append(Defect(LISTED_ELSEWHERE, name, problem, f'write {prefix}{end}'))
+        elif not examples and not defects and not re.search(r'[/.]', name):
+            problem = f'{folders.listing}, line {number}: "{line[:60]}" is no example'
+            remedy = 'remove it if it is a header, or begin it with "#"; else write "stem"'
+            defects.append(Defect('listed lines are no examples', name, problem, remedy))
         else:
             remedy = 'write "stem" or "split/stem", without extension and suffix'
             for role in missing:
@@ -254,7 +258,7 @@ def _listed_name(line: str, folders: Folders, names: Mapping[str, str]) -> str:
     """Return the stem of a line, or of the files that it names; else the line with slashes.
 
     Files are relative to the data, the list or a directory of a role. A line may name the photo and
-    the label map of an example, in columns.
+    the label map of an example, in columns, and a comment after " #".
     """
     root, here = folders.config.data_dir, os.path.dirname(folders.listing)
     directories = [root, here, *(role.directory for role in folders.roles)]
@@ -268,6 +272,7 @@ def _listed_name(line: str, folders: Folders, names: Mapping[str, str]) -> str:
         return names[line]
     path = line.replace('\\', '/')
     if (stem := stem_named(path)) is None:
+        path = re.sub(r'\s+#.*', '', path)  # A comment.
         columns = set(map(stem_named, re.split(r'[\s,;]+', path)))
         stem = columns.pop() if len(columns) == 1 else None
     return stem or posixpath.normpath(path)

@@ -64,18 +64,23 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in FIRST_SEED}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
-        config, first = self.builder_config, FIRST_SEED[split]
-        seeds = range(first, first + getattr(config, f'{split}_examples'))
-        records = render_records(seeds, config.height, config.width)
-        bar = tqdm(records, desc=f'rendering the {split} scenes', total=len(seeds), unit='scene')
-        for key, record in enumerate(bar):
+        for key, record in enumerate(_rendered(self.builder_config, split)):
             files = {name: io.BytesIO(record[name]) for name in ('image', 'label')}
             yield key, record | files
+
+
+def _rendered(config: ScenesConfig, split: str) -> Iterator[SceneRecord]:
+    """Render the scenes of a split, with a progress bar."""
+    first = FIRST_SEED[split]
+    seeds = range(first, first + getattr(config, f'{split}_examples'))
+    records = render_records(seeds, config.height, config.width)
+    yield from tqdm(records, f'rendering the {split} scenes', len(seeds), unit='scene')
 
 
 def prepared_scenes(config: ScenesConfig, split: str, data_dir: str = '') -> Sequence[SceneRecord]:
     """Return the scenes of a split; render them first if they are not found in `data_dir`.
 
+    The few validation scenes are then not stored: TFDS would render the training scenes, too.
     TFDS never takes an interrupted preparation for a complete one, and has a default directory.
     """
     import_tensorflow()
@@ -85,7 +90,10 @@ def prepared_scenes(config: ScenesConfig, split: str, data_dir: str = '') -> Seq
     try:
         # TFDS announces a download and shuffling, of which there is none.
         with quiet_logging(), contextlib.redirect_stdout(io.StringIO()):
-            builder = prepared(functools.partial(scenes, config=config, **options))
+            make_builder = functools.partial(scenes, config=config, **options)
+            if split == 'validation' and not make_builder().is_prepared():
+                return list(_rendered(config, split))
+            builder = prepared(make_builder)
             undecoded = dict.fromkeys(('image', 'label'), tfds.decode.SkipDecoding())
             return builder.as_data_source(split, decoders=undecoded)
     finally:

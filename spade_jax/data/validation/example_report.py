@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
-from spade_jax.config.label_format import parse_palette
+from spade_jax.config.label_format import LabelClass, parse_palette
 from spade_jax.data.files.image_files import (
     SIDEWAYS,
     Colors,
@@ -23,11 +23,12 @@ from spade_jax.data.files.image_files import (
     read_photo,
 )
 from spade_jax.data.files.label_reader import LabelReader
-from spade_jax.data.files.palette import nearest_colors, safe_tolerance
+from spade_jax.data.files.palette import MOST_COLORS, near_colors, nearest_colors, safe_tolerance
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
 from spade_jax.data.sources.pairing import Defect, ExampleFiles
 from spade_jax.data.sources.source import require_same_size, resized_copies, size_of
+from spade_jax.data.validation.blends import blended_colors
 from spade_jax.data.validation.interpolation import interpolated_ids
 from spade_jax.errors import UserError
 
@@ -47,7 +48,6 @@ INTERPOLATED = 'label maps seem to be scaled with interpolation'
 TURNED = 'photos are turned by EXIF, and their size does not tell whether the label maps are, too'
 UNTURNED = 'photos fit their label maps only without the turn of EXIF'
 
-MOST_COLORS = 255  # Of all color masks: more are no palette.
 _MOST_VALUES = 64  # Colors or 8-bit ids of one map: more are a photo or an anti-aliased mask.
 _IDS_NAMED = 5
 _T = TypeVar('_T')
@@ -64,6 +64,7 @@ class ExampleReport:
       pixels: Number of pixels by id.
       unknown_ids: The ids that are not classes.
       colors: Number of pixels by color code of a label map whose colors are not known.
+      blends: Colors of a smoothed label map that are no classes, see `blended_colors`.
       index_colors: Path of an indexed label map, and the color of each index that it uses.
       is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
       digest: Hash of the pixels of the photo.
@@ -78,6 +79,7 @@ class ExampleReport:
     pixels: dict[int, int] = field(default_factory=dict)
     unknown_ids: tuple[int, ...] = ()
     colors: dict[int, int] = field(default_factory=dict)
+    blends: set[int] = field(default_factory=set)
     index_colors: tuple[str, Colors] | None = None
     is_mistaken: bool = False
     digest: bytes | None = None
@@ -197,10 +199,20 @@ class FileInspector:
             with contextlib.suppress(UserError):  # Damaged, lossy or transparent.
                 pixels = read_ids_or_colors(path)
                 if pixels.ndim == 3:
-                    report.colors, kind = self._count_colors(pixels)
-                    report.is_mistaken = len(report.colors) > _MOST_VALUES
+                    colors, kind = self._count_colors(pixels)
+                    report.is_mistaken = len(colors) > _MOST_VALUES
+                    report.blends = self._find_blends(pixels)
+                    report.colors = {c: n for c, n in colors.items() if c not in report.blends}
                     report.defects[-1] = report.defects[-1]._replace(kind=kind)
         return label
+
+    def _find_blends(self, pixels: np.ndarray) -> set[int]:
+        """The blends in a mask that --palette_tolerance cannot accept."""
+        blends = blended_colors(color_codes(pixels))
+        return blends - near_colors(self._colored_classes(), blends).keys()
+
+    def _colored_classes(self) -> list[LabelClass]:
+        return [entry for entry in parse_palette(self._config.palette or '[]') if entry.color]
 
     def _count_colors(self, pixels: np.ndarray) -> tuple[dict[int, int], str]:
         """Pixels by code of the colors of a mask, for the most frequent ones; the kind of defect.
@@ -209,9 +221,7 @@ class FileInspector:
         farthest stands for all.
         """
         (codes, counts), kind = np.unique(color_codes(pixels), return_counts=True), COLORED
-        if classes := [
-            entry for entry in parse_palette(self._config.palette or '[]') if entry.color
-        ]:
+        if classes := self._colored_classes():
             _, distances = nearest_colors(classes, codes)
             safe = safe_tolerance(classes)
             kind = NEAR_PALETTE if distances.max() <= safe else BEYOND_PALETTE

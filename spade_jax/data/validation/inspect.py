@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from spade_jax.config.data_config import DataConfig
+from spade_jax.config.option import format_flags
 from spade_jax.data.files.image_files import UNREAD_EXTENSIONS
 from spade_jax.data.files.index_colors import IndexColors
+from spade_jax.data.files.palette import MOST_COLORS
 from spade_jax.data.pipeline.bounded_map import bounded_map
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.folders import folders_of, open_annotations
@@ -22,7 +25,6 @@ from spade_jax.data.sources.pairing import Defect, Role, extension_of, files_bel
 from spade_jax.data.sources.source import Source
 from spade_jax.data.validation.example_report import (
     MIXED_PALETTES,
-    MOST_COLORS,
     NEAR_PALETTE,
     ExampleReport,
     FileInspector,
@@ -51,6 +53,7 @@ class SplitReport:
       pixels, images: Number of pixels, and of label maps, by id.
       unknown_ids: The ids that are not classes, by name of the example.
       colors: Number of pixels by color 0xrrggbb, of label maps whose colors are not known.
+      blends: Number of smoothed label maps by color that is a blend in them.
       index_colors: The color of each index of indexed label maps, also of earlier splits.
       indexed_colors: Number of indexed label maps by color 0xrrggbb.
       mistaken_maps: Number of label maps that are probably photos or anti-aliased.
@@ -71,6 +74,7 @@ class SplitReport:
     images: Counter[int] = field(default_factory=Counter)
     unknown_ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     colors: Counter[int] = field(default_factory=Counter)
+    blends: Counter[int] = field(default_factory=Counter)
     index_colors: IndexColors = field(default_factory=IndexColors)
     indexed_colors: Counter[int] = field(default_factory=Counter)
     mistaken_maps: int = 0
@@ -103,6 +107,7 @@ class SplitReport:
         # Maps with too many colors must not hide those that a tolerance fixes.
         if len(self.colors) <= MOST_COLORS or NEAR_PALETTE in self.defective.get(example.name, ()):
             self.colors.update(example.colors)
+            self.blends.update(example.blends)
         self.mistaken_maps += example.is_mistaken
 
 
@@ -149,9 +154,17 @@ def _warnings_of_photos(role: Role) -> list[Defect]:
     photos = [path for path in paths if extension_of(path) in role.extensions]
     if are_pairs(photos):
         problem = f'{photos[0]} and others have a seam down their middle'
-        remedy = 'cut each into a photo and a label map or condition: see docs/data.md, Pairs'
+        place = format_flags(_place_of_pairs(role.directory))
+        remedy = f'read the pairs with {" ".join(place)}, or cut them: see docs/data.md, Pairs'
         found.append(Defect(SIDE_BY_SIDE, photos[0], problem, remedy))
     return found
+
+
+def _place_of_pairs(directory: str) -> dict[str, str]:
+    """The flags that read a directory of pairs."""
+    data_dir, name = os.path.split(directory)
+    flags = dict(dataset='pairs', data_dir=data_dir)
+    return flags if name == 'train' else flags | dict(train_image_dir=name)
 
 
 def _inspect_source(source: Source, config: DataConfig, report: SplitReport) -> None:

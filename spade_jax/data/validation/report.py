@@ -14,7 +14,7 @@ import numpy as np
 
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.label_format import LARGEST_ID
-from spade_jax.config.option import aspect_ratio_text, format_flags, nearest_heights
+from spade_jax.config.option import aspect_ratio_text, command_line, format_flags, nearest_heights
 from spade_jax.data.files.index_colors import IndexColors
 from spade_jax.data.files.palette import classes_of
 from spade_jax.data.sources.pairing import Defect
@@ -68,7 +68,6 @@ def validate(
       UserError: At the end, if there are defects that training would stop at.
     """
     output_dir = os.path.abspath(output_dir)
-    os.makedirs(output_dir, exist_ok=True)
     config, splits, suggestions = _inspect(config, output_dir, given if count_classes else None)
     for split in splits:
         split.warnings += _other_shapes(split, config, size_multiple)
@@ -191,7 +190,7 @@ def _summarize(
     ids = sorted({number for split in splits for number in split.pixels})
     flags = {name: value for name, value in given.items() if defects or name != 'output_dir'}
     first = {'mode': 'validate_data'} if defects else {'workdir': f'runs/{config.dataset}'}
-    flags = format_flags(first | flags | suggest.merge_changes(suggestions))
+    flags = first | flags | suggest.merge_changes(suggestions)
     extra_flags = () if defects else extra_flags
     classes = [{'id': number, 'name': _class_name(number, config)} for number in ids]
     for entry in classes:
@@ -203,7 +202,7 @@ def _summarize(
             dict(flags=format_flags(found.changes), reason=found.reason, advice=found.advice)
             for found in suggestions
         ],
-        'command': ' '.join(['python -m spade_jax.main', *flags, *extra_flags]),
+        'command': command_line(flags, *extra_flags),
         'num_defects': len(defects),
         'num_files_with_defects': len({defect.path for defect in defects}),
     }

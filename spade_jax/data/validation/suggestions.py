@@ -13,19 +13,23 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from spade_jax.config.catalog import builtin_classes, builtin_palette
+from spade_jax.config.catalog import builtin_classes
 from spade_jax.config.data_config import CROPPING_MODES, DONTCARE_ID, DataConfig
 from spade_jax.config.label_format import LARGEST_ID, LabelClass, parse_palette, parse_remap
 from spade_jax.data.files.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
-from spade_jax.data.files.palette import color_code, color_text, nearest_colors, safe_tolerance
+from spade_jax.data.files.palette import (
+    MOST_COLORS,
+    builtin_palette_of,
+    color_code,
+    color_text,
+    near_colors,
+)
 from spade_jax.data.pipeline.paired_transforms import Geometry, max_crop_offset
 from spade_jax.data.sources.folders import folders_of
 from spade_jax.data.sources.open_source import source_class
 from spade_jax.data.sources.pairing import extension_of, files_below, pair_files, stem_of
 from spade_jax.data.validation import example_report as kinds
-from spade_jax.data.validation.example_report import MOST_COLORS, is_class
+from spade_jax.data.validation.example_report import is_class
 from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.errors import UserError
 
@@ -68,7 +72,7 @@ def suggest(
     """Yield suggestions how to change a configuration; files are not written to `output_dir`."""
     data = _merged(reports)
     suspects = _suspect_ids(data, config.label_channels)
-    classes = _replace_maps(config, data) or _palette(config, data, output_dir)
+    classes = _replace_maps(config, data) or _with_blends(_palette(config, data, output_dir), data)
     classes = classes or _number_of_classes(config, data, suspects)
     fixed = frozenset()
     for suggestion in (classes, _copies(data), _geometry(config, data)):
@@ -94,7 +98,8 @@ def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:
-    names = 'label_maps', 'sizes', 'images', 'colors', 'indexed_colors', 'mistaken_maps', 'defects'
+    names = 'label_maps', 'sizes', 'images', 'colors', 'blends', 'indexed_colors'
+    names += 'mistaken_maps', 'defects'
     columns = {name: [getattr(report, name) for report in reports] for name in names}
     sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
     return SplitReport('all', **sums)
@@ -170,13 +175,14 @@ def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggesti
         return None
     if not classes and not is_mixed and _count(data, {kinds.COLORED}) * 2 < data.label_maps:
         return None  # The other maps hold ids: these few are mistakes.
-    if not classes and (found := _builtin_palette_near(new)):
+    is_table = not classes and len(new) >= _LEAST_COLORS_OF_A_TABLE
+    if is_table and (found := builtin_palette_of(new, may_be_off=True)):
         name, distance = found
         reason = f'the label maps have {len(new)} colors of the palette "{name}"'
         tolerance = {'palette_tolerance': distance} if distance else {}
         changes = {'palette': name} | _covering_classes(config, builtin_classes(name)) | tolerance
         return Suggestion(reason, changes, _BAD_MAPS)
-    near = _near(classes, new)
+    near = near_colors([entry for entry in classes if entry.color], new)
     far = [code for code in new if code not in near]
     distance, entry = max(near.values(), default=(0, None))
     tolerance = {'palette_tolerance': distance} if distance > config.palette_tolerance else {}
@@ -189,6 +195,23 @@ def _palette(config: DataConfig, data: SplitReport, output_dir: str) -> Suggesti
     fixes = frozenset({kinds.NEAR_PALETTE}) if far else _BAD_MAPS
     which = 'the colors of some label maps' if far else 'the colors'
     return Suggestion(f'{which} are {away} ({entry.name})', tolerance, fixes)
+
+
+def _with_blends(found: Suggestion | None, data: SplitReport) -> Suggestion | None:
+    """The suggestion of a palette, with advice if some colors are no classes but blends."""
+    if not (blends := sorted(data.blends.keys() - data.colors.keys())):
+        return found
+    reason = (
+        f'{len(blends)} colors, e.g. {color_text(blends[0])}, are blends of others along borders'
+    )
+    if found:
+        reason = f'{found.reason}; {reason}'
+    advice = (
+        'export the label maps without smoothing (nearest neighbor, no anti-aliasing): '
+        '--palette_tolerance reads only colors that are nearly those of the palette'
+    )
+    # The label maps stay defective.
+    return (found or Suggestion(''))._replace(reason=reason, advice=advice, fixes=frozenset())
 
 
 def _draft(
@@ -206,35 +229,11 @@ def _draft(
     return Suggestion(reason, changes, _BAD_MAPS, smoothing, (path, text))
 
 
-def _near(classes: Sequence[LabelClass], codes: Sequence[int]) -> dict[int, tuple[int, LabelClass]]:
-    """The colors that a tolerance can accept, with their distances from their nearest classes."""
-    colored = [entry for entry in classes if entry.color]
-    found = zip(codes, *nearest_colors(colored, np.array(codes)), strict=True)
-    safe = safe_tolerance(colored)
-    return {code: (int(away), colored[index]) for code, index, away in found if away <= safe}
-
-
 def _new_classes(classes: Sequence[LabelClass], codes: Iterable[int]) -> list[LabelClass]:
     """Classes for colors, which have the next ids in the order of their codes."""
     first = max((entry.id for entry in classes if entry.id != DONTCARE_ID), default=-1) + 1
     numbered = enumerate(sorted(codes), start=first)
     return [LabelClass(number, f'class {number}', color_text(code)) for number, code in numbered]
-
-
-def _builtin_palette_near(codes: Collection[int]) -> tuple[str, int] | None:
-    """The smallest built-in palette with each of these colors, and the tolerance that it needs."""
-    directory = os.path.dirname(builtin_palette('gaugan') or '')
-    found = []
-    for file in os.listdir(directory) if len(codes) >= _LEAST_COLORS_OF_A_TABLE else ():
-        name = file.removesuffix('.json')
-        colors = Counter(entry.color for entry in builtin_classes(name))
-        near = _near(builtin_classes(name), list(codes))
-        if all(colors[color_text(code)] == 1 for code in codes):
-            found.append((0, len(colors), name))
-        elif len(near) == len(codes):
-            found.append((max(distance for distance, _ in near.values()), len(colors), name))
-    distance, _, name = min(found, default=(0, 0, ''))
-    return (name, distance) if name else None
 
 
 def _number_of_classes(

@@ -48,6 +48,11 @@ class Architecture(NamedTuple):
     encoder_depth: int | None  # Number of convolutions of the encoder; None without one.
 
 
+def recognizes(generator: State) -> bool:
+    """True if this is the state dictionary of a generator of SPADE."""
+    return any(name.startswith('head_0.norm_0.mlp_shared.') for name in generator)
+
+
 def infer_config(states: Mapping[str, State], described: Options, given: Options) -> Config:
     """The configuration of a published checkpoint.
 

@@ -75,8 +75,12 @@ def test_palette_of_the_package_that_has_all_colors_is_named(tmp_path, palette):
     colors = [entry.color for entry in builtin_classes('gaugan')[:3]]
     pixels = np.array([[[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors]])
     path = save(tmp_path / 'drawing.png', pixels.astype(np.uint8))
-    with pytest.raises(UserError, match='all colors are those of --palette=gaugan'):
-        LabelReader(DataConfig(palette=palette)).read(path)
+    for config in (DataConfig(palette=palette), DataConfig()):
+        with pytest.raises(UserError, match='all colors are those of --palette=gaugan'):
+            LabelReader(config).read(path)
+    pixels[0, 0, 0] += 1
+    with pytest.raises(UserError, match='a color mask needs --palette=FILE'):
+        LabelReader(DataConfig()).read(save(path, pixels.astype(np.uint8)))
 
 
 def test_mask_that_was_a_jpeg_is_to_be_exported_again(tmp_path, palette):

@@ -112,7 +112,7 @@ def test_read_maps_renumbers_ids(root):
 
 def test_list_replaces_mapping(root):
     (root / MAPPING).unlink()
-    (root / 'list.txt').write_text('2001\n\n1\n')
+    (root / 'list.txt').write_text('# good ones\n2001\n\n1\n')
     assert CelebAMaskSource(_config(root, validation_list='list.txt'), 'validation').names == [
         '2001',
         '1',

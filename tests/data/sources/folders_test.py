@@ -91,11 +91,13 @@ def test_source_reads_instances_for_edges(root):
         ('cityscapes', True, True, False),
         ('celebamask_hq', True, False, False),
         ('tfds', False, False, False),
+        ('pairs', False, False, False),
         ('scenes', False, False, True),
     ],
 )
 def test_source_class_describes_data_set(dataset, takes_lists, pairs_files, already_scaled):
-    source = source_class(DataConfig(dataset=dataset))
+    condition = 'rgb' if dataset == 'pairs' else 'labels'
+    source = source_class(DataConfig(dataset=dataset, condition=condition))
     assert source.takes_lists == takes_lists
     assert source.pairs_files == pairs_files
     assert source.already_scaled == already_scaled
@@ -179,6 +181,7 @@ def test_list_selects_examples_of_other_split(root):
         'a\r\nsub/c\r\n',
         './a.jpg\n./sub/c.jpg',
         '# good ones\na.png\nsub//c.png',
+        '  # good ones\n\na  # the best one\n \t\nsub/c.jpg\t#2\n#b\n',
         'train_img\\a.jpg\nsub\\c.jpg',
         'train_img/a.jpg train_label/a.png\ntrain_img/sub/c.jpg\ttrain_label/sub/c.png',
         'train_img\\a.jpg,train_label\\a.png\ntrain_img/sub/c.jpg;train_label/sub/c.png',
@@ -213,6 +216,12 @@ def test_names_are_compared_composed(root):
             'list.txt, line 2: zebra has no photo in .*train_img; write "stem" or "split/stem", '
             'without extension',
         ),
+        (
+            'image,label\na.jpg,a.png\n',
+            r'list.txt, line 1: "image,label" is no example; remove it if it is a header, or '
+            'begin it with "#"',
+        ),
+        ('# of 2026\n\nfile name\na\nb\n', 'line 3: "file name" is no example; remove it if'),
         ('val/a\n', r'list.txt, line 1: val/a has no photo in .*val_img'),
         ('a\na\n', 'list.txt, line 2: a is listed twice'),
         (

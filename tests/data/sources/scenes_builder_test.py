@@ -54,6 +54,22 @@ def test_prepared_records_are_not_rendered_again(prepared, monkeypatch):
     assert again[1]['image'] == records['train'][1]['image']
 
 
+def test_validation_scenes_need_no_training_scenes(prepared, tmp_path, monkeypatch):
+    rendered = []
+    render = scenes_builder.render_records
+    monkeypatch.setattr(
+        scenes_builder,
+        'render_records',
+        lambda seeds, height, width: rendered.extend(seeds) or render(seeds, height, width),
+    )
+    records = scenes_builder.prepared_scenes(CONFIG, 'validation', str(tmp_path))
+    first = scenes_builder.FIRST_SEED['validation']
+    assert rendered == [first, first + 1]
+    for record, stored in zip(records, prepared[1]['validation'], strict=True):
+        assert record['image'] == stored['image']
+        np.testing.assert_array_equal(record['instance'], stored['instance'])
+
+
 def test_interrupted_preparation_restarts(tmp_path, monkeypatch):
     def interrupted(seeds, height, width):
         yield render_record(seeds[0], height, width)

@@ -20,6 +20,7 @@ from spade_jax.data.sources.folders import FolderSource
 from spade_jax.data.sources.open_source import check_source
 from spade_jax.data.validation import contact_sheet, example_report, inspect, suggestions
 from spade_jax.data.validation import report as report_module
+from spade_jax.data.validation.blends import blended_colors
 from spade_jax.data.validation.report import validate
 from spade_jax.errors import UserError
 from tests.program import write_folders
@@ -381,6 +382,39 @@ def test_color_masks_get_a_draft_of_a_palette(root, output_dir):
     assert len(groups(report)[example_report.COLORED]) == 6
     colors = classes_of(with_flags(config, flags(report))).colors
     assert colors.tolist() == sorted(COLORS.tolist())
+
+
+def smooth_slightly(colors):
+    """The mean of each pixel and three neighbors, as anti-aliasing draws borders."""
+    padded = np.pad(colors.astype(int), ((0, 1), (0, 1), (0, 0)), mode='edge')
+    rows = padded[1:] + padded[:-1]
+    return ((rows[:, 1:] + rows[:, :-1]) // 4).astype(np.uint8)
+
+
+def test_blends_of_smoothed_masks_are_no_classes(root, output_dir):
+    recode(root, lambda label: smooth_slightly(COLORS[label]))
+    report, _ = look(config_of(root), output_dir)
+    (suggestion,) = report['suggestions']
+    assert flags(report) == [f'--palette={output_dir}/palette.json', '--num_classes=3']
+    draft = json.loads((output_dir / 'palette.json').read_text())['classes']
+    assert [entry['color'] for entry in draft] == ['#000000', '#0afa0a', '#fa0a0a']
+    assert 'are blends of others along borders' in suggestion['reason']
+    assert 'without smoothing (nearest neighbor, no anti-aliasing)' in suggestion['advice']
+    report, _ = look(with_flags(config_of(root), flags(report)), output_dir.with_name('again'))
+    assert flags(report) == []
+    assert 'blends of others' in report['suggestions'][0]['reason']
+
+
+def test_thin_class_and_class_that_is_between_two_others_are_no_blends():
+    codes = np.full((64, 64), 0x000000)
+    codes[:, 32:] = 0xC80000
+    codes[:, 31] = codes[:, 8] = 0x640000  # On their line, but also elsewhere.
+    codes[20, :] = 0x0000FF  # Thin, and not on the line.
+    assert blended_colors(codes) == set()
+    codes[:, 8] = 0
+    assert blended_colors(codes) == {0x640000}
+    codes[40:44, 40:44] = 0x640000  # An area.
+    assert blended_colors(codes) == set()
 
 
 def test_color_masks_without_number_of_classes_get_a_draft(root, output_dir):
@@ -792,6 +826,7 @@ def test_photos_without_label_map_are_left_out(root, output_dir):
     [
         ('0 1 2 zebra 1 4', 'lines are listed twice', ['0', '1', '2', '4']),
         ('0 1.tif 2 3', 'listed examples are other files', ['0', '2', '3']),
+        ('image 0 2 3', 'listed lines are no examples', ['0', '2', '3']),
     ],
 )
 def test_bad_lines_of_a_listing_are_left_out(root, output_dir, lines, kind, good):

@@ -1,0 +1,1 @@
+"""pix2pix (Isola et al. 2017)."""

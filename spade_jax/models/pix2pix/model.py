@@ -1,0 +1,198 @@
+"""pix2pix: networks, condition, losses and sampling (Isola et al. 2017)."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from spade_jax.batch import Batch
+from spade_jax.config.config import Config
+from spade_jax.layers.dropout import LATENT_DIM
+from spade_jax.models import losses
+from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
+from spade_jax.models.patch_discriminator import PatchDiscriminator
+from spade_jax.models.pix2pix.options import BATCH_NORMS, PATCHES, Pix2PixOptions
+from spade_jax.models.pix2pix.pixel_discriminator import PixelDiscriminator
+from spade_jax.models.pix2pix.resnet import ResNet
+from spade_jax.models.pix2pix.unet import UNet
+from spade_jax.models.semantic_layout import semantic_layout
+from spade_jax.random_streams import Stream
+
+Networks = Mapping[str, Variables]
+
+
+class Pix2Pix:
+    """The implementation of `Model`; networks 'generator' and 'discriminator'."""
+
+    sampling_networks = ('generator',)
+    can_encode = size_is_fixed = False
+
+    def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
+        del portable
+        assert isinstance(config.model, Pix2PixOptions)
+        self.config, self.options, self.axis_name = config, config.model, axis_name
+        self.dtype = jnp.dtype(config.optimizer.compute_dtype)
+        self.networks = {
+            'generator': self._generator(axis_name),
+            'discriminator': self._discriminator(),
+        }
+        self._evaluates_per_image = (
+            self.options.pix2pix_statistics == 'image' and self.options.pix2pix_norm in BATCH_NORMS
+        )
+        self.latent_dim = LATENT_DIM if self.options.pix2pix_dropout else None
+        slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
+        everything, discriminator = tuple(self.networks), ('discriminator',)
+        self.updates = (
+            Update('discriminator', discriminator, self._discriminator_loss, everything, fast),
+            Update('generator', ('generator',), self._generator_loss, everything, slow),
+        )
+
+    def _generator(self, axis_name: str | None) -> nn.Module:
+        options = self.options
+        shared: dict[str, Any] = dict(
+            width=options.generator_width,
+            norm=options.pix2pix_norm,
+            axis_name=axis_name,
+            dtype=self.dtype,
+        )
+        if options.pix2pix_generator == 'unet':
+            return UNet(depth=options.pix2pix_depth, **shared)
+        use_bias, blocks = options.pix2pix_norm == 'instance', options.pix2pix_blocks
+        return ResNet(num_downsamplings=2, num_blocks=blocks, use_bias=use_bias, **shared)
+
+    def _discriminator(self) -> nn.Module:
+        options = self.options
+        shared: dict[str, Any] = dict(
+            width=options.discriminator_width,
+            norm=options.pix2pix_norm,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+        )
+        if options.pix2pix_patch == '1':
+            return PixelDiscriminator(**shared)
+        return PatchDiscriminator(
+            depth=PATCHES[options.pix2pix_patch] + 1,
+            spectral_norm=False,
+            use_bias=options.pix2pix_norm == 'instance',
+            padding=1,
+            max_features=8 * options.discriminator_width,
+            **shared,
+        )
+
+    def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
+        """The generator is updated in every `discriminator_steps`-th step only."""
+        del epoch
+        due = step % self.config.optimizer.discriminator_steps == 0
+        return self.updates if due else self.updates[:1]
+
+    def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
+        """Shapes of one condition, latent and image."""
+
+        def floats(*shape: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+        data = self.config.data
+        size = data.image_height, data.image_width
+        condition, image = floats(*size, data.layout_channels), floats(*size, 3)
+        latent = None if self.latent_dim is None else floats(self.latent_dim)
+        return {'generator': (condition, latent), 'discriminator': (condition, image)}
+
+    def abstract_constants(self) -> dict[str, Variables]:
+        return {}
+
+    def load_constants(self) -> dict[str, Variables]:
+        return {}
+
+    def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
+        """One-hot classes and instance edges; or an RGB image in [-1, 1]."""
+        data = self.config.data
+        if not data.uses_labels:
+            return to_signed(label)
+        instance = instance if data.instance_edges else None
+        classes = data.num_classes
+        return semantic_layout(label, instance, num_classes=classes, dontcare=data.dontcare)
+
+    def sample(
+        self,
+        variables: Networks,
+        condition: jax.Array,
+        latent: jax.Array | None = None,
+        *,
+        train: bool = False,
+        mutable: tuple[str, ...] = (),
+    ) -> tuple[jax.Array, Variables]:
+        if self._evaluates_per_image and not train:
+            return self._sample_alone(variables['generator'], condition, latent), {}
+        generator, inputs = self.networks['generator'], (variables['generator'], condition, latent)
+        image, updated = generator.apply(*inputs, train=train, mutable=list(mutable))
+        return image, dict(updated)
+
+    @functools.partial(jax.vmap, in_axes=(None, None, 0, 0))
+    def _sample_alone(
+        self, generator: Variables, condition: jax.Array, latent: jax.Array | None
+    ) -> jax.Array:
+        """Images normalized by their own statistics: in training mode, in batches of one."""
+        latent = None if latent is None else latent[None]
+        network = self._generator(None)
+        return network.apply(generator, condition[None], latent, train=True, mutable=[])[0][0]
+
+    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
+        raise NotImplementedError('pix2pix has no encoder')
+
+    def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
+        """Nothing is kept: the dropout follows layers that are as much work as those before."""
+        del variables, condition
+        return {}
+
+    def _discriminator_loss(
+        self, variables: Networks, batch: Batch, noise: Noise, _: Any
+    ) -> LossOutput:
+        """Half of the adversarial terms of fake and real images, each a batch of its own."""
+        condition, real = self.condition(batch.label, batch.instance), to_signed(batch.image)
+        fake, generator = self._generate(variables, condition, noise)
+        fake_outputs, updated = self._discriminate(variables['discriminator'], condition, fake)
+        discriminator = variables['discriminator'] | updated
+        real_outputs, updated = self._discriminate(discriminator, condition, real)
+        terms = losses.discriminator_loss(self.config.losses.gan_loss, fake_outputs, real_outputs)
+        logits = {'fake': fake_outputs, 'real': real_outputs}
+        return LossOutput(
+            {name: term / 2 for name, term in terms.items()},
+            {f'logits_{name}': losses.mean_logits(logits[name]) for name in logits},
+            {'generator': generator, 'discriminator': updated},
+        )
+
+    def _generator_loss(
+        self, variables: Networks, batch: Batch, noise: Noise, _: Any
+    ) -> LossOutput:
+        """Adversarial term and L1 (section 3.1) of the fake that the discriminator just saw.
+
+        Its parameters and its noise are the same, so the compiler may compute it once. The running
+        statistics have followed it already.
+        """
+        condition, real = self.condition(batch.label, batch.instance), to_signed(batch.image)
+        fake, _ = self._generate(variables, condition, noise)
+        outputs, updated = self._discriminate(variables['discriminator'], condition, fake)
+        terms = {'gan': losses.generator_loss(self.config.losses.gan_loss, outputs)}
+        if self.options.l1_weight:
+            l1 = losses.mean_absolute_difference(fake, real)
+            terms['l1'] = self.options.l1_weight * l1
+        return LossOutput(terms, {}, {'discriminator': updated})
+
+    def _generate(
+        self, variables: Networks, condition: jax.Array, noise: Noise
+    ) -> tuple[jax.Array, Variables]:
+        """The fake images of a step, [B, H, W, 3], and the updated statistics."""
+        latent = None
+        if self.latent_dim is not None:
+            latent = noise(Stream.STYLE_IN_GENERATOR_UPDATE, self.latent_dim)
+        return train_forward(self.networks['generator'], variables['generator'], condition, latent)
+
+    def _discriminate(
+        self, variables: Variables, condition: jax.Array, image: jax.Array
+    ) -> tuple[list[losses.ScaleOutput], Variables]:
+        inputs = condition.astype(self.dtype), image.astype(self.dtype)
+        output, updated = train_forward(self.networks['discriminator'], variables, *inputs)
+        return [output], updated
