@@ -50,7 +50,7 @@ class FeatureClusters:
         choices = np.floor(special.ndtr(noise[..., 0]) * self.counts).astype(int)
         choices = np.minimum(choices, np.maximum(self.counts - 1, 0))  # [N, classes]
         chosen = self.centers[np.arange(len(self.counts)), choices]
-        latents = self.means + truncation * (chosen - self.means)
+        latents = truncation * chosen + (1 - truncation) * self.means
         return latents.reshape(len(noise), -1).astype(np.float32)
 
     def cluster(self, number: int) -> np.ndarray:

@@ -157,7 +157,7 @@ class Pix2PixHD:
         """See `Model.sample`; a latent is a table [classes, feature_dim], flattened."""
         if latent is not None:
             classes = self.config.data.label_channels
-            table = latent.reshape(len(latent), 1, classes, self.options.feature_dim)
+            table = latent.reshape(-1, 1, classes, self.options.feature_dim)
             features = condition[..., :classes] @ table  # [B, H, W, feature_dim]
             # A prepared condition is one for several latents.
             shape = *features.shape[:3], condition.shape[-1]
@@ -180,7 +180,7 @@ class Pix2PixHD:
         one_hot = self.condition(label, instance)[..., : self.config.data.label_channels]
         sums = jnp.einsum('bhwc,bhwf->bcf', one_hot, features)
         table = sums / jnp.maximum(jnp.sum(one_hot, axis=(1, 2)), 1)[..., None]
-        return table.reshape(len(image), -1)
+        return table.reshape(-1, self.latent_dim or 0)
 
     def features(
         self,

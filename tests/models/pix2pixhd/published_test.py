@@ -13,7 +13,14 @@ from spade_jax.files.weight_files import read_state, write_state
 from spade_jax.models.pix2pixhd import published
 from spade_jax.models.train_state import abstract_train_state, init_train_state
 
-TOLD = dict(model='pix2pixhd', num_classes=3, crop_size=32, load_size=32, condition='labels+edges')
+TOLD = dict(
+    model='pix2pixhd',
+    dataset='folders',
+    num_classes=3,
+    crop_size=32,
+    load_size=32,
+    condition='labels+edges',
+)
 TINY = dict(
     **TOLD,
     generator_width=2,

@@ -135,7 +135,7 @@ def test_style_is_taken_from_image_with_its_maps(data, trained):
     latent = generator.encode(folder.read_photo(1), example.label, example.instance)
     np.testing.assert_allclose(latent, of_photos[1], rtol=1e-5, atol=1e-6)
     chosen = StyleOptions(style_cluster=0).styles(generator, folder).of(0, np.arange(2))
-    np.testing.assert_array_equal(chosen, [generator.clusters.centers[:, 0].reshape(-1)])
+    np.testing.assert_array_equal(chosen, 2 * [generator.clusters.centers[:, 0].reshape(-1)])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_eight_devices_compute_the_step_of_one():
     norms = dict.fromkeys(('generator_norm', 'encoder_norm', 'discriminator_norm'), 'sync_batch')
     options = {**TINY, 'batch_size': 8, 'learning_rate': 1e-5, 'feature_regions': 'labels', **norms}
     config = Config.create(**options)
-    one, eight = run(config, 1, num_steps=2), run(config, 8, num_steps=2)
+    one, eight = run(config, 1), run(config, 8)
     assert_same_update(one, eight)
     pools = [state.networks['image_pool'] for _, state, _ in (one, eight)]
     assert largest_difference(*pools) < 1e-3

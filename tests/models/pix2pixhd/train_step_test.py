@@ -168,7 +168,8 @@ def test_gradients_match_golden_numbers(case):
     beta1, _ = config.optimizer.adam_betas
     sd, norms = golden.state('sd'), golden.state('gradnorm64')
     filled = {name: np.full(sd[name].shape, norm) for name, norm in norms.items()}
-    frozen = {'global'} if config.model.frozen_epochs else set()
+    frozen = {'global', *(f'enhancer_{i}' for i in range(1, config.model.num_enhancers))}
+    frozen = frozen if config.model.frozen_epochs else set()
     for name, network in variables_of(filled, config).items():
         largest = max(float(norms[key]) for key in norms if key.startswith(PREFIXES[name]))
         for part in network['params'].keys() - frozen:
