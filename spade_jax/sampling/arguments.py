@@ -50,7 +50,8 @@ def maps_of_images(config: Config, labels: Any, instances: Any, count: int) -> M
         problem = 'the style of this model is one of each class, but there are no label maps'
         raise UserError(problem, 'give the label maps of the images as well')
     size = config.data.image_width, config.data.image_height
-    labels, instances = (None if m is None else resize_maps(m, size) for m in (labels, instances))
+    labels = resize_maps(labels, size, config)
+    instances = None if instances is None else resize_maps(instances, size, config)
     maps = check_maps(config, labels, instances)
     if len(maps.labels) != count:
         problem = f'{len(maps.labels)} label maps for {count} images'
