@@ -124,6 +124,8 @@ class Pix2Pix:
         train: bool = False,
         mutable: tuple[str, ...] = (),
     ) -> tuple[jax.Array, Variables]:
+        if latent is not None:  # A prepared map has one condition for all latents.
+            condition = jnp.broadcast_to(condition, (latent.shape[0], *condition.shape[1:]))
         if self._evaluates_per_image and not train:
             return self._sample_alone(variables['generator'], condition, latent), {}
         generator, inputs = self.networks['generator'], (variables['generator'], condition, latent)
@@ -139,7 +141,7 @@ class Pix2Pix:
         network = self._generator(None)
         return network.apply(generator, condition[None], latent, train=True, mutable=[])[0][0]
 
-    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
+    def encode(self, variables: Networks, image: jax.Array, *maps: Any) -> jax.Array:
         raise NotImplementedError('pix2pix has no encoder')
 
     def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
