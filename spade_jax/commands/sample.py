@@ -37,7 +37,23 @@ STYLE_IMAGE = flags.DEFINE_string(
 STYLE_IMAGE_TO = flags.DEFINE_string(
     'style_image_to', '', 'End of an interpolation from --style_image.'
 )
+STYLE_LABEL = flags.DEFINE_string(
+    'style_label',
+    '',
+    'Label map of --style_image, or directory of them, for models with a style of each class.',
+)
+STYLE_INSTANCE = flags.DEFINE_string(
+    'style_instance', '', 'Instance map of --style_image, or directory, as --style_label.'
+)
 STYLE_FLAGS = (
+    *(STYLE_LABEL, STYLE_INSTANCE),
+    flags.DEFINE_integer(
+        'style_cluster',
+        None,
+        'Number, from 0, of the cluster of features of each class, the largest first.',
+        0,
+        10**4,
+    ),
     flags.DEFINE_integer(
         'num_samples', 1, 'Number of images of each label map, or of all without them.', 1, 10**4
     ),
@@ -119,7 +135,8 @@ def _maps(config: Config, workdir: str, styles: StyleOptions) -> tuple[LabelMaps
 
 def _inputs(config: Config) -> dict[str, str]:
     """Flag -> file or directory that sampling with these flags reads."""
-    read = (shared.LABEL_DIR, shared.INSTANCE_DIR, shared.PHOTO_DIR, STYLE_IMAGE, STYLE_IMAGE_TO)
+    read = (shared.LABEL_DIR, shared.INSTANCE_DIR, shared.PHOTO_DIR)
+    read = (*read, STYLE_IMAGE, STYLE_IMAGE_TO, STYLE_LABEL, STYLE_INSTANCE)
     given = {flag.name: os.path.expanduser(flag.value) for flag in read if flag.value}
     if shared.LABEL_DIR.value is not None or config.data.unconditional:
         return given

@@ -51,6 +51,19 @@ def all_gather_shards(shard: jax.Array, axis_name: str) -> jax.Array:
     return lax.all_gather(shard, axis_name, tiled=True)
 
 
+def all_gather(tree: Any, axis_name: str | None) -> Any:
+    """The examples [n * B, ...] of all replicas, in their order in the global batch."""
+    return tree if axis_name is None else lax.all_gather(tree, axis_name, tiled=True)
+
+
+def local_examples(examples: jax.Array, axis_name: str | None) -> jax.Array:
+    """This replica's share [B, ...] of the examples [n * B, ...] of all replicas."""
+    if axis_name is None:
+        return examples
+    size = len(examples) // count(axis_name)
+    return lax.dynamic_slice_in_dim(examples, lax.axis_index(axis_name) * size, size)
+
+
 def squared_norm(shard: jax.Array, axis_name: str) -> jax.Array:
     """The squared norm of the vector whose shards the replicas have."""
     return lax.psum(jnp.sum(jnp.square(shard)), axis_name)

@@ -54,6 +54,21 @@ def check_maps(
     return Maps(labels, instances, is_single)
 
 
+def maps_of_images(config: Config, labels: Any, instances: Any, count: int) -> Maps:
+    """The maps, at the training size, of images whose features are those of their regions."""
+    if labels is None:
+        problem = 'the style of this model is one of each class, but there are no label maps'
+        raise UserError(problem, 'give the label maps of the images as well')
+    size = config.data.image_width, config.data.image_height
+    labels = resize_maps(labels, size, config)
+    instances = None if instances is None else resize_maps(instances, size, config)
+    maps = check_maps(config, labels, instances)
+    if len(maps.labels) != count:
+        problem = f'{len(maps.labels)} label maps for {count} images'
+        raise UserError(problem, 'give one for each image')
+    return maps
+
+
 def check_styles(style: Any, count: int, dim: int | None) -> np.ndarray:
     """Latents [count, dim] float32 of [count, dim], [1, dim] or [dim]; UserError for others."""
     if dim is None:

@@ -32,6 +32,7 @@ from spade_jax.reports.run_log import (
     progress_fields,
 )
 from spade_jax.sampling import TrainedGenerator
+from spade_jax.training import feature_clusters
 from spade_jax.training.evaluation import Evaluator, scores_of
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
@@ -99,6 +100,7 @@ def train(
         columns = ['label map'] * (not config.data.unconditional) + ['fake', 'real']
         print(f'Sample grids ({" | ".join(columns)}): {samples}')
     if processes.is_first():
+        feature_clusters.write_clusters(config, workdir, data)
         print(f'Report: {run_report.write(workdir)}')
 
 
@@ -242,7 +244,7 @@ def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
     """The grid label map (if there is one) | fake | real of the preview examples."""
     config, preview = session.config, session.data.preview
     generator = _generator(session, state)
-    style = generator.encode(preview.image) if session.model.can_encode else None
+    style = generator.encode(*preview) if session.model.can_encode else None
     fake = generator(preview.label, preview.instance, style=style)
     panels = colorize_input(preview.label, config.data), fake, preview.image
     return image_grid([panel for panel in panels if panel.size])

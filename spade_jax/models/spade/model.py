@@ -171,7 +171,14 @@ class Spade:
         cpu, default = (functools.partial(apply, self._generator(dedup)) for dedup in (True, False))
         return jax.lax.platform_dependent(*inputs, cpu=cpu, default=default)
 
-    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
+    def encode(
+        self,
+        variables: Networks,
+        image: jax.Array,
+        label: jax.Array | None = None,
+        instance: jax.Array | None = None,
+    ) -> jax.Array:
+        del label, instance
         mean, _ = self.networks['encoder'].apply(variables['encoder'], image, train=False)
         return mean
 
