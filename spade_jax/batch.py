@@ -11,7 +11,7 @@ class Batch(NamedTuple):
       label: [B, H, W] class ids, uint8, or uint16 if they do not fit; 255 for don't-care if the
         configuration has it. With condition 'rgb': [B, H, W, 3] uint8, the condition image;
         with condition 'none': [B, H, W, 0] uint8.
-        instance: [B, H, W] int32 ids, one for each instance of an image; None without instance edges.
+      instance: [B, H, W] int32 ids, one for each instance of an image; None without instance edges.
     """
 
     image: Any  # np.ndarray on the host, jax.Array inside of a step; so are the others.
