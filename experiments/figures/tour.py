@@ -72,7 +72,7 @@ class Pace(NamedTuple):
     Attributes:
       steps: Steps that are done.
       seconds: Seconds that they took.
-      recent: Seconds of a step, the mean over the later half of them.
+      recent: Seconds of a step, the mean over the last quarter of them.
     """
 
     steps: int = 0
@@ -90,8 +90,8 @@ def pace_of(workdir: str, batch_size: int) -> Pace:
             seconds.append(seconds[-1] + number * batch_size / record['images_per_second'])
     if steps[-1] == 0:
         return Pace()
-    half = int(np.searchsorted(steps, steps[-1] / 2, side='right')) - 1
-    recent = (seconds[-1] - seconds[half]) / (steps[-1] - steps[half])
+    start = int(np.searchsorted(steps, 0.75 * steps[-1], side='right')) - 1
+    recent = (seconds[-1] - seconds[start]) / (steps[-1] - steps[start])
     return Pace(steps[-1], seconds[-1], recent)
 
 
@@ -222,7 +222,7 @@ def differences_of_layers(num_classes: int = 13, features: int = 64, seed: int =
 
 
 class Page:
-    """The Markdown file: prose, and blocks that are filled; its figures are in `tour/` beside it."""
+    """The Markdown file of prose and blocks to fill; its figures are in `tour/` beside it."""
 
     def __init__(self, path: str | os.PathLike):
         self._path = pathlib.Path(path)
