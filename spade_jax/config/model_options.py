@@ -31,6 +31,7 @@ class ModelOptions(Section):
     name: ClassVar[str]  # the value of --model
     defaults: ClassVar[Mapping[str, Any]] = {}  # options of other sections with another default
     unused: ClassVar[tuple[str, ...]] = ()  # options of other sections that the model lacks
+    conditions: ClassVar[tuple[str, ...]] = ('labels', 'labels+edges', 'rgb')  # legal --condition
 
     @property
     def size_multiple(self) -> int:
@@ -77,6 +78,9 @@ MODELS = {
         options='spade_jax.models.spade.options:SpadeOptions',
         model='spade_jax.models.spade.model:Spade',
         published='spade_jax.models.spade.published',
+    ),
+    'gan': RegisteredModel(
+        options='spade_jax.models.gan.options:GanOptions', model='spade_jax.models.gan.model:Gan'
     ),
     'pix2pix': RegisteredModel(
         options='spade_jax.models.pix2pix.options:Pix2PixOptions',

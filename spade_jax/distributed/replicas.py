@@ -192,8 +192,9 @@ def shard_batch(batch: Any, num_replicas: int, num_microbatches: int = 1) -> Any
     """
 
     def split(x):
-        blocks = x.reshape(num_microbatches, num_replicas, -1, *x.shape[1:])
-        return np.moveaxis(blocks, 1, 0).reshape(num_replicas, -1, *x.shape[1:])
+        share = len(x) // num_replicas  # Not -1: the condition of some models has no elements.
+        blocks = x.reshape(num_microbatches, num_replicas, share // num_microbatches, *x.shape[1:])
+        return np.moveaxis(blocks, 1, 0).reshape(num_replicas, share, *x.shape[1:])
 
     return jax.tree.map(split, batch)
 

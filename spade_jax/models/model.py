@@ -19,7 +19,9 @@ from spade_jax.config.model_options import MODELS
 from spade_jax.random_streams import Stream
 
 # The variables of one network: collection -> tree of arrays. 'params'; where the network has them,
-# 'batch_stats' (running statistics) and 'spectral' (the vectors of spectral norms).
+# 'batch_stats' (running statistics) and 'spectral' (the vectors of spectral norms). Others belong
+# to the schedule of a run (a number of steps): the updates advance them, EMA does not average them,
+# and `init_from` does not take them over.
 Variables = dict[str, Any]
 # Noise of an update: (stream, dim) -> [B, dim] standard normal, one row for each example.
 Noise = Callable[[Stream, int], jax.Array]
@@ -122,7 +124,8 @@ class Model(Protocol):
         """What the generator is conditioned on, [B, H, W, S].
 
         Args:
-          label: [B, H, W] class ids, or [B, H, W, 3] uint8 with condition "rgb".
+          label: [B, H, W] class ids; [B, H, W, 3] uint8 with condition "rgb", [B, H, W, 0] with
+            "none".
           instance: [B, H, W] instance ids; None without instance edges.
         """
         ...

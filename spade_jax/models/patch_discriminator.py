@@ -70,6 +70,7 @@ def convolve_jointly(
 
     Images of a layout share its part of the sum, which is most of the work: [N B, H', W', O].
     """
+    layout, image = (x.astype(weights.kernel.dtype) for x in (layout, image))
     layout_kernel, image_kernel = jnp.split(weights.kernel, [layout.shape[-1]], axis=2)
     y_layout = add_bias(convolve(layout, layout_kernel, strides, padding), weights.bias)
     y_layout = jnp.tile(y_layout, (len(image) // len(layout), 1, 1, 1))  # [N B, H', W', O]

@@ -2,6 +2,7 @@
 
 generator = spade_jax.load('runs/quickstart')
 images = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] uint8
+images = generator(num=16, seed=1)       # of a model without condition
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -95,9 +97,10 @@ class TrainedGenerator:
 
     def __call__(
         self,
-        labels: Array,
+        labels: Array | None = None,
         instances: Array | None = None,
         *,
+        num: int | None = None,
         style: Array | None = None,
         seed: int = 0,
         sample: int = 0,
@@ -105,13 +108,14 @@ class TrainedGenerator:
         size: str | tuple[int, int] = NATIVE,
         batch_size: int = BATCH_SIZE,
     ) -> np.ndarray:
-        """Sample an image for each label map.
+        """Sample an image for each label map, or `num` images if the model has no condition.
 
         Args:
           labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8; without N: one
             map. A list of maps and ids [..., H, W, 1] are the same. H and W: multiples of the
             model's total upsampling; the training size if the model has a style encoder.
           instances: Instance ids [N, H, W], exactly if the model was trained with instance edges.
+          num: Number of images of a model without condition, instead of label maps; None: one.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
             maps; None: random, from (seed, sample, index of the map). Seed, sample and truncation
             are for random styles only.
@@ -123,7 +127,7 @@ class TrainedGenerator:
             are padded to it or to a power of two.
 
         Returns:
-          [N, H, W, 3] uint8; [H, W, 3] for one map.
+          [N, H, W, 3] uint8; [H, W, 3] for one map, or without maps and `num`.
 
         Raises:
           UserError: Ids are out of range, the size is illegal, the model does not take these
@@ -132,7 +136,7 @@ class TrainedGenerator:
         check_not_forked()
         batch_size = whole_number('batch_size', batch_size, 1)
         labels, instances = (self.resize(maps, size) for maps in (labels, instances))
-        labels, instances, is_single = arguments.check_maps(self.config, labels, instances)
+        labels, instances, is_single = arguments.check_maps(self.config, labels, instances, num)
         latents = self._latents(style, len(labels), seed, sample, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
@@ -189,7 +193,8 @@ class TrainedGenerator:
         """
         check_not_forked()
         if not self._model.can_encode:
-            raise UserError(f'{NO_STYLE}, so it cannot encode an image', NO_STYLE_REMEDY)
+            problem = NO_STYLE if self.latent_dim is None else 'this model has no style encoder'
+            raise UserError(f'{problem}, so it cannot encode an image', NO_STYLE_REMEDY)
         batch_size = whole_number('batch_size', batch_size, 1)
         photos, is_single = arguments.check_images(images)
         size = self.config.data.image_width, self.config.data.image_height
@@ -310,7 +315,10 @@ class TrainedGenerator:
         return label_files.read_folder(self.config, *folders, target, most)
 
     def trace(
-        self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None
+        self,
+        labels: jax.Array | None = None,
+        instances: jax.Array | None = None,
+        style: jax.Array | None = None,
     ) -> jax.Array:
         """Sample inside a traced program that contains the parameters, such as an exported one.
 
@@ -321,6 +329,9 @@ class TrainedGenerator:
         variables = {
             name: jax.lax.optimization_barrier(network) for name, network in self._variables.items()
         }
+        if labels is None and style is not None:  # A model without condition.
+            size = self.config.data.image_height, self.config.data.image_width
+            labels = jnp.zeros((style.shape[0], *size, 0), jnp.uint8)
         options = self.config, self.use_batch_statistics, True  # portable
         return jitted.sample(*options, variables, labels, instances, style)
 

@@ -195,6 +195,6 @@ class Pix2Pix:
     def _discriminate(
         self, variables: Variables, condition: jax.Array, image: jax.Array
     ) -> tuple[list[losses.ScaleOutput], Variables]:
-        inputs = condition.astype(self.dtype), image.astype(self.dtype)
-        output, updated = train_forward(self.networks['discriminator'], variables, *inputs)
+        network = self.networks['discriminator']
+        output, updated = train_forward(network, variables, condition, image)
         return [output], updated

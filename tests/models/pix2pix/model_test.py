@@ -11,19 +11,20 @@ from jax import export as jax_export
 
 import spade_jax
 from spade_jax import export
+from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.layers.dropout import LATENT_DIM, dropout_of
 from spade_jax.memory.step_memory import step_memory
 from spade_jax.models.model import build_model
-from spade_jax.models.train_state import abstract_networks, init_train_state
+from spade_jax.models.train_state import abstract_networks, abstract_train_state, init_train_state
 from spade_jax.random_streams import Stream
 from spade_jax.sampling.trained_generator import TrainedGenerator
 from spade_jax.training.train_loop import train
 from spade_jax.training.train_step import seeded_noise
 from tests.data.miniatures import pairs
 from tests.distributed.replicas_test import assert_same_update, run
-from tests.fixtures.small import random_batch
+from tests.fixtures.small import random_batch, step_of
 from tests.fixtures.states import assert_same_state, final_state
 
 WIDTHS = dict(generator_width=2, discriminator_width=2)
@@ -154,6 +155,26 @@ def test_both_updates_have_the_same_noise():
     both = {'generator', 'discriminator'}
     assert names[0] == ('discriminator', {'fake', 'real'}, both)
     assert names[1] == ('generator', {'gan', 'l1'}, {'discriminator'})
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(UNET, num_classes=3, condition='labels+edges'),
+        dict(UNET, crop_size=128, aspect_ratio=2.0, condition='rgb', pix2pix_norm='instance'),
+        dict(SMALL, condition='rgb', pix2pix_norm='none', ttur=True, ema_decay=0.9),
+    ],
+)
+def test_step_in_bfloat16_keeps_shapes_and_types(options):
+    config = Config.create('pix2pix', **options, compute_dtype='bfloat16', batch_size=2)
+    data, state = config.data, abstract_train_state(config)
+    label = jax.ShapeDtypeStruct((2, data.image_height, data.image_width), np.uint8)
+    image = jax.ShapeDtypeStruct((*label.shape, 3), np.uint8)
+    batch = Batch(image, label if data.uses_labels else image, label)
+    after, metrics = jax.eval_shape(step_of(config), state, batch)
+    kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (after, state)]
+    assert kinds[0] == kinds[1]
+    assert {leaf.dtype for leaf in metrics.values()} == {np.dtype('float32')}
 
 
 def test_memory_is_estimated():
