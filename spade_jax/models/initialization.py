@@ -31,7 +31,7 @@ KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
     'kaiming': lambda shape, gain: math.sqrt(2 / math.prod(shape[:-1])),
 }
 KERNEL_STDS['published'] = KERNEL_STDS['glorot']
-CONSTANTS = {'bias': 0, 'transposed_bias': 0, 'mean': 0, 'var': 1, 'pairs': 0, 'steps': 0}
+CONSTANTS = {'bias': 0, 'transposed_bias': 0, 'mean': 0, 'var': 1, 'steps': 0, 'pairs': 0}
 # The number of inputs that PyTorch takes for the bias of a kernel [..., I, O]; of a transposed
 # convolution it counts the outputs.
 BIAS_FANS: dict[str, Callable[[tuple[int, ...]], int]] = {

@@ -67,7 +67,7 @@ class TrainedGenerator:
         variables: Mapping[str, Variables],
         use_batch_statistics: bool = False,
         step: int | None = None,
-        devices: Sequence[jax.Device] = (),
+        devices: Sequence[Any] = (),
         clusters: FeatureClusters | None = None,
     ):
         self.config, self.step, self.use_batch_statistics = config, step, use_batch_statistics

@@ -109,7 +109,7 @@ class Gan:
         generator, options = self.networks['generator'], dict(train=train, mutable=list(mutable))
         return generator.apply(variables['generator'], latent, **options)  # pyright: ignore
 
-    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
+    def encode(self, variables: Networks, image: jax.Array, *maps: Any) -> jax.Array:
         raise NotImplementedError('a GAN has no encoder')
 
     def prepare(self, variables: Networks, condition: jax.Array) -> Variables:

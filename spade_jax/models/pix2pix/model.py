@@ -18,7 +18,7 @@ from spade_jax.models.pix2pix.options import BATCH_NORMS, PATCHES, Pix2PixOption
 from spade_jax.models.pix2pix.pixel_discriminator import PixelDiscriminator
 from spade_jax.models.pix2pix.resnet import ResNet
 from spade_jax.models.pix2pix.unet import UNet
-from spade_jax.models.semantic_layout import semantic_layout
+from spade_jax.models.semantic_layout import condition_of
 from spade_jax.random_streams import Stream
 
 Networks = Mapping[str, Variables]
@@ -107,13 +107,7 @@ class Pix2Pix:
         return {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
-        """One-hot classes and instance edges; or an RGB image in [-1, 1]."""
-        data = self.config.data
-        if not data.uses_labels:
-            return to_signed(label)
-        instance = instance if data.instance_edges else None
-        classes = data.num_classes
-        return semantic_layout(label, instance, num_classes=classes, dontcare=data.dontcare)
+        return condition_of(self.config.data, label, instance)
 
     def sample(
         self,

@@ -19,7 +19,7 @@ from spade_jax.models.pix2pixhd.encoder import FeatureEncoder
 from spade_jax.models.pix2pixhd.generator import CoarseToFineGenerator
 from spade_jax.models.pix2pixhd.image_pool import ImagePool
 from spade_jax.models.pix2pixhd.options import Pix2PixHDOptions
-from spade_jax.models.semantic_layout import semantic_layout
+from spade_jax.models.semantic_layout import condition_of
 from spade_jax.models.vgg19 import Vgg19, load_vgg19
 from spade_jax.random_streams import Stream
 
@@ -137,13 +137,7 @@ class Pix2PixHD:
         return {'vgg19': load_vgg19(weights.vgg19_weights)} if weights.perceptual_weight else {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
-        """One-hot classes and instance edges; or an RGB image in [-1, 1]."""
-        data = self.config.data
-        if not data.uses_labels:
-            return to_signed(label)
-        instance = instance if data.instance_edges else None
-        classes = data.num_classes
-        return semantic_layout(label, instance, num_classes=classes, dontcare=data.dontcare)
+        return condition_of(self.config.data, label, instance)
 
     def sample(
         self,

@@ -15,7 +15,7 @@ from spade_jax.layers.plain_norm import PlainNorm
 from spade_jax.models import losses
 from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
-from spade_jax.models.semantic_layout import semantic_layout
+from spade_jax.models.semantic_layout import condition_of
 from spade_jax.models.spade.encoder import StyleEncoder, sample_style
 from spade_jax.models.spade.encoder_decoder import EncoderDecoder
 from spade_jax.models.spade.generator import SpadeGenerator
@@ -145,13 +145,7 @@ class Spade:
         return {'vgg19': load_vgg19(weights.vgg19_weights)} if weights.perceptual_weight else {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
-        """One-hot classes and instance edges; or an RGB image in [-1, 1]."""
-        data = self.config.data
-        if not data.uses_labels:
-            return to_signed(label)
-        instance = instance if data.instance_edges else None
-        classes = data.num_classes
-        return semantic_layout(label, instance, num_classes=classes, dontcare=data.dontcare)
+        return condition_of(self.config.data, label, instance)
 
     def sample(
         self,
