@@ -9,6 +9,8 @@ from PIL import Image
 import spade_jax
 from experiments.figures import tour
 from spade_jax.errors import UserError
+from spade_jax.evaluation import comparison
+from spade_jax.evaluation.judges import FittedJudge, judge_images
 from spade_jax.reports.run_log import FILE
 from tests.program import ROOT
 from tests.sampling import tiny
@@ -19,6 +21,13 @@ SCENES = dict(dataset='scenes', crop_size=16, load_size=16, scenes_train_example
 def slower_steps(step):
     """Seconds of a step: those of a network that grows after 40 steps."""
     return 0.1 if step <= 40 else 0.4
+
+
+class AllSky:
+    """A judge that needs no training."""
+
+    def predict(self, images):
+        return np.zeros(images.shape[:3], int)
 
 
 @pytest.fixture
@@ -106,6 +115,11 @@ def test_tour_of_two_systems_fills_page_and_repeats_nothing(sessions, tmp_path, 
     page = tmp_path / 'page.md'
     page.write_text('\n'.join(f'<!-- {name} -->\n<!-- end -->' for name in blocks))
     monkeypatch.setattr(tour, 'has_frechet', lambda: False)
+
+    def fitted(training, photos, labels):
+        return FittedJudge(AllSky(), judge_images(AllSky(), photos, labels), {})
+
+    monkeypatch.setattr(comparison, 'fit_layout_judge', fitted)
     tour.run(configs, str(tmp_path / 'runs'), 5, tour.Page(page))
     text = page.read_text()
     for name in ('maps', 'gan', 'spade', 'uniform'):
