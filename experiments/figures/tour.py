@@ -254,10 +254,10 @@ def describe(found: Mapping[str, Any]) -> str:
     text += f'parameters; {found["steps"]:,} steps of {step:.3f} s.'
     scores = []
     if LAYOUT in found:
-        scores.append(f'layout judge {found[LAYOUT]:.1%} (photos {found["layout_of_photos"]:.1%})')
+        scores.append(f'Layout judge {found[LAYOUT]:.1%} (photos {found["layout_of_photos"]:.1%})')
     if FRECHET in found:
         scores.append(f'Frechet distance {found[FRECHET]:.0f}')
-    return f'{text} {", ".join(scores).capitalize()}.' if scores else text
+    return f'{text} {"; ".join(scores)}.' if scores else text
 
 
 def table(rows: Iterable[Sequence[object]]) -> str:
