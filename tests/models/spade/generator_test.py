@@ -91,9 +91,9 @@ def test_upsampling_block_equals_block_after_upsampling(features):
 CASES = parity.cases('generator')
 
 
-# The fast modulation is compared with the plain one by layer, too.
+# One with the modulation of CPUs, which is compared with the plain one by layer, too.
 @pytest.mark.parametrize(
-    'case, modulation', [*((case, 'plain') for case in CASES), (CASES[-1], 'dedup')]
+    'case, modulation', [(case, 'plain') for case in CASES[:-1]] + [(CASES[-1], 'dedup')]
 )
 def test_generator_has_golden_numbers(case, modulation):
     golden = parity.Golden(case)
