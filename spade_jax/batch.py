@@ -9,8 +9,9 @@ class Batch(NamedTuple):
     Attributes:
       image: [B, H, W, 3] uint8 RGB.
       label: [B, H, W] class ids, uint8, or uint16 if they do not fit; 255 for don't-care if the
-        configuration has it. With condition 'rgb': [B, H, W, 3] uint8, the condition image.
-      instance: [B, H, W] int32 ids, of which only the borders matter; None without instance edges.
+        configuration has it. With condition 'rgb': [B, H, W, 3] uint8, the condition image;
+        with condition 'none': [B, H, W, 0] uint8.
+      instance: [B, H, W] int32 ids, one for each instance of an image; None without instance edges.
     """
 
     image: Any  # np.ndarray on the host, jax.Array inside of a step; so are the others.

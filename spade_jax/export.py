@@ -32,8 +32,8 @@ def export(generator: TrainedGenerator, path: str, size: tuple[int, int] | None 
       size: (width, height) of the label maps; None: the training size.
 
     Returns:
-      Shape and type of each argument by name: labels; instances, if the model was trained with
-      instance edges; style, if it has a style latent.
+      Shape and type of each argument by name: labels, if the model has a condition; instances, if
+      it was trained with instance edges; style, if it has a style latent.
 
     Raises:
       UserError: The generator cannot sample this size, the file cannot be written, or it exists and
@@ -71,7 +71,7 @@ def _inputs(generator: TrainedGenerator, height: int, width: int) -> Inputs:
     data = generator.config.data
     ids = jax.ShapeDtypeStruct((batch, height, width), jnp.int32)
     rgb = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
-    inputs = {'labels': ids if data.uses_labels else rgb}
+    inputs = {} if data.unconditional else {'labels': ids if data.uses_labels else rgb}
     if data.instance_edges:
         inputs['instances'] = ids
     if generator.latent_dim is not None:

@@ -19,6 +19,8 @@ class Stream(enum.IntEnum):
     STYLE_IN_GENERATOR_UPDATE = 3
     STYLE_IN_DISCRIMINATOR_UPDATE = 4
     STYLE_OF_SAMPLES = 5
+    GRADIENT_PENALTY = 6
+    IMAGE_POOL = 8
 
 
 def style_noise(

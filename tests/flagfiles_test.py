@@ -1,7 +1,11 @@
 """Every flagfile is a legal configuration whose networks have the expected sizes."""
 
+import dataclasses
+import functools
+
 import pytest
 
+from spade_jax.config.config import Config
 from spade_jax.config.flags import config_from_flags
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks, parameter_count
@@ -18,12 +22,45 @@ PARAMETERS = {
     'camvid_cpu': (5_025_171, 1_399_874),
     'demo': (3_653_703, 1_400_898, 261_072),
     'facades': (92_329_155, 5_552_258),
+    'gan_landscapes': (428_196, 298_505),
+    'gan_photos': (18_358_645, 14_171_425),
     'pix2pix_day2night': (54_413_955, 2_768_705),
     'pix2pix_edges2shoes': (54_413_955, 2_768_705),
     'pix2pix_facades': (54_413_955, 2_768_705),
     'pix2pix_maps': (54_413_955, 2_768_705),
+    'pix2pixhd_ade20k': (182_907_395, 5_838_722),
+    'pix2pixhd_cityscapes_1024': (182_546_755, 5_603_202),
+    'pix2pixhd_cityscapes_2048': (182_857_059, 8_404_803),
     'quickstart': (5_017_267, 348_226, 261_072),
     'scenes_256': (109_101_763, 5_556_354, 10_463_424),
+    'ablations/compact_decoder': (60_642_771, 5_836_930),
+    'ablations/decoder_concat': (79_248_003, 5_836_930),
+    'ablations/pix2pixhdpp_spade': (236_879_235, 5_836_930),
+    'ablations/pix2pixhdpp_concat': (195_453_315, 5_836_930),
+    'ablations/pix2pixhdpp': (182_928_771, 5_836_930),
+    'ablations/compact_pix2pixhdpp': (102_996_003, 5_836_930),
+    'ablations/noise_start': (111_942_595, 5_836_930),
+    'ablations/kernel_5x5': (146_885_571, 5_836_930),
+    'ablations/kernel_1x1': (71_295_939, 5_836_930),
+    'ablations/wide_decoder': (140_682_163, 5_836_930),
+    'ablations/batch_norm': (96_492_483, 5_836_930),
+    'ablations/instance_norm': (96_492_483, 5_836_930),
+    'ablations/without_perceptual_loss': (96_492_483, 5_836_930),
+    'ablations/without_feature_matching': (96_492_483, 5_836_930),
+    'ablations/deep_discriminator': (96_492_483, 14_225_538),
+    'ablations/pix2pixhdpp_instance_norm': (182_886_019, 5_836_930),
+    'ablations/pix2pixhdpp_without_spectral_norm': (182_886_019, 5_836_930),
+}
+# Millions of parameters of the generators in tables 3 and 4 of Park et al. 2019.
+MILLIONS = {
+    'ade20k': 96,
+    'ablations/compact_decoder': 61,
+    'ablations/decoder_concat': 79,
+    'ablations/pix2pixhdpp_spade': 237,
+    'ablations/pix2pixhdpp_concat': 195,
+    'ablations/pix2pixhdpp': 183,
+    'ablations/compact_pix2pixhdpp': 103,
+    'ablations/wide_decoder': 141,
 }
 
 
@@ -35,13 +72,27 @@ def config_of(name, monkeypatch, tmp_path):
 
 
 def test_table_has_every_flagfile():
-    assert set(PARAMETERS) == {path.stem for path in CONFIGS.glob('*.flags')}
+    paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.flags'))
+    assert set(PARAMETERS) == {path.with_suffix('').as_posix() for path in paths}
+
+
+@pytest.mark.parametrize('name', MILLIONS)
+def test_table_has_millions_of_the_paper(name):
+    assert round(PARAMETERS[name][0] / 1e6) == MILLIONS[name]
+
+
+@functools.cache  # Some ablations have the same networks.
+def parameter_counts(model, data):
+    """Network -> number of its parameters; fastest to trace with the choices of an accelerator."""
+    config = dataclasses.replace(Config.create(), model=model, data=data)
+    networks = abstract_networks(build_model(config))
+    return {network: parameter_count(variables) for network, variables in networks.items()}
 
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_networks_have_expected_sizes(name, monkeypatch, tmp_path):
-    networks = abstract_networks(build_model(config_of(name, monkeypatch, tmp_path)))
-    counts = {network: parameter_count(variables) for network, variables in networks.items()}
+    config = config_of(name, monkeypatch, tmp_path)
+    counts = parameter_counts(config.model.on_accelerator(), config.data)
     names = ('generator', 'discriminator', 'encoder')[: len(PARAMETERS[name])]
     assert counts == dict(zip(names, PARAMETERS[name], strict=True))
 

@@ -1,4 +1,4 @@
-"""Generate images from label maps with a trained model.
+"""Generate images from label maps with a trained model, or from nothing but --seed.
 
 The configuration is in the checkpoint: flags of the model are not needed, and may not contradict
 it. --palette and --label_remap may differ from the training. --workdir=demo is the demo of the
@@ -7,6 +7,7 @@ package, which has its own label maps; its images go to demo_images.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from spade_jax.files.html_page import GALLERY_PAGE
 
 if TYPE_CHECKING:
     from spade_jax.config.config import Config
+    from spade_jax.data.files.label_maps import LabelMaps
+    from spade_jax.sampling.style_flags import StyleOptions
 
 GALLERY = flags.DEFINE_bool('gallery', True, 'Write a page with all images, and a contact sheet.')
 BATCH_STATISTICS = flags.DEFINE_enum(
@@ -34,8 +37,26 @@ STYLE_IMAGE = flags.DEFINE_string(
 STYLE_IMAGE_TO = flags.DEFINE_string(
     'style_image_to', '', 'End of an interpolation from --style_image.'
 )
+STYLE_LABEL = flags.DEFINE_string(
+    'style_label',
+    '',
+    'Label map of --style_image, or directory of them, for models with a style of each class.',
+)
+STYLE_INSTANCE = flags.DEFINE_string(
+    'style_instance', '', 'Instance map of --style_image, or directory, as --style_label.'
+)
 STYLE_FLAGS = (
-    flags.DEFINE_integer('num_samples', 1, 'Number of images of each label map.', 1, 10**4),
+    *(STYLE_LABEL, STYLE_INSTANCE),
+    flags.DEFINE_integer(
+        'style_cluster',
+        None,
+        'Number, from 0, of the cluster of features of each class, the largest first.',
+        0,
+        10**4,
+    ),
+    flags.DEFINE_integer(
+        'num_samples', 1, 'Number of images of each label map, or of all without them.', 1, 10**4
+    ),
     *(STYLE_IMAGE, STYLE_IMAGE_TO),
     flags.DEFINE_integer('seed_to', None, 'End of an interpolation from --seed.', 0, LARGEST_SEED),
     flags.DEFINE_integer(
@@ -78,7 +99,8 @@ def run() -> None:
     # The directory of the demo is part of the package: no place for the user's files.
     images = 'demo_images' if shared.is_demo(workdir) else os.path.join(workdir, 'images')
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
-    maps, inputs = shared.label_maps(config, workdir), _inputs(config)
+    maps, style_options = _maps(config, workdir, style_options)
+    inputs = _inputs(config)
     output_dir = shared.checked_output_dir(images, inputs)
     bad = sample_files.check_maps(maps, config, size, with_photos=GALLERY.value)
     if bad:
@@ -100,11 +122,23 @@ def run() -> None:
         print(f'Gallery: {os.path.join(output_dir, GALLERY_PAGE)}')
 
 
+def _maps(config: Config, workdir: str, styles: StyleOptions) -> tuple[LabelMaps, StyleOptions]:
+    """The label maps, and the options of their styles."""
+    if not config.data.unconditional or shared.LABEL_DIR.value is not None:
+        return shared.label_maps(config, workdir), styles
+    from spade_jax.data.files.label_maps import EmptyMaps
+
+    # One map for each image: its number decides the latent, as in a call from Python.
+    maps = EmptyMaps(config.data, styles.num_samples)
+    return maps, dataclasses.replace(styles, num_samples=1)
+
+
 def _inputs(config: Config) -> dict[str, str]:
     """Flag -> file or directory that sampling with these flags reads."""
-    read = (shared.LABEL_DIR, shared.INSTANCE_DIR, shared.PHOTO_DIR, STYLE_IMAGE, STYLE_IMAGE_TO)
+    read = (shared.LABEL_DIR, shared.INSTANCE_DIR, shared.PHOTO_DIR)
+    read = (*read, STYLE_IMAGE, STYLE_IMAGE_TO, STYLE_LABEL, STYLE_INSTANCE)
     given = {flag.name: os.path.expanduser(flag.value) for flag in read if flag.value}
-    if shared.LABEL_DIR.value is not None:
+    if shared.LABEL_DIR.value is not None or config.data.unconditional:
         return given
     of_validation = (f'validation_{role}_dir' for role in ('image', 'label', 'instance'))
     return given | shared.data_directories(config.data, of_validation)

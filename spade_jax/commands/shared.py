@@ -92,6 +92,9 @@ def label_maps(config: Config, workdir: str | None = None) -> LabelMaps:
     from spade_jax.data.files.label_maps import LabelFolder, LabelsOfSource
     from spade_jax.data.sources.open_source import open_source
 
+    if LABEL_DIR.value is not None and config.data.unconditional:
+        problem = f'label_dir={LABEL_DIR.value}, but model={config.model.name} has no condition'
+        raise UserError(problem, 'leave it out; --num_samples=N of --mode=sample samples N images')
     if LABEL_DIR.value is not None:
         flag_values = (LABEL_DIR.value, INSTANCE_DIR.value, PHOTO_DIR.value)
         label_dir, instance_dir, photo_dir = map(os.path.expanduser, flag_values)

@@ -25,14 +25,19 @@ from spade_jax.config.option import (
 from spade_jax.errors import UserError
 
 LR_DECAYS = ('late', 'even', 'early')
-GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'wasserstein')
+GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'minimax', 'wasserstein')
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig(Section):
     """The losses that models share."""
 
-    gan_loss: str = option('hinge', 'Adversarial loss.', choices=GAN_LOSSES)
+    gan_loss: str = option(
+        'hinge',
+        'Adversarial loss. minimax: the original one, whose gradient vanishes where the '
+        'discriminator is sure; cross_entropy: its non-saturating form.',
+        choices=GAN_LOSSES,
+    )
     feature_matching_weight: float = option(10.0, 'Weight of the loss; 0 disables it.', at_least=0)
     perceptual_weight: float = option(10.0, 'Weight of the VGG19 loss; 0 disables it.', at_least=0)
     vgg19_weights: str = option(
@@ -200,8 +205,16 @@ class Config:
     evaluation: EvaluationConfig
 
     def __post_init__(self):
+        self._check_condition()
         self._check_size(self.data.image_width, self.data.image_height)
         self.model.check(self)
+
+    def _check_condition(self):
+        condition, legal = self.data.condition, self.model.conditions
+        if condition not in legal:
+            others = [name for name in MODELS if condition in options_class(name).conditions]
+            remedy = f'use --condition={" or ".join(legal)}, or --model={" or ".join(others)}'
+            raise UserError(f'condition={condition} is not one of model={self.model.name}', remedy)
 
     def _check_size(self, width: int, height: int):
         multiple = self.model.size_multiple

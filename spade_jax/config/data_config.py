@@ -12,7 +12,7 @@ DATASETS = (
     *('coco_stuff', 'ade20k', 'cityscapes', 'cityscapes_19'),
     *('facades', 'camvid', 'camvid_32', 'celebamask_hq'),
 )
-CONDITIONS = ('labels', 'labels+edges', 'rgb')
+CONDITIONS = ('labels', 'labels+edges', 'rgb', 'none')
 CROPPING_MODES = ('resize_and_crop', 'crop', 'scale_width_and_crop', 'scale_shortside_and_crop')
 PREPROCESS_MODES = (*CROPPING_MODES, 'scale_width', 'scale_shortside', 'fixed', 'none')
 DONTCARE_ID = 255
@@ -89,7 +89,8 @@ class DataConfig(Section):
     condition: str = option(
         'labels',
         'What the generator is conditioned on: label maps; label maps and the edges between '
-        'instances; or rgb, any image (edges, sketches) instead of a label map.',
+        'instances; rgb, any image (edges, sketches) instead of a label map; or none: the data are '
+        'images alone (the default of --model=gan).',
         choices=CONDITIONS,
     )
     num_classes: int = option(
@@ -169,7 +170,8 @@ class DataConfig(Section):
         if not self.uses_labels:
             for name in ('palette', 'label_remap', 'dontcare'):
                 if getattr(self, name):
-                    problem = f'{name} is set, but condition=rgb reads images without classes'
+                    problem = f'{name} is set, but condition={self.condition} reads images without '
+                    problem += 'classes'
                     raise UserError(problem, f'leave --{name} out')
             return
         if self.palette_tolerance and not self.palette:
@@ -200,8 +202,13 @@ class DataConfig(Section):
 
     @property
     def uses_labels(self) -> bool:
-        """True if the condition is a label map; False if it is an RGB image."""
-        return self.condition != 'rgb'
+        """True if the condition is a label map; False if it is an RGB image or nothing."""
+        return self.condition not in ('rgb', 'none')
+
+    @property
+    def unconditional(self) -> bool:
+        """True if there is no condition: an image without channels has its place."""
+        return self.condition == 'none'
 
     @property
     def instance_edges(self) -> bool:
@@ -210,8 +217,10 @@ class DataConfig(Section):
 
     @property
     def label_channels(self) -> int:
-        """Channels of the one-hot classes, don't-care included; or of an RGB condition."""
-        return self.num_classes + self.dontcare if self.uses_labels else 3
+        """Channels of the one-hot classes, don't-care included; or of a condition image."""
+        if self.uses_labels:
+            return self.num_classes + self.dontcare
+        return 0 if self.unconditional else 3
 
     @property
     def layout_channels(self) -> int:

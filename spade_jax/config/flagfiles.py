@@ -9,7 +9,11 @@ from spade_jax.errors import UserError, user_errors
 from spade_jax.files.text_files import read_text
 
 _DIRECTORY = pathlib.Path(__file__).parents[1] / 'configs'
-PACKAGED_FLAGFILES = {path.stem: path for path in sorted(_DIRECTORY.glob('*.flags'))}
+# Their names: 'ade20k', 'ablations/decoder_concat'.
+PACKAGED_FLAGFILES = {
+    path.relative_to(_DIRECTORY).with_suffix('').as_posix(): path
+    for path in sorted(_DIRECTORY.rglob('*.flags'))
+}
 _FLAGFILE = re.compile('--?flagfile(?:[= ](.*))?')
 _REMEDY = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
 

@@ -133,13 +133,16 @@ def described_options(
         raise UserError(problem, 'add --dataset=folders')
     if 'dataset' in given or not dataset_may_be_unknown:
         defaults = _catalog_defaults(values) | defaults
+    model = str((defaults | given).get('model', values['model'].value))
+    if defaults.get('condition') not in options_class(model).conditions:
+        defaults |= {'condition': _default_condition(model)}
     instance_flags = [name for name in given if name.endswith('_instance_dir')]
-    condition = given.get('condition', defaults.get('condition', 'labels'))
+    condition = (defaults | given)['condition']
     if instance_flags and condition != 'labels+edges':
         problem = f'{instance_flags[0]} is set, but condition={condition} reads no instance maps'
         raise UserError(problem, 'add --condition=labels+edges, or leave the flag out')
-    if condition == 'rgb':
-        of_classes = ('palette', 'label_remap', 'dontcare')
+    if condition in ('rgb', 'none'):
+        of_classes = ('palette', 'label_remap', 'dontcare', *['num_classes'] * (condition != 'rgb'))
         defaults = {name: value for name, value in defaults.items() if name not in of_classes}
     if 'palette' in given and dataset not in catalog.CATALOG:
         new_id = parse_remap((defaults | given).get('label_remap', '')).new_id
@@ -151,9 +154,11 @@ def described_options(
 
 def lacks_classes(values: flags.FlagValues) -> bool:
     """True if the data set has classes but neither it nor a flag gives their number."""
+    condition, model = values['condition'], str(values['model'].value)
     return (
         values['dataset'].value in _WITHOUT_CLASSES
-        and values['condition'].value != 'rgb'
+        and (condition.value if condition.present else _default_condition(model))
+        not in ('rgb', 'none')
         and not values['num_classes'].present
         and not values['palette'].value
     )
@@ -212,6 +217,11 @@ def flags_to_resume(values: flags.FlagValues, config: Config) -> list[str]:
         if name in fields and not fields[name].metadata['mutable'] and value != alone[name]
     }
     return format_flags(given_flags(values) | needed)
+
+
+def _default_condition(model: str) -> str:
+    options = options_class(model)
+    return options.defaults.get('condition', options.conditions[0])
 
 
 def _option_names() -> list[str]:

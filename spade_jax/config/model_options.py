@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from spade_jax.config.config import Config
 
 
+class FeatureTable(NamedTuple):
+    """A latent [classes, features] that an image has, given its label map.
+
+    The features of the training images are clustered, and random styles are chosen from them.
+    """
+
+    features: int
+    clusters: int  # At most, of each class.
+    by_instance: bool  # Features are means over instances, or else over all pixels of a class.
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelOptions(Section):
     """Base class of the options of one model."""
@@ -20,6 +31,7 @@ class ModelOptions(Section):
     name: ClassVar[str]  # the value of --model
     defaults: ClassVar[Mapping[str, Any]] = {}  # options of other sections with another default
     unused: ClassVar[tuple[str, ...]] = ()  # options of other sections that the model lacks
+    conditions: ClassVar[tuple[str, ...]] = ('labels', 'labels+edges', 'rgb')  # legal --condition
 
     @property
     def size_multiple(self) -> int:
@@ -30,6 +42,11 @@ class ModelOptions(Section):
     def size_reason(self) -> str:
         """Why, for error messages: '5 upsamplings'."""
         return f'model={self.name}'
+
+    @property
+    def feature_table(self) -> FeatureTable | None:
+        """What the latent is, if it is a table with the features of each class."""
+        return None
 
     def portable(self) -> ModelOptions:
         """The same model, with choices that fit only the training device reset to automatic."""
@@ -62,10 +79,18 @@ MODELS = {
         model='spade_jax.models.spade.model:Spade',
         published='spade_jax.models.spade.published',
     ),
+    'gan': RegisteredModel(
+        options='spade_jax.models.gan.options:GanOptions', model='spade_jax.models.gan.model:Gan'
+    ),
     'pix2pix': RegisteredModel(
         options='spade_jax.models.pix2pix.options:Pix2PixOptions',
         model='spade_jax.models.pix2pix.model:Pix2Pix',
         published='spade_jax.models.pix2pix.published',
+    ),
+    'pix2pixhd': RegisteredModel(
+        options='spade_jax.models.pix2pixhd.options:Pix2PixHDOptions',
+        model='spade_jax.models.pix2pixhd.model:Pix2PixHD',
+        published='spade_jax.models.pix2pixhd.published',
     ),
 }
 

@@ -51,6 +51,19 @@ def all_gather_shards(shard: jax.Array, axis_name: str) -> jax.Array:
     return lax.all_gather(shard, axis_name, tiled=True)
 
 
+def all_gather(tree: Any, axis_name: str | None) -> Any:
+    """The examples [n * B, ...] of all replicas, in their order in the global batch."""
+    return tree if axis_name is None else lax.all_gather(tree, axis_name, tiled=True)
+
+
+def local_examples(examples: jax.Array, axis_name: str | None) -> jax.Array:
+    """This replica's share [B, ...] of the examples [n * B, ...] of all replicas."""
+    if axis_name is None:
+        return examples
+    size = len(examples) // count(axis_name)
+    return lax.dynamic_slice_in_dim(examples, lax.axis_index(axis_name) * size, size)
+
+
 def squared_norm(shard: jax.Array, axis_name: str) -> jax.Array:
     """The squared norm of the vector whose shards the replicas have."""
     return lax.psum(jnp.sum(jnp.square(shard)), axis_name)
@@ -179,8 +192,9 @@ def shard_batch(batch: Any, num_replicas: int, num_microbatches: int = 1) -> Any
     """
 
     def split(x):
-        blocks = x.reshape(num_microbatches, num_replicas, -1, *x.shape[1:])
-        return np.moveaxis(blocks, 1, 0).reshape(num_replicas, -1, *x.shape[1:])
+        share = len(x) // num_replicas  # Not -1: the condition of some models has no elements.
+        blocks = x.reshape(num_microbatches, num_replicas, share // num_microbatches, *x.shape[1:])
+        return np.moveaxis(blocks, 1, 0).reshape(num_replicas, share, *x.shape[1:])
 
     return jax.tree.map(split, batch)
 

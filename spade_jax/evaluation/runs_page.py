@@ -22,6 +22,7 @@ from spade_jax.reports.run_report import STYLE, html_table
 
 MARKDOWN, PAGE = 'comparison.md', 'comparison.html'
 NUM_SHOWN = 4  # Worst and best label maps of a run.
+_STYLE = STYLE + 'figure { display: inline-block; margin: 0 1rem 1rem 0; }'
 
 
 class Evaluated(NamedTuple):
@@ -49,7 +50,7 @@ def write(runs: Sequence[Evaluated], output_dir: str) -> tuple[str, str]:
     markdown = '\n'.join(f'| {" | ".join(line)} |' for line in lines) + f'\n\n{note}\n'
     body = f'{html_table(header, rows)}<p class="quiet">{note}</p>'
     body += ''.join(_label_maps(run) for run in runs)
-    page = html_page(f'Evaluation of {len(runs)} runs', body, STYLE)
+    page = html_page(f'Evaluation of {len(runs)} runs', body, _STYLE)
     paths = os.path.join(output_dir, MARKDOWN), os.path.join(output_dir, PAGE)
     for path, text in zip(paths, (markdown, page), strict=True):
         with atomic_write(path) as unfinished:
@@ -99,7 +100,8 @@ def _label_maps(run: Evaluated) -> str:
             + ''.join(_figure(run.comparison, i, name, result.per_image) for i in indices)
             for kind, indices in shown.items()
         )
-        return f'<h2>{html.escape(run.name)}: label maps by {name}</h2>{"".join(sections)}'
+        heading = f'<h2>{html.escape(run.name)}: label map, image and photo, by {name}</h2>'
+        return heading + ''.join(sections)
     return ''
 
 

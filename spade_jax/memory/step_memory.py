@@ -47,7 +47,7 @@ def step_memory(
     step, arguments = abstract_step(config)
     state, batch, constants = arguments
     live = live_bytes(step, *arguments, donated=1)
-    parameters = tree_bytes([network['params'] for network in state.networks.values()])
+    parameters = tree_bytes([network.get('params') for network in state.networks.values()])
     optimizer = tree_bytes(state.optimizers)
     elsewhere = optimizer - optimizer // num_devices if config.optimizer.shard_optimizer else 0
     planned = None

@@ -31,7 +31,7 @@ KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
     'kaiming': lambda shape, gain: math.sqrt(2 / math.prod(shape[:-1])),
 }
 KERNEL_STDS['published'] = KERNEL_STDS['glorot']
-CONSTANTS = {'bias': 0, 'transposed_bias': 0, 'mean': 0, 'var': 1}
+CONSTANTS = {'bias': 0, 'transposed_bias': 0, 'mean': 0, 'var': 1, 'steps': 0, 'pairs': 0}
 # The number of inputs that PyTorch takes for the bias of a kernel [..., I, O]; of a transposed
 # convolution it counts the outputs.
 BIAS_FANS: dict[str, Callable[[tuple[int, ...]], int]] = {
@@ -73,16 +73,12 @@ def init_variables(
     """
     flat: dict[str, Any] = traverse_util.flatten_dict(abstract, sep='/')
 
-    def sibling_kernel(module: list[str]) -> Any:
-        return flat.get('/'.join(['params', *module, 'kernel']))
-
     def init(path: str, shape: tuple[int, ...]) -> np.ndarray:
         entropy = np.random.SeedSequence((seed, int(stream), zlib.crc32(path.encode())))
         random = np.random.Generator(np.random.PCG64(entropy))
         collection, *module, name = path.split('/')
         if collection == SPECTRAL:
-            vector = random.standard_normal(shape)
-            return vector / np.linalg.norm(vector)
+            return _unit_vector(random.standard_normal(shape))
         if name == 'kernel':
             has_spectral_norm = '/'.join([SPECTRAL, *module, 'spectral_norm/u']) in flat
             if initialization == 'published' and has_spectral_norm:
@@ -92,7 +88,8 @@ def init_variables(
             return std * random.standard_normal(shape, np.float32)
         if name == 'scale':
             return 1 + gain * random.standard_normal(shape)
-        if biases == 'uniform' and name in BIAS_FANS and (kernel := sibling_kernel(module)):
+        kernel = flat.get('/'.join(['params', *module, 'kernel']))
+        if biases == 'uniform' and name in BIAS_FANS and kernel is not None:
             bound = 1 / math.sqrt(BIAS_FANS[name](kernel.shape))
             return random.uniform(-bound, bound, shape)
         if name in CONSTANTS:
@@ -101,3 +98,7 @@ def init_variables(
 
     arrays = {path: init(path, leaf.shape).astype(leaf.dtype) for path, leaf in flat.items()}
     return traverse_util.unflatten_dict(arrays, sep='/')
+
+
+def _unit_vector(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)

@@ -43,6 +43,16 @@ def cross_entropy(logits: jax.Array, target: int) -> jax.Array:
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)))
 
 
+def saturating(logits: jax.Array, target: int) -> jax.Array:
+    """Mean of log(1 - sigmoid(logits)), the generator's side of the minimax game.
+
+    Goodfellow et al. 2014, equation 1. Its gradient vanishes where the discriminator is sure that
+    an image is fake. The game has no `target` of the generator.
+    """
+    del target
+    return -cross_entropy(logits, 0)
+
+
 def wasserstein(logits: jax.Array, target: int) -> jax.Array:
     """Mean of -target * logits (Arjovsky et al. 2017), without the constraint on the weights."""
     return -target * jnp.mean(logits)
@@ -62,6 +72,7 @@ GAN_LOSSES = {
     'hinge': GanLoss(hinge, -1, wasserstein),
     'least_squares': GanLoss(least_squares, 0, least_squares),
     'cross_entropy': GanLoss(cross_entropy, 0, cross_entropy),
+    'minimax': GanLoss(cross_entropy, 0, saturating),
     'wasserstein': GanLoss(wasserstein, -1, wasserstein),
 }
 
@@ -82,6 +93,25 @@ def discriminator_loss(
         'fake': _mean_over_scales(lambda logits: loss(logits, fake_target), fake),
         'real': _mean_over_scales(lambda logits: loss(logits, 1), real),
     }
+
+
+@jax.named_scope('gradient_penalty')
+def gradient_penalty(
+    logits: Callable[[jax.Array], jax.Array], fake: jax.Array, real: jax.Array, fractions: jax.Array
+) -> jax.Array:
+    """Mean of (norm - 1)^2 of the gradients between fake and real images (Gulrajani et al. 2017).
+
+    Args:
+      logits: Maps images [B, ...] to logits of any shape, those of an image from it alone.
+      fake: [B, ...].
+      real: [B, ...].
+      fractions: [B] in [0, 1], of the way from `fake` to `real`.
+    """
+    fractions = fractions.reshape(-1, *[1] * (fake.ndim - 1))
+    between = fake + fractions * (real - fake)
+    gradients = jax.grad(lambda images: jnp.sum(logits(images).astype(jnp.float32)))(between)
+    squares = jnp.sum(jnp.square(gradients.reshape(len(gradients), -1)), axis=-1)
+    return jnp.mean(jnp.square(jnp.sqrt(squares + 1e-12) - 1))  # sqrt has no gradient at 0.
 
 
 def mean_logits(outputs: Sequence[ScaleOutput]) -> jax.Array:

@@ -19,7 +19,9 @@ from spade_jax.config.model_options import MODELS
 from spade_jax.random_streams import Stream
 
 # The variables of one network: collection -> tree of arrays. 'params'; where the network has them,
-# 'batch_stats' (running statistics) and 'spectral' (the vectors of spectral norms).
+# 'batch_stats' (running statistics) and 'spectral' (the vectors of spectral norms). Others belong
+# to the schedule of a run (a number of steps): the updates advance them, EMA does not average them,
+# and `init_from` does not take them over.
 Variables = dict[str, Any]
 # Noise of an update: (stream, dim) -> [B, dim] standard normal, one row for each example.
 Noise = Callable[[Stream, int], jax.Array]
@@ -52,7 +54,11 @@ class Update:
         update of the step or None) -> LossOutput. Means over the examples of the batch.
       runs: The networks that run in training mode; their spectral norms do a power iteration.
       time_scale: Factor of the base learning rate.
-      frozen: Networks among `networks` that keep their parameters in this step.
+      frozen: Networks among `networks`, or parts of them such as 'generator/global', that keep
+        their parameters in this step.
+      simultaneous: The loss sees the networks as they were before the step, not those that earlier
+        updates of the step have changed.
+      restart_epoch: The optimizer state starts anew with this epoch, counted from 0; 0: never.
     """
 
     player: str
@@ -61,11 +67,17 @@ class Update:
     runs: tuple[str, ...]
     time_scale: float = 1.0
     frozen: tuple[str, ...] = ()
+    simultaneous: bool = False
+    restart_epoch: int = 0
 
     @property
     def prefix(self) -> str:
         """Prefix of its metrics: 'g_' of the generator."""
         return f'{self.player[0]}_'
+
+    def is_frozen(self, path: tuple[str, ...]) -> bool:
+        """True for the path of a parameter that is frozen, such as ('generator', 'global', ...)."""
+        return any(path[: len(part)] == part for part in (tuple(f.split('/')) for f in self.frozen))
 
 
 class Model(Protocol):
@@ -112,7 +124,8 @@ class Model(Protocol):
         """What the generator is conditioned on, [B, H, W, S].
 
         Args:
-          label: [B, H, W] class ids, or [B, H, W, 3] uint8 with condition "rgb".
+          label: [B, H, W] class ids; [B, H, W, 3] uint8 with condition "rgb", [B, H, W, 0] with
+            "none".
           instance: [B, H, W] instance ids; None without instance edges.
         """
         ...
@@ -140,8 +153,17 @@ class Model(Protocol):
         """
         ...
 
-    def encode(self, variables: Mapping[str, Variables], image: jax.Array) -> jax.Array:
-        """The latent [B, latent_dim] of images [B, H, W, 3] in [-1, 1]."""
+    def encode(
+        self,
+        variables: Mapping[str, Variables],
+        image: jax.Array,
+        label: jax.Array | None = None,
+        instance: jax.Array | None = None,
+    ) -> jax.Array:
+        """The latent [B, latent_dim] of images [B, H, W, 3] in [-1, 1].
+
+        Their maps are needed if the latent is a table (`ModelOptions.feature_table`).
+        """
         ...
 
     def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:

@@ -26,10 +26,8 @@ def decay_factor(step: jax.Array | int, *, num_examples: int, config: OptimizerC
     of SPADE decayed after an epoch; 'even' is one epoch sooner, 'early' two, and both take one more
     decay to 0. Steps count from 0; `num_examples` are those of the training set.
     """
-    if not config.decay_epochs:
-        return jnp.ones(jnp.shape(step))
-    sooner = LR_DECAYS.index(config.lr_decay)
-    num_decays = config.decay_epochs + (sooner > 0)
+    sooner = LR_DECAYS.index(config.lr_decay) if config.decay_epochs else 0
+    num_decays = max(config.decay_epochs, 1) + (sooner > 0)
     epochs = config.constant_epochs + 1 - sooner + np.arange(num_decays)  # From 0.
     # Not on the device, whose int32 would overflow after 2**31 examples.
     first_steps = -(-np.maximum(epochs, 0) * num_examples // config.batch_size)

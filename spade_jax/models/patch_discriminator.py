@@ -70,6 +70,7 @@ def convolve_jointly(
 
     Images of a layout share its part of the sum, which is most of the work: [N B, H', W', O].
     """
+    layout, image = (x.astype(weights.kernel.dtype) for x in (layout, image))
     layout_kernel, image_kernel = jnp.split(weights.kernel, [layout.shape[-1]], axis=2)
     y_layout = add_bias(convolve(layout, layout_kernel, strides, padding), weights.bias)
     y_layout = jnp.tile(y_layout, (len(image) // len(layout), 1, 1, 1))  # [N B, H', W', O]
@@ -83,11 +84,14 @@ class MultiscaleDiscriminator(nn.Module):
       patch_discriminator: Makes one of them, given a name.
       num_scales: Their number.
       dtype: The compute type.
+      coarse_first: The name scale_0 is that of the coarsest scale, so that a discriminator of more
+        scales, for larger images, can start from this one. The outputs are from fine to coarse.
     """
 
     patch_discriminator: Callable[..., PatchDiscriminator] = PatchDiscriminator
     num_scales: int = 2
     dtype: Dtype = jnp.float32
+    coarse_first: bool = False
 
     @nn.compact
     def __call__(self, layout: jax.Array, image: jax.Array, *, train: bool) -> list[ScaleOutput]:
@@ -111,6 +115,7 @@ class MultiscaleDiscriminator(nn.Module):
         for scale in range(self.num_scales):
             if scale:  # [B, ceil(H/2), ceil(W/2), ...]
                 layout, image = average_pool(layout), average_pool(image)
-            discriminator = self.patch_discriminator(name=f'scale_{scale}')
+            number = self.num_scales - 1 - scale if self.coarse_first else scale
+            discriminator = self.patch_discriminator(name=f'scale_{number}')
             outputs.append(discriminator(layout, image, train=train))
         return outputs

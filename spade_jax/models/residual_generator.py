@@ -25,6 +25,7 @@ class ConvolutionLayer(nn.Module):
       scale: Of the resolution: 1 (padded with reflection), 1/2 (padded with zeros), or 2 (a
         transposed convolution).
       norm: See `Normalization`.
+      norm_layer: Makes another layer in the place of the normalization, given a name.
       use_bias: In the convolution; batch normalization has a shift of its own as well.
       spectral_norm: Normalize the kernel.
       activate: Apply the ReLU.
@@ -35,6 +36,7 @@ class ConvolutionLayer(nn.Module):
     kernel_size: int = 3
     scale: float = 1
     norm: str = 'instance'
+    norm_layer: Callable[..., Callable[..., jax.Array]] | None = None
     use_bias: bool = True
     spectral_norm: bool = False
     activate: bool = True
@@ -55,8 +57,8 @@ class ConvolutionLayer(nn.Module):
             dtype=self.dtype,
             name='conv',
         )(x, train=train)
-        norm = Normalization(self.norm, affine=True, axis_name=self.axis_name, name='norm')
-        x = norm(x, train=train)
+        plain = functools.partial(Normalization, self.norm, True, axis_name=self.axis_name)
+        x = (self.norm_layer or plain)(name='norm')(x, train=train)
         return relu(x) if self.activate else x
 
 
@@ -92,8 +94,8 @@ class ResidualGenerator(nn.Module):
         `width` channels.
       kernel_size: Of the residual blocks.
       first_kernel_size: Of the first convolution; that of the last is 7.
-      norm, use_bias, spectral_norm: See `ConvolutionLayer`; the last convolution has a bias and no
-        normalization of its kernel.
+      norm, norm_layer, use_bias, spectral_norm: See `ConvolutionLayer`; the last convolution has a
+        bias and no normalization of its kernel.
       axis_name, dtype: The replica axis and the compute type.
     """
 
@@ -104,6 +106,7 @@ class ResidualGenerator(nn.Module):
     kernel_size: int = 3
     first_kernel_size: int = 7
     norm: str = 'instance'
+    norm_layer: Callable[..., Callable[..., jax.Array]] | None = None
     use_bias: bool = True
     spectral_norm: bool = False
     axis_name: str | None = None
@@ -119,6 +122,7 @@ class ResidualGenerator(nn.Module):
         layer = functools.partial(
             ConvolutionLayer,
             norm=self.norm,
+            norm_layer=self.norm_layer,
             use_bias=self.use_bias,
             spectral_norm=self.spectral_norm,
             axis_name=self.axis_name,

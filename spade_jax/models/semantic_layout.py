@@ -1,9 +1,23 @@
-"""From integer label maps to the layout that the networks see, on the device."""
+"""From integer label maps to the condition that the networks see, on the device."""
 
 import jax
 import jax.numpy as jnp
 
-from spade_jax.config.data_config import DONTCARE_ID
+from spade_jax.config.data_config import DONTCARE_ID, DataConfig
+from spade_jax.models.model import to_signed
+
+
+def condition_of(
+    data: DataConfig, label: jax.Array, instance: jax.Array | None = None
+) -> jax.Array:
+    """The condition [B, H, W, S] of a model: a layout, or a condition image in [-1, 1].
+
+    See `semantic_layout` and `Model.condition` for the arguments.
+    """
+    if not data.uses_labels:
+        return to_signed(label)
+    instance = instance if data.instance_edges else None
+    return semantic_layout(label, instance, num_classes=data.num_classes, dontcare=data.dontcare)
 
 
 def semantic_layout(

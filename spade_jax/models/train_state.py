@@ -112,4 +112,4 @@ def init_network(config: Config, name: str, abstract: Variables) -> Variables:
 
 def parameter_count(variables: Variables) -> int:
     """Number of trained parameters of a network; works on abstract variables too."""
-    return sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
+    return sum(leaf.size for leaf in jax.tree.leaves(variables.get('params', {})))

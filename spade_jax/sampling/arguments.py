@@ -27,9 +27,19 @@ class Maps(NamedTuple):
     is_single: bool  # Given without N.
 
 
-def check_maps(config: Config, labels: Any, instances: Any = None) -> Maps:
-    """The maps to sample from; UserError if the model does not take them."""
+def check_maps(
+    config: Config, labels: Any, instances: Any = None, number: int | None = None
+) -> Maps:
+    """The maps to sample from, or `number` empty ones; UserError if the model takes no such."""
     data = config.data
+    if data.unconditional and labels is None:
+        count = whole_number('num', 1 if number is None else number, 0)
+        empty = np.zeros((count, data.image_height, data.image_width, 0), np.uint8)
+        return Maps(empty, None, number is None)
+    if number is not None:
+        problem = f'num={number}, but this model samples an image for each label map'
+        problem = f'num={number} and label maps' if data.unconditional else problem
+        raise UserError(problem, 'leave num out')
     labels = as_array(labels, 'label maps')
     instances = None if instances is None else _ids(as_array(instances, 'instance maps'))
     labels = _ids(labels) if data.uses_labels else labels
@@ -42,6 +52,21 @@ def check_maps(config: Config, labels: Any, instances: Any = None) -> Maps:
         check_label_ids(label, data, f'label map {i}', f'renumber the ids to {known}')
     _check_instances(config, labels, instances)
     return Maps(labels, instances, is_single)
+
+
+def maps_of_images(config: Config, labels: Any, instances: Any, count: int) -> Maps:
+    """The maps, at the training size, of images whose features are those of their regions."""
+    if labels is None:
+        problem = 'the style of this model is one of each class, but there are no label maps'
+        raise UserError(problem, 'give the label maps of the images as well')
+    size = config.data.image_width, config.data.image_height
+    labels = resize_maps(labels, size, config)
+    instances = None if instances is None else resize_maps(instances, size, config)
+    maps = check_maps(config, labels, instances)
+    if len(maps.labels) != count:
+        problem = f'{len(maps.labels)} label maps for {count} images'
+        raise UserError(problem, 'give one for each image')
+    return maps
 
 
 def check_styles(style: Any, count: int, dim: int | None) -> np.ndarray:
@@ -164,8 +189,11 @@ def _ids(array: np.ndarray) -> np.ndarray:
 
 def _check_type(config: Config, labels: np.ndarray, is_single: bool) -> None:
     channels, remedy = labels.shape[-1:], f'give {IDS if config.data.uses_labels else IMAGES}'
+    if config.data.unconditional:
+        remedy = 'this model has no condition: give num, the number of images, instead'
     if not config.data.uses_labels:
-        is_legal = labels.ndim == 4 and channels == (3,) and labels.dtype == np.uint8
+        is_legal = labels.ndim == 4 and channels == (config.data.label_channels,)
+        is_legal = is_legal and labels.dtype == np.uint8
     else:
         is_legal = labels.ndim == 3 and np.issubdtype(labels.dtype, np.integer)
         if channels in ((3,), (4,)) and config.model.size_multiple > 4:  # No map is so narrow.

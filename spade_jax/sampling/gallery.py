@@ -86,11 +86,13 @@ class Gallery:
     ) -> None:
         """Add the map of a number as the generator saw it, its samples, and their files."""
         label, photo = self._colored(index, label_map), self._maps.read_photo(index)
-        write_png(self._labels[index], label)
-        figures = [self._figure(self._labels[index], 'label map', label, kind='label')]
+        figures, tiles = [], [images[sample] for sample in self._samples]
+        if label.size:  # There is a condition.
+            write_png(self._labels[index], label)
+            figures.append(self._figure(self._labels[index], 'label map', label, kind='label'))
+            tiles.insert(0, label)
         for i, (path, image) in enumerate(zip(paths, images, strict=True)):
             figures.append(self._figure(path, f'image {i}' if len(paths) > 1 else 'image', image))
-        tiles = [label, *(images[sample] for sample in self._samples)]
         if photo is not None:
             height, width = images[0].shape[:2]
             tiles.append(photo := resize_image(photo, (width, height)))
@@ -107,7 +109,8 @@ class Gallery:
     def finish(self) -> None:
         """Write the contact sheet and the page; called after the last map."""
         write_png(self._sheet, contact_sheet(self._rows))
-        count = f'<p class="quiet">{len(self._sections)} label maps</p>'
+        what = 'images' if self._data.unconditional else 'label maps'
+        count = f'<p class="quiet">{len(self._sections)} {what}</p>'
         page = html_page(self._title, '\n'.join([count, self._legend(), *self._sections]), _STYLE)
         with atomic_write(self._page) as partial:
             pathlib.Path(partial).write_text(page, encoding='utf-8', errors='surrogateescape')

@@ -90,6 +90,13 @@ def batch_statistics(config, variables, labels, instances, style) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def encode(config, variables, images):
-    """Styles [B, latent_dim] of images [B, H, W, 3] uint8."""
-    return build_model(config).encode(variables, to_signed(images))
+def encode(config, variables, images, labels, instances):
+    """Styles [B, latent_dim] of images [B, H, W, 3] uint8; None for maps that are not needed."""
+    return build_model(config).encode(variables, to_signed(images), labels, instances)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def region_features(config, variables, images, labels, instances):
+    """Features [B, H, W, F] of images and ids [B, H, W] of their regions."""
+    model: Any = build_model(config)  # With a feature table.
+    return model.features(variables, to_signed(images), labels, instances)

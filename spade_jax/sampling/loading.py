@@ -13,6 +13,7 @@ from spade_jax.forking import check_not_forked
 from spade_jax.layers.spectral_norm import fold_spectral_norm
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks, ema_part, sampling_variables
+from spade_jax.sampling import feature_clusters
 from spade_jax.sampling.arguments import whole_number
 from spade_jax.sampling.trained_generator import TrainedGenerator
 
@@ -51,7 +52,8 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
     names = build_model(config).sampling_networks
     variables = sampling_variables(item['networks'], ema, names)
     folded = {name: fold_spectral_norm(variables[name]) for name in names}
-    return TrainedGenerator(config, folded, step=step)
+    clusters = feature_clusters.read(workdir) if config.model.feature_table else None
+    return TrainedGenerator(config, folded, step=step, clusters=clusters)
 
 
 def _read_generator(checkpointer: Checkpointer, step: int) -> tuple[Config, dict[str, Any]]:

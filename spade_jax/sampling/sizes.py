@@ -19,8 +19,12 @@ def check_size(config: Config, height: int, width: int) -> None:
     training_size = f'{config.data.image_width}x{config.data.image_height}'
     multiple, found = config.model.size_multiple, f'a label map of {width}x{height}'
     if build_model(config).size_is_fixed and f'{width}x{height}' != training_size:
-        problem = f'a model with style encoder samples at its training size {training_size} only'
-        raise UserError(f'{found}, but {problem}', 'resize it to that size')
+        of_model, remedy = 'a model with style encoder', 'resize it to that size'
+        if config.data.unconditional:
+            found, of_model = f'{width}x{height}', 'a model without condition'
+            remedy = 'leave the size out'
+        problem = f'{of_model} samples at its training size {training_size} only'
+        raise UserError(f'{found}, but {problem}', remedy)
     for name, size in (('width', width), ('height', height)):
         if size % multiple or not size:
             reason = f'not divisible by {multiple} ({config.model.size_reason})'

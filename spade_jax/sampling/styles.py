@@ -18,6 +18,7 @@ from spade_jax.config.option import LARGEST_SEED
 from spade_jax.errors import UserError
 from spade_jax.random_streams import Stream, style_noise
 from spade_jax.sampling.arguments import as_array, whole_number
+from spade_jax.sampling.feature_clusters import FeatureClusters
 
 # JAX reads 32 bits of a seed, and makes a signed integer of the number of a sample.
 LARGEST_SAMPLE = 2**31 - 1
@@ -54,10 +55,12 @@ class RandomStyles:
     num_samples: int = 1
     truncation: float = 1.0
     fixed: bool = False  # All maps share the latents of map 0, as the frames of a video should.
+    clusters: FeatureClusters | None = None
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         indices = np.zeros_like(indices) if self.fixed else indices
-        return random_styles(self.style_dim, self.seed, sample, indices, self.truncation)
+        options = self.truncation, self.clusters
+        return random_styles(self.style_dim, self.seed, sample, indices, *options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,21 +84,28 @@ class InterpolatedStyles:
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         fraction = sample / (self.num_samples - 1)
-        way = spherical if isinstance(self.start, RandomStyles) else linear
+        is_normal = isinstance(self.start, RandomStyles) and not self.start.clusters
+        way = spherical if is_normal else linear
         return way(self.start.of(0, indices), self.end.of(0, indices), fraction)
 
 
 def random_styles(
-    style_dim: int, seed: Any, sample: Any, indices: np.ndarray, truncation: float = 1.0
+    style_dim: int,
+    seed: Any,
+    sample: Any,
+    indices: np.ndarray,
+    truncation: float = 1.0,
+    clusters: FeatureClusters | None = None,
 ) -> np.ndarray:
     """Latents [N, style_dim] of a sample of the label maps `indices` [N].
 
-    They are normal, with the deviation `truncation` in [0, 1]; a function of seed, sample, index.
+    They are normal, with the deviation `truncation` in [0, 1], or chosen from clusters; a function
+    of seed, sample, index.
     """
     seed, sample = check_random(seed, sample, truncation)
     positions = jnp.asarray(sample), jnp.asarray(indices)
-    noise = style_noise(seed, Stream.STYLE_OF_SAMPLES, *positions, style_dim)
-    return truncation * np.asarray(noise)
+    noise = np.asarray(style_noise(seed, Stream.STYLE_OF_SAMPLES, *positions, style_dim))
+    return clusters.choose(noise, truncation) if clusters else truncation * noise
 
 
 def linear(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:

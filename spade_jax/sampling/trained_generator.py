@@ -2,6 +2,7 @@
 
 generator = spade_jax.load('runs/quickstart')
 images = generator(labels, seed=1)       # [N, H, W] class ids -> [N, H, W, 3] uint8
+images = generator(num=16, seed=1)       # of a model without condition
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -23,8 +25,10 @@ from spade_jax.forking import check_not_forked
 from spade_jax.models.model import Variables, build_model
 from spade_jax.sampling import arguments, jitted, label_files
 from spade_jax.sampling.arguments import NO_STYLE, NO_STYLE_REMEDY, whole_number
+from spade_jax.sampling.feature_clusters import FeatureClusters, Rows, cluster, rows_of_image
 from spade_jax.sampling.image_row import Color, colors_of
 from spade_jax.sampling.jitted import BATCH_SIZE
+from spade_jax.sampling.prepared_map import PreparedMap
 from spade_jax.sampling.sizes import NATIVE, TRAINING
 from spade_jax.sampling.styles import check_random, interpolate, random_styles
 
@@ -41,6 +45,8 @@ class TrainedGenerator:
       latent_dim: Dimensions of the style latent; None if the model has none.
       classes: Names and colors [num_classes, 3] uint8 of the class ids; empty for condition "rgb".
       use_batch_statistics: Normalize by the statistics of the maps that are sampled together.
+      clusters: Of the features of the training images, if the latent is a table of features by
+        class; None before the end of the training, when random styles are tables of zeros.
 
     Args:
       config: See the attribute.
@@ -49,6 +55,7 @@ class TrainedGenerator:
       use_batch_statistics: See the attribute.
       step: See the attribute.
       devices: They share the maps of a batch; default: the default device.
+      clusters: See the attribute.
 
     Raises:
       UserError: On construction, when the model has no batch statistics to use.
@@ -60,11 +67,15 @@ class TrainedGenerator:
         variables: Mapping[str, Variables],
         use_batch_statistics: bool = False,
         step: int | None = None,
-        devices: Sequence[jax.Device] = (),
+        devices: Sequence[Any] = (),
+        clusters: FeatureClusters | None = None,
     ):
         self.config, self.step, self.use_batch_statistics = config, step, use_batch_statistics
         self._model = build_model(config)
         self.latent_dim = self._model.latent_dim
+        if config.model.feature_table and clusters is None:
+            clusters = cluster([], config)
+        self.clusters = clusters
         no_classes = Classes((), np.zeros((0, 3), np.uint8))
         self.classes = classes_of(config.data) if config.data.uses_labels else no_classes
         self._mesh = Mesh(np.asarray(devices), ('maps',)) if len(devices) > 1 else None
@@ -86,9 +97,10 @@ class TrainedGenerator:
 
     def __call__(
         self,
-        labels: Array,
+        labels: Array | None = None,
         instances: Array | None = None,
         *,
+        num: int | None = None,
         style: Array | None = None,
         seed: int = 0,
         sample: int = 0,
@@ -96,13 +108,14 @@ class TrainedGenerator:
         size: str | tuple[int, int] = NATIVE,
         batch_size: int = BATCH_SIZE,
     ) -> np.ndarray:
-        """Sample an image for each label map.
+        """Sample an image for each label map, or `num` images if the model has no condition.
 
         Args:
           labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8; without N: one
             map. A list of maps and ids [..., H, W, 1] are the same. H and W: multiples of the
             model's total upsampling; the training size if the model has a style encoder.
           instances: Instance ids [N, H, W], exactly if the model was trained with instance edges.
+          num: Number of images of a model without condition, instead of label maps; None: one.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
             maps; None: random, from (seed, sample, index of the map). Seed, sample and truncation
             are for random styles only.
@@ -114,7 +127,7 @@ class TrainedGenerator:
             are padded to it or to a power of two.
 
         Returns:
-          [N, H, W, 3] uint8; [H, W, 3] for one map.
+          [N, H, W, 3] uint8; [H, W, 3] for one map, or without maps and `num`.
 
         Raises:
           UserError: Ids are out of range, the size is illegal, the model does not take these
@@ -123,7 +136,7 @@ class TrainedGenerator:
         check_not_forked()
         batch_size = whole_number('batch_size', batch_size, 1)
         labels, instances = (self.resize(maps, size) for maps in (labels, instances))
-        labels, instances, is_single = arguments.check_maps(self.config, labels, instances)
+        labels, instances, is_single = arguments.check_maps(self.config, labels, instances, num)
         latents = self._latents(style, len(labels), seed, sample, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
@@ -151,15 +164,25 @@ class TrainedGenerator:
         cache = jitted.prepare(self.config, self._variables, labels, instances)
         name = self._model.sampling_networks[0]
         variables = self._variables | {name: self._variables[name] | cache}
-        return PreparedMap(self.config, variables, labels, instances)
+        return PreparedMap(self.config, variables, labels, instances, self.clusters)
 
-    def encode(self, images: Array, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
+    def encode(
+        self,
+        images: Array,
+        labels: Array | None = None,
+        instances: Array | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
+    ) -> np.ndarray:
         """The mean styles of images.
 
         Args:
           images: [N, H, W, 3] uint8 of any size (they are resized smoothly to the training size, as
             in training, because the encoder itself would subsample them), or a list of images, also
             of several sizes; [H, W, 3]: one image.
+          labels: Their label maps, as `images`; needed if the latent is a table of features by
+            class, else ignored.
+          instances: Their instance maps, as `labels`.
           batch_size: Images encoded at a time.
 
         Returns:
@@ -170,14 +193,33 @@ class TrainedGenerator:
         """
         check_not_forked()
         if not self._model.can_encode:
-            raise UserError(f'{NO_STYLE}, so it cannot encode an image', NO_STYLE_REMEDY)
+            problem = NO_STYLE if self.latent_dim is None else 'this model has no style encoder'
+            raise UserError(f'{problem}, so it cannot encode an image', NO_STYLE_REMEDY)
         batch_size = whole_number('batch_size', batch_size, 1)
         photos, is_single = arguments.check_images(images)
         size = self.config.data.image_width, self.config.data.image_height
         resized = np.stack([resize_image(photo, size) for photo in photos])
+        maps = None, None
+        if self.config.model.feature_table:
+            maps = arguments.maps_of_images(self.config, labels, instances, len(photos))[:2]
         encoder = functools.partial(jitted.encode, self.config, self._variables)
-        latents = jitted.in_batches(encoder, (resized,), batch_size)
+        latents = jitted.in_batches(encoder, (resized, *maps), batch_size)
         return latents[0] if is_single else latents
+
+    def features(
+        self, image: np.ndarray, labels: np.ndarray, instances: np.ndarray | None = None
+    ) -> Rows:
+        """The features of the regions of one image, by class; see `encode` and `rows_of_image`."""
+        check_not_forked()
+        table = self.config.model.feature_table
+        assert table is not None
+        size = self.config.data.image_width, self.config.data.image_height
+        maps = arguments.maps_of_images(self.config, labels, instances, 1)[:2]
+        arrays = resize_image(image, size)[None], *maps
+        features = jitted.region_features(self.config, self._variables, *arrays)
+        regions = maps[1] if table.by_instance else maps[0]
+        assert regions is not None
+        return rows_of_image(np.asarray(features)[0], maps[0][0], regions[0])
 
     def interpolate(
         self, start: int | Array, end: int | Array, fractions: float | Array
@@ -199,12 +241,13 @@ class TrainedGenerator:
         dim, ends = self.latent_dim, (start, end)
         are_seeds = [not hasattr(end, '__len__') for end in ends]
         first, last = (
-            random_styles(dim, end, 0, np.arange(1))[0]
+            random_styles(dim, end, 0, np.arange(1), clusters=self.clusters)[0]
             if is_seed
             else arguments.check_styles(end, 1, dim)[0]
             for end, is_seed in zip(ends, are_seeds, strict=True)
         )
-        return interpolate(first, last, fractions, on_circle=all(are_seeds))
+        on_circle = all(are_seeds) and not self.clusters
+        return interpolate(first, last, fractions, on_circle=on_circle)
 
     def resize(self, maps: Any, size: str | tuple[int, int] = TRAINING) -> Any:
         """Label maps, instance maps or images as `--mode=sample` resizes them.
@@ -272,7 +315,10 @@ class TrainedGenerator:
         return label_files.read_folder(self.config, *folders, target, most)
 
     def trace(
-        self, labels: jax.Array, instances: jax.Array | None = None, style: jax.Array | None = None
+        self,
+        labels: jax.Array | None = None,
+        instances: jax.Array | None = None,
+        style: jax.Array | None = None,
     ) -> jax.Array:
         """Sample inside a traced program that contains the parameters, such as an exported one.
 
@@ -283,6 +329,9 @@ class TrainedGenerator:
         variables = {
             name: jax.lax.optimization_barrier(network) for name, network in self._variables.items()
         }
+        if labels is None and style is not None:  # A model without condition.
+            size = self.config.data.image_height, self.config.data.image_width
+            labels = jnp.zeros((style.shape[0], *size, 0), jnp.uint8)
         options = self.config, self.use_batch_statistics, True  # portable
         return jitted.sample(*options, variables, labels, instances, style)
 
@@ -292,6 +341,8 @@ class TrainedGenerator:
         for path, leaf in jax.tree_util.tree_leaves_with_path(self._variables):
             digest.update(jax.tree_util.keystr(path).encode())
             digest.update(np.asarray(leaf).tobytes())
+        if self.clusters:
+            digest.update(self.clusters.centers.tobytes())
         return digest.hexdigest()[:16]
 
     @property
@@ -301,12 +352,13 @@ class TrainedGenerator:
 
     def on_all_devices(self) -> TrainedGenerator:
         """The same generator, which shares the maps of a batch among the devices of the process."""
-        options = self.use_batch_statistics, self.step, jax.local_devices()
+        options = self.use_batch_statistics, self.step, jax.local_devices(), self.clusters
         return TrainedGenerator(self.config, self._variables, *options)
 
     def with_batch_statistics(self) -> TrainedGenerator:
         """The same generator, normalizing by the statistics of the maps sampled together."""
-        return TrainedGenerator(self.config, self._variables, True, self.step)
+        options = self.config, self._variables, True, self.step
+        return TrainedGenerator(*options, clusters=self.clusters)
 
     def recalibrated(self, batches: Iterable[LabelBatch]) -> TrainedGenerator:
         """The same generator with running statistics recomputed over some batches.
@@ -327,7 +379,8 @@ class TrainedGenerator:
         mean = jax.tree.map(lambda *leaves: sum(leaves) / len(found), *found)
         name = self._model.sampling_networks[0]
         network = self._variables[name] | {'batch_stats': mean}
-        return TrainedGenerator(self.config, self._variables | {name: network}, step=self.step)
+        variables = self._variables | {name: network}
+        return TrainedGenerator(self.config, variables, step=self.step, clusters=self.clusters)
 
     def _latents(self, style, count, seed, sample=0, truncation=1.0) -> np.ndarray | None:
         """The styles of `count` maps, [count, latent_dim]; None if the model has none."""
@@ -338,54 +391,10 @@ class TrainedGenerator:
         if self.latent_dim is None:
             check_random(seed, sample, truncation)  # As with the models that use them.
             return None
-        return random_styles(self.latent_dim, seed, sample, np.arange(count), truncation)
+        options = truncation, self.clusters
+        return random_styles(self.latent_dim, seed, sample, np.arange(count), *options)
 
     def _check_has_batch_statistics(self) -> None:
         if 'batch_stats' not in self._variables[self._model.sampling_networks[0]]:
             problem = 'this model normalizes each image by its own statistics'
             raise UserError(problem, 'it has no batch statistics to choose')
-
-
-class PreparedMap:
-    """A label map with what does not depend on the style, made by `TrainedGenerator.prepare`.
-
-    It holds gamma and beta of all SPADE layers on the device, 5 kB a pixel at the published width.
-    """
-
-    def __init__(self, config: Config, variables, labels, instances):
-        # The map enters only through the cache among the variables.
-        options = config, False, False  # running statistics, not portable
-        self._sampler = functools.partial(jitted.sample, *options, variables, labels, instances)
-        self._latent_dim = build_model(config).latent_dim or 0
-        self._size = labels.shape[1:3]
-
-    def __call__(
-        self,
-        style: np.ndarray | None = None,
-        *,
-        seed: int = 0,
-        sample: int = 0,
-        truncation: float = 1.0,
-        batch_size: int = BATCH_SIZE,
-    ) -> np.ndarray:
-        """Sample images [N, H, W, 3] of the map in styles [N, latent_dim].
-
-        One style [latent_dim], or the random style of (seed, sample), gives one image [H, W, 3].
-        See `TrainedGenerator.__call__` for the arguments and errors; its images are the same up to
-        rounding.
-        """
-        check_not_forked()
-        dim, batch_size = self._latent_dim, whole_number('batch_size', batch_size, 1)
-        if style is None:
-            style = random_styles(dim, seed, sample, np.arange(1), truncation)[0]
-        else:
-            arguments.check_has_no_random(seed=seed, sample=sample, truncation=truncation)
-        style = arguments.check_latents(style)
-        if style.ndim not in (1, 2) or style.shape[-1] != dim:
-            remedy = f'give [N, {dim}], or [{dim}] for one style'
-            raise UserError(f'styles of shape {style.shape}', remedy)
-        if style.ndim == 1:
-            return self(style[None], batch_size=batch_size)[0]
-        if not len(style):
-            return np.zeros((0, *self._size, 3), np.uint8)
-        return jitted.in_batches(self._sampler, (style,), batch_size)

@@ -19,6 +19,7 @@ from spade_jax.models.train_state import (
     create_train_state,
 )
 
+LEARNED = ('params', 'batch_stats', 'spectral')  # The other collections belong to a run.
 _MAX_LISTED = 20
 
 
@@ -110,7 +111,7 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
 def transplanted(
     networks: dict[str, Variables], other: dict[str, Variables]
 ) -> tuple[dict[str, Variables], list[str]]:
-    """Networks with the arrays of other ones where path, shape and type agree.
+    """Networks with the learned arrays of other ones where path, shape and type agree.
 
     Returns:
       The new networks, or `networks` itself if nothing fits; and the lines of a report: how many
@@ -120,7 +121,10 @@ def transplanted(
     taken = {
         path: np.array(theirs[path])
         for path, leaf in ours.items()
-        if path in theirs and theirs[path].shape == leaf.shape and theirs[path].dtype == leaf.dtype
+        if path in theirs
+        and theirs[path].shape == leaf.shape
+        and theirs[path].dtype == leaf.dtype
+        and path.split('/')[1] in LEARNED
     }
     report = []
     for name in networks:

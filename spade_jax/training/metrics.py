@@ -17,6 +17,7 @@ def weight_norms(state: TrainState) -> dict[str, float]:
     return {
         f'{name}_weight_norm': float(_global_norm(variables['params']))
         for name, variables in state.networks.items()
+        if 'params' in variables
     }
 
 

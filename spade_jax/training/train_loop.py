@@ -32,6 +32,7 @@ from spade_jax.reports.run_log import (
     progress_fields,
 )
 from spade_jax.sampling import TrainedGenerator
+from spade_jax.training import feature_clusters
 from spade_jax.training.evaluation import Evaluator, scores_of
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
@@ -96,8 +97,10 @@ def train(
             checkpointer.finish()
             preemption.exit_after(last_step)
         print(f'Done. Checkpoints: {checkpointer.directory}')
-        print(f'Sample grids (label map | fake | real): {samples}')
+        columns = ['label map'] * (not config.data.unconditional) + ['fake', 'real']
+        print(f'Sample grids ({" | ".join(columns)}): {samples}')
     if processes.is_first():
+        feature_clusters.write_clusters(config, workdir, data)
         print(f'Report: {run_report.write(workdir)}')
 
 
@@ -238,12 +241,13 @@ def _evaluator(config: Config, data: TrainingData) -> Evaluator | None:
 
 
 def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
-    """The grid label map | fake | real of the preview examples."""
+    """The grid label map (if there is one) | fake | real of the preview examples."""
     config, preview = session.config, session.data.preview
     generator = _generator(session, state)
-    style = generator.encode(preview.image) if session.model.can_encode else None
+    style = generator.encode(*preview) if session.model.can_encode else None
     fake = generator(preview.label, preview.instance, style=style)
-    return image_grid([colorize_input(preview.label, config.data), fake, preview.image])
+    panels = colorize_input(preview.label, config.data), fake, preview.image
+    return image_grid([panel for panel in panels if panel.size])
 
 
 @contextlib.contextmanager

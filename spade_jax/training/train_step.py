@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from spade_jax.batch import Batch
 from spade_jax.config.config import OptimizerConfig
+from spade_jax.data.pipeline.example_order import steps_in_epochs
 from spade_jax.distributed import replicas
 from spade_jax.layers.spectral_norm import power_iterate
 from spade_jax.models.model import LossOutput, Model, Update, Variables
@@ -62,7 +63,7 @@ def train_step(
       norms and other metrics, with the prefix of their update; and the learning rates.
     """
     updates, constants = updates or model.updates, constants or {}
-    metrics, reusable = {}, None
+    metrics, reusable, before = {}, None, state.networks
     microbatches = split_microbatches(batch, config.accumulation_steps, model.axis_name)
     decay = decay_factor(state.step, num_examples=num_examples, config=config)
     for update in updates:
@@ -70,7 +71,10 @@ def train_step(
         with jax.named_scope(f'{update.player}_update'):
             iterated = {name: power_iterate(state.networks[name]) for name in update.runs}
             state = state.replace(networks=state.networks | iterated)
-            gradients, output = _gradients(update, state, microbatches, constants, noise, reusable)
+            networks = before | iterated if update.simultaneous else state.networks
+            seen = state.replace(networks=networks)
+            gradients, output = _gradients(update, seen, microbatches, constants, noise, reusable)
+            state = _restarted(update, state, num_examples, config)
             state, norm = _descend(update, state, gradients, rate, config, model.axis_name)
         updated = {name: state.networks[name] | new for name, new in output.updated.items()}
         state, reusable = state.replace(networks=state.networks | updated), output.reusable
@@ -101,11 +105,34 @@ def _gradients(
         output = update.loss(networks | constants, microbatch.batch, microbatch_noise, reusable)
         return sum(output.terms.values(), jnp.zeros(())), output
 
-    params = trained_params(state.networks, update)
-    frozen = {name: jax.tree.map(jnp.zeros_like, params.pop(name)) for name in update.frozen}
-    gradient = functools.partial(jax.grad(loss, has_aux=True), params)
-    gradients, output = mean_over_microbatches(gradient, microbatches)
-    return gradients | frozen, output
+    def gradients(microbatch: Microbatch) -> tuple[dict[str, Any], LossOutput]:
+        params = trained_params(state.networks, update)
+        of_all, output = jax.grad(loss, has_aux=True)(params, microbatch)
+        return _where_frozen(update, jax.tree.map(jnp.zeros_like, params), of_all), output
+
+    return mean_over_microbatches(gradients, microbatches)
+
+
+def _where_frozen(update: Update, frozen: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
+    """The entries of `frozen` where the parameters of an update are frozen, else of `free`."""
+
+    def choose(path: Any, kept: jax.Array, new: jax.Array) -> jax.Array:
+        return kept if update.is_frozen(tuple(entry.key for entry in path)) else new
+
+    return jax.tree_util.tree_map_with_path(choose, frozen, free)
+
+
+def _restarted(
+    update: Update, state: TrainState, num_examples: int, config: OptimizerConfig
+) -> TrainState:
+    """The state with a fresh optimizer at the first step of the epoch that asks for one."""
+    if not update.restart_epoch:
+        return state
+    first_step = steps_in_epochs(update.restart_epoch, config.batch_size, num_examples)
+    is_first = state.step == min(first_step, 2**31 - 1)
+    moments = state.optimizers[update.player]
+    fresh = jax.tree.map(lambda x: jnp.where(is_first, jnp.zeros_like(x), x), moments)
+    return state.replace(optimizers=state.optimizers | {update.player: fresh})
 
 
 def _descend(
@@ -118,11 +145,11 @@ def _descend(
 ) -> tuple[TrainState, jax.Array]:
     """The state after the optimizer step of an update, and the norm of the gradient."""
     optimizer, moments = make_optimizer(config), state.optimizers[update.player]
-    params = trained_params(state.networks, update)
-    params, moments, norm = apply_gradients(optimizer, gradients, moments, params, rate, axis_name)
-    free = {name: params[name] for name in params if name not in update.frozen}
+    old = trained_params(state.networks, update)
+    new, moments, norm = apply_gradients(optimizer, gradients, moments, old, rate, axis_name)
+    networks = _with_params(state.networks, _where_frozen(update, old, new))
     optimizers = state.optimizers | {update.player: moments}
-    return state.replace(networks=_with_params(state.networks, free), optimizers=optimizers), norm
+    return state.replace(networks=networks, optimizers=optimizers), norm
 
 
 def _with_params(networks: dict[str, Variables], params: dict[str, Any]) -> dict[str, Variables]:

@@ -1,4 +1,4 @@
-"""The generator of Johnson et al. against golden numbers of pix2pix, pix2pixHD and pix2pixHD++."""
+"""The generator of Johnson et al. against golden numbers of pix2pixHD."""
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +12,15 @@ from tests import parity
 
 
 def cases():
-    return parity.cases('hdref_global') + parity.cases('hd_generator')
+    return parity.cases('hdref_global')
 
 
 def generator_of(golden):
     """The generator for the options of a golden file, and the names of its modules."""
     options = golden.options
-    if 'norm_G' in options:  # Of the SPADE code.
-        norm = parity.norm_of(options['norm_G'])
-        downsamplings, blocks = options['resnet_n_downsample'], options['resnet_n_blocks']
-        attributes = dict(
-            norm=norm.kind,
-            spectral_norm=norm.spectral,
-            use_bias=norm.kind == 'none',
-            kernel_size=options['resnet_kernel_size'],
-            first_kernel_size=options['resnet_initial_kernel_size'],
-        )
-    else:
-        downsamplings, blocks = options['n_downsampling'], options['n_blocks']
-        attributes = dict(norm=parity.NORMS[options['norm']])
-    generator = ResidualGenerator(options['ngf'], downsamplings, blocks, **attributes)
-    nested = 'norm_G' in options
-    return generator, residual_generator_names(downsamplings, blocks, nested=nested)
+    sizes = options['n_downsampling'], options['n_blocks']
+    generator = ResidualGenerator(options['ngf'], *sizes, norm=parity.NORMS[options['norm']])
+    return generator, residual_generator_names(*sizes)
 
 
 @pytest.mark.parametrize('case', cases())

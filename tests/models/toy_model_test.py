@@ -122,5 +122,7 @@ def test_memory_of_toy_model_is_estimated():
 def test_option_of_another_model_is_refused_with_its_owner():
     with pytest.raises(UserError, match='toy_width is an option of model=toy, not of model=spade'):
         Config.create(toy_width=3)
-    with pytest.raises(UserError, match='generator_width is an option of model=spade, not of mode'):
+    with pytest.raises(
+        UserError, match='generator_width is an option of model=spade or .*, not of model=toy'
+    ):
         Config.create(model='toy', generator_width=3)

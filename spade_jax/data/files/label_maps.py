@@ -16,7 +16,7 @@ from spade_jax.data.files.image_files import (
     read_instances,
     read_photo,
 )
-from spade_jax.data.files.label_reader import LabelReader, check_label_ids
+from spade_jax.data.files.label_reader import LabelReader, check_label_ids, empty_condition
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.records.fingerprint import digest, digest_of_source, file_states, settings_of
 from spade_jax.data.sources.pairing import contents, extension_of, files_below, stem_of
@@ -147,6 +147,29 @@ class LabelsOfSource:
 
     def read(self, index: int) -> Example:
         return _checked(self._source.read_maps(index), self._config, self.locations[index])
+
+
+class EmptyMaps:
+    """The label maps of `number` images of a model without condition, numbered from 0."""
+
+    paths: Sequence[str] = ()
+
+    def __init__(self, config: DataConfig, number: int):
+        self.names: Sequence[str] = [f'{index:05d}' for index in range(number)]
+        self.locations: Sequence[str] = self.names
+        self._empty = empty_condition(config.image_width, config.image_height)
+
+    def read_photo(self, index: int) -> None:
+        return None
+
+    def read_colors(self, index: int) -> None:
+        return None
+
+    def fingerprint(self) -> str:
+        return digest([str(self._empty.shape), *self.names])
+
+    def read(self, index: int) -> Example:
+        return Example(None, self._empty)
 
 
 class EvenlySpaced:

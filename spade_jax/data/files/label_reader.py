@@ -13,6 +13,7 @@ from spade_jax.data.files.image_files import (
     Colors,
     File,
     color_codes,
+    photo_size,
     read_ids,
     read_ids_or_colors,
     read_photo,
@@ -33,7 +34,7 @@ class LabelReader:
 
     def __init__(self, config: DataConfig, on_indexed: Callable[[str, Colors], None] | None = None):
         self._on_indexed = on_indexed or IndexColors().add
-        self._uses_labels = config.uses_labels
+        self._uses_labels, self._unconditional = config.uses_labels, config.unconditional
         photos, maps = image_files.PHOTO_EXTENSIONS, image_files.ID_EXTENSIONS
         self.extensions = maps if config.uses_labels else photos
         self.role = condition_role(config)
@@ -44,10 +45,14 @@ class LabelReader:
     def read(self, path: File, *, thorough: bool = True) -> np.ndarray:
         """Read a label map as ids [H, W], or a condition image as [H, W, 3] uint8.
 
+        Without a condition, the file is the photo, and the result [H, W, 0] has its size.
+
         `thorough` is that of `image_files.read_ids`; without it, `on_indexed` is not called. Raises
         a UserError, with the file's name, if it cannot be read, or has colors without a palette or
         not in it.
         """
+        if self._unconditional:
+            return empty_condition(*photo_size(path))
         if not self._uses_labels:
             return read_photo(path, role=self.role)
         if self._colors:
@@ -120,6 +125,11 @@ def _naming_palettes(path: File) -> Iterator[None]:
 def condition_role(config: DataConfig) -> str:
     """Return what errors call a file that the generator is conditioned on."""
     return 'label map' if config.uses_labels else 'condition image'
+
+
+def empty_condition(width: int, height: int) -> np.ndarray:
+    """Return what has the place of a label map if there is no condition: [height, width, 0]."""
+    return np.zeros((height, width, 0), np.uint8)
 
 
 def label_dtype(config: DataConfig) -> np.dtype:

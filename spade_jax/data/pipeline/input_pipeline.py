@@ -229,7 +229,9 @@ def _example_specs(config: DataConfig) -> tuple[Any, Any, Any]:
     """Shape and dtype, or None, of each part of an example."""
     size = config.image_height, config.image_width
     image = (*size, 3), np.uint8
-    label = (size, label_dtype(config)) if config.uses_labels else image
+    label = (*size, config.label_channels), np.uint8
+    if config.uses_labels:
+        label = size, label_dtype(config)
     return image, label, (size, np.int32) if config.instance_edges else None
 
 

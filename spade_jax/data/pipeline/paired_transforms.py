@@ -22,7 +22,8 @@ class Example(NamedTuple):
 
     Attributes:
       image: [H', W', 3] uint8, scaled to the size that follows from the label map; or None.
-      label: [H, W] uint8, uint16 or int32 class ids; or [H, W, 3] uint8, an RGB condition.
+      label: [H, W] uint8, uint16 or int32 class ids; or [H, W, 3] uint8, an RGB condition; or
+        [H, W, 0] uint8 without a condition: it still has the size.
       instance: [H, W] uint8, uint16 or int32 instance ids; None if the run does not use them.
     """
 
@@ -140,10 +141,12 @@ def _scaled_window(
     pixels: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int], flip: bool = False
 ) -> np.ndarray:
     """The window (left, top, width, height) of pixels scaled to `size`, mirrored with `flip`."""
+    left, top, width, height = window
+    if not pixels.size:  # The condition of a model that has none.
+        return np.zeros((height, width, 0), pixels.dtype)
     if pixels.shape[1::-1] != size:
         resample = resampling.bicubic if pixels.ndim == 3 else resampling.nearest
         return resample(pixels, size, window, flip)
-    left, top, width, height = window
     pixels = pixels[top : top + height, left : left + width]
     if not flip:
         return np.ascontiguousarray(pixels)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.label_reader import label_dtype
+from spade_jax.data.files.label_reader import empty_condition, label_dtype
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.records.fingerprint import differences, settings_of
 from spade_jax.data.records.manifest import INCOMPLETE, Manifest, read_manifest, require_complete
@@ -45,6 +45,7 @@ class RecordSource:
         self._parse = messages.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]
         self._label_dtype = label_dtype(config)
         self._uses_labels, self._instance_edges = config.uses_labels, config.instance_edges
+        self._unconditional = config.unconditional
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,6 +58,8 @@ class RecordSource:
         with user_errors(problem, 'remove the directory and prepare it again'):
             features = self._parse(self._records[index]).features.feature
             image = _pixels(features, 'image', np.dtype(np.uint8))
+            if self._unconditional:
+                return Example(image, empty_condition(*image.shape[1::-1]))
             label = _pixels(features, 'label', self._label_dtype, compressed=self._uses_labels)
             instance = None
             if self._instance_edges:

@@ -187,7 +187,8 @@ def _record(config: DataConfig, source: Source, features: Any, index: int) -> _R
         if config.on_bad_example == 'error' or isinstance(error, DatasetError):
             raise
         return _Record(name, location, defect=error)
-    content = {'image': image, 'label': label, 'name': name.encode('utf-8', 'surrogateescape')}
+    content = {'image': image, 'name': name.encode('utf-8', 'surrogateescape')}
+    content |= {} if config.unconditional else {'label': label}
     content |= {} if instance is None else {'instance': instance}
     return _Record(name, location, features.serialize_example(content), label.shape[1::-1])
 
@@ -228,8 +229,9 @@ def _features(config: DataConfig) -> Any:
     features = {
         'image': image(doc='The image.'),
         'name': tfds.features.Text(doc='The name of the example in its data set.'),
-        'label': label if config.uses_labels else image(doc='The RGB condition.'),
     }
+    if not config.unconditional:
+        features['label'] = label if config.uses_labels else image(doc='The RGB condition.')
     if config.instance_edges:
         features['instance'] = ids(dtype=INSTANCE_DTYPE, doc='Instance ids.')
     return tfds.features.FeaturesDict(features)

@@ -40,12 +40,12 @@ class CelebAMaskSource(DatasetSource):
     takes_lists = True
 
     def __init__(self, config: DataConfig, split: str):
-        if config.condition != 'labels':
+        if config.condition not in ('labels', 'none'):
             problem = f'condition={config.condition}, but dataset=celebamask_hq has only label maps'
-            raise UserError(problem, 'use --condition=labels')
+            raise UserError(problem, 'use --condition=labels or none')
         photos, masks = (_directory(config, f'train_{role}_dir') for role in ('image', 'label'))
         self._directories = photos, masks
-        self._labels = LabelReader(config)
+        self._labels, self._unconditional = LabelReader(config), config.unconditional
         faces = _listed_faces if getattr(config, f'{split}_list') else _partition
         self._faces = [_files_of(face, photos, masks) for face in faces(config, split)]
         self._parts = _parts_of_faces(masks)
@@ -64,6 +64,8 @@ class CelebAMaskSource(DatasetSource):
         return self._faces[index]
 
     def _maps(self, files: ExampleFiles, thorough: bool) -> Example:
+        if self._unconditional:
+            return Example(None, self._labels.read(files.photo))
         label, first_path = np.zeros((0, 0), np.uint8), ''
         for part in sorted(self._parts[files.label], key=PARTS.index):
             path = files.label.removesuffix('*.png') + f'{part}.png'

@@ -67,6 +67,7 @@ class Folders:
         photo = role('photo', 'image', PHOTO_EXTENSIONS)
         label_extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
         label = role(condition_role(config), 'label', label_extensions)
+        label = photo if config.unconditional else label
         instance = role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None
         listing = getattr(config, f'{split}_list')
         path = os.path.join(root, listing) if listing else ''
@@ -74,8 +75,8 @@ class Folders:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """The two or three roles, photos first."""
-        return tuple(role for role in (self.photo, self.label, self.instance) if role)
+        """The one to three roles, photos first."""
+        return tuple(dict.fromkeys(filter(None, (self.photo, self.label, self.instance))))
 
 
 class ExampleFiles(NamedTuple):
@@ -83,7 +84,7 @@ class ExampleFiles(NamedTuple):
 
     name: str
     photo: str
-    label: str
+    label: str  # The photo, if there is no condition.
     instance: str | None = None
 
 
@@ -195,8 +196,14 @@ def _paired_files(folders: Folders) -> Pairing:
         others = (similar.get((role, stem.casefold())) for role in missing)
         defects += map(functools.partial(_missing_partner, stem, photo), missing, others)
         if not missing:
-            complete.append(ExampleFiles(stem, *(files[stem] for files in found.values())))
+            complete.append(_example_files(stem, [files[stem] for files in found.values()]))
     return Pairing(complete, defects, [path for stem, path in labels.items() if stem not in photos])
+
+
+def _example_files(name: str, paths: Sequence[str]) -> ExampleFiles:
+    """Return an example of the paths of its roles; the photo has the place of a missing label."""
+    photo, label, *instance = paths if len(paths) > 1 else [*paths, *paths]
+    return ExampleFiles(name, photo, label, *instance)
 
 
 def _listed_files(folders: Folders) -> Pairing:
@@ -228,7 +235,7 @@ def _listed_files(folders: Folders) -> Pairing:
             problem = f'{where} is listed twice'
             defects.append(Defect('lines are listed twice', name, problem, 'remove one of them'))
         elif not missing:
-            examples[name] = ExampleFiles(name, *(files[stem] for files in files_of_roles))
+            examples[name] = _example_files(name, [files[stem] for files in files_of_roles])
         elif len(missing) == len(files_of_roles) and (end := _stem_at_end(stem, photos)):
             problem, prefix = f'{where} is not a file of these directories', name[: -len(stem)]
             defects.append(Defect(LISTED_ELSEWHERE, name, problem, f'write {prefix}{end}'))

@@ -16,6 +16,7 @@ from PIL import Image
 from spade_jax import landscapes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import read_ids, read_photo
+from spade_jax.data.files.label_reader import empty_condition
 from spade_jax.data.pipeline import paired_transforms
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry
 from spade_jax.data.sources.source import DatasetSource
@@ -44,14 +45,17 @@ class ScenesSource(DatasetSource):
         scenes = ScenesConfig(width=width, height=height, **counts)
         self._records = prepared_scenes(scenes, split, config.data_dir)
         self._instance_edges = config.instance_edges
+        self._empty = empty_condition(width, height) if config.unconditional else None
         self.names = self.locations = [f'{split}_{i:05d}' for i in range(len(self._records))]
 
     @classmethod
     def check_options(cls, config: DataConfig) -> None:
         count = len(landscapes.CLASSES)
+        if config.unconditional:
+            return
         if not config.uses_labels:
             given = f'condition={config.condition}'
-            remedy = 'use --condition=labels or labels+edges'
+            remedy = 'use --condition=labels, labels+edges or none'
         elif config.num_classes != count:
             given, remedy = f'num_classes={config.num_classes}', f'use --num_classes={count}'
         elif names := [n for n in ('dontcare', 'palette', 'label_remap') if getattr(config, n)]:
@@ -68,6 +72,8 @@ class ScenesSource(DatasetSource):
         return self._maps_of(self._records[index])
 
     def _maps_of(self, record: SceneRecord) -> Example:
+        if self._empty is not None:
+            return Example(None, self._empty)
         instance = record['instance'] if self._instance_edges else None
         return Example(None, read_ids(io.BytesIO(record['label'])), instance)
 

@@ -205,6 +205,8 @@ def _chosen_features(dataset: str, features: Mapping[str, Any], config: DataConf
     chosen = [choose('image', 'images', _is_image, _is_rgb)]
     if config.uses_labels:
         chosen.append(choose('label', 'label maps', lambda f: _is_image(f) or _is_map(f), _is_map))
+    elif config.unconditional:
+        chosen.append(chosen[0])
     else:
         chosen.append(choose('label', 'condition images', _is_image, _is_rgb))
     if config.instance_edges:

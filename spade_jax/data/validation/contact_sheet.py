@@ -58,7 +58,7 @@ def _grid(split: SplitReport, classes: Classes | None) -> np.ndarray:
 def _tiles(example: Example, classes: Classes | None, size: tuple[int, int]) -> list[np.ndarray]:
     photo = _framed(np.asarray(example.image), size)
     if classes is None:
-        return [photo, _framed(example.label, size)]
+        return [photo, *([_framed(example.label, size)] if example.label.size else [])]
     label = _fit(example.label, size)
     colors = colorize(label, classes.colors)
     known = (label >= 0) & (label < len(classes.colors)) | (label == DONTCARE_ID)

@@ -22,7 +22,7 @@ from spade_jax.data.files.image_files import (
     read_instances,
     read_photo,
 )
-from spade_jax.data.files.label_reader import LabelReader
+from spade_jax.data.files.label_reader import LabelReader, empty_condition
 from spade_jax.data.files.palette import MOST_COLORS, near_colors, nearest_colors, safe_tolerance
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset
 from spade_jax.data.sources.coco_annotations import InstanceAnnotations
@@ -159,6 +159,8 @@ class FileInspector:
 
     def inspect(self, files: ExampleFiles) -> ExampleReport:
         report = ExampleReport(files.name, files.photo)
+        if self._config.unconditional:
+            return self._inspect_photo(files.photo, report)
         label = self._read_label(files.label, report)
         size = None if label is None else size_of(label)
         photo = report.attempt('photos cannot be read', files.photo, read_photo, files.photo, size)
@@ -185,6 +187,15 @@ class FileInspector:
                 report.attempt(kind, path, require_same_size, *sizes)
         no_instances = any(d.kind.startswith('instance maps') for d in report.defects)
         report.is_readable = photo is not None and not no_instances
+        return report
+
+    def _inspect_photo(self, path: str, report: ExampleReport) -> ExampleReport:
+        """Inspect a photo that has no other file to be compared with."""
+        photo = report.attempt('photos cannot be read', path, read_photo, path)
+        if photo is not None:
+            report.add_photo(photo)
+            report.add_label(empty_condition(*size_of(photo)), path, self._config, self._geometry)
+            report.is_readable = True
         return report
 
     def _read_instances(self, files: ExampleFiles, label: np.ndarray) -> np.ndarray | None:

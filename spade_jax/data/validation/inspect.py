@@ -29,7 +29,7 @@ from spade_jax.data.validation.example_report import (
     ExampleReport,
     FileInspector,
 )
-from spade_jax.data.validation.side_by_side import are_pairs
+from spade_jax.data.validation.side_by_side import are_pairs, are_single
 from spade_jax.errors import UserError
 
 # Kinds of findings, as in `example_report`.
@@ -38,6 +38,7 @@ UNREADABLE = 'examples cannot be read'
 WITHOUT_PHOTO = 'label maps have no photo (they are ignored)'
 UNREAD = 'files have formats that are not read (they are ignored)'
 SIDE_BY_SIDE = 'photos are pairs of images side by side'
+SINGLE = 'files are perhaps no pairs'
 OUTDATED = 'records are older than the files'
 IN_BOTH_SPLITS = 'photos are in train and in validation'
 
@@ -125,6 +126,8 @@ def inspect_split(config: DataConfig, split: str, index_colors: IndexColors) -> 
                 return None
             if change := change_since_prepared(config, split):
                 report.warnings.append(Defect(OUTDATED, config.records_dir, change, ''))
+            if config.dataset == 'pairs' and not config.records_dir:
+                report.warnings += _warnings_of_pairs(source)
             _inspect_source(source, config, report)
     except UserError as error:
         report.defects.append(Defect.from_error(NOT_OPENED, split, error.at(split)))
@@ -158,6 +161,16 @@ def _warnings_of_photos(role: Role) -> list[Defect]:
         remedy = f'read the pairs with {" ".join(place)}, or cut them: see docs/data.md, Pairs'
         found.append(Defect(SIDE_BY_SIDE, photos[0], problem, remedy))
     return found
+
+
+def _warnings_of_pairs(source: Source) -> list[Defect]:
+    """Files without a seam, which are probably single images."""
+    if not are_single(source.locations):
+        return []
+    path = source.locations[0]
+    problem = f'{path} and others have no seam down their middle'
+    remedy = 'look at the contact sheet; --dataset=folders reads images and conditions apart'
+    return [Defect(SINGLE, path, problem, remedy)]
 
 
 def _place_of_pairs(directory: str) -> dict[str, str]:
@@ -207,7 +220,10 @@ def _inspect_all(
 def _inspect_folders(config: DataConfig, report: SplitReport) -> None:
     """Pair the files of a split and inspect each pair. Raises UserError without pairs."""
     folders = folders_of(config, report.split)
-    report.warnings += _warnings_of_photos(folders.photo)
+    role, other = folders.photo, os.path.join(config.data_dir, report.split)
+    if not os.path.isdir(role.directory) and os.path.isdir(other):
+        role = role._replace(directory=other)  # That of the pairs of pix2pix.
+    report.warnings += _warnings_of_photos(role)
     pairing = pair_files(folders)
     report.defects += pairing.defects
     lone_labels = pairing.labels_without_photo

@@ -213,6 +213,7 @@ def _summarize_split(split: SplitReport, config: DataConfig) -> dict[str, Any]:
     ids = [dict(id=id, files=split.images[id], pixels=split.pixels[id]) for id in unknown]
     sizes = [[*size, count] for size, count in split.sizes.most_common()]
     counts = dict(photos=split.photos, label_maps=split.label_maps, examples=len(split.names))
+    counts |= dict(label_maps=0) if config.unconditional else {}
     findings = dict(defects=_group(split.defects), warnings=_group(split.warnings))
     return {**counts, 'sizes': sizes, **findings, 'ids_out_of_range': ids}
 
@@ -239,8 +240,10 @@ def _class_name(number: int, config: DataConfig) -> str:
 def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
     """The report as text, with at most `most` findings of a kind."""
     for name, split in report['splits'].items():
-        counts = _count(split['photos'], 'photo'), _count(split['label_maps'], 'label map')
-        yield f'{name}: {", ".join(counts)}, {_count(split["examples"], "complete pair")}'
+        nouns = dict(photos='photo', label_maps='label map', examples='complete pair')
+        if split['examples'] and not split['label_maps']:  # There is no condition.
+            nouns = dict(photos='photo', examples='usable one')
+        yield f'{name}: {", ".join(_count(split[key], noun) for key, noun in nouns.items())}'
         if split['sizes']:
             sizes = ['{}x{} ({})'.format(*size) for size in split['sizes']]
             sizes[_MOST_SIZES:] = ['...'] * (len(sizes) > _MOST_SIZES)

@@ -20,6 +20,15 @@ def are_pairs(paths: Sequence[str]) -> bool:
     return False
 
 
+def are_single(paths: Sequence[str]) -> bool:
+    """Return whether none of some files has a seam down its middle, as a pair would."""
+    with contextlib.suppress(UserError):
+        return bool(paths) and not any(
+            _has_seam(path) for path in evenly_spaced(paths, _FILES_READ)
+        )
+    return False
+
+
 def _has_seam(path: str) -> bool:
     pixels = read_photo(path).astype(np.int16)
     width = pixels.shape[1]

@@ -18,7 +18,7 @@ from spade_jax.models.pix2pix.options import BATCH_NORMS, PATCHES, Pix2PixOption
 from spade_jax.models.pix2pix.pixel_discriminator import PixelDiscriminator
 from spade_jax.models.pix2pix.resnet import ResNet
 from spade_jax.models.pix2pix.unet import UNet
-from spade_jax.models.semantic_layout import semantic_layout
+from spade_jax.models.semantic_layout import condition_of
 from spade_jax.random_streams import Stream
 
 Networks = Mapping[str, Variables]
@@ -107,13 +107,7 @@ class Pix2Pix:
         return {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
-        """One-hot classes and instance edges; or an RGB image in [-1, 1]."""
-        data = self.config.data
-        if not data.uses_labels:
-            return to_signed(label)
-        instance = instance if data.instance_edges else None
-        classes = data.num_classes
-        return semantic_layout(label, instance, num_classes=classes, dontcare=data.dontcare)
+        return condition_of(self.config.data, label, instance)
 
     def sample(
         self,
@@ -124,6 +118,8 @@ class Pix2Pix:
         train: bool = False,
         mutable: tuple[str, ...] = (),
     ) -> tuple[jax.Array, Variables]:
+        if latent is not None:  # A prepared map has one condition for all latents.
+            condition = jnp.broadcast_to(condition, (latent.shape[0], *condition.shape[1:]))
         if self._evaluates_per_image and not train:
             return self._sample_alone(variables['generator'], condition, latent), {}
         generator, inputs = self.networks['generator'], (variables['generator'], condition, latent)
@@ -139,7 +135,7 @@ class Pix2Pix:
         network = self._generator(None)
         return network.apply(generator, condition[None], latent, train=True, mutable=[])[0][0]
 
-    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
+    def encode(self, variables: Networks, image: jax.Array, *maps: Any) -> jax.Array:
         raise NotImplementedError('pix2pix has no encoder')
 
     def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
@@ -193,6 +189,6 @@ class Pix2Pix:
     def _discriminate(
         self, variables: Variables, condition: jax.Array, image: jax.Array
     ) -> tuple[list[losses.ScaleOutput], Variables]:
-        inputs = condition.astype(self.dtype), image.astype(self.dtype)
-        output, updated = train_forward(self.networks['discriminator'], variables, *inputs)
+        network = self.networks['discriminator']
+        output, updated = train_forward(network, variables, condition, image)
         return [output], updated

@@ -72,6 +72,7 @@ class SpadeGenerator(nn.Module):
       num_upsamplings: Number of blocks that upsample, see `upsampling_blocks`.
       style_dim: Length of the style latent; None: the grid is a convolution of the layout.
       norm, spade_hidden, spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
+      norm_layer: Makes another layer in the place of SPADE, for ablations; None: SPADE.
       spectral_norm: Normalize the convolutions of the residual blocks.
       rematerialize: What the backward pass recomputes: 'none', 'modulation' (SPADE) or 'blocks'.
       axis_name, dtype: The replica axis and the compute type.
@@ -87,6 +88,7 @@ class SpadeGenerator(nn.Module):
     spectral_norm: bool = True
     rematerialize: str = 'none'
     modulation: Modulation | None = None
+    norm_layer: Callable[..., nn.Module] | None = None
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -108,14 +110,7 @@ class SpadeGenerator(nn.Module):
           ValueError: The style is missing or superfluous, or the size does not fit.
         """
         layout = layout.astype(self.dtype)
-
-        @functools.cache  # The SPADE layers of a resolution share it.
-        def layout_at(height: int, width: int) -> Any:
-            resized = resize_nearest(layout, height, width)
-            if self.modulation is None:
-                return resized
-            return self.modulation.prepare(resized, self.spade_kernel_size)
-
+        layout_at = layout_pyramid(layout, self.modulation, self.spade_kernel_size)
         x = self._coarse_grid(layout, style)  # [B, h, w, C]
         upsampling = upsampling_blocks(len(self.multipliers), self.num_upsamplings)
         for i, multiplier in enumerate(self.multipliers):
@@ -128,7 +123,7 @@ class SpadeGenerator(nn.Module):
         return jnp.tanh(x.astype(jnp.float32))  # [B, H, W, 3]
 
     def _block(self, index: int, features: int, upsample: bool) -> SpadeResidualBlock:
-        norm = functools.partial(
+        norm = self.norm_layer or functools.partial(
             SpatiallyAdaptiveNorm,
             norm=self.norm,
             hidden=self.spade_hidden,
@@ -161,6 +156,19 @@ class SpadeGenerator(nn.Module):
             raise ValueError(f'{problem}; use layouts of the training size')
         x = nn.Dense(units, dtype=self.dtype, name='first')(style)
         return x.reshape(-1, height, width, features)
+
+
+def layout_pyramid(
+    layout: jax.Array, modulation: Modulation | None, kernel_size: int
+) -> Callable[[int, int], Any]:
+    """(height, width) -> the layout at that resolution, which its SPADE layers share."""
+
+    @functools.cache
+    def layout_at(height: int, width: int) -> Any:
+        resized = resize_nearest(layout, height, width)
+        return resized if modulation is None else modulation.prepare(resized, kernel_size)
+
+    return layout_at
 
 
 def block_name(index: int) -> str:

@@ -11,11 +11,13 @@ from flax import linen as nn
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
+from spade_jax.layers.plain_norm import PlainNorm
 from spade_jax.models import losses
 from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
-from spade_jax.models.semantic_layout import semantic_layout
+from spade_jax.models.semantic_layout import condition_of
 from spade_jax.models.spade.encoder import StyleEncoder, sample_style
+from spade_jax.models.spade.encoder_decoder import EncoderDecoder
 from spade_jax.models.spade.generator import SpadeGenerator
 from spade_jax.models.spade.options import SpadeOptions
 from spade_jax.models.vgg19 import Vgg19, load_vgg19
@@ -39,7 +41,10 @@ class Spade:
         self.perceptual_network = Vgg19(dtype=dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
-        self.can_encode = self.size_is_fixed = self.options.style_encoder
+        self.can_encode, self.size_is_fixed = (
+            'encoder' in self.networks,
+            self.latent_dim is not None,
+        )
         slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
         everything, discriminator = tuple(self.networks), ('discriminator',)
         runs = discriminator if self.options.reuse_fakes else everything
@@ -75,20 +80,39 @@ class Spade:
             )
         return networks
 
-    def _generator(self, dedup: bool) -> SpadeGenerator:
+    def _generator(self, dedup: bool) -> nn.Module:
         options = self.options
-        return SpadeGenerator(
+        shared: dict[str, Any] = dict(
             width=options.generator_width,
-            multipliers=options.width_multipliers,
-            num_upsamplings=options.num_upsamplings,
-            style_dim=options.latent_dim,
             norm=options.generator_norm,
             spade_hidden=options.spade_hidden,
             spade_kernel_size=options.spade_kernel_size,
             spectral_norm=options.generator_spectral_norm,
-            rematerialize=options.rematerialize,
-            modulation=FastModulation(dedup),
+            modulation=FastModulation(dedup) if options.has_spade else None,
             **self._shared,
+        )
+        if options.is_encoder_decoder:
+            return EncoderDecoder(
+                num_downsamplings=options.generator_downsamplings,
+                num_blocks=options.generator_blocks,
+                kernel_size=options.residual_kernel_size,
+                first_kernel_size=options.first_kernel_size,
+                conditioning=options.generator_conditioning,
+                **shared,
+            )
+        plain_norm = functools.partial(
+            PlainNorm,
+            norm=options.generator_norm,
+            concat=options.generator_conditioning == 'concat',
+            axis_name=self.axis_name,
+        )
+        return SpadeGenerator(
+            multipliers=options.width_multipliers,
+            num_upsamplings=options.num_upsamplings,
+            style_dim=options.latent_dim,
+            norm_layer=None if options.has_spade else plain_norm,
+            rematerialize=options.rematerialize,
+            **shared,
         )
 
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
@@ -121,13 +145,7 @@ class Spade:
         return {'vgg19': load_vgg19(weights.vgg19_weights)} if weights.perceptual_weight else {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
-        """One-hot classes and instance edges; or an RGB image in [-1, 1]."""
-        data = self.config.data
-        if not data.uses_labels:
-            return to_signed(label)
-        instance = instance if data.instance_edges else None
-        classes = data.num_classes
-        return semantic_layout(label, instance, num_classes=classes, dontcare=data.dontcare)
+        return condition_of(self.config.data, label, instance)
 
     def sample(
         self,
@@ -147,7 +165,14 @@ class Spade:
         cpu, default = (functools.partial(apply, self._generator(dedup)) for dedup in (True, False))
         return jax.lax.platform_dependent(*inputs, cpu=cpu, default=default)
 
-    def encode(self, variables: Networks, image: jax.Array) -> jax.Array:
+    def encode(
+        self,
+        variables: Networks,
+        image: jax.Array,
+        label: jax.Array | None = None,
+        instance: jax.Array | None = None,
+    ) -> jax.Array:
+        del label, instance
         mean, _ = self.networks['encoder'].apply(variables['encoder'], image, train=False)
         return mean
 
@@ -210,7 +235,9 @@ class Spade:
             output, updated[name] = train_forward(network, variables[name], *inputs)
             return output
 
-        if 'encoder' in self.networks:
+        if self.options.generator_start == 'noise':
+            style = noise(stream, self.options.style_dim)
+        elif 'encoder' in self.networks:
             mean, log_variance = forward('encoder', real)
             style = sample_style(mean, log_variance, noise(stream, self.options.style_dim))
             kl = losses.kl_divergence(mean, log_variance)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.model_options import ModelOptions
-from spade_jax.config.option import option, positive_integers
+from spade_jax.config.option import format_flags, option, positive_integers
 from spade_jax.errors import UserError
 
 UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
@@ -15,19 +15,53 @@ UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
 PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
 _MOST_BLOCKS = 14  # All but the first double the resolution.
 BATCH_NORMS = ('sync_batch', 'batch')
+# Options of the decoder that an encoder-decoder lacks: their values without effect, and why.
+_OF_DECODER = {
+    'generator_start': ('layout', 'starts from the layout'),
+    'style_encoder': (False, 'starts from the layout'),
+    'upsampling': ('normal', 'has --generator_downsamplings'),
+    'generator_multipliers': ('', 'has widths that double at each downsampling'),
+    'rematerialize': ('none', 'keeps its activations'),
+}
+_OF_ENCODER_DECODER = (
+    'generator_downsamplings',
+    'generator_blocks',
+    'residual_kernel_size',
+    'first_kernel_size',
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class SpadeOptions(ModelOptions):
-    """Generator, style encoder and discriminator of Park et al. 2019, section 4 and appendix A."""
+    """Generator, style encoder and discriminator of Park et al. 2019, section 4 and appendix A.
+
+    The options `generator_body`, `generator_conditioning` and `generator_start` make the generators
+    that the paper compares with, in section 4.4.
+    """
 
     name: ClassVar[str] = 'spade'
 
+    generator_body: str = option(
+        'decoder',
+        'decoder: the SPADE generator. encoder_decoder: that of pix2pixHD, which halves the '
+        'resolution of the layout, and doubles it again after residual blocks.',
+        choices=('decoder', 'encoder_decoder'),
+    )
+    generator_conditioning: str = option(
+        'spade',
+        'How the layers of the generator see the layout. spade: they are modulated by it; concat: '
+        'it is appended to their input; input: only the first layer sees it.',
+        choices=('spade', 'concat', 'input'),
+    )
+    generator_start: str = option(
+        'layout',
+        'What a decoder without style encoder starts from. layout: the downsampled layout; noise: '
+        'a random latent of style_dim dimensions.',
+        choices=('layout', 'noise'),
+    )
+
     generator_width: int = option(
-        64,
-        "Channels of the generator's last block; the first has 16 times as many.",
-        at_least=1,
-        at_most=1024,
+        64, 'Channels of the generator at full resolution.', at_least=1, at_most=1024
     )
     upsampling: str = option(
         'normal',
@@ -41,11 +75,32 @@ class SpadeOptions(ModelOptions):
     )
     generator_norm: str = option(
         'sync_batch',
-        'Normalization inside SPADE. sync_batch: over all devices; batch: over each device.',
-        choices=(*BATCH_NORMS, 'instance'),
+        'Normalization of the generator (of SPADE: inside its layers). sync_batch: over all '
+        'devices; batch: over each device.',
+        choices=(*BATCH_NORMS, 'instance', 'none'),
     )
     generator_spectral_norm: bool = option(
         True, 'Use spectral normalization in the convolutions of the residual blocks.'
+    )
+    generator_downsamplings: int = option(
+        4,
+        'Halvings of the resolution (of SPADE: by an encoder-decoder; of pix2pixHD: in the global '
+        'generator).',
+        at_least=1,
+        at_most=8,
+    )
+    generator_blocks: int = option(
+        9,
+        'Residual blocks of the generator (of SPADE: of an encoder-decoder; of pix2pixHD: of the '
+        'global generator).',
+        at_least=1,
+        at_most=64,
+    )
+    residual_kernel_size: int = option(
+        3, 'Kernel size of the residual blocks of an encoder-decoder; odd.', at_least=1, at_most=63
+    )
+    first_kernel_size: int = option(
+        7, 'Kernel size of the first layer of an encoder-decoder; odd.', at_least=1, at_most=63
     )
     spade_hidden: int = option(128, 'Hidden channels of a SPADE layer.', at_least=1, at_most=8192)
     spade_kernel_size: int = option(
@@ -70,7 +125,9 @@ class SpadeOptions(ModelOptions):
     style_encoder: bool = option(
         False, 'Train a style encoder (VAE); the generator then starts from a style latent.'
     )
-    style_dim: int = option(256, 'Dimensions of the style latent.', at_least=1, at_most=8192)
+    style_dim: int = option(
+        256, 'Dimensions of the latent of styles or noise.', at_least=1, at_most=8192
+    )
     kl_weight: float = option(
         0.05,
         'Weight of the KL divergence, summed over the dimensions of the style latent, mean over '
@@ -115,24 +172,48 @@ class SpadeOptions(ModelOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        size = self.spade_kernel_size
-        if size % 2 == 0:
-            problem = f'spade_kernel_size={size} is even, so its output would not be centered'
-            raise UserError(problem, f'use {size - 1} or {size + 1}')
+        for name in ('spade_kernel_size', 'residual_kernel_size', 'first_kernel_size'):
+            if (size := getattr(self, name)) % 2 == 0:
+                problem = f'{name}={size} is even, so its output would not be centered'
+                raise UserError(problem, f'use {size - 1} or {size + 1}')
         if min(self.width_multipliers) * self.generator_width < 1:
             problem = f'generator_width={self.generator_width} leaves no channel for the narrowest'
             raise UserError(f'{problem} block', 'use 2 or more')
         if self.generator_multipliers and self.upsampling != 'normal':
             problem = f'upsampling={self.upsampling} with generator_multipliers, which determine it'
             raise UserError(problem, 'leave --upsampling out')
+        if self.style_encoder and self.generator_start == 'noise':
+            problem = 'generator_start=noise with style_encoder, whose latent the generator starts '
+            raise UserError(f'{problem}from', 'leave one of the two out')
+        self._check_body()
+        if self.generator_conditioning == 'input' and self.latent_dim is not None:
+            start = 'style_encoder' if self.style_encoder else 'generator_start=noise'
+            problem = f'generator_conditioning=input with {start}: the generator would not see the '
+            raise UserError(f'{problem}layout', 'use --generator_conditioning=spade or concat')
+
+    def _check_body(self) -> None:
+        """Raises UserError for an option of the other kind of generator."""
+        for name, (neutral, reason) in _OF_DECODER.items() if self.is_encoder_decoder else ():
+            if (value := getattr(self, name)) != neutral:
+                problem = f'{name}={value} with generator_body=encoder_decoder, which {reason}'
+                (remedy,) = format_flags({name: neutral})
+                raise UserError(problem, f'use {remedy} or --generator_body=decoder')
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in () if self.is_encoder_decoder else _OF_ENCODER_DECODER:
+            if (value := getattr(self, name)) != defaults[name]:
+                problem = f'{name}={value}, but generator_body=decoder does not have it'
+                raise UserError(problem, 'leave it out, or use --generator_body=encoder_decoder')
 
     def check(self, config: Config) -> None:
         data = config.data
         if self.label_conv == 'dedup' and not self.supports_dedup(data):
             kernel_size = f'spade_kernel_size={self.spade_kernel_size}'
             cause = kernel_size if data.uses_labels else f'condition={data.condition}'
-            problem = f'label_conv=dedup with {cause}: it needs label maps and 3x3 kernels'
+            if not self.has_spade:
+                cause = f'generator_conditioning={self.generator_conditioning}'
+            problem = f'label_conv=dedup with {cause}: it needs label maps and SPADE of 3x3 kernels'
             raise UserError(problem, 'use --label_conv=auto')
+        self._check_padding(data)
         depth, size = self.encoder_depth(data), self.encoder_input_size
         if self.style_encoder and size < 2 ** (depth + 1):
             problem = f'encoder_input_size={size} leaves a single pixel after {depth} convolutions'
@@ -146,6 +227,19 @@ class SpadeOptions(ModelOptions):
                 problem = f'reuse_fakes with {name}={value}: {reason}'
                 raise UserError(problem, f'use --{name}=1 or --noreuse_fakes')
 
+    def _check_padding(self, data: DataConfig) -> None:
+        """Raises UserError when a side of an encoder-decoder is too short to be mirrored."""
+        smallest = min(data.image_height, data.image_width)
+        sizes = dict(
+            first_kernel_size=(self.first_kernel_size, smallest),
+            residual_kernel_size=(self.residual_kernel_size, smallest // self.size_multiple),
+        )
+        for name, (kernel_size, side) in sizes.items() if self.is_encoder_decoder else ():
+            if kernel_size // 2 >= side:
+                problem = f'{name}={kernel_size} needs a padding of {kernel_size // 2} pixels, but '
+                problem += f'there are {side} to mirror in an image of {smallest}'
+                raise UserError(problem, 'use larger images or fewer --generator_downsamplings')
+
     def portable(self) -> ModelOptions:
         return dataclasses.replace(self, label_conv='auto')
 
@@ -155,9 +249,21 @@ class SpadeOptions(ModelOptions):
 
     def for_cpu(self) -> Mapping[str, Any]:
         widths = dict(generator_width=16, spade_hidden=16, batch_size=4)
+        if not self.has_spade:
+            widths.pop('spade_hidden')
         discriminator = dict(discriminator_width=32, discriminator_depth=3)
         encoder = dict(encoder_width=16, encoder_input_size=64) if self.style_encoder else {}
         return widths | discriminator | encoder
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """True if the body of the generator is that of pix2pixHD."""
+        return self.generator_body == 'encoder_decoder'
+
+    @property
+    def has_spade(self) -> bool:
+        """True if the generator has SPADE layers."""
+        return self.generator_conditioning == 'spade'
 
     @property
     def size_multiple(self) -> int:
@@ -165,11 +271,14 @@ class SpadeOptions(ModelOptions):
 
     @property
     def size_reason(self) -> str:
-        return f'{self.num_upsamplings} upsamplings'
+        kind = 'downsamplings' if self.is_encoder_decoder else 'upsamplings'
+        return f'{self.num_upsamplings} {kind}'
 
     @property
     def num_upsamplings(self) -> int:
         """How often the generator doubles its resolution."""
+        if self.is_encoder_decoder:
+            return self.generator_downsamplings
         if self.generator_multipliers:
             return len(self.width_multipliers) - 1
         return UPSAMPLINGS[self.upsampling]
@@ -188,7 +297,7 @@ class SpadeOptions(ModelOptions):
     @property
     def latent_dim(self) -> int | None:
         """Dimensions of the latent that an image is sampled from; None: the condition alone."""
-        return self.style_dim if self.style_encoder else None
+        return self.style_dim if self.style_encoder or self.generator_start == 'noise' else None
 
     def grid_size(self, data: DataConfig) -> tuple[int, int]:
         """Height and width of the generator's coarsest grid."""
@@ -200,7 +309,7 @@ class SpadeOptions(ModelOptions):
 
     def supports_dedup(self, data: DataConfig) -> bool:
         """True if the layout can be convolved once for each distinct patch."""
-        return data.uses_labels and self.spade_kernel_size == 3
+        return self.has_spade and data.uses_labels and self.spade_kernel_size == 3
 
     def use_dedup(self, data: DataConfig, backend: str) -> bool:
         """True if it is: on accelerators the dense convolution is faster than the lookup."""

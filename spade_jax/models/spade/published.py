@@ -14,17 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spade_jax.config.config import Config
+from spade_jax.config.option import format_flags
 from spade_jax.errors import UserError
+from spade_jax.models import torch_layout
 from spade_jax.models.model import Variables
-from spade_jax.models.spade import reference_names
+from spade_jax.models.spade import published_encoder_decoder, reference_names
 from spade_jax.models.spade.generator import PUBLISHED_BLOCKS, block_name
 from spade_jax.models.spade.options import PUBLISHED_MULTIPLIERS, UPSAMPLINGS, SpadeOptions
+from spade_jax.models.spade.reference_names import entry_shape
 
 State = Mapping[str, Any]  # Name -> anything with a shape.
 Options = Mapping[str, Any]
 
 # Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
-FILES = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
+FILES = reference_names.FILES
 REQUIRED = ('generator',)
 
 # Channels of the layout of a published model -> its data set, a description, and the options that
@@ -65,23 +68,45 @@ def infer_config(states: Mapping[str, State], described: Options, given: Options
       UserError: The files are no SPADE networks or do not belong together; flags contradict them,
         or options that they do not tell are missing (all of these are listed).
     """
-    return resolve(infer(**states), described, given)
+    found = infer(**states, noise_start=given.get('generator_start') == 'noise')
+    return resolve(found, described, given)
 
 
 def to_reference(variables: Variables, network: str, config: Config) -> dict[str, np.ndarray]:
-    """The state dictionary of a network of the reference implementation."""
+    """The state dictionary of a network of the reference implementation.
+
+    Raises:
+      UserError: The reference has no such generator.
+    """
+    if names := _encoder_decoder_names(network, config):
+        return torch_layout.to_state(variables, names)
     return reference_names.to_state(variables, network, grid_size=_dense_grid(network, config))
 
 
 def from_reference(state: Mapping[str, np.ndarray], network: str, config: Config) -> Variables:
     """The inverse of `to_reference`."""
+    if names := _encoder_decoder_names(network, config):
+        return torch_layout.to_variables(state, names)
     return reference_names.to_variables(state, network, grid_size=_dense_grid(network, config))
+
+
+def _encoder_decoder_names(network: str, config: Config) -> torch_layout.ModuleNames | None:
+    """The names of an encoder-decoder; None for other networks."""
+    options = _options(config)
+    if network != 'generator':
+        return None
+    is_published = options.is_encoder_decoder == (options.generator_conditioning == 'input')
+    if not is_published or options.generator_conditioning == 'concat':
+        problem = f'generator_body={options.generator_body} with generator_conditioning='
+        problem += f'{options.generator_conditioning} is no network of the published code'
+        raise UserError(problem, 'export it as a function with --mode=export')
+    return published_encoder_decoder.module_names(options) if options.is_encoder_decoder else None
 
 
 def _dense_grid(network: str, config: Config) -> tuple[int, int] | None:
     """The grid that the first layer of a generator with a style latent makes, else None."""
     options = _options(config)
-    is_dense = network == 'generator' and options.style_encoder
+    is_dense = network == 'generator' and options.latent_dim is not None
     return options.grid_size(config.data) if is_dense else None
 
 
@@ -93,25 +118,46 @@ def _options(config: Config) -> SpadeOptions:
 def unsupported_by_reference(config: Config) -> list[str]:
     """Options, as flags, whose values the reference implementation cannot build networks of."""
     options = _options(config)
-    fixed = dict(spade_hidden=128, generator_multipliers='')
+    fixed: dict[str, Any] = dict(
+        spade_hidden=128, generator_multipliers='', generator_start='layout'
+    )
+    if options.is_encoder_decoder:
+        fixed = dict(generator_spectral_norm=True)
+    elif options.generator_norm == 'none':
+        fixed |= dict(generator_norm='sync_batch')
     if options.style_encoder:
         fixed |= dict(encoder_input_size=256, style_dim=256)
     values = {name: getattr(options, name) for name in fixed}
-    flags = [f'--{name}={value}' for name, value in values.items() if value != fixed[name]]
+    flags = format_flags({name: values[name] for name in values if values[name] != fixed[name]})
     if options.style_encoder and options.encoder_depth(config.data) == 5:
         flags.append(f'--crop_size={config.data.crop_size} with a style encoder')
     return flags
 
 
 def infer(
-    generator: State, discriminator: State | None = None, encoder: State | None = None
+    generator: State,
+    discriminator: State | None = None,
+    encoder: State | None = None,
+    *,
+    noise_start: bool = False,
 ) -> Architecture:
-    """The architecture of the networks with these state dictionaries; see `infer_config`."""
-    options, channels, grid_cells = _generator_options(generator)
-    if options['style_encoder'] and encoder is None:
-        problem = 'the generator starts from a style latent, but there is no file of the style '
-        raise UserError(f'{problem}encoder (net_E)', "put it next to the generator's")
-    if encoder is not None and not options['style_encoder']:
+    """The architecture of the networks with these state dictionaries; see `infer_config`.
+
+    With `noise_start`, the latent of a generator is noise instead of a style.
+    """
+    if published_encoder_decoder.is_encoder_decoder(generator):
+        options, channels = published_encoder_decoder.infer(generator)
+        grid_cells = None
+    else:
+        options, channels, grid_cells = _generator_options(generator)
+    has_style = options['style_encoder']
+    if has_style and encoder is None:
+        if not noise_start:
+            problem = 'the generator starts from a latent, but there is no file of the style '
+            remedy = "put it next to the generator's; or give --generator_start=noise"
+            raise UserError(f'{problem}encoder (net_E)', remedy)
+        options |= dict(style_encoder=False, generator_start='noise')
+    if encoder is not None and not has_style:
         problem = 'there is a file of a style encoder (net_E), but the generator takes no style'
         raise UserError(problem, "they are not of one model; move the encoder's file away")
     encoder_options, depth = ({}, None) if encoder is None else _encoder_options(encoder)
@@ -123,11 +169,13 @@ def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
     """Options, channels of the layout, and cells of the coarsest grid or None."""
     spectral = 'head_0.conv_0.weight_orig' in state
     conv = 'head_0.conv_0.weight' + '_orig' * spectral
-    first = _shape(state, 'generator', 'fc.weight', ranks=(2, 4))
-    hidden = _shape(state, 'generator', 'head_0.norm_0.mlp_shared.0.weight')
-    features = _shape(state, 'generator', conv)[0]
+    first = entry_shape(state, 'generator', 'fc.weight', ranks=(2, 4))
+    hidden = entry_shape(state, 'generator', 'head_0.norm_0.mlp_shared.0.weight')
+    features = entry_shape(state, 'generator', conv)[0]
     has_style = len(first) == 2
     options: dict[str, Any] = dict(
+        generator_body='decoder',
+        generator_conditioning='spade',
         generator_spectral_norm=spectral,
         generator_norm=_norm_of(state, 'head_0.norm_0.param_free_norm'),
         spade_hidden=hidden[0],
@@ -149,7 +197,7 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
         kernel = kernel if kernel in state else f'{kernel}_orig'
         if kernel not in state:
             break
-        channels.append(_shape(state, 'generator', kernel)[0])
+        channels.append(entry_shape(state, 'generator', kernel)[0])
     width = max(1, first // 16)
     published = [int(multiplier * width) for multiplier in PUBLISHED_MULTIPLIERS]
     is_published = len(channels) >= PUBLISHED_BLOCKS and channels == published[: len(channels)]
@@ -168,9 +216,9 @@ def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
     """Options, and the number of convolutions."""
     layers = [int(match[1]) for name in state if (match := re.match(r'layer(\d{1,2})\.', name))]
     depth = max(layers, default=0)
-    width = _shape(state, 'encoder', 'layer1.0.weight_orig')[0]
-    features = _shape(state, 'encoder', f'layer{max(1, depth)}.0.weight_orig')[0]
-    side = math.isqrt(_shape(state, 'encoder', 'fc_mu.weight', ranks=(2,))[1] // features)
+    width = entry_shape(state, 'encoder', 'layer1.0.weight_orig')[0]
+    features = entry_shape(state, 'encoder', f'layer{max(1, depth)}.0.weight_orig')[0]
+    side = math.isqrt(entry_shape(state, 'encoder', 'fc_mu.weight', ranks=(2,))[1] // features)
     norm, size = _norm_of(state, 'layer1.1'), side * 2**depth
     return dict(encoder_width=width, encoder_input_size=size, encoder_norm=norm), depth
 
@@ -178,7 +226,7 @@ def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
 def _discriminator_options(state: State | None) -> dict[str, Any]:
     if state is None:
         return {}
-    width = _shape(state, 'discriminator', 'discriminator_0.model0.0.weight')[0]
+    width = entry_shape(state, 'discriminator', 'discriminator_0.model0.0.weight')[0]
     matches = [re.match(r'discriminator_(\d{1,2})\.model(\d{1,2})\.', name) for name in state]
     scale, depth = (max(int(match[i]) for match in matches if match) for i in (1, 2))
     if depth < 1:
@@ -198,18 +246,6 @@ def _discriminator_options(state: State | None) -> dict[str, Any]:
 
 def _norm_of(state: State, module: str) -> str:
     return 'sync_batch' if f'{module}.running_mean' in state else 'instance'
-
-
-def _shape(state: State, network: str, name: str, ranks: tuple[int, ...] = (4,)) -> tuple[int, ...]:
-    remedy = f'is this the file of a SPADE {network} (net_{FILES[network]})?'
-    if name not in state:
-        known = ', '.join(list(state)[:3]) or 'nothing'
-        raise UserError(f'{network}: there is no entry {name} (it begins with {known})', remedy)
-    shape = tuple(np.shape(state[name]))
-    if len(shape) not in ranks or not math.prod(shape):
-        problem = f'{network}: {name} has the shape {shape}, which no SPADE {network} has'
-        raise UserError(problem, remedy)
-    return shape
 
 
 def resolve(found: Architecture, described: Options, given: Options) -> Config:
@@ -253,7 +289,8 @@ def _missing(found: Architecture, options: Options) -> list[str]:
         )
     if 'crop_size' not in options:
         missing.append('the image size: --crop_size=WIDTH, and --aspect_ratio=WIDTH/HEIGHT')
-    if not {'upsampling', 'generator_multipliers'} & set(options) and found.grid_cells is None:
+    is_known = 'generator_downsamplings' in found.options or found.grid_cells is not None
+    if not is_known and not {'upsampling', 'generator_multipliers'} & set(options):
         missing.append('the upsamplings: --upsampling=normal or --upsampling=more')
     return missing
 

@@ -15,6 +15,9 @@ from flax import traverse_util
 from spade_jax.errors import UserError
 from spade_jax.files.weight_files import BATCH_COUNT
 
+# Network -> letter of its file `<epoch>_net_<letter>`.
+FILES = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
+
 # (name of a module there, name here); {} is the same number or letter in both. The first row that
 # matches a whole name counts.
 NORM_MODULES = (
@@ -60,6 +63,21 @@ PARAMETERS = (
     ('running_mean', ('batch_stats', 'mean')),
     ('running_var', ('batch_stats', 'var')),
 )
+
+
+def entry_shape(
+    state: Mapping[str, Any], network: str, name: str, ranks: tuple[int, ...] = (4,)
+) -> tuple[int, ...]:
+    """The shape of an entry; UserError if it is missing or has another rank."""
+    remedy = f'is this the file of a SPADE {network} (net_{FILES[network]})?'
+    if name not in state:
+        known = ', '.join(list(state)[:3]) or 'nothing'
+        raise UserError(f'{network}: there is no entry {name} (it begins with {known})', remedy)
+    shape = tuple(np.shape(state[name]))
+    if len(shape) not in ranks or not math.prod(shape):
+        problem = f'{network}: {name} has the shape {shape}, which no SPADE {network} has'
+        raise UserError(problem, remedy)
+    return shape
 
 
 def module_path(name: str, network: str) -> str:

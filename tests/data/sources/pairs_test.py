@@ -1,5 +1,7 @@
 """Pairs in one file: their halves, splits and defects; validated, prepared, recognized."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -136,3 +138,17 @@ def test_folder_of_pairs_given_as_photos_is_recognized(root, tmp_path, capsys):
     )
     message(validate, config, str(output_dir), given={})
     assert f'--dataset=pairs --data_dir={root}, or cut them' in capsys.readouterr().out
+    config = dataclasses.replace(config, train_image_dir='train_img')  # It does not exist.
+    message(validate, config, str(output_dir), given={})
+    assert f'--dataset=pairs --data_dir={root}, or cut them' in capsys.readouterr().out
+
+
+def test_single_images_given_as_pairs_are_recognized(root, tmp_path, capsys):
+    output_dir = tmp_path / 'report'
+    output_dir.mkdir()
+    for path in (root / 'train').iterdir():
+        Image.fromarray(halves(int(path.stem))[0]).save(path)
+    validate(config_of(root), str(output_dir), given={})
+    text = capsys.readouterr().out
+    assert 'train: files are perhaps no pairs: 1' in text
+    assert 'validation: files are perhaps no pairs' not in text

@@ -4,25 +4,27 @@ import functools
 import os
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
 
 import spade_jax
 from spade_jax import export
+from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.layers.dropout import LATENT_DIM, dropout_of
 from spade_jax.memory.step_memory import step_memory
 from spade_jax.models.model import build_model
-from spade_jax.models.train_state import init_train_state
+from spade_jax.models.train_state import abstract_networks, abstract_train_state, init_train_state
 from spade_jax.random_streams import Stream
 from spade_jax.sampling.trained_generator import TrainedGenerator
 from spade_jax.training.train_loop import train
 from spade_jax.training.train_step import seeded_noise
 from tests.data.miniatures import pairs
 from tests.distributed.replicas_test import assert_same_update, run
-from tests.fixtures.small import random_batch
+from tests.fixtures.small import random_batch, step_of
 from tests.fixtures.states import assert_same_state, final_state
 
 WIDTHS = dict(generator_width=2, discriminator_width=2)
@@ -84,6 +86,10 @@ def test_seed_and_neighbors_of_samples(trained):
     styles = np.random.default_rng(3).standard_normal((3, LATENT_DIM), np.float32)
     last = generator(maps[2], style=styles[2]).astype(int)
     assert np.abs(last - generator(maps, style=styles)[2]).max() <= 1
+    prepared = generator.prepare(maps[2])(styles)
+    assert prepared.shape == images.shape
+    assert np.abs(prepared[2].astype(int) - last).max() <= 1
+    assert np.any(prepared[0] != prepared[1])
     assert generator(conditions(1, (16, 24))).shape == (1, 16, 24, 3)
 
 
@@ -131,23 +137,44 @@ def test_masks_depend_on_the_example_alone():
     np.testing.assert_array_equal(dropout_of(None)(x, 5), x)
 
 
-def test_generator_update_sees_the_fake_of_the_discriminator_update():
+def test_both_updates_have_the_same_noise():
+    """So the generator is judged by the fake images that the discriminator has just seen."""
     config = Config.create('pix2pix', **LABELS)
-    model, batch = build_model(config), random_batch(config)
-    networks = init_train_state(config).networks
-    noise = functools.partial(seeded_noise(0), step=0, indices=np.arange(8))
+    model, batch, streams = build_model(config), random_batch(config), []
 
     def latents(stream, dim):
-        return noise(stream, style_dim=dim)
+        streams.append(stream)
+        return np.zeros((8, dim), np.float32)
 
-    first, second = (update.loss(networks, batch, latents, None) for update in model.updates)
-    assert [update.player for update in model.updates] == ['discriminator', 'generator']
-    assert set(first.updated) == {'generator', 'discriminator'}
-    assert set(second.updated) == {'discriminator'}
-    condition = model.condition(batch.label)
-    fake, _ = model._generate(networks, condition, latents)
-    l1 = np.abs(fake - (batch.image / 127.5 - 1)).mean()
-    np.testing.assert_allclose(second.terms['l1'], 100 * l1, rtol=1e-4)
+    networks, names = abstract_networks(model), []
+    for update in model.updates:
+        loss = functools.partial(update.loss, batch=batch, noise=latents, _=None)
+        output = jax.eval_shape(loss, networks)
+        names.append((update.player, set(output.terms), set(output.updated)))
+    assert streams == [Stream.STYLE_IN_GENERATOR_UPDATE] * 2
+    both = {'generator', 'discriminator'}
+    assert names[0] == ('discriminator', {'fake', 'real'}, both)
+    assert names[1] == ('generator', {'gan', 'l1'}, {'discriminator'})
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(UNET, num_classes=3, condition='labels+edges'),
+        dict(UNET, crop_size=128, aspect_ratio=2.0, condition='rgb', pix2pix_norm='instance'),
+        dict(SMALL, condition='rgb', pix2pix_norm='none', ttur=True, ema_decay=0.9),
+    ],
+)
+def test_step_in_bfloat16_keeps_shapes_and_types(options):
+    config = Config.create('pix2pix', **options, compute_dtype='bfloat16', batch_size=2)
+    data, state = config.data, abstract_train_state(config)
+    label = jax.ShapeDtypeStruct((2, data.image_height, data.image_width), np.uint8)
+    image = jax.ShapeDtypeStruct((*label.shape, 3), np.uint8)
+    batch = Batch(image, label if data.uses_labels else image, label)
+    after, metrics = jax.eval_shape(step_of(config), state, batch)
+    kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (after, state)]
+    assert kinds[0] == kinds[1]
+    assert {leaf.dtype for leaf in metrics.values()} == {np.dtype('float32')}
 
 
 def test_memory_is_estimated():

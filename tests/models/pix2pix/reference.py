@@ -31,9 +31,9 @@ def network_config(options: dict[str, Any], **others: Any) -> tuple[str, Config]
     fields |= dict(pix2pix_statistics='running', pix2pix_depth=5)
     channels = options.get('input_nc', 3 if network == 'generator' else 6)
     channels -= 3 * (network == 'discriminator')
-    data: dict[str, Any] = dict(condition='rgb')
-    if channels != 3:
-        data = dict(num_classes=channels)
+    side = max(256, 2 ** described.get('pix2pix_depth', 0))
+    data: dict[str, Any] = dict(crop_size=side, load_size=side)
+    data |= dict(condition='rgb') if channels == 3 else dict(num_classes=channels)
     return network, Config.create('pix2pix', **{**data, **fields, **described, **others})
 
 
