@@ -18,10 +18,10 @@ from spade_jax.models.model import build_model
 from spade_jax.models.optimizers import apply_gradients, make_optimizer
 from spade_jax.models.train_state import init_train_state
 from spade_jax.training.state_sharding import StateSharding
-from tests.fixtures.small import TINY, random_batch, step_of
+from tests.fixtures.small import SMALL, random_batch, step_of
 
 pytestmark = pytest.mark.usefixtures('eight_devices')
-STYLED = Config.create(**TINY, style_encoder=True)
+STYLED = Config.create(**SMALL, style_encoder=True)
 
 
 def run(config, num_devices, num_steps=1):
@@ -96,7 +96,7 @@ def test_eight_replicas_give_update_of_unmapped_step():
 
 
 def test_each_replica_keeps_an_eighth_of_optimizer_state():
-    config, devices = Config.create(**TINY), jax.devices()[:8]
+    config, devices = Config.create(**SMALL), jax.devices()[:8]
     state = init_train_state(config)
     optimizers = jax.tree.map(
         lambda x: np.arange(x.size, dtype=x.dtype).reshape(x.shape), state.optimizers
@@ -153,7 +153,7 @@ def test_sharded_optimizer_communicates_no_more_than_all_reduce():
 
 
 def test_microbatches_give_update_of_whole_batch_with_instance_norm():
-    config = Config.create(**TINY, generator_norm='instance')
+    config = Config.create(**SMALL, generator_norm='instance')
     assert_same_update(run(config, 1), run(config.replace(accumulation_steps=4), 1))
 
 
