@@ -176,8 +176,8 @@ def test_corrupt_checkpoint_is_named(trained, tmp_path):
     'flags, message',
     [
         (
-            ['--crop_size=50', '--load_size=50'],
-            'crop_size=50 is not divisible by 4 (2 upsamplings); use 48 or 52',
+            ['--crop_size=51', '--load_size=51'],
+            'crop_size=51 is not divisible by 2 (1 upsamplings); use 50 or 52',
         ),
         (['--batch_size=3'], 'batch_size=3 is not divisible by the 2 devices; use 2 or 4'),
         (

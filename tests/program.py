@@ -18,7 +18,7 @@ __all__ = ['ROOT', 'SMALL', 'command', 'environment', 'refusal', 'run', 'succeed
 ROOT = pathlib.Path(__file__).parent.parent
 # A network and images so small that a train step compiles in seconds.
 SMALL = [
-    *('--crop_size=32', '--load_size=36', '--generator_width=2', '--generator_multipliers=4,2,1'),
+    *('--crop_size=32', '--load_size=36', '--generator_width=2', '--generator_multipliers=4,1'),
     *('--spade_hidden=4', '--discriminator_width=4', '--discriminator_depth=2'),
     *(
         '--num_discriminators=1',

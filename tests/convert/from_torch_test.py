@@ -23,8 +23,8 @@ from spade_jax.convert import from_torch
 from spade_jax.convert.from_torch import convert, faults_of
 from spade_jax.errors import UserError
 from spade_jax.files.run_lock import exclusive_lock
-from spade_jax.models.model import build_model
 from spade_jax.models.spade import published
+from spade_jax.models.spade.reference_names import to_variables
 from spade_jax.models.train_state import abstract_train_state, init_train_state
 from tests import parity, program
 from tests.convert.released_files import (
@@ -74,16 +74,19 @@ def states():
     return random_states(SMALL)
 
 
-@pytest.mark.parametrize('case', parity.cases('generator'))
-def test_converted_generator_samples_golden_images(case, tmp_path):
+def golden_generator(case):
+    """The golden case and its states, with an encoder that fits."""
     golden = parity.Golden(case)
-    options = options_to_give(golden)
     states = {'generator': golden.state('sd')}
     if golden.options['use_vae']:
         narrow = dict(generator_width=1, discriminator_width=1, encoder_width=1, spade_hidden=1)
-        config = parity.config_of(golden.options, **narrow)
-        states['encoder'] = random_states(config)['encoder']
-    converted(tmp_path, states, **options)
+        states['encoder'] = zero_states(parity.config_of(golden.options, **narrow))['encoder']
+    return golden, states
+
+
+def test_converted_generator_samples_golden_images(tmp_path):
+    golden, states = golden_generator(parity.cases('generator')[-1])
+    converted(tmp_path, states, **options_to_give(golden))
     generator = spade_jax.load(str(tmp_path / 'run'))
     style = golden['in/z'] if golden.options['use_vae'] else None
     images = generator(*golden_maps(golden), style=style)
@@ -95,36 +98,35 @@ def test_converted_generator_samples_golden_images(case, tmp_path):
     assert (difference > 0).mean() < 0.01
 
 
+def check_variables(tmp_path, golden, states, network, **options):
+    """The converted variables are those with which the network has its golden outputs."""
+    converted(tmp_path, states, **options_to_give(golden))
+    _, state = restored(tmp_path)
+    expected = to_variables(golden.state('sd'), network, **options)
+    assert_same_trees(state.networks[network], expected)
+
+
+@pytest.mark.parametrize('case', parity.cases('generator'))
+def test_convert_reads_golden_generator(case, tmp_path):
+    golden, states = golden_generator(case)
+    grid_size = tuple(golden.meta['latent_hw']) if golden.options['use_vae'] else None
+    check_variables(tmp_path, golden, states, 'generator', grid_size=grid_size)
+
+
 @pytest.mark.parametrize('case', parity.cases('discriminator'))
-def test_converted_discriminator_returns_golden_outputs(case, tmp_path):
+def test_convert_reads_golden_discriminator(case, tmp_path):
     golden = parity.Golden(case)
     generator = zero_states(parity.config_of(golden.options, generator_width=1))['generator']
     states = {'generator': generator, 'discriminator': golden.state('sd')}
-    converted(tmp_path, states, **options_to_give(golden))
-    config, state = restored(tmp_path)
-    discriminator = build_model(config).networks['discriminator']
-    apply = jax.jit(lambda *inputs: discriminator.apply(*inputs, train=False))
-    x = golden['in/x']
-    outputs = apply(state.networks['discriminator'], x[..., :-3], x[..., -3:])
-    for i, scale in enumerate(outputs):
-        for j, layer in enumerate([*scale.features, scale.logits]):
-            golden.check(layer, f'out/eval/{i}/{j}')
+    check_variables(tmp_path, golden, states, 'discriminator')
 
 
 @pytest.mark.parametrize('case', parity.usable_encoders())
-def test_converted_encoder_returns_golden_styles(case, tmp_path):
+def test_convert_reads_golden_encoder(case, tmp_path):
     golden = parity.Golden(case)
-    config = parity.config_of(golden.options, generator_width=1)
-    generator = zero_states(config)['generator']
+    generator = zero_states(parity.config_of(golden.options, generator_width=1))['generator']
     states = {'generator': generator, 'encoder': golden.state('sd')}
-    converted(tmp_path, states, **options_to_give(golden))
-    config, state = restored(tmp_path)
-    encoder = build_model(config).networks['encoder']
-    apply = jax.jit(lambda *inputs: encoder.apply(*inputs, train=False))
-    for i in range(sum(key.startswith('in/x') for key in golden.arrays)):
-        mean, log_variance = apply(state.networks['encoder'], golden[f'in/x{i}'])
-        golden.check(mean, f'out/eval{i}/mu')
-        golden.check(log_variance, f'out/eval{i}/logvar')
+    check_variables(tmp_path, golden, states, 'encoder')
 
 
 @pytest.fixture(scope='module')

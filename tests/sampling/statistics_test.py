@@ -1,5 +1,7 @@
 """EMA weights, and the statistics of batch normalization when sampling."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -43,8 +45,8 @@ def statistics(generator):
 def test_batch_statistics_are_those_of_training_mode(generator, labels):
     images = generator.with_batch_statistics()(labels, batch_size=4).astype(int)
     model = build_model(CONFIG)
-    condition = model.condition(labels)
-    trained, _ = model.sample(generator._variables, condition, train=True, mutable=('batch_stats',))
+    sample = functools.partial(model.sample, train=True, mutable=('batch_stats',))
+    trained, _ = jax.jit(sample)(generator._variables, model.condition(labels))
     np.testing.assert_allclose(images, to_uint8(trained), atol=1)
     assert np.abs(images - generator(labels)).max() > 1
 
@@ -64,13 +66,9 @@ def test_recalibrated_statistics_of_first_layer(generator, labels):
     """Mean and unbiased variance of the input of the first layer."""
     found = statistics(generator.recalibrated([(labels[:2], None, None)]))['head']['norm_0']['norm']
     model = build_model(CONFIG)
-    _, seen = model.networks['generator'].apply(
-        generator._variables['generator'],
-        model.condition(labels[:2]),
-        train=False,
-        capture_intermediates=True,
-        mutable=['intermediates'],
-    )
+    options = dict(train=False, capture_intermediates=True, mutable=['intermediates'])
+    apply = jax.jit(functools.partial(model.networks['generator'].apply, **options))
+    _, seen = apply(generator._variables['generator'], model.condition(labels[:2]))
     x = np.asarray(seen['intermediates']['first']['__call__'][0])
     np.testing.assert_allclose(found['mean'], x.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found['var'], x.var((0, 1, 2), ddof=1), rtol=1e-3, atol=1e-7)

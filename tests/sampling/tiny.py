@@ -28,6 +28,8 @@ SMALL = dict(
     generator_multipliers='8,4,2,1',
     spade_hidden=4,
     discriminator_width=4,
+    discriminator_depth=2,
+    num_discriminators=1,
     perceptual_weight=0.0,
     init_gain=1.3,
 )

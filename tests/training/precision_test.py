@@ -22,6 +22,8 @@ SMALL = dict(
     spade_hidden=8,
     encoder_width=4,
     discriminator_width=4,
+    discriminator_depth=2,
+    num_discriminators=1,
     batch_size=4,
 )
 

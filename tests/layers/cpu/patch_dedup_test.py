@@ -18,6 +18,7 @@ from spade_jax.layers.cpu.patch_dedup import (
 from spade_jax.models.spade.generator import SpadeGenerator
 
 DENSE = len(CAPACITIES)  # the branch
+jitted_index_patches = jax.jit(index_patches)
 
 
 def one_hot(label, channels):
@@ -53,7 +54,7 @@ def test_unique_ids_are_equal_for_equal_rows():
 
 
 def test_uniform_map_has_a_patch_for_each_distance_from_the_border():
-    patches = index_patches(one_hot(np.zeros((1, 64, 64), int), 3))
+    patches = jitted_index_patches(one_hot(np.zeros((1, 64, 64), int), 3))
     assert int(patches.outer.count) == 5 * 5  # two rows and columns at each side, and the interior
     assert int(patches.branch) == 0
 
@@ -68,7 +69,7 @@ def test_pixel_codes_distinguish_all_pixels():
 @pytest.mark.parametrize('pixel', [[0.5, 0, 0], [1, 1, 0], [0, 0, 2], [-1, 0, 0]])
 def test_layout_that_is_not_one_hot_takes_the_dense_branch(pixel):
     layout = one_hot(np.zeros((1, 64, 64), int), 3).at[0, 5, 5].set(jnp.asarray(pixel))
-    assert int(index_patches(layout).branch) == DENSE
+    assert int(jitted_index_patches(layout).branch) == DENSE
 
 
 BRANCHES = [(64, 0), (16, 1), (9, 2), (6, 3), (1, DENSE)]  # size of the squares, branch
@@ -76,7 +77,14 @@ BRANCHES = [(64, 0), (16, 1), (9, 2), (6, 3), (1, DENSE)]  # size of the squares
 
 @pytest.mark.parametrize('block, branch', BRANCHES)
 def test_squares_take_each_branch(block, branch):
-    assert int(index_patches(one_hot(squares(64, 78, block), 5)).branch) == branch
+    assert int(jitted_index_patches(one_hot(squares(64, 78, block), 5)).branch) == branch
+
+
+@jax.jit
+def value_and_gradients(layout, weights, cotangent):
+    """One program for all layouts of a size: the branch is chosen when it runs."""
+    result, vjp = jax.vjp(functools.partial(conv_relu_conv, layout), *weights)
+    return result, vjp(cotangent)
 
 
 @pytest.mark.parametrize('edges', [False, True])
@@ -87,16 +95,12 @@ def test_dedup_equals_dense_with_gradients(block, edges):
     weights = random_weights(layout.shape[-1], 4, 1), random_weights(4, 6, 2)
     cotangent = np.random.default_rng(3).normal(size=(*layout.shape[:3], 6)).astype(np.float32)
 
-    @jax.jit
-    def value_and_gradients(layout):
-        result, vjp = jax.vjp(functools.partial(conv_relu_conv, layout), *weights)
-        return result, vjp(cotangent)
-
     def assert_close(x, y):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-6 * float(jnp.abs(y).max()))
 
-    patches = jax.jit(index_patches)(layout)
-    jax.tree.map(assert_close, value_and_gradients(patches), value_and_gradients(layout))
+    patches = jitted_index_patches(layout)
+    actual, expected = (value_and_gradients(x, weights, cotangent) for x in (patches, layout))
+    jax.tree.map(assert_close, actual, expected)
 
 
 def test_gradients_of_large_regions_are_summed_in_float32():

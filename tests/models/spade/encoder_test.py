@@ -89,11 +89,13 @@ def test_any_crop_and_latent_fit(crop, depth, input_size):
 def test_batch_norm_is_affine_with_running_statistics(norm):
     encoder = StyleEncoder(width=2, style_dim=3, depth=1, input_size=8, norm=norm)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
-    variables = encoder.init(jax.random.key(0), image, train=True)
+    variables = jax.jit(functools.partial(encoder.init, train=True))(jax.random.key(0), image)
     assert set(variables['params']['norm_0']) == {'scale', 'bias'}
-    (before, _), updates = encoder.apply(variables, image, train=True, mutable=MUTABLE)
+    train = jax.jit(functools.partial(encoder.apply, train=True, mutable=MUTABLE))
+    (before, _), updates = train(variables, image)
     assert float(jnp.abs(updates['batch_stats']['norm_0']['mean']).max()) > 0
-    after, _ = encoder.apply({**variables, **updates}, image, train=False)
+    evaluate = jax.jit(functools.partial(encoder.apply, train=False))
+    after, _ = evaluate({**variables, **updates}, image)
     assert float(jnp.abs(after - before).max()) > 0
 
 
