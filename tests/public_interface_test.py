@@ -37,8 +37,8 @@ def test_every_public_name_exists_and_is_documented():
 
 def test_every_public_member_of_the_generator_is_documented():
     members = [name for name in dir(spade_jax.TrainedGenerator) if not name.startswith('_')]
-    # Of --mode=sample, evaluate and export.
-    others = {'fingerprint', 'recalibrated', 'with_batch_statistics', 'trace'}
+    # Of --mode=train, sample, evaluate and export.
+    others = {'features', 'fingerprint', 'recalibrated', 'with_batch_statistics', 'trace'}
     assert [name for name in members if name not in PAGE.read_text()] == sorted(others)
 
 

@@ -30,7 +30,7 @@ SHORTSIDE = dict(crop_size=512, aspect_ratio=2.0, preprocess_mode='scale_shortsi
         ),
         (
             dict(gan_loss='hinges'),
-            'gan_loss=hinges is not one of hinge, least_squares, cross_entropy, wasserstein',
+            'gan_loss=hinges is not one of hinge, least_squares, cross_entropy, minimax, ',
         ),
         (dict(spade_kernel_size=4), 'spade_kernel_size=4 is even'),
         (

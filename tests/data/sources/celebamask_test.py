@@ -222,5 +222,5 @@ def test_source_rejects_other_conditions(root, condition):
     message = _refusal(CelebAMaskSource, _config(root, condition=condition), 'train')
     assert message == (
         f'condition={condition}, but dataset=celebamask_hq has only label maps; '
-        'use --condition=labels'
+        'use --condition=labels or none'
     )
