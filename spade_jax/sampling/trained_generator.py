@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spade_jax.config.config import Config
-from spade_jax.data.files.palette import Classes, classes_of, colorize_input
+from spade_jax.data.files.palette import NO_CLASSES, classes_of, colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.errors import UserError
 from spade_jax.forking import check_not_forked
@@ -76,11 +76,14 @@ class TrainedGenerator:
         if config.model.feature_table and clusters is None:
             clusters = cluster([], config)
         self.clusters = clusters
-        no_classes = Classes((), np.zeros((0, 3), np.uint8))
-        self.classes = classes_of(config.data) if config.data.uses_labels else no_classes
-        self._mesh = Mesh(np.asarray(devices), ('maps',)) if len(devices) > 1 else None
-        replicated = self._mesh and NamedSharding(self._mesh, PartitionSpec())
-        self._variables: dict[str, Variables] = jax.device_put(dict(variables), replicated)
+        self.classes = classes_of(config.data) if config.data.uses_labels else NO_CLASSES
+        self._devices, options = devices, (config, use_batch_statistics)
+        self._sampler, placement = functools.partial(jitted.sample, *options, False), None
+        if len(devices) > 1:
+            mesh = Mesh(np.asarray(devices), ('maps',))
+            self._sampler = functools.partial(jitted.sample_on_devices, *options, mesh)
+            placement = NamedSharding(mesh, PartitionSpec())
+        self._variables: dict[str, Variables] = jax.device_put(dict(variables), placement)
         if use_batch_statistics:
             self._check_has_batch_statistics()
 
@@ -140,13 +143,8 @@ class TrainedGenerator:
         latents = self._latents(style, len(labels), seed, sample, truncation)
         if not len(labels):
             return np.zeros((*labels.shape[:3], 3), np.uint8)
-        options = self.config, self.use_batch_statistics
-        if self._mesh is None:
-            sampler = functools.partial(jitted.sample, *options, False)  # not portable
-        else:
-            sampler = functools.partial(jitted.sample_on_devices, *options, self._mesh)
-        sampler, arrays = functools.partial(sampler, self._variables), (labels, instances, latents)
-        images = jitted.in_batches(sampler, arrays, batch_size, multiple=self.num_devices)
+        sampler, maps = functools.partial(self._sampler, self._variables), (labels, instances)
+        images = jitted.in_batches(sampler, (*maps, latents), batch_size, self.num_devices)
         return images[0] if is_single else images
 
     def prepare(self, labels: Array, instances: Array | None = None) -> PreparedMap:
@@ -211,12 +209,11 @@ class TrainedGenerator:
     ) -> Rows:
         """The features of the regions of one image, by class; see `encode` and `rows_of_image`."""
         check_not_forked()
-        table = self.config.model.feature_table
+        table, data = self.config.model.feature_table, self.config.data
         assert table is not None
-        size = self.config.data.image_width, self.config.data.image_height
+        photos = resize_image(image, (data.image_width, data.image_height))[None]
         maps = arguments.maps_of_images(self.config, labels, instances, 1)[:2]
-        arrays = resize_image(image, size)[None], *maps
-        features = jitted.region_features(self.config, self._variables, *arrays)
+        features = jitted.region_features(self.config, self._variables, photos, *maps)
         regions = maps[1] if table.by_instance else maps[0]
         assert regions is not None
         return rows_of_image(np.asarray(features)[0], maps[0][0], regions[0])
@@ -348,17 +345,15 @@ class TrainedGenerator:
     @property
     def num_devices(self) -> int:
         """The number of devices that share the maps of a batch."""
-        return self._mesh.size if self._mesh else 1
+        return max(1, len(self._devices))
 
     def on_all_devices(self) -> TrainedGenerator:
         """The same generator, which shares the maps of a batch among the devices of the process."""
-        options = self.use_batch_statistics, self.step, jax.local_devices(), self.clusters
-        return TrainedGenerator(self.config, self._variables, *options)
+        return self._with(devices=jax.local_devices())
 
     def with_batch_statistics(self) -> TrainedGenerator:
         """The same generator, normalizing by the statistics of the maps sampled together."""
-        options = self.config, self._variables, True, self.step
-        return TrainedGenerator(*options, clusters=self.clusters)
+        return self._with(use_batch_statistics=True)
 
     def recalibrated(self, batches: Iterable[LabelBatch]) -> TrainedGenerator:
         """The same generator with running statistics recomputed over some batches.
@@ -378,9 +373,14 @@ class TrainedGenerator:
             raise UserError(problem, 'give at least one batch')
         mean = jax.tree.map(lambda *leaves: sum(leaves) / len(found), *found)
         name = self._model.sampling_networks[0]
-        network = self._variables[name] | {'batch_stats': mean}
-        variables = self._variables | {name: network}
-        return TrainedGenerator(self.config, variables, step=self.step, clusters=self.clusters)
+        variables = self._variables | {name: self._variables[name] | {'batch_stats': mean}}
+        return self._with(variables=variables, use_batch_statistics=False)
+
+    def _with(self, **changes: Any) -> TrainedGenerator:
+        """The same generator with other arguments of the constructor."""
+        kept = {name: getattr(self, name) for name in ('use_batch_statistics', 'step', 'clusters')}
+        kept |= dict(config=self.config, variables=self._variables, devices=self._devices)
+        return TrainedGenerator(**(kept | changes))
 
     def _latents(self, style, count, seed, sample=0, truncation=1.0) -> np.ndarray | None:
         """The styles of `count` maps, [count, latent_dim]; None if the model has none."""

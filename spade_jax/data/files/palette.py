@@ -27,6 +27,9 @@ class Classes(NamedTuple):
     colors: np.ndarray
 
 
+NO_CLASSES = Classes((), np.zeros((0, 3), np.uint8))
+
+
 def classes_of(config: DataConfig) -> Classes:
     """Return the classes of the palette, else of the data set, else with generated names."""
     names = [f'class {number}' for number in range(config.num_classes)]
