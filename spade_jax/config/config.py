@@ -142,6 +142,11 @@ class OptimizerConfig(Section):
             raise UserError(problem, 'set one of them')
 
     @property
+    def time_scales(self) -> tuple[float, float]:
+        """Factors of the base learning rate: the generator's and the discriminator's."""
+        return (0.5, 2.0) if self.ttur else (1.0, 1.0)
+
+    @property
     def adam_betas(self) -> tuple[float, float]:
         """Decays of Adam's first and second moment."""
         beta1, beta2 = (0.0, 0.9) if self.ttur else (0.5, 0.999)

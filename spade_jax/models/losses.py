@@ -114,6 +114,11 @@ def gradient_penalty(
     return jnp.mean(jnp.square(jnp.sqrt(squares + 1e-12) - 1))  # sqrt has no gradient at 0.
 
 
+def logit_metrics(fake: Sequence[ScaleOutput], real: Sequence[ScaleOutput]) -> dict[str, jax.Array]:
+    """The mean logits of fake and of real images, for the log."""
+    return {'logits_fake': mean_logits(fake), 'logits_real': mean_logits(real)}
+
+
 def mean_logits(outputs: Sequence[ScaleOutput]) -> jax.Array:
     """Mean logit over patches and scales: a diagnostic, whatever the loss is."""
     return _mean_over_scales(jnp.mean, outputs)

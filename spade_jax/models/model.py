@@ -81,7 +81,7 @@ class Update:
 
 
 class Model(Protocol):
-    """All that is particular to one model.
+    """All that is particular to one model. Models inherit what most of them do not have.
 
     Attributes:
       networks: The Flax modules by name.
@@ -114,11 +114,11 @@ class Model(Protocol):
 
     def abstract_constants(self) -> dict[str, Variables]:
         """Shapes of the variables that never train (perceptual networks), by name."""
-        ...
+        return {}
 
     def load_constants(self) -> dict[str, Variables]:
         """These variables from their files. Raises UserError when a file is missing or wrong."""
-        ...
+        return {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
         """What the generator is conditioned on, [B, H, W, S].
@@ -164,11 +164,11 @@ class Model(Protocol):
 
         Their maps are needed if the latent is a table (`ModelOptions.feature_table`).
         """
-        ...
+        raise NotImplementedError(f'{type(self).__name__} has no encoder, see `can_encode`')
 
     def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:
         """What of `sample` does not depend on the latent, as collections of the generator."""
-        ...
+        return {}
 
 
 @functools.lru_cache(maxsize=16)
@@ -176,6 +176,20 @@ def build_model(config: Config, axis_name: str | None = None, *, portable: bool 
     """The model of a configuration; see `Model` for the arguments."""
     model_class = pkgutil.resolve_name(MODELS[config.model.name].model)
     return model_class(config, axis_name, portable=portable)
+
+
+def updates_due(
+    updates: tuple[Update, ...], step: int, discriminator_steps: int
+) -> tuple[Update, ...]:
+    """The updates of a step if only every `discriminator_steps`-th one updates the generator."""
+    if step % discriminator_steps == 0:
+        return updates
+    return tuple(update for update in updates if update.player == 'discriminator')
+
+
+def one_example(*shape: int) -> jax.ShapeDtypeStruct:
+    """The shape [1, ...] of float32 inputs for one example."""
+    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 
 def train_forward(network: nn.Module, variables: Variables, *inputs: Any) -> tuple[Any, Variables]:

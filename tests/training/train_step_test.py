@@ -72,7 +72,7 @@ def model_of(golden, config):
         }
         for name, torch in torchvision_names().items()
     }
-    model.perceptual_network = Vgg19(64 // golden.meta['vgg_conv_channels'][0])
+    model.perceptual.network = Vgg19(64 // golden.meta['vgg_conv_channels'][0])
     return model, {'vgg19': {'params': params}}
 
 

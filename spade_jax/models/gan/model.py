@@ -16,13 +16,22 @@ from spade_jax.models.gan.blocks import halve
 from spade_jax.models.gan.discriminator import GrowingDiscriminator
 from spade_jax.models.gan.generator import SCHEDULE, GrowingGenerator, faded
 from spade_jax.models.gan.options import GanOptions
-from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
+from spade_jax.models.model import (
+    LossOutput,
+    Model,
+    Noise,
+    Update,
+    Variables,
+    one_example,
+    to_signed,
+    train_forward,
+)
 from spade_jax.random_streams import Stream
 
 Networks = Mapping[str, Variables]
 
 
-class Gan:
+class Gan(Model):
     """The implementation of `Model`; networks 'generator' and 'discriminator'.
 
     The discriminator goes first, as in algorithm 1 of Goodfellow et al. 2014: the generator should
@@ -61,7 +70,7 @@ class Gan:
 
     def _updates(self, level: int, moves_generator: bool) -> tuple[Update, ...]:
         """The updates of a step at a level; the last one counts the step."""
-        slow, fast = (0.5, 2.0) if self.config.optimizer.ttur else (1.0, 1.0)
+        slow, fast = self.config.optimizer.time_scales
         everything = tuple(self.networks)
 
         def update(player: str, loss: Any, time_scale: float, counts: bool) -> Update:
@@ -81,17 +90,12 @@ class Gan:
     def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of one latent; of one image, and how far its level has faded in."""
         data = self.config.data
-        shapes = dict(
-            latent=(1, self.latent_dim), image=(1, data.image_height, data.image_width, 3), fade=()
-        )
-        latent, image, fade = (jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes.values())
-        return {'generator': (latent,), 'discriminator': (image, fade)}
-
-    def abstract_constants(self) -> dict[str, Variables]:
-        return {}
-
-    def load_constants(self) -> dict[str, Variables]:
-        return {}
+        image = one_example(data.image_height, data.image_width, 3)
+        fade = jax.ShapeDtypeStruct((), jnp.float32)
+        return {
+            'generator': (one_example(self.options.gan_latent_dim),),
+            'discriminator': (image, fade),
+        }
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
         """Nothing: an image without channels."""
@@ -108,12 +112,6 @@ class Gan:
     ) -> tuple[jax.Array, Variables]:
         generator, options = self.networks['generator'], dict(train=train, mutable=list(mutable))
         return generator.apply(variables['generator'], latent, **options)  # pyright: ignore
-
-    def encode(self, variables: Networks, image: jax.Array, *maps: Any) -> jax.Array:
-        raise NotImplementedError('a GAN has no encoder')
-
-    def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
-        return {}
 
     def _discriminator_loss(
         self, level: int, counts: bool, variables: Networks, batch: Batch, noise: Noise, _: Any
@@ -138,9 +136,8 @@ class Gan:
                 *(fake, real, fractions),
             )
             terms['gradient_penalty'] = weight * penalty
-        logits = zip(('fake', 'real'), outputs, strict=True)
-        metrics = {f'logits_{name}': losses.mean_logits(output) for name, output in logits}
-        return LossOutput(terms, metrics, {'generator': updated, 'discriminator': statistics})
+        changed = {'generator': updated, 'discriminator': statistics}
+        return LossOutput(terms, losses.logit_metrics(*outputs), changed)
 
     def _generator_loss(
         self, level: int, counts: bool, variables: Networks, batch: Batch, noise: Noise, _: Any
@@ -157,7 +154,7 @@ class Gan:
         self, variables: Networks, level: int, noise: Noise, stream: Stream, counts: bool
     ) -> tuple[jax.Array, Variables]:
         """Fake images of a level, and the updated collections; with `counts`, the step too."""
-        latent, own = noise(stream, self.latent_dim), variables['generator']
+        latent, own = noise(stream, self.options.gan_latent_dim), variables['generator']
         fake, updated = train_forward(self.networks['generator'], own, latent, level)
         if counts and SCHEDULE in own:
             end = float(max(map(sum, zip(self.growth.begins, self.growth.fades, strict=True))))

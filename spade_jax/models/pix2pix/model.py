@@ -12,7 +12,17 @@ from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.layers.dropout import LATENT_DIM
 from spade_jax.models import losses
-from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
+from spade_jax.models.model import (
+    LossOutput,
+    Model,
+    Noise,
+    Update,
+    Variables,
+    one_example,
+    to_signed,
+    train_forward,
+    updates_due,
+)
 from spade_jax.models.patch_discriminator import PatchDiscriminator
 from spade_jax.models.pix2pix.options import BATCH_NORMS, PATCHES, Pix2PixOptions
 from spade_jax.models.pix2pix.pixel_discriminator import PixelDiscriminator
@@ -24,7 +34,7 @@ from spade_jax.random_streams import Stream
 Networks = Mapping[str, Variables]
 
 
-class Pix2Pix:
+class Pix2Pix(Model):
     """The implementation of `Model`; networks 'generator' and 'discriminator'."""
 
     sampling_networks = ('generator',)
@@ -43,7 +53,7 @@ class Pix2Pix:
             self.options.pix2pix_statistics == 'image' and self.options.pix2pix_norm in BATCH_NORMS
         )
         self.latent_dim = LATENT_DIM if self.options.pix2pix_dropout else None
-        slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
+        slow, fast = config.optimizer.time_scales
         everything, discriminator = tuple(self.networks), ('discriminator',)
         self.updates = (
             Update('discriminator', discriminator, self._discriminator_loss, everything, fast),
@@ -85,26 +95,15 @@ class Pix2Pix:
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
         """The generator is updated in every `discriminator_steps`-th step only."""
         del epoch
-        due = step % self.config.optimizer.discriminator_steps == 0
-        return self.updates if due else self.updates[:1]
+        return updates_due(self.updates, step, self.config.optimizer.discriminator_steps)
 
     def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of one condition, latent and image."""
-
-        def floats(*shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-
         data = self.config.data
         size = data.image_height, data.image_width
-        condition, image = floats(*size, data.layout_channels), floats(*size, 3)
-        latent = None if self.latent_dim is None else floats(self.latent_dim)
+        condition, image = one_example(*size, data.layout_channels), one_example(*size, 3)
+        latent = None if self.latent_dim is None else one_example(self.latent_dim)
         return {'generator': (condition, latent), 'discriminator': (condition, image)}
-
-    def abstract_constants(self) -> dict[str, Variables]:
-        return {}
-
-    def load_constants(self) -> dict[str, Variables]:
-        return {}
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
         return condition_of(self.config.data, label, instance)
@@ -135,14 +134,6 @@ class Pix2Pix:
         network = self._generator(None)
         return network.apply(generator, condition[None], latent, train=True, mutable=[])[0][0]
 
-    def encode(self, variables: Networks, image: jax.Array, *maps: Any) -> jax.Array:
-        raise NotImplementedError('pix2pix has no encoder')
-
-    def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
-        """Nothing is kept: the dropout follows layers that are as much work as those before."""
-        del variables, condition
-        return {}
-
     def _discriminator_loss(
         self, variables: Networks, batch: Batch, noise: Noise, _: Any
     ) -> LossOutput:
@@ -153,10 +144,9 @@ class Pix2Pix:
         discriminator = variables['discriminator'] | updated
         real_outputs, updated = self._discriminate(discriminator, condition, real)
         terms = losses.discriminator_loss(self.config.losses.gan_loss, fake_outputs, real_outputs)
-        logits = {'fake': fake_outputs, 'real': real_outputs}
         return LossOutput(
             {name: term / 2 for name, term in terms.items()},
-            {f'logits_{name}': losses.mean_logits(logits[name]) for name in logits},
+            losses.logit_metrics(fake_outputs, real_outputs),
             {'generator': generator, 'discriminator': updated},
         )
 

@@ -13,21 +13,30 @@ from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.distributed import replicas
 from spade_jax.models import losses
-from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
+from spade_jax.models.model import (
+    LossOutput,
+    Model,
+    Noise,
+    Update,
+    Variables,
+    one_example,
+    to_signed,
+    train_forward,
+)
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
+from spade_jax.models.perceptual import PerceptualTerm
 from spade_jax.models.pix2pixhd.encoder import FeatureEncoder
 from spade_jax.models.pix2pixhd.generator import CoarseToFineGenerator
 from spade_jax.models.pix2pixhd.image_pool import ImagePool
 from spade_jax.models.pix2pixhd.options import Pix2PixHDOptions
 from spade_jax.models.semantic_layout import condition_of
-from spade_jax.models.vgg19 import Vgg19, load_vgg19
 from spade_jax.random_streams import Stream
 
 Networks = Mapping[str, Variables]
 Pair = tuple[jax.Array, jax.Array]  # Condition [B, H, W, S] and image [B, H, W, 3].
 
 
-class Pix2PixHD:
+class Pix2PixHD(Model):
     """The implementation of `Model`; networks 'generator', 'discriminator', maybe 'encoder'.
 
     With an image pool there is the network 'image_pool', which has no parameters.
@@ -40,7 +49,7 @@ class Pix2PixHD:
         self.config, self.options, self.axis_name = config, config.model, axis_name
         self.dtype = jnp.dtype(config.optimizer.compute_dtype)
         self.networks = self._build_networks()
-        self.perceptual_network = Vgg19(dtype=self.dtype)
+        self.perceptual = PerceptualTerm(config.losses, self.dtype)
         self.can_encode = self.options.instance_features
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.can_encode]
         classes = config.data.label_channels if self.can_encode else 0
@@ -52,7 +61,7 @@ class Pix2PixHD:
         self._first_updates = (first, *self.updates[1:])
 
     def _updates(self) -> tuple[Update, ...]:
-        slow, fast = (0.5, 2.0) if self.config.optimizer.ttur else (1.0, 1.0)
+        slow, fast = self.config.optimizer.time_scales
         names, discriminator = tuple(self.networks), ('discriminator',)
         generator = Update(
             player='generator',
@@ -112,29 +121,24 @@ class Pix2PixHD:
     def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of one condition with its features, image, map of regions, pair and noise."""
         data = self.config.data
-        size, layout = (1, data.image_height, data.image_width), data.layout_channels
+        size, layout = (data.image_height, data.image_width), data.layout_channels
         features = self.options.feature_dim if self.can_encode else 0
         condition, with_features, image, pair = (
-            jax.ShapeDtypeStruct((*size, channels), jnp.float32)
-            for channels in (layout, layout + features, 3, layout + 3)
+            one_example(*size, channels) for channels in (layout, layout + features, 3, layout + 3)
         )
         inputs = dict(
             generator=(with_features,),
             discriminator=(condition, image),
-            encoder=(image, jax.ShapeDtypeStruct(size, jnp.int32)),
-            image_pool=(pair, jax.ShapeDtypeStruct((1, 2), jnp.float32)),
+            encoder=(image, jax.ShapeDtypeStruct((1, *size), jnp.int32)),
+            image_pool=(pair, one_example(2)),
         )
         return {name: inputs[name] for name in self.networks}
 
     def abstract_constants(self) -> dict[str, Variables]:
-        if not self.config.losses.perceptual_weight:
-            return {}
-        _, image = self.example_inputs()['discriminator']
-        return {'vgg19': jax.eval_shape(self.perceptual_network.init, jax.random.key(0), image)}
+        return self.perceptual.abstract_constants()
 
     def load_constants(self) -> dict[str, Variables]:
-        weights = self.config.losses
-        return {'vgg19': load_vgg19(weights.vgg19_weights)} if weights.perceptual_weight else {}
+        return self.perceptual.load_constants()
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
         return condition_of(self.config.data, label, instance)
@@ -188,10 +192,6 @@ class Pix2PixHD:
         regions = self._regions(label, instance)
         return encoder.apply(variables['encoder'], image, regions, train=False)
 
-    def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
-        """Nothing: the first layer already sees the features."""
-        return {}
-
     def _regions(self, label: jax.Array, instance: jax.Array | None) -> jax.Array:
         by_instance = self.options.feature_regions == 'instances'
         regions = instance if by_instance else label
@@ -225,10 +225,7 @@ class Pix2PixHD:
             # Published for 4 hidden layers; with others, their sum has the weight of 4.
             weight = weights.feature_matching_weight * 4 / options.discriminator_depth
             terms['feature_matching'] = weight * losses.feature_matching(fake_outputs, real_outputs)
-        if weights.perceptual_weight:
-            vgg19: Any = functools.partial(self.perceptual_network.apply, variables['vgg19'])
-            perceptual = losses.perceptual(vgg19, fake, real, input_range=weights.perceptual_input)
-            terms['perceptual'] = weights.perceptual_weight * perceptual
+        terms |= self.perceptual(variables, fake, real)
         is_whole = self.config.optimizer.accumulation_steps == 1
         return LossOutput(terms, {}, updated, judged if is_whole else None)
 
@@ -249,13 +246,11 @@ class Pix2PixHD:
             fake, _ = self._generate(variables, batch, condition, real)
             judged = condition, jax.lax.stop_gradient(fake)
         args = self.networks['discriminator'], variables['discriminator']
-        outputs = {}
-        for name, pair in {'fake': judged, 'real': (condition, real)}.items():
-            outputs[name], _ = train_forward(*args, *pair)
-        terms = losses.discriminator_loss(self.config.losses.gan_loss, **outputs)
+        outputs = [train_forward(*args, *pair)[0] for pair in (judged, (condition, real))]
+        terms = losses.discriminator_loss(self.config.losses.gan_loss, *outputs)
         scale = 0.5 * self.options.num_discriminators
-        metrics = {f'logits_{name}': losses.mean_logits(outputs[name]) for name in outputs}
-        return LossOutput({name: scale * terms[name] for name in terms}, metrics, {})
+        terms = {name: scale * term for name, term in terms.items()}
+        return LossOutput(terms, losses.logit_metrics(*outputs), {})
 
     def _generate(
         self, variables: Networks, batch: Batch, condition: jax.Array, real: jax.Array

@@ -13,21 +13,31 @@ from spade_jax.config.config import Config
 from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
 from spade_jax.layers.plain_norm import PlainNorm
 from spade_jax.models import losses
-from spade_jax.models.model import LossOutput, Noise, Update, Variables, to_signed, train_forward
+from spade_jax.models.model import (
+    LossOutput,
+    Model,
+    Noise,
+    Update,
+    Variables,
+    one_example,
+    to_signed,
+    train_forward,
+    updates_due,
+)
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
+from spade_jax.models.perceptual import PerceptualTerm
 from spade_jax.models.semantic_layout import condition_of
 from spade_jax.models.spade.encoder import StyleEncoder, sample_style
 from spade_jax.models.spade.encoder_decoder import EncoderDecoder
 from spade_jax.models.spade.generator import SpadeGenerator
 from spade_jax.models.spade.options import SpadeOptions
-from spade_jax.models.vgg19 import Vgg19, load_vgg19
 from spade_jax.random_streams import Stream
 
 Networks = Mapping[str, Variables]
 Outputs = list[losses.ScaleOutput]
 
 
-class Spade:
+class Spade(Model):
     """The implementation of `Model`; networks 'generator', 'discriminator' and maybe 'encoder'."""
 
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
@@ -38,14 +48,14 @@ class Spade:
         may_choose = self.options.label_conv == 'auto' and self.options.supports_dedup(config.data)
         self._chooses_dedup = portable and may_choose
         self.networks = self._build_networks()
-        self.perceptual_network = Vgg19(dtype=dtype)
+        self.perceptual = PerceptualTerm(config.losses, dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
         self.can_encode, self.size_is_fixed = (
             'encoder' in self.networks,
             self.latent_dim is not None,
         )
-        slow, fast = (0.5, 2.0) if config.optimizer.ttur else (1.0, 1.0)
+        slow, fast = config.optimizer.time_scales
         everything, discriminator = tuple(self.networks), ('discriminator',)
         runs = discriminator if self.options.reuse_fakes else everything
         self.updates = (
@@ -118,31 +128,22 @@ class Spade:
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
         """The generator is updated in every `discriminator_steps`-th step only."""
         del epoch
-        due = step % self.config.optimizer.discriminator_steps == 0
-        return self.updates if due else self.updates[1:]
+        return updates_due(self.updates, step, self.config.optimizer.discriminator_steps)
 
     def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of one layout, style latent and image."""
-
-        def floats(*shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-
         data = self.config.data
         size = data.image_height, data.image_width
-        layout, image = floats(*size, data.layout_channels), floats(*size, 3)
-        style = None if self.latent_dim is None else floats(self.latent_dim)
+        layout, image = one_example(*size, data.layout_channels), one_example(*size, 3)
+        style = None if self.latent_dim is None else one_example(self.latent_dim)
         inputs = dict(generator=(layout, style), discriminator=(layout, image), encoder=(image,))
         return {name: inputs[name] for name in self.networks}
 
     def abstract_constants(self) -> dict[str, Variables]:
-        if not self.config.losses.perceptual_weight:
-            return {}
-        _, image = self.example_inputs()['discriminator']
-        return {'vgg19': jax.eval_shape(self.perceptual_network.init, jax.random.key(0), image)}
+        return self.perceptual.abstract_constants()
 
     def load_constants(self) -> dict[str, Variables]:
-        weights = self.config.losses
-        return {'vgg19': load_vgg19(weights.vgg19_weights)} if weights.perceptual_weight else {}
+        return self.perceptual.load_constants()
 
     def condition(self, label: jax.Array, instance: jax.Array | None = None) -> jax.Array:
         return condition_of(self.config.data, label, instance)
@@ -196,10 +197,7 @@ class Spade:
         if weights.feature_matching_weight:
             feature_matching = losses.feature_matching(fake_outputs, real_outputs)
             terms['feature_matching'] = weights.feature_matching_weight * feature_matching
-        if weights.perceptual_weight:
-            vgg19: Any = functools.partial(self.perceptual_network.apply, variables['vgg19'])
-            perceptual = losses.perceptual(vgg19, fake, real, input_range=weights.perceptual_input)
-            terms['perceptual'] = weights.perceptual_weight * perceptual
+        terms |= self.perceptual(variables, fake, real)
         if kl is not None:
             terms['kl'] = self.options.kl_weight * kl
         return LossOutput(terms, {}, updated, fake if self.options.reuse_fakes else None)
@@ -220,9 +218,7 @@ class Spade:
         outputs = self._discriminate(variables, layout, fake, real, real_is_constant=False)
         fake_outputs, real_outputs, updated['discriminator'] = outputs
         terms = losses.discriminator_loss(self.config.losses.gan_loss, fake_outputs, real_outputs)
-        logits = {'fake': fake_outputs, 'real': real_outputs}
-        metrics = {f'logits_{name}': losses.mean_logits(logits[name]) for name in logits}
-        return LossOutput(terms, metrics, updated)
+        return LossOutput(terms, losses.logit_metrics(fake_outputs, real_outputs), updated)
 
     def _generate(
         self, variables: Networks, layout: jax.Array, real: jax.Array, noise: Noise, stream: Stream

@@ -56,7 +56,7 @@ def constants_of(golden, model):
     """The variables of VGG19, which has fewer channels in the golden files."""
     if not model.config.losses.perceptual_weight:
         return {}
-    model.perceptual_network = Vgg19(golden.meta['vgg']['width_divisor'])
+    model.perceptual.network = Vgg19(golden.meta['vgg']['width_divisor'])
     state = {
         f'features.{name.split(".", 2)[2]}': array
         for name, array in below(golden.state('sd'), 'criterionVGG.').items()
