@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from spade_jax.config.config import Config
 
 
+# Normalizations by statistics of the batch, which have the same entries in PyTorch's files.
+BATCH_NORMS = ('sync_batch', 'batch')
+
+
 class FeatureTable(NamedTuple):
     """A latent [classes, features] that an image has, given its label map.
 

@@ -184,12 +184,13 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
     abstract = abstract_networks(build_model(config))
     # Zeros that take no memory.
     zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), abstract)
-    faults = []
-    for network, state in dict(states).items():
+    used, faults = {}, []
+    for network, state in states.items():
         expected = published.to_reference(zeros[network], network, config)
-        known = {n: a for n, a in state.items() if n in expected or not _is_unused(n, state)}
-        states = {**states, network: known}
-        faults += [f'{network}: {fault}' for fault in faults_of(known, expected)]
+        used[network] = {
+            n: a for n, a in state.items() if n in expected or not _is_unused(n, state)
+        }
+        faults += [f'{network}: {fault}' for fault in faults_of(used[network], expected)]
     if faults:
         raise UserError(
             f'{place} does not hold the networks that its names and the flags describe: '
@@ -198,8 +199,8 @@ def train_state(states: Mapping[str, State], config: Config, place: str) -> Trai
         )
     networks = {}
     for network, shapes in abstract.items():
-        if network in states:
-            variables = published.from_reference(states[network], network, config)
+        if network in used:
+            variables = published.from_reference(used[network], network, config)
             networks[network] = jax.tree.map(np.ascontiguousarray, variables)
         else:
             networks[network] = init_network(config, network, shapes)

@@ -4,7 +4,7 @@ Names and orders of axes are translated in both directions, and nothing else.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from flax import traverse_util
@@ -22,6 +22,11 @@ class ModuleNames(NamedTuple):
 
     modules: Mapping[str, str]
     transposed: frozenset[str] = frozenset()
+
+    def inside(self, module: str) -> Self:
+        """The names of this network as a module of another one here."""
+        modules = {f'{module}/{ours}': theirs for ours, theirs in self.modules.items()}
+        return type(self)(modules, frozenset(f'{module}/{ours}' for ours in self.transposed))
 
 
 # (name of a parameter there, collection and name here). A spectrally normalized kernel is called
@@ -43,7 +48,7 @@ def to_variables(state: Mapping[str, Any], names: ModuleNames) -> dict[str, Any]
     """The variables from a state dictionary, or from some gradients of the same names.
 
     Raises:
-      KeyError: `names` has no such module.
+      KeyError: `names` has no such module, or a singular vector lacks its kernel.
     """
     paths = {theirs: ours for ours, theirs in names.modules.items()}
     meanings = dict(reversed(_PARAMETERS))  # Of several meanings, the first.
@@ -60,8 +65,12 @@ def to_variables(state: Mapping[str, Any], names: ModuleNames) -> dict[str, Any]
             meaning = 'params/transposed_bias'
         if array.ndim == 4:
             array = _kernel(array, is_transposed)
+        elif array.ndim == 2:
+            array = array.T
         if parameter == 'weight_v':  # [I * K * K] -> [K * K * I]
-            window = np.shape(state[f'{module}.weight_orig'])
+            if (kernel := state.get(f'{module}.weight_orig')) is None:
+                raise KeyError(f'{name} has no {module}.weight_orig that gives its layout')
+            window = np.shape(kernel)
             inputs = window[0] if is_transposed else window[1]
             array = array.reshape(inputs, *window[2:]).transpose(1, 2, 0)
             array = (array[::-1, ::-1] if is_transposed else array).reshape(-1)
@@ -83,7 +92,7 @@ def to_state(variables: Mapping[str, Any], names: ModuleNames) -> dict[str, np.n
         array, is_transposed = np.asarray(array), path in names.transposed
         parameter = parameters[f'{collection}/{leaf}']
         if leaf == 'kernel':
-            array = _kernel_there(array, is_transposed)
+            array = array.T if array.ndim == 2 else _kernel_there(array, is_transposed)
             parameter += '_orig' * (f'spectral/{path}/spectral_norm/u' in leaves)
         if parameter == 'weight_v':  # [K * K * I] -> [I * K * K]
             array = array.reshape(np.shape(leaves[f'params/{path}/kernel'])[:3])

@@ -8,12 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
-from spade_jax.config.model_options import ModelOptions
+from spade_jax.config.model_options import BATCH_NORMS, ModelOptions
 from spade_jax.config.option import aspect_ratio_text, nearest_heights, option
 from spade_jax.errors import UserError
 
-NORMS = ('pixel', 'sync_batch', 'batch', 'instance', 'none')
-_BATCH_NORMS = ('sync_batch', 'batch')
+NORMS = ('pixel', *BATCH_NORMS, 'instance', 'none')
 _MOST_LEVELS = 12
 
 
@@ -119,7 +118,7 @@ class GanOptions(ModelOptions):
         self.num_levels(config.data)
         self.growth(config.data)
         weight, norm = self.penalty_weight(config.losses.gan_loss), self.gan_discriminator_norm
-        if weight and norm in _BATCH_NORMS:
+        if weight and norm in BATCH_NORMS:
             problem = f'gan_discriminator_norm={norm} with a gradient penalty: it needs the '
             problem += 'gradient of each image alone'
             raise UserError(problem, 'use --gan_discriminator_norm=none or instance')

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from spade_jax.batch import Batch
 from spade_jax.config.config import Config
+from spade_jax.config.model_options import BATCH_NORMS
 from spade_jax.layers.dropout import LATENT_DIM
 from spade_jax.models import losses
 from spade_jax.models.model import (
@@ -24,7 +25,7 @@ from spade_jax.models.model import (
     updates_due,
 )
 from spade_jax.models.patch_discriminator import PatchDiscriminator
-from spade_jax.models.pix2pix.options import BATCH_NORMS, PATCHES, Pix2PixOptions
+from spade_jax.models.pix2pix.options import PATCHES, Pix2PixOptions
 from spade_jax.models.pix2pix.pixel_discriminator import PixelDiscriminator
 from spade_jax.models.pix2pix.resnet import ResNet
 from spade_jax.models.pix2pix.unet import UNet

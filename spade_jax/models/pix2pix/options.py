@@ -6,13 +6,12 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from spade_jax.config.config import Config
-from spade_jax.config.model_options import ModelOptions
+from spade_jax.config.model_options import BATCH_NORMS, ModelOptions
 from spade_jax.config.option import option
 from spade_jax.errors import UserError
 
 # Receptive field of a discriminator in pixels -> its convolutions of stride 2.
 PATCHES = {'1': 0, '16': 1, '34': 2, '70': 3, '142': 4, '286': 5}
-BATCH_NORMS = ('sync_batch', 'batch')
 _SMALLEST_RESNET = 8  # Pixels: reflection needs two at a quarter of the size.
 
 

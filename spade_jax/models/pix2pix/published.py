@@ -5,7 +5,6 @@ with dropout, and not the size of the images, of which the networks are independ
 published values unless flags set them. Released files have the generator alone.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.models import torch_layout
 from spade_jax.models.model import Variables
-from spade_jax.models.pix2pix.options import BATCH_NORMS, PATCHES, Pix2PixOptions
+from spade_jax.models.pix2pix.options import PATCHES, Pix2PixOptions
 from spade_jax.models.pix2pix.reference_names import (
     PIXEL_NAMES,
     patch_names,
@@ -25,13 +24,19 @@ from spade_jax.models.pix2pix.reference_names import (
     unet_level,
     unet_names,
 )
+from spade_jax.models.published_files import (
+    LETTERS,
+    Options,
+    State,
+    check_flags,
+    contradictions,
+    entry_shape,
+    is_this_the_file,
+)
 from spade_jax.models.torch_layout import ModuleNames
 
-State = Mapping[str, Any]  # Name -> anything with a shape.
-Options = Mapping[str, Any]
-
 # Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
-FILES = {'generator': 'G', 'discriminator': 'D'}
+FILES = {name: LETTERS[name] for name in ('generator', 'discriminator')}
 REQUIRED = ('generator',)
 
 _BLOCK = 'model.10.conv_block'  # The first one after two halvings.
@@ -57,14 +62,7 @@ def infer_config(states: Mapping[str, State], described: Options, given: Options
     """
     generator = states['generator']
     found = _generator_options(generator) | _discriminator_options(states.get('discriminator'))
-    differing = [
-        f'{name} is {value}, not {given[name]}'
-        for name, value in found.items()
-        if name in given and not _same_files(given[name], value)
-    ]
-    if differing:
-        problem = f'the flags contradict the files: {"; ".join(differing)}'
-        raise UserError(problem, 'leave these out')
+    check_flags(contradictions(found, given))
     channels = np.shape(generator[_first(generator)])[1]
     options: dict[str, Any] = {'model': 'pix2pix', **_SIZES, **found, **described}
     if not {'dataset', 'num_classes', 'condition'} & set(described):
@@ -117,7 +115,9 @@ def unsupported_by_reference(config: Config) -> list[str]:
 
 def _generator_options(state: State) -> dict[str, Any]:
     first = _first(state)
-    options: dict[str, Any] = {'generator_width': _shape(state, first)[0]}
+    options: dict[str, Any] = {
+        'generator_width': entry_shape('pix2pix', 'generator', state, first)[0]
+    }
     if first == 'model.model.0.weight':
         depth = 1
         while f'{unet_level(depth + 1)}.model.1.weight' in state:
@@ -139,7 +139,8 @@ def _discriminator_options(state: State | None) -> dict[str, Any]:
     first = 'net.0.weight' if 'net.0.weight' in state else 'model.0.weight'
     if first not in state:
         raise _foreign('discriminator', state)
-    options = {'discriminator_width': _shape(state, first)[0]}
+    width = entry_shape('pix2pix', 'discriminator', state, first)[0]
+    options: dict[str, Any] = {'discriminator_width': width}
     if first == 'net.0.weight':
         return options | {'pix2pix_patch': '1'}
     kernels = sum(name.endswith('.weight') and np.ndim(state[name]) == 4 for name in state)
@@ -164,23 +165,11 @@ def _norm_of(state: State, first: str, scale: str) -> str:
     return 'instance' if first.replace('weight', 'bias') in state else 'none'
 
 
-def _same_files(given: Any, found: Any) -> bool:
-    return given == found or {given, found} == set(BATCH_NORMS)
-
-
 def _block_match(name: str) -> re.Match | None:
     return re.match(r'model\.(\d{1,3})\.conv_block\.', name)
 
 
-def _shape(state: State, name: str) -> tuple[int, ...]:
-    shape = tuple(np.shape(state[name]))
-    if len(shape) != 4 or not math.prod(shape):
-        problem = f'{name} has the shape {shape}, which no convolution has'
-        raise UserError(problem, 'is this the file of a pix2pix network?')
-    return shape
-
-
 def _foreign(network: str, state: State) -> UserError:
     known = ', '.join(list(state)[:3]) or 'nothing'
-    remedy = f'is this the file of a pix2pix {network} (net_{FILES[network]})?'
-    return UserError(f'{network}: its entries ({known}, ...) are not those of pix2pix', remedy)
+    problem = f'{network}: its entries ({known}, ...) are not those of pix2pix'
+    return UserError(problem, is_this_the_file('pix2pix', network))

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from spade_jax.config.config import Config
-from spade_jax.config.model_options import FeatureTable, ModelOptions
+from spade_jax.config.model_options import BATCH_NORMS, FeatureTable, ModelOptions
 from spade_jax.config.option import option
 from spade_jax.errors import UserError
 
-BATCH_NORMS = ('sync_batch', 'batch')
 NORMS = ('instance', *BATCH_NORMS)
 
 

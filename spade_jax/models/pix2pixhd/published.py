@@ -5,7 +5,7 @@ divide into classes and instance edges, whether features are means over instance
 the size of the images. These are asked for by name, or known from the data set.
 """
 
-import math
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,23 +13,32 @@ from typing import Any
 import numpy as np
 
 from spade_jax.config.config import Config
+from spade_jax.config.model_options import BATCH_NORMS
 from spade_jax.errors import UserError
 from spade_jax.models import torch_layout
 from spade_jax.models.model import Variables
-from spade_jax.models.pix2pixhd.options import BATCH_NORMS, Pix2PixHDOptions
+from spade_jax.models.pix2pixhd.options import Pix2PixHDOptions
 from spade_jax.models.pix2pixhd.reference_names import (
     discriminator_names,
     encoder_names,
     generator_names,
 )
+from spade_jax.models.published_files import (
+    LETTERS,
+    Options,
+    State,
+    check_flags,
+    contradictions,
+    entry_shape,
+    is_this_the_file,
+)
 from spade_jax.models.torch_layout import ModuleNames
 
-State = Mapping[str, Any]  # Name -> anything with a shape.
-Options = Mapping[str, Any]
-
 # Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
-FILES = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
+FILES = LETTERS
 REQUIRED = ('generator',)
+
+_shape = functools.partial(entry_shape, 'pix2pixHD')
 
 
 def recognizes(generator: State) -> bool:
@@ -60,17 +69,10 @@ def infer_config(states: Mapping[str, State], described: Options, given: Options
     """
     generator, discriminator = states['generator'], states.get('discriminator')
     found = _generator_options(generator) | _discriminator_options(discriminator)
-    channels = _shape(generator, 'generator', 'model.1.weight')[1]
+    channels = _shape('generator', generator, 'model.1.weight')[1]
     found |= _feature_options(states, channels)
     features = found['feature_dim'] if found['instance_features'] else 0
-    differing = [
-        f'{name} is {value}, not {given[name]}'
-        for name, value in found.items()
-        if name in given and not _same_files(given[name], value)
-    ]
-    if differing:
-        problem = f'the flags contradict the files: {"; ".join(differing)}'
-        raise UserError(problem, 'leave these out')
+    check_flags(contradictions(found, given))
     options: dict[str, Any] = {'model': 'pix2pixhd', 'dataset': 'folders', **described, **found}
     options |= {name: given[name] for name in found if name in given}
     if given.get('dataset') == 'cityscapes' and 'crop_size' not in given:
@@ -133,10 +135,10 @@ def unsupported_by_reference(config: Config) -> list[str]:
 def _generator_options(state: State) -> dict[str, Any]:
     matches = [re.match(r'model(\d)_[12]\.', name) for name in state]
     enhancers = max((int(match[1]) for match in matches if match), default=0)
-    shape = _shape(state, 'generator', 'model.1.weight')
+    shape = _shape('generator', state, 'model.1.weight')
     if shape[0] % 2**enhancers:
         problem = f'generator: model.1.weight has {shape[0]} outputs, with {enhancers} enhancers'
-        raise UserError(problem, _remedy('generator'))
+        raise UserError(problem, is_this_the_file('pix2pixHD', 'generator'))
     options = dict(
         num_enhancers=enhancers,
         generator_width=shape[0] // 2**enhancers,
@@ -160,7 +162,7 @@ def _feature_options(states: Mapping[str, State], channels: int) -> dict[str, An
     encoder, discriminator = states.get('encoder'), states.get('discriminator')
     if encoder is None:
         if discriminator is not None:
-            inputs = _shape(discriminator, 'discriminator', _first_layer(discriminator))[1]
+            inputs = _shape('discriminator', discriminator, _first_layer(discriminator))[1]
             if channels > inputs - 3:
                 problem = f'the generator takes {channels - inputs + 3} features, but there is no '
                 problem += 'file of the feature encoder (net_E)'
@@ -170,17 +172,17 @@ def _feature_options(states: Mapping[str, State], channels: int) -> dict[str, An
     last = max((int(match[1]) for match in matches if match), default=0)
     return dict(
         instance_features=True,
-        encoder_width=_shape(encoder, 'encoder', 'model.1.weight')[0],
+        encoder_width=_shape('encoder', encoder, 'model.1.weight')[0],
         encoder_downsamplings=_num_downsamplings(encoder),
         encoder_norm=_norm(encoder),
-        feature_dim=_shape(encoder, 'encoder', f'model.{last}.weight')[0],
+        feature_dim=_shape('encoder', encoder, f'model.{last}.weight')[0],
     )
 
 
 def _discriminator_options(state: State | None) -> dict[str, Any]:
     if state is None:
         return {}
-    width = _shape(state, 'discriminator', _first_layer(state))[0]
+    width = _shape('discriminator', state, _first_layer(state))[0]
     has_features = _first_layer(state).startswith('scale')
     scale = r'scale(\d+)_layer0\.0\.weight' if has_features else r'layer(\d+)\.0\.weight'
     layer = r'scale0_layer(\d+)\.0\.weight' if has_features else r'layer0\.(\d+)\.weight'
@@ -207,11 +209,6 @@ def _count(pattern: str, state: State) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in state)
 
 
-def _same_files(given: Any, found: Any) -> bool:
-    """True for values that files cannot tell apart."""
-    return given == found or {given, found} == set(BATCH_NORMS)
-
-
 def _missing(channels: int, options: Options) -> list[str]:
     """What neither the entries nor the options tell, with the flags that do."""
     missing = []
@@ -223,19 +220,3 @@ def _missing(channels: int, options: Options) -> list[str]:
     if 'crop_size' not in options:
         missing.append('the image size: --crop_size=WIDTH, and --aspect_ratio=WIDTH/HEIGHT')
     return missing
-
-
-def _shape(state: State, network: str, name: str) -> tuple[int, ...]:
-    if name not in state:
-        known = ', '.join(list(state)[:3]) or 'nothing'
-        problem = f'{network}: there is no entry {name} (it begins with {known})'
-        raise UserError(problem, _remedy(network))
-    shape = tuple(np.shape(state[name]))
-    if len(shape) != 4 or not math.prod(shape):
-        problem = f'{network}: {name} has the shape {shape}'
-        raise UserError(f'{problem}, which no pix2pixHD {network} has', _remedy(network))
-    return shape
-
-
-def _remedy(network: str) -> str:
-    return f'is this the file of a pix2pixHD {network} (net_{FILES[network]})?'

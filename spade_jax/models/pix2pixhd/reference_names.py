@@ -7,7 +7,7 @@ def generator_names(
     num_downsamplings: int, num_blocks: int, num_enhancers: int, enhancer_blocks: int
 ) -> ModuleNames:
     """The modules of a `CoarseToFineGenerator`."""
-    names = _inside('global', residual_generator_names(num_downsamplings, num_blocks))
+    names = residual_generator_names(num_downsamplings, num_blocks).inside('global')
     if not num_enhancers:
         return names
     modules, transposed = dict(names.modules), set(names.transposed)
@@ -45,10 +45,4 @@ def discriminator_names(num_scales: int, depth: int, *, features: bool) -> Modul
 
 def encoder_names(num_downsamplings: int) -> ModuleNames:
     """The modules of a `FeatureEncoder`."""
-    return _inside('autoencoder', residual_generator_names(num_downsamplings, 0))
-
-
-def _inside(module: str, names: ModuleNames) -> ModuleNames:
-    """The names of a network that is a module of another one here."""
-    modules = {f'{module}/{ours}': theirs for ours, theirs in names.modules.items()}
-    return ModuleNames(modules, frozenset(f'{module}/{ours}' for ours in names.transposed))
+    return residual_generator_names(num_downsamplings, 0).inside('autoencoder')

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
-from spade_jax.config.model_options import ModelOptions
+from spade_jax.config.model_options import BATCH_NORMS, ModelOptions
 from spade_jax.config.option import format_flags, option, positive_integers
 from spade_jax.errors import UserError
 
@@ -14,7 +14,6 @@ UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
 # Channels of the residual blocks; the last one is there with upsampling=most only.
 PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
 _MOST_BLOCKS = 14  # All but the first double the resolution.
-BATCH_NORMS = ('sync_batch', 'batch')
 # Options of the decoder that an encoder-decoder lacks: their values without effect, and why.
 _OF_DECODER = {
     'generator_start': ('layout', 'starts from the layout'),

@@ -6,6 +6,7 @@ images; and, without a style encoder, whether there are 5 or 6 upsamplings, whic
 parameters. These are asked for by name, never guessed.
 """
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -18,17 +19,24 @@ from spade_jax.config.option import format_flags
 from spade_jax.errors import UserError
 from spade_jax.models import torch_layout
 from spade_jax.models.model import Variables
+from spade_jax.models.published_files import (
+    LETTERS,
+    Options,
+    State,
+    check_flags,
+    contradictions,
+    entry_shape,
+    same_files,
+)
 from spade_jax.models.spade import published_encoder_decoder, reference_names
 from spade_jax.models.spade.generator import PUBLISHED_BLOCKS, block_name
 from spade_jax.models.spade.options import PUBLISHED_MULTIPLIERS, UPSAMPLINGS, SpadeOptions
-from spade_jax.models.spade.reference_names import entry_shape
-
-State = Mapping[str, Any]  # Name -> anything with a shape.
-Options = Mapping[str, Any]
 
 # Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
-FILES = reference_names.FILES
+FILES = LETTERS
 REQUIRED = ('generator',)
+
+_shape = functools.partial(entry_shape, 'SPADE')
 
 # Channels of the layout of a published model -> its data set, a description, and the options that
 # the data set does not set. The upsamplings of the Cityscapes model are not on record.
@@ -38,8 +46,6 @@ PUBLISHED = {
     151: ('ade20k', 'ADE20K: 150 classes and one channel more', _SIZE),
     36: ('cityscapes', 'Cityscapes: 35 classes, edges', dict(crop_size=512)),
 }
-# Values of a norm that files cannot tell apart.
-_SAME_FILES = {'sync_batch', 'batch'}
 
 
 class Architecture(NamedTuple):
@@ -169,9 +175,9 @@ def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
     """Options, channels of the layout, and cells of the coarsest grid or None."""
     spectral = 'head_0.conv_0.weight_orig' in state
     conv = 'head_0.conv_0.weight' + '_orig' * spectral
-    first = entry_shape(state, 'generator', 'fc.weight', ranks=(2, 4))
-    hidden = entry_shape(state, 'generator', 'head_0.norm_0.mlp_shared.0.weight')
-    features = entry_shape(state, 'generator', conv)[0]
+    first = _shape('generator', state, 'fc.weight', ranks=(2, 4))
+    hidden = _shape('generator', state, 'head_0.norm_0.mlp_shared.0.weight')
+    features = _shape('generator', state, conv)[0]
     has_style = len(first) == 2
     options: dict[str, Any] = dict(
         generator_body='decoder',
@@ -197,7 +203,7 @@ def _generator_widths(state: State, first: int) -> dict[str, Any]:
         kernel = kernel if kernel in state else f'{kernel}_orig'
         if kernel not in state:
             break
-        channels.append(entry_shape(state, 'generator', kernel)[0])
+        channels.append(_shape('generator', state, kernel)[0])
     width = max(1, first // 16)
     published = [int(multiplier * width) for multiplier in PUBLISHED_MULTIPLIERS]
     is_published = len(channels) >= PUBLISHED_BLOCKS and channels == published[: len(channels)]
@@ -216,9 +222,9 @@ def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
     """Options, and the number of convolutions."""
     layers = [int(match[1]) for name in state if (match := re.match(r'layer(\d{1,2})\.', name))]
     depth = max(layers, default=0)
-    width = entry_shape(state, 'encoder', 'layer1.0.weight_orig')[0]
-    features = entry_shape(state, 'encoder', f'layer{max(1, depth)}.0.weight_orig')[0]
-    side = math.isqrt(entry_shape(state, 'encoder', 'fc_mu.weight', ranks=(2,))[1] // features)
+    width = _shape('encoder', state, 'layer1.0.weight_orig')[0]
+    features = _shape('encoder', state, f'layer{max(1, depth)}.0.weight_orig')[0]
+    side = math.isqrt(_shape('encoder', state, 'fc_mu.weight', ranks=(2,))[1] // features)
     norm, size = _norm_of(state, 'layer1.1'), side * 2**depth
     return dict(encoder_width=width, encoder_input_size=size, encoder_norm=norm), depth
 
@@ -226,7 +232,7 @@ def _encoder_options(state: State) -> tuple[dict[str, Any], int]:
 def _discriminator_options(state: State | None) -> dict[str, Any]:
     if state is None:
         return {}
-    width = entry_shape(state, 'discriminator', 'discriminator_0.model0.0.weight')[0]
+    width = _shape('discriminator', state, 'discriminator_0.model0.0.weight')[0]
     matches = [re.match(r'discriminator_(\d{1,2})\.model(\d{1,2})\.', name) for name in state]
     scale, depth = (max(int(match[i]) for match in matches if match) for i in (1, 2))
     if depth < 1:
@@ -250,8 +256,7 @@ def _norm_of(state: State, module: str) -> str:
 
 def resolve(found: Architecture, described: Options, given: Options) -> Config:
     """The Config of a checkpoint whose entries tell `found`; see `infer_config`."""
-    if contradictions := '; '.join(_contradictions(found, given)):
-        raise UserError(f'the flags contradict the files: {contradictions}', 'leave these out')
+    check_flags(_contradictions(found, given))
     channels = found.layout_channels
     dataset, about, defaults = PUBLISHED.get(channels, ('', '', {}))
     if 'crop_size' in given and given['crop_size'] != defaults.get('crop_size'):
@@ -301,16 +306,12 @@ def _contradictions(found: Architecture, given: Options) -> list[str]:
             # Only the size after the convolutions of stride 2 matters; each rounds up.
             scale = 2**found.encoder_depth
             return math.ceil(given[name] / scale) == value // scale
-        return given[name] == value or {given[name], value} == _SAME_FILES
+        return same_files(given[name], value)
 
-    contradictions = [
-        f'{name} is {value}, not {given[name]}'
-        for name, value in found.options.items()
-        if name in given and not same(name, value)
-    ]
+    problems = contradictions(found.options, given, same)
     if given.get('upsampling') == 'most' and 'upsampling' not in found.options:
-        contradictions.append('upsampling is normal or more, not most (there is no block up_4)')
-    return contradictions
+        problems.append('upsampling is normal or more, not most (there is no block up_4)')
+    return problems
 
 
 def _upsampling_of_grid(cells: int, options: Options) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spade_jax.errors import UserError
+from spade_jax.models.published_files import entry_shape
 from spade_jax.models.spade.options import SpadeOptions
-from spade_jax.models.spade.reference_names import entry_shape
 from spade_jax.models.torch_layout import ModuleNames, residual_generator_names
 
 # The first convolution: in a sequence with its normalization, or spectrally normalized, neither of
@@ -28,8 +28,7 @@ def module_names(options: SpadeOptions) -> ModuleNames:
     if options.generator_norm == 'none':  # The convolution is not in a sequence.
         convs = {path: name for path, name in modules.items() if path.endswith('/conv')}
         modules = {path: name.removesuffix('.0') for path, name in convs.items()}
-    paths = {f'body/{path}': name for path, name in modules.items()}
-    return ModuleNames(paths, frozenset(f'body/{path}' for path in transposed))
+    return ModuleNames(modules, transposed).inside('body')
 
 
 def infer(state: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
@@ -51,7 +50,7 @@ def infer(state: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     is_nested, inner = kernel.startswith('0.'), f'model.{min(blocks)}.conv_block.1.{kernel}'
     has_statistics = 'model.1.1.running_mean' in state
     norm = ('sync_batch' if has_statistics else 'instance') if is_nested else 'none'
-    width, channels, kernel_size, _ = entry_shape(state, 'generator', first)
+    width, channels, kernel_size, _ = entry_shape('SPADE', 'generator', state, first)
     options = dict(
         generator_body='encoder_decoder',
         generator_conditioning='input',
@@ -61,7 +60,7 @@ def infer(state: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         style_encoder=False,
         generator_downsamplings=downsamplings,
         generator_blocks=len(blocks),
-        residual_kernel_size=entry_shape(state, 'generator', inner)[-1],
+        residual_kernel_size=entry_shape('SPADE', 'generator', state, inner)[-1],
         first_kernel_size=kernel_size,
     )
     return options, channels

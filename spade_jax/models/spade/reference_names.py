@@ -13,10 +13,8 @@ import numpy as np
 from flax import traverse_util
 
 from spade_jax.errors import UserError
-from spade_jax.files.weight_files import BATCH_COUNT
-
-# Network -> letter of its file `<epoch>_net_<letter>`.
-FILES = {'generator': 'G', 'discriminator': 'D', 'encoder': 'E'}
+from spade_jax.models import torch_layout
+from spade_jax.models.torch_layout import ModuleNames
 
 # (name of a module there, name here); {} is the same number or letter in both. The first row that
 # matches a whole name counts.
@@ -50,34 +48,6 @@ MODULES = {
         ('fc_var', 'log_variance'),
     ),
 }
-
-# (name of a parameter there, collection and name here). A spectrally normalized kernel is called
-# weight_orig there.
-PARAMETERS = (
-    ('weight', ('params', 'kernel')),
-    ('weight_orig', ('params', 'kernel')),
-    ('weight', ('params', 'scale')),
-    ('bias', ('params', 'bias')),
-    ('weight_u', ('spectral', 'spectral_norm/u')),
-    ('weight_v', ('spectral', 'spectral_norm/v')),
-    ('running_mean', ('batch_stats', 'mean')),
-    ('running_var', ('batch_stats', 'var')),
-)
-
-
-def entry_shape(
-    state: Mapping[str, Any], network: str, name: str, ranks: tuple[int, ...] = (4,)
-) -> tuple[int, ...]:
-    """The shape of an entry; UserError if it is missing or has another rank."""
-    remedy = f'is this the file of a SPADE {network} (net_{FILES[network]})?'
-    if name not in state:
-        known = ', '.join(list(state)[:3]) or 'nothing'
-        raise UserError(f'{network}: there is no entry {name} (it begins with {known})', remedy)
-    shape = tuple(np.shape(state[name]))
-    if len(shape) not in ranks or not math.prod(shape):
-        problem = f'{network}: {name} has the shape {shape}, which no SPADE {network} has'
-        raise UserError(problem, remedy)
-    return shape
 
 
 def module_path(name: str, network: str) -> str:
@@ -128,33 +98,27 @@ def to_variables(
       KeyError: A name that no published network has.
       UserError: The grid does not fit the rows of the first dense layer.
     """
-    collections = dict(reversed(PARAMETERS))  # Of the two meanings of 'weight', the kernel.
-    flat = {}
-    for name, array in state.items():
-        module, _, parameter = name.rpartition('.')
-        if parameter == BATCH_COUNT:
-            continue
-        array, path = np.asarray(array), module_path(module, network)
-        collection, leaf = collections[parameter]
-        if network == 'discriminator':
-            path = _last_is_logits(path, state)
-        if parameter == 'weight' and array.ndim == 1:
-            leaf = 'scale'  # Of a normalization.
-        if parameter == 'weight_v':  # [I * K * K] -> [K * K * I]
-            if (kernel := state.get(f'{module}.weight_orig')) is None:
-                raise KeyError(f'{name} has no {module}.weight_orig that gives its layout')
-            array = array.reshape(np.shape(kernel)[1:]).transpose(1, 2, 0).reshape(-1)
-        elif array.ndim == 4:  # OIHW -> HWIO
-            array = array.transpose(2, 3, 1, 0)
-        elif network == 'generator' and path == 'first' and grid_size is not None:
-            _check_grid(len(array), grid_size, state)
-            array = _move_channels(array, grid_size, 0, 2).T
-        elif network == 'encoder' and array.ndim == 2:
-            array = _move_channels(array.T, _square(len(array.T), _encoder_channels(state)), 0, 2)
-        else:
-            array = array.T
-        flat[(collection, *path.split('/'), *leaf.split('/'))] = array
-    return traverse_util.unflatten_dict(flat)
+    modules = {}
+    for module in {name.rpartition('.')[0] for name in state}:
+        path = module_path(module, network)
+        path = _last_is_logits(path, state) if network == 'discriminator' else path
+        modules[path] = module
+    with_grids = {name: _channels_last(name, state, network, grid_size) for name in state}
+    return torch_layout.to_variables(with_grids, ModuleNames(modules))
+
+
+def _channels_last(
+    name: str, state: Mapping[str, np.ndarray], network: str, grid_size: tuple[int, int] | None
+) -> np.ndarray:
+    """An entry; of a dense layer that makes or sees a grid, with the grid's channels last."""
+    array = np.asarray(state[name])
+    if network == 'generator' and name.startswith('fc.') and grid_size and array.ndim < 4:
+        _check_grid(len(array), grid_size, state)
+        return _move_channels(array, grid_size, 0, 2)
+    if network == 'encoder' and array.ndim == 2:
+        grid = _square(array.shape[1], _encoder_channels(state))
+        return _move_channels(array.T, grid, 0, 2).T
+    return array
 
 
 def _last_is_logits(path: str, state: Mapping) -> str:
@@ -188,29 +152,19 @@ def to_state(
 
     The variables are those of a whole network; see `to_variables` for the other arguments.
     """
-    names = {meaning: name for name, meaning in reversed(PARAMETERS)}
     params: Any = variables['params']
-    leaves: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep='/')
-    state = {}
-    for name, array in leaves.items():
-        collection, *modules, leaf = name.split('/')
-        if collection == 'spectral':
-            leaf = f'{modules.pop()}/{leaf}'
-        path = '/'.join(modules)
-        array, parameter = np.asarray(array), names[collection, leaf]
-        if leaf == 'kernel' and f'spectral/{path}/spectral_norm/u' in leaves:
-            parameter = 'weight_orig'
-        if parameter == 'weight_v':  # [K * K * I] -> [I * K * K]
-            window = np.shape(leaves[f'params/{path}/kernel'])[:3]
-            array = array.reshape(window).transpose(2, 0, 1).reshape(-1)
-        elif array.ndim == 4:  # HWIO -> OIHW
-            array = array.transpose(3, 2, 0, 1)
-        elif network == 'generator' and path == 'first' and grid_size is not None:
-            array = _move_channels(array.T, grid_size, 2, 0)
+    leaves = traverse_util.flatten_dict(dict(variables), sep='/')
+    parents = (name.partition('/')[2].rpartition('/')[0] for name in leaves)
+    paths = {path.removesuffix('/spectral_norm') for path in parents}
+    modules = {path: _whole_module_name(path, network, params) for path in paths}
+    state = torch_layout.to_state(variables, ModuleNames(modules))
+    for name, array in state.items():
+        if network == 'generator' and name.startswith('fc.') and grid_size and array.ndim < 4:
+            state[name] = _move_channels(array, grid_size, 2, 0)
         elif network == 'encoder' and array.ndim == 2:
             channels = np.shape(params[f'conv_{_num_convolutions(params) - 1}']['kernel'])[-1]
-            array = _move_channels(array, _square(len(array), channels), 2, 0).T
-        state[f'{_whole_module_name(path, network, params)}.{parameter}'] = array
+            grid = _square(array.shape[1], channels)
+            state[name] = _move_channels(array.T, grid, 2, 0).T
     return state
 
 
