@@ -24,6 +24,7 @@ from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchD
 from spade_jax.models.spade.encoder import StyleEncoder
 from spade_jax.models.spade.generator import SpadeGenerator
 from spade_jax.models.spade.options import UPSAMPLINGS
+from spade_jax.models.vgg19 import torchvision_names
 
 _OWN = pathlib.Path(__file__).parent / 'golden'
 # Where files are looked for, the first directory first.
@@ -212,6 +213,25 @@ def cases(prefix: str) -> list[str]:
     """Names of the golden files that begin with `prefix`; for parametrized tests."""
     by_directory = (sorted(directory.glob(f'{prefix}*.npz')) for directory in _DIRECTORIES)
     return [path.stem for path in next(filter(None, by_directory), [])]
+
+
+def split_state(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Of 'netG.up_0...', the arrays with the prefix 'netG', as 'up_0...'."""
+    prefix += '.'
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def vgg19_variables(state: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The variables of VGG19 from a state with names such as 'vgg.slice2.5.weight'."""
+    arrays = {f'features.{name.split(".", 2)[2]}': array for name, array in state.items()}
+    params = {
+        name: {
+            'kernel': arrays[f'{torch}.weight'].transpose(2, 3, 1, 0),
+            'bias': arrays[f'{torch}.bias'],
+        }
+        for name, torch in torchvision_names().items()
+    }
+    return {'params': params}
 
 
 def usable_encoders() -> list[str]:

@@ -55,19 +55,19 @@ def command_of_new_run(saved: Config, given: Config, workdir: str) -> str:
     options, data = given.options(), given.data
     inherited = inherited_options(saved, options)
     # What a palette or the catalog would set to other values.
-    told = set() if data.palette == saved.data.palette else {'num_classes', 'dontcare'}
+    required = set() if data.palette == saved.data.palette else {'num_classes', 'dontcare'}
     if 'dataset' not in inherited:
-        told |= {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
-    changed = _changed_options(given, inherited, told)
+        required |= {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
+    changed = _changed_options(given, inherited, required)
     return command_line({'workdir': _free(workdir), **changed, 'init_from': workdir})
 
 
 def command_to_convert(config: Config, workdir: str, directory: str, epoch: str) -> str:
     """The command that makes a new run of the PyTorch files that the run in `workdir` became."""
     data, fields = config.data, _fields(config)
-    told = {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
-    told |= {'num_classes', 'dontcare'} if data.palette else set()
-    changed = _changed_options(config, options_class(config.model.name).defaults, told)
+    required = {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
+    required |= {'num_classes', 'dontcare'} if data.palette else set()
+    changed = _changed_options(config, options_class(config.model.name).defaults, required)
     needed = {
         name: value
         for name, value in changed.items()
@@ -80,20 +80,20 @@ def command_to_convert(config: Config, workdir: str, directory: str, epoch: str)
 
 
 def _changed_options(
-    config: Config, inherited: Mapping[str, Any], told: Collection[str]
+    config: Config, inherited: Mapping[str, Any], required: Collection[str]
 ) -> dict[str, Any]:
-    """The options that a command must give: `told`, and those with unexpected values."""
+    """The options that a command must give: `required`, and those with unexpected values."""
     expected = {name: field.default for name, field in _fields(config).items()} | dict(inherited)
     expected = {'model': 'spade'} | expected
     return {
         name: value
         for name, value in config.options().items()
-        if value is not None and (name in told or value != expected[name])
+        if value is not None and (name in required or value != expected[name])
     }
 
 
 def _free(workdir: str) -> str:
-    """The path of a new work directory beside one."""
+    """The path of a new work directory next to one."""
     base = workdir.rstrip(os.sep)
     return next(f'{base}_{i}' for i in itertools.count(2) if not os.path.exists(f'{base}_{i}'))
 

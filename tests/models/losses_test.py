@@ -7,7 +7,7 @@ from spade_jax.config import config
 from spade_jax.models import losses
 from spade_jax.models.losses import GAN_LOSSES, ScaleOutput
 from spade_jax.models.spade.encoder import sample_style
-from spade_jax.models.vgg19 import Vgg19, torchvision_names
+from spade_jax.models.vgg19 import Vgg19
 from tests import parity
 
 
@@ -99,15 +99,10 @@ def test_kl_divergence_does_not_depend_on_batch_size(batch):
 def test_perceptual_loss_has_golden_numbers():
     golden = parity.Golden('loss_vgg')
     vgg = Vgg19(golden.meta['vgg']['width_divisor'])
-    state = {name.split('.', 2)[2]: array for name, array in golden.state('sd').items()}
-    params = {}
-    for name, torch_name in torchvision_names().items():
-        index = torch_name.removeprefix('features.')
-        kernel = state[f'{index}.weight'].transpose(2, 3, 1, 0)
-        params[name] = {'kernel': kernel, 'bias': state[f'{index}.bias']}
+    variables = parity.vgg19_variables(golden.state('sd'))
 
     def features(x):
-        return vgg.apply({'params': params}, x)
+        return vgg.apply(variables, x)
 
     for i, feature in enumerate(features(golden['in/x'])):
         golden.check(feature, f'feat/x/{i}')

@@ -11,16 +11,17 @@ from jax import export as jax_export
 
 import spade_jax
 from spade_jax import export
-from spade_jax.checkpoints.checkpointer import open_latest
+from spade_jax.checkpoints.checkpointer import newest_config
 from spade_jax.config import model_options
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.memory.step_memory import step_memory
 from spade_jax.models.model import build_model
-from spade_jax.models.train_state import abstract_train_state, init_train_state
+from spade_jax.models.train_state import init_train_state
 from spade_jax.training.state_sharding import StateSharding
 from spade_jax.training.train_loop import train
 from tests.distributed.replicas_test import run
+from tests.fixtures.states import final_state
 from tests.program import write_folders
 
 ROW = model_options.RegisteredModel(
@@ -54,26 +55,15 @@ def trained(data, tmp_path_factory):
         yield workdir
 
 
-def final_state(workdir):
-    with open_latest(str(workdir)) as (checkpointer, step):
-        config = checkpointer.metadata(step).config
-        return jax.device_get(checkpointer.restore(step, abstract_train_state(config), config))
-
-
 def test_toy_model_trains(trained):
     lines = pathlib.Path(trained, 'metrics.jsonl').read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert records[-1]['step'] == 12
     assert {'p_l1', 'p_gradient_norm', 'painter_weight_norm'} <= set(records[-1])
-    config = final_config(trained)
+    config = newest_config(str(trained), flag='workdir')
     start = init_train_state(config)
     with pytest.raises(AssertionError):
         jax.tree.map(np.testing.assert_array_equal, final_state(trained).networks, start.networks)
-
-
-def final_config(workdir):
-    with open_latest(str(workdir)) as (checkpointer, step):
-        return checkpointer.metadata(step).config
 
 
 def test_toy_model_resumes_exactly(data, trained, tmp_path):

@@ -20,7 +20,7 @@ from spade_jax.models.train_state import (
     trained_params,
     update_ema,
 )
-from spade_jax.models.vgg19 import Vgg19, torchvision_names
+from spade_jax.models.vgg19 import Vgg19
 from spade_jax.random_streams import Stream
 from tests import parity
 from tests.fixtures.small import TINY, assert_trees_allclose, random_batch, step_of
@@ -41,16 +41,10 @@ def train_step_cases():
     return [case for case in parity.cases('train_step') if not case.endswith('_after')]
 
 
-def split_state(arrays, prefix):
-    """'netG.up_0...' -> 'up_0...' for one network."""
-    prefix += '.'
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-
-
 def variables_of(arrays, config):
     """The variables of all networks from arrays named netG.*, netD.*, netE.*."""
     return {
-        name: from_reference(split_state(arrays, PREFIXES[name]), name, config)
+        name: from_reference(parity.split_state(arrays, PREFIXES[name]), name, config)
         for name in build_model(config).networks
     }
 
@@ -60,20 +54,9 @@ def model_of(golden, config):
     model = RecordingSpade(config)
     if not config.losses.perceptual_weight:
         return model, {}
-    # vgg.slice2.5.weight -> features.5.weight
-    state = {
-        f'features.{name.split(".", 2)[2]}': array
-        for name, array in split_state(golden.state('sd'), 'criterionVGG').items()
-    }
-    params = {
-        name: {
-            'kernel': state[f'{torch}.weight'].transpose(2, 3, 1, 0),
-            'bias': state[f'{torch}.bias'],
-        }
-        for name, torch in torchvision_names().items()
-    }
     model.perceptual.network = Vgg19(64 // golden.meta['vgg_conv_channels'][0])
-    return model, {'vgg19': {'params': params}}
+    state = parity.split_state(golden.state('sd'), 'criterionVGG')
+    return model, {'vgg19': parity.vgg19_variables(state)}
 
 
 def batch_of(golden, config):
@@ -239,7 +222,7 @@ def partial_variables(arrays, config):
     """`variables_of` the networks of which there are any arrays."""
     networks = {}
     for name in build_model(config).networks:
-        if state := split_state(arrays, PREFIXES[name]):
+        if state := parity.split_state(arrays, PREFIXES[name]):
             networks[name] = from_reference(state, name, config)
     return networks
 

@@ -12,16 +12,16 @@ from PIL import Image
 
 import spade_jax
 from spade_jax import export
-from spade_jax.checkpoints.checkpointer import open_latest
 from spade_jax.config.config import Config
 from spade_jax.data.sources.open_source import open_source
 from spade_jax.errors import UserError
 from spade_jax.memory.step_memory import step_memory
-from spade_jax.models.train_state import abstract_train_state, init_train_state
+from spade_jax.models.train_state import init_train_state
 from spade_jax.training.fine_tuning import transplanted
 from spade_jax.training.train_loop import train
 from tests.distributed.replicas_test import largest_difference, metrics_difference, run
 from tests.fixtures.cli import refusal, succeed_inline
+from tests.fixtures.states import final_state
 from tests.program import write_folders
 
 OPTIONS = dict(model='gan', crop_size=8, load_size=8, gan_width=4, gan_latent_dim=8, batch_size=8)
@@ -51,12 +51,6 @@ def trained(photos, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('run')
     train(config_of(photos), str(workdir))
     return workdir
-
-
-def final_state(workdir):
-    with open_latest(str(workdir)) as (checkpointer, step):
-        config = checkpointer.metadata(step).config
-        return jax.device_get(checkpointer.restore(step, abstract_train_state(config), config))
 
 
 def test_gan_trains_on_photos_alone_through_all_levels(trained):

@@ -37,7 +37,7 @@ def variables_of(arrays, config):
     """The variables of both networks from arrays named netG.*, netD.*."""
     networks = {}
     for name, prefix in PREFIXES.items():
-        found = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+        found = parity.split_state(arrays, prefix.removesuffix('.'))
         networks[name] = from_reference(found, name, config)
     return networks
 

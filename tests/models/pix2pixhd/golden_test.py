@@ -40,7 +40,7 @@ def test_image_pool_matches_golden_numbers(case):
     stored = 0
     for i, draws in enumerate(golden.meta['draws_per_query']):
         pairs, choices, draws = golden[f'in/query{i}'], [], list(draws)
-        for _ in pairs:  # While the pool is not full, nothing is drawn at random.
+        for _ in pairs:  # While the pool is not full, no random number is used.
             choices += choices_of(draws, 1, size) if stored >= size else [(False, 0)]
             stored += 1
         swaps, indices = map(jnp.asarray, zip(*choices, strict=True))

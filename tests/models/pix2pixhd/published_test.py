@@ -13,7 +13,7 @@ from spade_jax.files.weight_files import read_state, write_state
 from spade_jax.models.pix2pixhd import published
 from spade_jax.models.train_state import abstract_train_state, init_train_state
 
-TOLD = dict(
+DESCRIBED = dict(
     model='pix2pixhd',
     dataset='folders',
     num_classes=3,
@@ -22,7 +22,7 @@ TOLD = dict(
     condition='labels+edges',
 )
 TINY = dict(
-    **TOLD,
+    **DESCRIBED,
     generator_width=2,
     generator_downsamplings=3,
     generator_blocks=2,
@@ -59,8 +59,8 @@ def converted(tmp_path, options):
 def test_files_tell_the_architecture(name, tmp_path):
     config = Config.create(**{**TINY, **MODELS[name]})
     state = files_of(config, tmp_path / 'files')
-    told = {**TOLD, **{n: v for n, v in MODELS[name].items() if n in TOLD}}
-    found, workdir = converted(tmp_path, told)
+    described = {**DESCRIBED, **{n: v for n, v in MODELS[name].items() if n in DESCRIBED}}
+    found, workdir = converted(tmp_path, described)
     assert found == config
     with open_latest(workdir) as (checkpointer, step):
         restored = checkpointer.restore(step, abstract_train_state(found), found)
@@ -79,9 +79,9 @@ def test_what_files_do_not_tell_is_asked_for(tmp_path):
     with pytest.raises(UserError, match='4 channels.*num_classes=N.*; nor the image size'):
         converted(tmp_path, dict(model='pix2pixhd'))
     with pytest.raises(UserError, match='takes a layout of 4 channels, but .* makes 3'):
-        converted(tmp_path, {**TOLD, 'condition': 'labels'})
+        converted(tmp_path, {**DESCRIBED, 'condition': 'labels'})
     with pytest.raises(UserError, match='generator_blocks is 2, not 5'):
-        converted(tmp_path, {**TOLD, 'generator_blocks': 5})
+        converted(tmp_path, {**DESCRIBED, 'generator_blocks': 5})
 
 
 def test_missing_encoder_is_named(tmp_path):
@@ -89,7 +89,7 @@ def test_missing_encoder_is_named(tmp_path):
     files_of(config, tmp_path / 'files')
     (tmp_path / 'files' / 'latest_net_E.npz').unlink()
     with pytest.raises(UserError, match='takes 2 features, but there is no file.*net_E'):
-        converted(tmp_path, TOLD)
+        converted(tmp_path, DESCRIBED)
 
 
 def test_generator_is_recognized():

@@ -9,17 +9,17 @@ from jax import export as jax_export
 
 import spade_jax
 from spade_jax import export
-from spade_jax.checkpoints.checkpointer import open_latest
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_maps import LabelFolder
 from spade_jax.errors import UserError
 from spade_jax.memory.step_memory import step_memory
 from spade_jax.models.model import build_model
-from spade_jax.models.train_state import abstract_train_state, init_train_state
+from spade_jax.models.train_state import init_train_state
 from spade_jax.sampling.style_flags import StyleOptions, StylesOfPhotos
 from spade_jax.training.train_loop import train
 from tests.distributed.replicas_test import assert_same_update, largest_difference, run
 from tests.fixtures.small import random_batch, step_of
+from tests.fixtures.states import final_state
 from tests.program import write_folders
 
 TINY = dict(
@@ -63,12 +63,6 @@ def trained(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('run')
     train(config_of(data), str(workdir))
     return workdir
-
-
-def final_state(workdir):
-    with open_latest(str(workdir)) as (checkpointer, step):
-        config = checkpointer.metadata(step).config
-        return jax.device_get(checkpointer.restore(step, abstract_train_state(config), config))
 
 
 def test_run_resumed_before_the_fresh_optimizer_is_exact(data, trained, tmp_path):

@@ -11,7 +11,7 @@ from spade_jax.batch import Batch
 from spade_jax.models.pix2pixhd.model import Pix2PixHD
 from spade_jax.models.pix2pixhd.published import from_reference
 from spade_jax.models.train_state import create_train_state
-from spade_jax.models.vgg19 import Vgg19, torchvision_names
+from spade_jax.models.vgg19 import Vgg19
 from tests import parity
 from tests.fixtures.small import step_of
 from tests.models.pix2pixhd import reference
@@ -24,7 +24,7 @@ LOSSES = {
     'D_fake': ('d_fake', 0.5),
     'D_real': ('d_real', 0.5),
 }
-PREFIXES = {'generator': 'netG.', 'discriminator': 'netD.', 'encoder': 'netE.'}
+PREFIXES = {'generator': 'netG', 'discriminator': 'netD', 'encoder': 'netE'}
 
 
 class RecordingPix2PixHD(Pix2PixHD):
@@ -39,16 +39,12 @@ class RecordingPix2PixHD(Pix2PixHD):
         return output._replace(metrics={'fake': self._fake})
 
 
-def below(arrays, prefix):
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-
-
 def variables_of(arrays, config):
     """The variables of all networks of which there are arrays."""
     return {
         name: from_reference(state, name, config)
         for name, prefix in PREFIXES.items()
-        if (state := below(arrays, prefix))
+        if (state := parity.split_state(arrays, prefix))
     }
 
 
@@ -57,18 +53,8 @@ def constants_of(golden, model):
     if not model.config.losses.perceptual_weight:
         return {}
     model.perceptual.network = Vgg19(golden.meta['vgg']['width_divisor'])
-    state = {
-        f'features.{name.split(".", 2)[2]}': array
-        for name, array in below(golden.state('sd'), 'criterionVGG.').items()
-    }
-    params = {
-        name: {
-            'kernel': state[f'{torch}.weight'].transpose(2, 3, 1, 0),
-            'bias': state[f'{torch}.bias'],
-        }
-        for name, torch in torchvision_names().items()
-    }
-    return {'vgg19': {'params': params}}
+    state = parity.split_state(golden.state('sd'), 'criterionVGG')
+    return {'vgg19': parity.vgg19_variables(state)}
 
 
 def batch_of(golden, config):
