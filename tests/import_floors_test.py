@@ -24,7 +24,7 @@ FLOORS = [
     ['sampling'],
     ['evaluation'],
     ['training'],
-    ['memory', 'convert', 'export'],
+    ['memory', 'convert', 'export', 'studio'],
     ['commands'],
     ['main', ''],
     ['__main__'],
