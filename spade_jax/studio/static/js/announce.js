@@ -1,7 +1,7 @@
 /**
  * What a screen reader says: one polite live region, at most one message in 500 ms.
  *
- * The newest message wins and those in between are left out: a voice that lags behind helps nobody.
+ * The newest message wins; a voice that lags behind helps nobody.
  */
 
 const PAUSE = 500;
