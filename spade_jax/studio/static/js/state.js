@@ -23,10 +23,11 @@ export const state = {
   style: {current: {kind: 'seed', seed: 2, truncation: 1}, a: null, b: null, recent: [], presets: []},
 
   // name: brush | line | rectangle | polygon | fill | pick | pan. shape: circle | square | diamond
-  // | bar. first, second: class ids. protected, only: sets of class ids.
+  // | bar. first, second: class ids. protected, only: sets of class ids. digits: the class ids of the
+  // keys 1 to 9 and 0, in this order.
   tool: {
     name: 'brush', size: 12, shape: 'circle', first: 0, second: 0, mirrorX: false, mirrorY: false,
-    protected: new Set(), only: new Set(), pressure: false, touchPaints: true,
+    protected: new Set(), only: new Set(), pressure: false, touchPaints: true, digits: [],
   },
 
   // zoom: device pixels of a pixel of the map; x, y: offset in device pixels. pointer: {x, y} of the
