@@ -25,6 +25,15 @@ def with_header(text, payload=b''):
     return len(text).to_bytes(4, 'little') + text + payload
 
 
+def is_read(frame):
+    """Whether a frame is read; any other exception than BadMessage fails the test."""
+    try:
+        messages.parse(frame)
+    except BadMessage:
+        return False
+    return True
+
+
 def mutated(rng, frame):
     """A frame with some bytes changed, inserted, removed or repeated."""
     content = bytearray(frame)
@@ -65,10 +74,8 @@ def test_answer_has_its_fields():
     assert bytes(payload) == rgb.tobytes()
 
 
-@pytest.mark.parametrize('length', range(len(GOOD)))
-def test_frame_is_refused_when_it_is_cut(length):
-    with pytest.raises(BadMessage):
-        messages.parse(GOOD[:length])
+def test_frame_is_refused_when_it_is_cut_anywhere():
+    assert not [length for length in range(len(GOOD)) if is_read(GOOD[:length])]
 
 
 @pytest.mark.parametrize(
@@ -120,15 +127,6 @@ def test_frame_is_refused_for_a_long_header():
         messages.parse(with_header(text, IDS.tobytes()))
 
 
-def is_read(frame):
-    """Whether a frame is read; any other exception than BadMessage fails the test."""
-    try:
-        messages.parse(frame)
-    except BadMessage:
-        return False
-    return True
-
-
 @pytest.mark.parametrize('seed', range(4))
 def test_mutated_frames_raise_nothing_else(seed):
     rng = random.Random(seed)
@@ -136,22 +134,17 @@ def test_mutated_frames_raise_nothing_else(seed):
     assert read < 1500  # Those whose ids alone changed.
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=100, deadline=None)
 @hypothesis.given(strategies.binary(max_size=200))
 def test_random_bytes_are_no_frame(content):
     assert not is_read(content)
 
 
-JSON = strategies.recursive(
-    strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats()
-    | strategies.text(max_size=8) | strategies.sampled_from([SEED, PHOTO, BLEND]),
-    lambda inner: strategies.lists(inner, max_size=3)
-    | strategies.dictionaries(strategies.sampled_from([*HEADER, 'styles', 'kind']), inner),
-    max_leaves=12,
-)  # fmt: skip
+VALUES = [None, True, 0, -1, 2**53, 1e308, 'uint8', 'sample', '', [], {}, [[]], SEED, PHOTO, BLEND]
+FIELDS = {name: strategies.sampled_from([*VALUES, [*VALUES]]) for name in [*HEADER, 'styles']}
 
 
-@hypothesis.settings(max_examples=400, deadline=None)
-@hypothesis.given(strategies.dictionaries(strategies.sampled_from([*HEADER, 'styles']), JSON))
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(strategies.fixed_dictionaries({}, optional=FIELDS))
 def test_random_fields_raise_nothing_else(fields):
     is_read(messages.join(HEADER | fields, IDS.tobytes()))
