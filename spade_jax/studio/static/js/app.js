@@ -11,7 +11,7 @@ import {openMenu, openSheet} from './menus.js';
 import {colorsOf, showRgb} from './pixels.js';
 import {buildSnapshots} from './snapshots.js';
 import {state, subscribe, update} from './state.js';
-import {buildStyle} from './style.js';
+import {buildStyle, offerPhotos} from './style.js';
 import {roll, watchStyles} from './styles.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
@@ -23,8 +23,10 @@ let examples = [];
 async function start() {
   const [link, files] = [{}, {}];
   watchAttributes();
+  const canvas = document.createElement('canvas');
+  find('map').append(canvas);
   subscribe('document', ({ids, width, height}) => showRgb(
-    find('map'), colorsOf(ids, colorsById()), width, height));
+    canvas, colorsOf(ids, colorsById()), width, height));
   watchStyles();
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys: () => {},
@@ -50,6 +52,7 @@ async function start() {
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
+    offerPhotos(examples);
   } catch (error) {
     notice(`The page has no model: ${error.message}`, {
       kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},

@@ -1,4 +1,4 @@
-/** How large the two panes are: the same whole number of device pixels for each pixel of the map. */
+/** How large the two panes are: a whole number of device pixels for each pixel of the map. */
 
 import {state, subscribe} from './state.js';
 
