@@ -32,7 +32,7 @@ export function buildStyle(section, requestVariations) {
       'div', {class: 'heading'}, element('h2', {id: 'style-heading'}, 'Style'),
       element('div', {class: 'steps'}, ...stepButtons(), others)),
     element('div', {class: 'row'}, rollButton(), seedField(), photo, file),
-    element('div', {class: 'strips'}, variations.root, presetRow(photo)),
+    element('div', {class: 'strips'}, variations.root, ...presetRow(photo)),
     varietySlider(), strengthSlider(), blendRow());
   subscribe('model', ({has_style: hasStyle, can_encode: canEncode}) => {
     section.hidden = !hasStyle;
@@ -171,10 +171,11 @@ function presetRow(before) {
   const row = element('div', {
     class: 'strip presets', role: 'radiogroup', 'aria-label': 'Styles of photos',
   });
+  const title = element('h3', {}, 'Photos');
   roving(row, '.thumbnail');
   const show = () => {
     const {presets, current} = state.style;
-    row.hidden = presets.length === 0 || before.hidden;
+    row.hidden = title.hidden = presets.length === 0 || before.hidden;
     row.replaceChildren(...presets.map((preset) => {
       const button = element('button', {
         type: 'button', role: 'radio', class: 'thumbnail', 'aria-label': `Style of ${preset.name}`,
@@ -186,7 +187,7 @@ function presetRow(before) {
     if (!row.querySelector('[tabindex="0"]')) row.firstChild?.setAttribute('tabindex', 0);
   };
   subscribe('style', (_, changed) => ('presets' in changed || 'current' in changed) && show());
-  return row;
+  return [title, row];
 }
 
 /** Offer the styles of the photos of examples, after those that the user kept. */
