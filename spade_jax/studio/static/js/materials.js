@@ -39,7 +39,9 @@ export function buildMaterials(section) {
     type: 'search', class: 'field', placeholder: 'Search', 'aria-label': 'Search materials',
     input: () => list(),
   });
-  const group = element('div', {class: 'materials', role: 'radiogroup', 'aria-label': 'Materials'});
+  const group = element('div', {
+    id: 'materials-list', role: 'radiogroup', 'aria-label': 'Materials',
+  });
   section.append(element('h2', {id: 'materials-heading'}, 'Materials'), search, group);
   roving(group, '.material', (button) => button.click());
   let listed = '';
@@ -53,7 +55,8 @@ export function buildMaterials(section) {
     if (wanted !== listed) {
       listed = wanted;
       group.replaceChildren(...groups.flatMap(({title, ids}) => [
-        title && element('h3', {}, title), ...ids.map((id) => materialButton(classOf(id)))].filter(Boolean)));
+        ...(title ? [element('h3', {}, title)] : []),
+        ...ids.map((id) => materialButton(classOf(id)))]));
     }
     mark(group);
   };
