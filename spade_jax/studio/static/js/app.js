@@ -1,0 +1,105 @@
+/** Start of the page: the only module that knows all others. */
+
+import {colorsById} from './classes.js';
+import {iconButton, notice} from './dialogs.js';
+import {redo, replaceIds, undo} from './document.js';
+import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
+import {showFirstSteps} from './help.js';
+import {buildImage, compareWith, imageBefore, isComparing} from './image.js';
+import {watchLayout} from './layout.js';
+import {buildMaterials} from './materials.js';
+import {openMenu, openSheet} from './menus.js';
+import {colorsOf, showRgb} from './pixels.js';
+import {buildSnapshots} from './snapshots.js';
+import {state, subscribe, update} from './state.js';
+import {buildMapCaption, buildStatus} from './status.js';
+import {buildStyle, offerPhotos} from './style.js';
+import {roll, watchStyles} from './styles.js';
+import {buildOptions, buildQuick, buildTools} from './toolbar.js';
+import {buildTopbar} from './topbar.js';
+
+const find = (id) => document.getElementById(id);
+
+let examples = [];
+
+async function start() {
+  const [link, files] = [{}, {}];
+  watchAttributes();
+  const canvas = document.createElement('canvas');
+  find('map').append(canvas);
+  subscribe('document', ({ids, width, height}) => showRgb(
+    canvas, colorsOf(ids, colorsById()), width, height));
+  watchStyles();
+  buildTopbar(find('topbar'), {
+    undo, redo, compare: toggleCompare, showKeys: () => {},
+    mainMenu: () => [
+      {label: 'New…', icon: 'file-plus', run: () => askNew(examples)},
+      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: () => {}},
+      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: () => files.saveProject?.()},
+    ],
+    exportMenu: () => (files.exports ?? []).map(({label, run}) => ({label, run})),
+  });
+  buildTools(find('tools'));
+  const view = iconButton('eye', 'View');
+  view.addEventListener('click', () => openMenu(view, viewMenu()));
+  buildOptions(find('options'), view);
+  buildImage(find('image-pane'), () => link.requestImage?.());
+  buildQuick(
+    find('quick'), iconButton('dices', 'Roll', {click: roll}),
+    iconButton('sliders-horizontal', 'Style and options', {click: openAll}));
+  buildMaterials(find('materials'));
+  buildStyle(find('style'), link.requestVariations ?? (async () => []));
+  buildSnapshots(find('snapshots'), replaceIds);
+  buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
+  buildStatus(find('status'));
+  showFirstSteps(find('first-steps'));
+  try {
+    update('model', await fetchJson('/api/model'));
+    examples = await listExamples();
+    await openFirst(examples);
+    offerPhotos(examples);
+  } catch (error) {
+    notice(`The page has no model: ${error.message}`, {
+      kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},
+    });
+    return;
+  }
+  watchLayout(find('stage'));
+  link.connect?.();
+}
+
+/** The attributes by which tests see the state. */
+function watchAttributes() {
+  const {dataset} = document.documentElement;
+  subscribe('document', ({revision}) => { dataset.revision = revision; });
+  subscribe('image', ({revision}) => { dataset.shown = revision; });
+  subscribe('link', ({state: name}) => { dataset.link = name; });
+}
+
+function toggleCompare() {
+  if (isComparing()) {
+    compareWith(null);
+    return;
+  }
+  const before = imageBefore();
+  if (before) compareWith({...before, name: 'Before'});
+  else notice('There is no other image yet: paint something, or keep a snapshot.');
+}
+
+function viewMenu() {
+  const {view} = state;
+  const toggle = (field) => () => update('view', {[field]: !view[field]});
+  return [
+    {label: 'Grid from 8×', checked: view.grid, run: toggle('grid')},
+    {label: 'Outlines between materials', checked: view.outlines, run: toggle('outlines')},
+    {label: 'Highlight this material', checked: view.highlight !== null, run: () => update(
+      'view', {highlight: view.highlight === null ? state.tool.first : null})},
+  ];
+}
+
+/** On a phone: all that has no place on it. */
+function openAll() {
+  openSheet('Style and options', [find('options'), find('style'), find('snapshots')]);
+}
+
+start();
