@@ -44,7 +44,9 @@ def published_weights(model: str) -> ModuleType:
     `unsupported_by_reference`; see `models/spade/published.py`.
     """
     if not MODELS[model].published:
-        raise UserError(f'model={model} has no published weights to convert')
+        others = ', '.join(name for name in MODELS if MODELS[name].published)
+        problem = f'model={model} has no published weights to convert'
+        raise UserError(problem, f'these have some: {others}')
     return pkgutil.resolve_name(MODELS[model].published)
 
 
