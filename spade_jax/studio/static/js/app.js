@@ -1,12 +1,14 @@
 /** Start of the page: the only module that knows all others. */
 
 import {colorsById} from './classes.js';
+import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
 import {showFirstSteps} from './help.js';
 import {buildImage, compareWith, imageBefore, isComparing} from './image.js';
 import {watchLayout} from './layout.js';
+import {connect, requestImage, requestVariations} from './link.js';
 import {buildMaterials} from './materials.js';
 import {openMenu, openSheet} from './menus.js';
 import {colorsOf, showRgb} from './pixels.js';
@@ -23,7 +25,7 @@ const find = (id) => document.getElementById(id);
 let examples = [];
 
 async function start() {
-  const [link, files] = [{}, {}];
+  const files = {};
   watchAttributes();
   const canvas = document.createElement('canvas');
   find('map').append(canvas);
@@ -43,12 +45,12 @@ async function start() {
   const view = iconButton('eye', 'View');
   view.addEventListener('click', () => openMenu(view, viewMenu()));
   buildOptions(find('options'), view);
-  buildImage(find('image-pane'), () => link.requestImage?.());
+  buildImage(find('image-pane'), requestImage);
   buildQuick(
     find('quick'), iconButton('dices', 'Roll', {click: roll}),
     iconButton('sliders-horizontal', 'Style and options', {click: openAll}));
   buildMaterials(find('materials'));
-  buildStyle(find('style'), link.requestVariations ?? (async () => []));
+  buildStyle(find('style'), requestVariations);
   buildSnapshots(find('snapshots'), replaceIds);
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
@@ -65,7 +67,8 @@ async function start() {
     return;
   }
   watchLayout(find('stage'));
-  link.connect?.();
+  watchConnection();
+  connect();
 }
 
 /** The attributes by which tests see the state. */
