@@ -57,7 +57,7 @@ async function start() {
   attachView(find('map'));
   attachPointer(find('map'));
   attachKeys(find('map'), {
-    roll, compare: holdBefore, snapshot: takeSnapshot, sample: () => link.requestImage?.(),
+    roll, compare: holdBefore, snapshot: takeSnapshot, sample: requestImage,
     help: showKeys,
   });
   try {
