@@ -14,7 +14,7 @@ sends anything else is of another version, or none of ours.
 |---|---|---|
 | `Image` | op, rev, width, height, milliseconds, waited | RGB row by row |
 | `Variation` | op, rev, index, width, height | RGB |
-| `Progress` | op, state, stage, done, of, seconds, model | |
+| `Progress` | op, state, stage, done, of, seconds, milliseconds | |
 | `Waiting` | op, rev, before | |
 | `Refusal` | op, rev, code, problem, remedy | |
 """
@@ -22,6 +22,7 @@ sends anything else is of another version, or none of ours.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 from typing import Any, ClassVar, NoReturn
 
@@ -35,6 +36,16 @@ LARGEST_PIXELS = 2**22
 LARGEST_FRAME = 4 + LARGEST_HEADER + 2 * LARGEST_PIXELS
 LARGEST_REVISION = 2**53 - 1
 MOST_VARIATIONS = 6
+
+
+class Closing(enum.IntEnum):
+    """Why the server closes a connection."""
+
+    BAD_MESSAGE = 4400
+    TOO_LARGE = 4413
+    OTHER_VERSION = 4426
+    TOO_MANY = 4429
+    STOPPED = 4503
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +120,7 @@ class Progress:
       done: Number of finished stages.
       of: Number of all stages.
       seconds: Since the server started.
-      model: What is known of the model once it is loaded, see `sampler.Traits`.
+      milliseconds: What an image takes, once that is known.
     """
 
     op: ClassVar = 'state'
@@ -118,7 +129,7 @@ class Progress:
     done: int = 0
     of: int = 0
     seconds: float = 0.0
-    model: dict[str, Any] | None = None
+    milliseconds: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

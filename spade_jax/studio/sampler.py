@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -27,35 +26,14 @@ class Refused(UserError):
         self.code = code
 
 
-@dataclasses.dataclass(frozen=True)
-class Traits:
-    """What is known of a model once it is loaded.
-
-    Attributes:
-      has_style: Its images have a style, or noise that a seed names.
-      can_encode: It has an encoder for the style of a photo.
-      fixed_size: It samples at its training size only.
-      multiple: Other sizes are divisible by this.
-      milliseconds: What an image takes; 0 before the first.
-      step: Of the checkpoint.
-    """
-
-    has_style: bool
-    can_encode: bool
-    fixed_size: bool
-    multiple: int
-    milliseconds: int
-    step: int | None
-
-
 class Sampler(Protocol):
-    """A model that samples images. All methods but the attributes are for one thread.
+    """A model that samples images. Its methods are for one thread.
 
     Attributes:
-      traits: None before `load` has finished.
+      milliseconds: What an image takes, measured by `load`; 0 before.
     """
 
-    traits: Traits | None
+    milliseconds: int
 
     def load(self, report: Report) -> None:
         """Load and compile. Raises UserError if the model cannot be used in the studio."""

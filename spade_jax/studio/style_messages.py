@@ -95,9 +95,9 @@ def latent_of(style: Style, latent_dim: int, clusters: FeatureClusters | None = 
             problem = f'the style of the photo has {len(latent)} numbers, not {latent_dim}'
             raise UserError(problem, 'it is of another model: choose the photo again')
         return styles.linear(np.zeros_like(latent), latent, style.strength)
-    ends = [latent_of(end, latent_dim, clusters) for end in (style.start, style.end)]
+    start, end = (latent_of(end, latent_dim, clusters) for end in (style.start, style.end))
     on_circle = isinstance(style.start, Seed) and isinstance(style.end, Seed) and not clusters
-    return (styles.spherical if on_circle else styles.linear)(*ends, style.share)
+    return (styles.spherical if on_circle else styles.linear)(start, end, style.share)
 
 
 def _parse_end(message: Any) -> Seed | Photo:

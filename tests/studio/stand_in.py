@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from spade_jax.studio.sampler import Refused, Traits
+from spade_jax.studio.sampler import Refused
 from spade_jax.studio.style_messages import Photo, Seed
 
 LATENT_DIM = 8
@@ -37,17 +37,16 @@ class StandIn:
     """
 
     def __init__(
-        self, width=128, height=128, channels=13, *, delay=None, stages=('load', 'sample'), **traits
+        self, width=128, height=128, channels=13, *, delay=None, fixed_size=True, stages=('load',)
     ):
-        self.size, self.channels, self.delay, self.stages = (height, width), channels, delay, stages
-        values = dict(has_style=True, can_encode=True, fixed_size=True, multiple=32, step=7000)
-        self._traits, self.traits = Traits(milliseconds=1, **(values | traits)), None
-        self.sampled, self.prepared, self.broken = 0, [], None
+        self.size, self.fixed_size = (height, width), fixed_size
+        self.channels, self.delay, self.stages = channels, delay, stages
+        self.milliseconds, self.sampled, self.prepared, self.broken = 0, 0, [], None
 
     def load(self, report):
         for done, stage in enumerate(self.stages):
             report(stage, done, len(self.stages))
-        self.traits = self._traits
+        self.milliseconds = 1
 
     def sample(self, ids, style):
         if self.delay:
@@ -68,7 +67,7 @@ class StandIn:
         return np.resize(image.mean((0, 1)), LATENT_DIM).astype(np.float32)
 
     def _check(self, ids):
-        if self._traits.fixed_size and ids.shape != self.size:
+        if self.fixed_size and ids.shape != self.size:
             raise Refused('size', f'a label map of {ids.shape}', f'use {self.size}')
         if ids.max() >= self.channels:
             raise Refused('ids', f'id {ids.max()}', f'use 0 to {self.channels - 1}')

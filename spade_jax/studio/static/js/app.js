@@ -4,6 +4,7 @@ import {colorsById} from './classes.js';
 import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
+import {showFirstSteps} from './help.js';
 import {buildImage, compareWith, imageBefore, isComparing} from './image.js';
 import {watchLayout} from './layout.js';
 import {buildMaterials} from './materials.js';
@@ -11,7 +12,8 @@ import {openMenu, openSheet} from './menus.js';
 import {colorsOf, showRgb} from './pixels.js';
 import {buildSnapshots} from './snapshots.js';
 import {state, subscribe, update} from './state.js';
-import {buildStyle} from './style.js';
+import {buildMapCaption, buildStatus} from './status.js';
+import {buildStyle, offerPhotos} from './style.js';
 import {roll, watchStyles} from './styles.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
@@ -23,8 +25,10 @@ let examples = [];
 async function start() {
   const [link, files] = [{}, {}];
   watchAttributes();
+  const canvas = document.createElement('canvas');
+  find('map').append(canvas);
   subscribe('document', ({ids, width, height}) => showRgb(
-    find('map'), colorsOf(ids, colorsById()), width, height));
+    canvas, colorsOf(ids, colorsById()), width, height));
   watchStyles();
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys: () => {},
@@ -46,10 +50,14 @@ async function start() {
   buildMaterials(find('materials'));
   buildStyle(find('style'), link.requestVariations ?? (async () => []));
   buildSnapshots(find('snapshots'), replaceIds);
+  buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
+  buildStatus(find('status'));
+  showFirstSteps(find('first-steps'));
   try {
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
+    offerPhotos(examples);
   } catch (error) {
     notice(`The page has no model: ${error.message}`, {
       kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},

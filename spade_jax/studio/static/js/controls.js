@@ -6,32 +6,29 @@ import {element, icon} from './dialogs.js';
  * A slider with its name and its value as text.
  *
  * `write(value)` turns a value into what is shown and said; `input(value)` hears of changes.
- * Returns {root, field, set(value)}.
+ * Returns {root, field, set(value, text)}.
  */
 export function slider({label, min, max, step = 1, write = String, input}) {
   const output = element('output', {'aria-hidden': 'true'});
   const field = element('input', {type: 'range', min, max, step, 'aria-label': label});
-  const show = () => {
-    const share = (field.valueAsNumber - min) / (max - min);
+  const set = (value, text = write(value)) => {
+    field.valueAsNumber = value;
+    const share = (value - min) / (max - min);
     field.style.setProperty('--filled', `calc(8px + (100% - 16px) * ${share})`);
-    field.setAttribute('aria-valuetext', write(field.valueAsNumber));
-    output.textContent = write(field.valueAsNumber);
+    field.setAttribute('aria-valuetext', text);
+    output.textContent = text;
   };
   field.addEventListener('input', () => {
-    show();
+    set(field.valueAsNumber);
     input(field.valueAsNumber);
   });
-  const set = (value) => {
-    field.valueAsNumber = value;
-    show();
-  };
   const root = element('div', {class: 'slider'}, element('span', {'aria-hidden': 'true'}, label));
   root.append(field, output);
   return {root, field, set};
 }
 
 /**
- * A radio group of buttons: `options` are {name, label, icon}; an option with icon shows that alone.
+ * A radio group of buttons: `options` are {name, label, icon}; one with an icon shows that alone.
  *
  * Returns {root, set(name)}.
  */
@@ -45,7 +42,8 @@ export function segments(label, options, choose) {
   }, option.icon ? icon(option.icon) : option.label));
   root.append(...buttons);
   roving(root, '[role=radio]', (button) => button.click());
-  const set = (name) => options.forEach((option, index) => check(buttons[index], option.name === name));
+  const set = (name) => options.forEach(
+    (option, index) => check(buttons[index], option.name === name));
   return {root, set};
 }
 

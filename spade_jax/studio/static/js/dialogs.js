@@ -88,8 +88,9 @@ export function showDialog(title, body, buttons) {
 /**
  * Tell something in a bar that stops nobody; returns a function that takes the bar away.
  *
- * `kind`: info, warn or bad, with a sign beside the color. `action`: `{label, run}`, a button in the
- * bar. A bar goes by itself after six seconds, with an action after twelve; a `lasting` one stays.
+ * `kind`: info, warn or bad, with a sign beside the color. `action`: `{label, run}`, a button of
+ * the bar. A bar goes by itself after six seconds, with an action after twelve; a `lasting` one
+ * stays.
  */
 export function notice(text, {kind = 'info', action = null, lasting = false} = {}) {
   const bar = element(

@@ -84,8 +84,9 @@ export async function askNew(examples) {
   const fitting = [{...horizonMap(), title: 'Horizon'}, ...maps.filter((map) => map && fits(map))];
   const name = `new-${Math.random()}`;
   const choices = fitting.map((map, index) => choice(name, map, index));
-  const material = element('select', {class: 'field', 'aria-label': 'Material'}, ...state.model.classes.map(
-    ({id, name: of}) => element('option', {value: id, selected: id === state.tool.first}, titled(of))));
+  const options = state.model.classes.map(({id, name: title}) => element(
+    'option', {value: id, selected: id === state.tool.first}, titled(title)));
+  const material = element('select', {class: 'field', 'aria-label': 'Material'}, ...options);
   const empty = element(
     'label', {class: 'row choice-empty'},
     element('input', {type: 'radio', name, value: 'empty'}), 'All of one material', material);

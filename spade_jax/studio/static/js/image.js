@@ -1,4 +1,4 @@
-/** The image's pane: the image, its badge, the stages until there is one, and comparison by a wipe. */
+/** The image's pane: the image, its badge, the stages until there is one, comparison by a wipe. */
 
 import {announce} from './announce.js';
 import {element, iconButton} from './dialogs.js';
@@ -16,8 +16,9 @@ let isBefore = false;
 export function buildImage(pane, sample) {
   const badge = element('span', {class: 'badge'});
   const stages = element('div', {class: 'stages'});
-  const button = element(
-    'button', {type: 'button', class: 'primary sample', title: 'Ctrl+Enter', click: sample}, 'Sample');
+  const button = element('button', {
+    type: 'button', class: 'primary sample', title: 'Ctrl+Enter', click: sample,
+  }, 'Sample');
   pane.querySelector('.frame').append(canvas, stages, badge, button);
   const caption = pane.querySelector('figcaption span');
 
@@ -94,8 +95,8 @@ function captionOf({rgb, style, milliseconds}) {
     seed: () => `seed ${style.seed}`, photo: () => 'style of a photo',
     blend: () => `blend ${Math.round(100 * style.share)} %`,
   };
-  const parts = [names[style?.kind]?.(), milliseconds && `sampled in ${Math.round(milliseconds)} ms`];
-  return parts.filter(Boolean).join(' · ');
+  const time = milliseconds ? `sampled in ${Math.round(milliseconds)} ms` : '';
+  return [names[style?.kind]?.(), time].filter(Boolean).join(' · ');
 }
 
 /** Keep the image that is shown as the one before, if what follows is a change of its own. */

@@ -1,6 +1,13 @@
-/** How large the two panes are: the same whole number of device pixels for each pixel of the map. */
+/**
+ * How large the two panes are: a whole number of device pixels for each pixel of the map.
+ *
+ * On a phone one of them can be large, with the other one small beside it.
+ */
 
+import {element, iconButton} from './dialogs.js';
 import {state, subscribe} from './state.js';
+
+const SMALL = 96;  // CSS pixels: the width of a small pane.
 
 /**
  * Arrange two panes of one form in a room, beside or below one another, whichever is larger.
@@ -28,19 +35,22 @@ function whole(scale) {
 
 /** Keep the panes of `stage` as large as its room, the map and the screen allow. */
 export function watchLayout(stage) {
+  const panes = [...stage.querySelectorAll('.pane')];
   const lay = () => {
-    const {width: mapWidth, height: mapHeight} = state.document;
-    if (!mapWidth || !mapHeight) return;
-    const style = getComputedStyle(stage);
-    const {columns, scale} = arrange({
-      width: stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
-      height: stage.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom),
-      mapWidth, mapHeight, ratio: devicePixelRatio, gap: parseFloat(style.rowGap),
-      below: captionHeight(stage),
-    });
+    const {width, height} = state.document;
+    if (!width) return;
+    const room = roomOf(stage);
+    const sizes = {mapWidth: width, mapHeight: height, ratio: devicePixelRatio};
+    const {large} = stage.dataset;
+    const small = whole(SMALL * devicePixelRatio / width);
+    const {columns, scale} = large ? arrangeLarge({...room, ...sizes, small})
+      : arrange({...room, ...sizes});
     stage.style.setProperty('--columns', columns);
-    stage.style.setProperty('--pane-width', `${mapWidth * scale / devicePixelRatio}px`);
-    stage.style.setProperty('--pane-height', `${mapHeight * scale / devicePixelRatio}px`);
+    for (const pane of panes) {
+      const own = large && pane.id !== `${large}-pane` ? small : scale;
+      pane.style.setProperty('--pane-width', `${width * own / devicePixelRatio}px`);
+      pane.style.setProperty('--pane-height', `${height * own / devicePixelRatio}px`);
+    }
   };
   let size = '';
   subscribe('document', ({width, height}) => {
@@ -50,10 +60,44 @@ export function watchLayout(stage) {
   });
   new ResizeObserver(lay).observe(stage);
   addEventListener('resize', lay);  // Another zoom of the page, or another screen.
+  buildEnlarge(stage, lay);
   lay();
 }
 
-function captionHeight(stage) {
+function roomOf(stage) {
+  const style = getComputedStyle(stage);
   const caption = stage.querySelector('figcaption');
-  return getComputedStyle(caption).display === 'none' ? 0 : caption.offsetHeight;
+  return {
+    width: stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
+    height: stage.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom),
+    gap: parseFloat(style.rowGap),
+    below: getComputedStyle(caption).display === 'none' ? 0 : caption.offsetHeight,
+  };
+}
+
+/** One large pane, with the small one below it, or beside it where that leaves more room. */
+function arrangeLarge({width, height, mapWidth, mapHeight, ratio, gap, small}) {
+  const fit = (across, down) => whole(
+    Math.min((width - across) * ratio / mapWidth, (height - down) * ratio / mapHeight));
+  const under = fit(0, gap + small * mapHeight / ratio);
+  const beside = fit(gap + small * mapWidth / ratio, 0);
+  return under >= beside ? {columns: 1, scale: under} : {columns: 2, scale: beside};
+}
+
+/** Buttons on the panes: one makes the image large, a tap on a small pane exchanges them. */
+function buildEnlarge(stage, lay) {
+  const enlarge = (large) => {
+    if (large) stage.dataset.large = large;
+    else delete stage.dataset.large;
+    lay();
+  };
+  for (const [name, title] of [['map', 'label map'], ['image', 'image']]) {
+    stage.querySelector(`#${name}-pane`).append(element('button', {
+      type: 'button', class: 'exchange', 'aria-label': `Enlarge the ${title}`,
+      click: () => enlarge(name),
+    }));
+  }
+  stage.querySelector('#image-pane').append(iconButton('maximize-2', 'One pane large, or both', {
+    class: 'icon-button enlarge', click: () => enlarge(stage.dataset.large ? '' : 'image'),
+  }));
 }

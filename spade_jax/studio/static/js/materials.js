@@ -39,7 +39,9 @@ export function buildMaterials(section) {
     type: 'search', class: 'field', placeholder: 'Search', 'aria-label': 'Search materials',
     input: () => list(),
   });
-  const group = element('div', {class: 'materials', role: 'radiogroup', 'aria-label': 'Materials'});
+  const group = element('div', {
+    id: 'materials-list', role: 'radiogroup', 'aria-label': 'Materials',
+  });
   section.append(element('h2', {id: 'materials-heading'}, 'Materials'), search, group);
   roving(group, '.material', (button) => button.click());
   let listed = '';
@@ -47,13 +49,15 @@ export function buildMaterials(section) {
   const list = () => {
     const {classes} = state.model;
     search.hidden = classes.length <= MANY;
+    section.toggleAttribute('data-long', classes.length > MANY);
     const used = classes.length > MANY ? new Set(state.document.ids) : new Set();
     const groups = groupsOf(classes, {search: search.value, used, recent});
     const wanted = JSON.stringify(groups);
     if (wanted !== listed) {
       listed = wanted;
       group.replaceChildren(...groups.flatMap(({title, ids}) => [
-        title && element('h3', {}, title), ...ids.map((id) => materialButton(classOf(id)))].filter(Boolean)));
+        ...(title ? [element('h3', {}, title)] : []),
+        ...ids.map((id) => materialButton(classOf(id)))]));
     }
     mark(group);
   };

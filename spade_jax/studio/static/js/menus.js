@@ -14,8 +14,11 @@ export function openMenu(button, items) {
     menu.close();
     item.run();
   };
-  const menu = element('dialog', {class: 'menu', 'aria-label': button.getAttribute('aria-label')
-    ?? button.textContent.trim()}, element('div', {role: 'menu'}, ...items.map((item) => entry(item, choose))));
+  const name = button.getAttribute('aria-label') ?? button.textContent.trim();
+  const menu = element(
+    'dialog', {class: 'menu', 'aria-label': name},
+    element(
+      'div', {role: 'menu', 'aria-label': name}, ...items.map((item) => entry(item, choose))));
   menu.addEventListener('click', (event) => event.target === menu && menu.close());
   menu.addEventListener('close', () => menu.remove());
   roving(menu, '[role^=menuitem]');
@@ -38,8 +41,8 @@ function entry(item, choose) {
 
 function place(menu, anchor) {
   const left = Math.min(anchor.left, innerWidth - menu.offsetWidth - 8);
-  const below = anchor.bottom + 6;
-  const top = below + menu.offsetHeight > innerHeight - 8 ? anchor.top - menu.offsetHeight - 6 : below;
+  const isBelow = anchor.bottom + menu.offsetHeight + 14 <= innerHeight;
+  const top = isBelow ? anchor.bottom + 6 : anchor.top - menu.offsetHeight - 6;
   menu.style.left = `${Math.max(8, left)}px`;
   menu.style.top = `${Math.max(8, top)}px`;
 }

@@ -19,6 +19,6 @@ export function showRgb(canvas, rgb, width, height) {
 /** The colors of `ids` as RGB, row by row; `colors` is a list of [r, g, b]. */
 export function colorsOf(ids, colors) {
   const rgb = new Uint8Array(3 * ids.length);
-  for (let index = 0; index < ids.length; index++) rgb.set(colors[ids[index]] ?? [0, 0, 0], 3 * index);
+  ids.forEach((id, index) => rgb.set(colors[id] ?? [0, 0, 0], 3 * index));
   return rgb;
 }

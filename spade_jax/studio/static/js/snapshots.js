@@ -60,8 +60,8 @@ function thumbnail(item, replaceIds) {
 function goBack(item, replaceIds) {
   const {width, height} = state.document;
   if (item.width !== width || item.height !== height) {
-    notice(`Snapshot ${item.name} has ${item.width} × ${item.height} pixels, the map ${width} × ${height}.`,
-      {kind: 'warn'});
+    const sizes = `${item.width} × ${item.height} pixels, the map ${width} × ${height}`;
+    notice(`Snapshot ${item.name} has ${sizes}.`, {kind: 'warn'});
     return;
   }
   replaceIds(item.ids.slice(), {label: `Snapshot ${item.name}`, origin: null});

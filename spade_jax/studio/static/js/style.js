@@ -17,7 +17,9 @@ const percent = (value) => `${Math.round(100 * value)} %`;
 
 /** Build the panel in `section`; `requestVariations(styles)` returns a promise of images. */
 export function buildStyle(section, requestVariations) {
-  const file = element('input', {type: 'file', accept: 'image/png,image/jpeg,image/webp', hidden: true});
+  const file = element('input', {
+    type: 'file', accept: 'image/png,image/jpeg,image/webp', hidden: true,
+  });
   file.addEventListener('change', () => {
     if (file.files[0]) usePhoto(file.files[0]);
     file.value = '';
@@ -26,9 +28,12 @@ export function buildStyle(section, requestVariations) {
   const variations = buildVariations(requestVariations);
   const others = iconButton('refresh-cw', 'Six other variations', {click: variations.next});
   section.append(
-    element('div', {class: 'heading'}, element('h2', {id: 'style-heading'}, 'Style'), others),
-    element('div', {class: 'row'}, rollButton(), seedField(), stepButtons(), photo, file),
-    variations.root, varietySlider(), strengthSlider(), blendRow(), presetRow(photo));
+    element(
+      'div', {class: 'heading'}, element('h2', {id: 'style-heading'}, 'Style'),
+      element('div', {class: 'steps'}, ...stepButtons(), others)),
+    element('div', {class: 'row'}, rollButton(), seedField(), photo, file),
+    element('div', {class: 'strips'}, variations.root, ...presetRow(photo)),
+    varietySlider(), strengthSlider(), blendRow());
   subscribe('model', ({has_style: hasStyle, can_encode: canEncode}) => {
     section.hidden = !hasStyle;
     photo.hidden = !canEncode;
@@ -69,7 +74,7 @@ function stepButtons() {
   };
   subscribe('style', show);
   show();
-  return element('div', {class: 'steps'}, back, forward);
+  return [back, forward];
 }
 
 function varietySlider() {
@@ -163,11 +168,14 @@ export async function usePhoto(file, name = file.name) {
 
 /** Photos whose style can be taken: {name, image, style} or, before the server read it, {url}. */
 function presetRow(before) {
-  const row = element('div', {class: 'strip presets', role: 'radiogroup', 'aria-label': 'Styles of photos'});
+  const row = element('div', {
+    class: 'strip presets', role: 'radiogroup', 'aria-label': 'Styles of photos',
+  });
+  const title = element('h3', {}, 'Photos');
   roving(row, '.thumbnail');
   const show = () => {
     const {presets, current} = state.style;
-    row.hidden = presets.length === 0 || before.hidden;
+    row.hidden = title.hidden = presets.length === 0 || before.hidden;
     row.replaceChildren(...presets.map((preset) => {
       const button = element('button', {
         type: 'button', role: 'radio', class: 'thumbnail', 'aria-label': `Style of ${preset.name}`,
@@ -179,11 +187,16 @@ function presetRow(before) {
     if (!row.querySelector('[tabindex="0"]')) row.firstChild?.setAttribute('tabindex', 0);
   };
   subscribe('style', (_, changed) => ('presets' in changed || 'current' in changed) && show());
-  subscribe('model', () => {
-    const photos = (state.model.photos ?? []).map(({name, url}) => ({name, image: url, url}));
-    update('style', {presets: [...setting('presets', []), ...photos]});
+  return [title, row];
+}
+
+/** Offer the styles of the photos of examples, after those that the user kept. */
+export function offerPhotos(examples) {
+  const photos = examples.filter((example) => example.has_photo).map(({name, number}) => {
+    const url = `/api/examples/${number}/photo`;
+    return {name, image: url, url};
   });
-  return row;
+  update('style', {presets: [...setting('presets', []), ...photos]});
 }
 
 async function choosePreset(preset) {

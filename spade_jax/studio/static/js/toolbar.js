@@ -28,7 +28,8 @@ const HINTS = {
   pick: 'Click takes the material; Alt does it with any tool',
   pan: 'Drag moves, the wheel zooms; Space does it with any tool',
 };
-export const SIZES = {min: 1, max: 128};
+// The slider is finer where sizes are small: steps of 1 up to 24, of 2 up to 48, of 4 up to 128.
+const SIZES = Array.from({length: 56}, (_, k) => (k < 24 ? k + 1 : k < 36 ? 2 * k - 22 : 4 * k - 92));
 
 /** Build the rail of tools in `rail`. */
 export function buildTools(rail) {
@@ -89,9 +90,12 @@ export function buildQuick(bar, ...buttons) {
 }
 
 function sizeSlider() {
-  return slider({
-    ...SIZES, label: 'Size', input: (size) => update('tool', {size}), write: String,
+  const made = slider({
+    label: 'Size', min: 0, max: SIZES.length - 1, write: (index) => String(SIZES[index]),
+    input: (index) => update('tool', {size: SIZES[index]}),
   });
+  const set = (size) => made.set(SIZES.findLastIndex((one) => one <= size), String(size));
+  return {...made, set};
 }
 
 function currentMaterial() {
@@ -133,7 +137,8 @@ function mirrorChip() {
 function protectChip() {
   const label = element('span');
   const chip = element('button', {
-    type: 'button', class: 'chip', title: 'Materials that no stroke changes (K)', click: askProtected,
+    type: 'button', class: 'chip', title: 'Materials that no stroke changes (K)',
+    click: askProtected,
   }, icon('lock'), label);
   const show = () => {
     const {protected: kept, only} = state.tool;
@@ -165,12 +170,15 @@ async function askProtected() {
     element('thead', {}, element('tr', {}, ...['Material', 'Protect', 'Only over'].map(
       (name) => element('th', {scope: 'col'}, name)))),
     element('tbody', {}, ...rows));
-  const chosen = (group) => new Set([...table.querySelectorAll(`[data-group=${group}]:checked`)].map(
-    (input) => Number(input.value)));
-  const answer = await showDialog('Protect', element(
-    'div', {}, element('p', {class: 'hint'}, 'Protected materials stay as they are. With “Only over”, '
-      + 'strokes change these materials and no other.'), table),
-  [{name: 'none', label: 'Clear'}, {name: 'done', label: 'Done', primary: true}]);
+  const chosen = (group) => {
+    const boxes = [...table.querySelectorAll(`[data-group=${group}]:checked`)];
+    return new Set(boxes.map((input) => Number(input.value)));
+  };
+  const hint = 'Protected materials stay as they are. '
+    + 'With “Only over”, strokes change these materials and no other.';
+  const answer = await showDialog(
+    'Protect', element('div', {}, element('p', {class: 'hint'}, hint), table),
+    [{name: 'none', label: 'Clear'}, {name: 'done', label: 'Done', primary: true}]);
   if (answer === 'none') update('tool', {protected: new Set(), only: new Set()});
   if (answer === 'done') update('tool', {protected: chosen('protect'), only: chosen('only')});
 }

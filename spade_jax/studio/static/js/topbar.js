@@ -1,4 +1,4 @@
-/** The bar above: menu, name of the document, undo and redo, when to sample, compare, theme, export. */
+/** The bar above: menu, name, undo and redo, when to sample, compare, theme, keys, export. */
 
 import {segments} from './controls.js';
 import {element, icon, iconButton} from './dialogs.js';
@@ -29,9 +29,9 @@ const SAVED = {
  * `actions`: {undo, redo, compare, showKeys, mainMenu() -> items, exportMenu() -> items}.
  */
 export function buildTopbar(bar, actions) {
-  const brand = element(
-    'button', {type: 'button', class: 'brand', 'aria-label': 'Studio: menu', 'aria-haspopup': 'menu'},
-    icon('palette'), element('b', {}, 'Studio'), icon('chevron-down'));
+  const brand = element('button', {
+    type: 'button', class: 'brand', 'aria-label': 'Studio: menu', 'aria-haspopup': 'menu',
+  }, icon('palette'), element('b', {}, 'Studio'), icon('chevron-down'));
   brand.addEventListener('click', () => openMenu(brand, actions.mainMenu()));
   const download = element(
     'button', {type: 'button', class: 'primary', 'aria-label': 'Export', 'aria-haspopup': 'menu'},
@@ -53,14 +53,18 @@ export function buildTopbar(bar, actions) {
         'aria-label': 'Compare', click: actions.compare},
       icon('square-split-horizontal'), element('span', {}, 'Compare')),
     themeButton(),
-    iconButton('keyboard', 'Keyboard shortcuts (?)', {class: 'icon-button keys', click: actions.showKeys}),
+    iconButton('keyboard', 'Keyboard shortcuts (?)', {
+      class: 'icon-button keys', click: actions.showKeys,
+    }),
     download);
 }
 
 function documentName() {
-  const name = element('input', {type: 'text', 'aria-label': 'Name', maxlength: 80, spellcheck: 'false'});
-  name.addEventListener('change', () => update('document', {name: name.value.trim() || 'Untitled'}));
-  name.addEventListener('keydown', (event) => ['Enter', 'Escape'].includes(event.key) && name.blur());
+  const name = element('input', {
+    type: 'text', 'aria-label': 'Name', maxlength: 80, spellcheck: 'false',
+    change: () => update('document', {name: name.value.trim() || 'Untitled'}),
+    keydown: ({key}) => ['Enter', 'Escape'].includes(key) && name.blur(),
+  });
   const saved = element('span', {class: 'saved'});
   const show = () => {
     if (document.activeElement !== name) name.value = state.document.name;

@@ -12,7 +12,9 @@ const SLOW = 400;  // Milliseconds an image: slower models sample variations onl
 
 /** Build the strip; returns {root, next()}, which goes on to the next six seeds. */
 export function buildVariations(requestVariations) {
-  const root = element('div', {class: 'strip variations', role: 'radiogroup', 'aria-label': 'Variations'});
+  const root = element('div', {
+    class: 'strip variations', role: 'radiogroup', 'aria-label': 'Variations',
+  });
   const items = Array.from({length: COUNT}, () => {
     const canvas = element('canvas', {hidden: true});
     const button = element('button', {type: 'button', role: 'radio', class: 'thumbnail'}, canvas);
