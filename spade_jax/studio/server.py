@@ -61,8 +61,8 @@ class Studio:
         self._description = describe(run, [*command])
 
     def describe(self) -> dict[str, Any]:
-        """What a page must know of the model, as far as it is known."""
-        return self._description
+        """What a page must know of the model; how long an image takes is 0 until it is known."""
+        return self._description | dict(milliseconds=self.connections.sampler.milliseconds)
 
 
 def application(studio: Studio) -> Application:
