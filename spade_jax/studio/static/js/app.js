@@ -5,6 +5,8 @@ import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
 import {showFirstSteps} from './help.js';
+import {exports, guarded, saveProject} from './exports.js';
+import {chooseFile, watchFiles} from './files.js';
 import {buildImage, compareWith, imageBefore, isComparing} from './image.js';
 import {watchLayout} from './layout.js';
 import {buildMaterials} from './materials.js';
@@ -23,21 +25,22 @@ const find = (id) => document.getElementById(id);
 let examples = [];
 
 async function start() {
-  const [link, files] = [{}, {}];
+  const link = {};
   watchAttributes();
   const canvas = document.createElement('canvas');
   find('map').append(canvas);
   subscribe('document', ({ids, width, height}) => showRgb(
     canvas, colorsOf(ids, colorsById()), width, height));
   watchStyles();
+  watchFiles();
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys: () => {},
     mainMenu: () => [
       {label: 'New…', icon: 'file-plus', run: () => askNew(examples)},
-      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: () => {}},
-      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: () => files.saveProject?.()},
+      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: chooseFile},
+      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: guarded(saveProject)},
     ],
-    exportMenu: () => (files.exports ?? []).map(({label, run}) => ({label, run})),
+    exportMenu: () => exports.map(({label, run}) => ({label, run})),
   });
   buildTools(find('tools'));
   const view = iconButton('eye', 'View');
