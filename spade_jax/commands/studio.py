@@ -52,6 +52,7 @@ def run() -> None:
     studio = server.Studio(
         sampled,
         access,
+        _NoSampler(),
         home if address == '127.0.0.1' else '',
         description.restart_command(sys.argv[1:]),
     )
@@ -66,6 +67,19 @@ def run() -> None:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, url)
 
     asyncio.run(server.serve_until_signal(studio, sockets, announce))
+
+
+class _NoSampler:
+    """Stands for the sampler that is to come."""
+
+    milliseconds = 0
+
+    def load(self, report) -> None:
+        from spade_jax.errors import UserError
+
+        raise UserError('the studio does not sample yet')
+
+    sample = prepare = variations = encode = None
 
 
 def _has_display() -> bool:
