@@ -59,7 +59,8 @@ async function start() {
   attachPointer(find('map'));
   attachKeys(find('map'), {
     roll, compare: holdBefore, snapshot: takeSnapshot, sample: () => link.requestImage?.(),
-    help: showKeys,
+    help: showKeys, save: guarded(saveProject), open: chooseFile,
+    export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
   try {
     update('model', await fetchJson('/api/model'));

@@ -153,7 +153,7 @@ export async function copyCommand() {
   const command = sampleCommand();
   let isCopied = true;
   await (navigator.clipboard?.writeText(command) ?? Promise.reject()).catch(() => { isCopied = false; });
-  const text = element('textarea', {class: 'field command', rows: 5, readonly: true, 'aria-label': 'Command'});
+  const text = element('textarea', {class: 'field command', readonly: true, 'aria-label': 'Command'});
   text.value = command;
   text.addEventListener('focus', () => text.select());
   const answer = await showDialog('Command', element(
