@@ -4,6 +4,8 @@ import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
+import {exports, guarded, saveProject} from './exports.js';
+import {chooseFile, watchFiles} from './files.js';
 import {showFirstSteps, showShortcuts} from './help.js';
 import {buildImage, compareWith, holdBefore, imageBefore, isComparing} from './image.js';
 import {attachKeys, shortcuts, writtenKeys} from './keys.js';
@@ -27,18 +29,18 @@ const find = (id) => document.getElementById(id);
 let examples = [];
 
 async function start() {
-  const files = {};
   watchAttributes();
   watchStyles();
+  watchFiles();
   update('view', {letters: setting('letters', true)});
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys,
     mainMenu: () => [
       {label: 'New…', icon: 'file-plus', run: () => askNew(examples)},
-      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: () => {}},
-      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: () => files.saveProject?.()},
+      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: chooseFile},
+      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: guarded(saveProject)},
     ],
-    exportMenu: () => (files.exports ?? []).map(({label, run}) => ({label, run})),
+    exportMenu: () => exports.map(({label, run}) => ({label, run})),
   });
   buildTools(find('tools'));
   const view = iconButton('eye', 'View');
@@ -58,7 +60,8 @@ async function start() {
   attachPointer(find('map'));
   attachKeys(find('map'), {
     roll, compare: holdBefore, snapshot: takeSnapshot, sample: requestImage,
-    help: showKeys,
+    help: showKeys, save: guarded(saveProject), open: chooseFile,
+    export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
   try {
     update('model', await fetchJson('/api/model'));
