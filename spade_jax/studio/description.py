@@ -9,9 +9,12 @@ import spade_jax
 from spade_jax.checkpoints.stored_metadata import stored_metadata
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DONTCARE_ID
-from spade_jax.data.files.palette import UNKNOWN_COLOR, classes_of
+from spade_jax.data.files.palette import classes_of
 from spade_jax.errors import UserError
+from spade_jax.studio.correspondences import materials, materials_of
 from spade_jax.studio.guards import UPLOADS
+from spade_jax.studio.label_numbers import class_ids, file_values
+from spade_jax.studio.proposals import take_as_choices
 
 MOST_PAGES, MOST_FRAMES = 32, 240
 # Of an uploaded image, by what its header says.
@@ -58,12 +61,11 @@ def describe(run: Run, command: list[str]) -> dict[str, Any]:
     """
     data, model = run.config.data, run.config.model
     names, colors = classes_of(data)
-    classes: list[dict[str, Any]] = [
-        dict(id=number, name=names[number], color=colors[number].tolist())
-        for number in range(data.num_classes)
+    columns = class_ids(data), names, colors.tolist(), file_values(data), materials_of(names)
+    classes = [
+        dict(id=number, name=name, color=color, **values, material=material._asdict())
+        for number, name, color, values, material in zip(*columns, strict=True)
     ]
-    if data.dontcare:
-        classes.append(dict(id=DONTCARE_ID, name='unknown', color=list(UNKNOWN_COLOR)))
     return dict(
         version=spade_jax.__version__,
         name=run.name,
@@ -73,7 +75,9 @@ def describe(run: Run, command: list[str]) -> dict[str, Any]:
         multiple=model.size_multiple,
         fixed_size=model.size_is_fixed,
         classes=classes,
-        unknown=DONTCARE_ID if data.dontcare else None,
+        unknown=DONTCARE_ID if DONTCARE_ID in columns[0] else None,
+        materials=[dict(name=entry['name'], color=entry['color']) for entry in materials()],
+        tables=take_as_choices(),
         has_style=model.has_latent,
         # A table of features by class needs the label map of the photo, too.
         can_encode=model.can_encode and model.feature_table is None,

@@ -22,7 +22,9 @@ def test_model_is_described_without_jax(served):
     model = served.get('/api/model')
     assert (model['width'], model['height'], model['fixed_size']) == (128, 128, True)
     assert model['has_style'] and model['can_encode'] and model['unknown'] is None
-    assert model['classes'][0] == {'id': 0, 'name': 'sky', 'color': [0x87, 0xBE, 0xEB]}
+    first = model['classes'][0]
+    assert (first['id'], first['name'], first['color']) == (0, 'sky', [0x87, 0xBE, 0xEB])
+    assert (first['number'], first['material']['color']) == (0, '#9ceedd')
     assert len(model['classes']) == 13
 
 

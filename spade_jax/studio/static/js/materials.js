@@ -49,6 +49,7 @@ export function buildMaterials(section) {
   const list = () => {
     const {classes} = state.model;
     search.hidden = classes.length <= MANY;
+    section.toggleAttribute('data-long', classes.length > MANY);
     const used = classes.length > MANY ? new Set(state.document.ids) : new Set();
     const groups = groupsOf(classes, {search: search.value, used, recent});
     const wanted = JSON.stringify(groups);
