@@ -8,6 +8,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import PHOTO_EXTENSIONS
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids, label_dtype
 from spade_jax.files.whole_file import read_file
+from spade_jax.studio.proposals import page_ids
 
 _MOST = 100
 _TYPES = {'.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg', '.webp': 'image/webp'}
@@ -57,7 +58,7 @@ def read_example(example: Example, config: DataConfig) -> dict[str, Any]:
     content = read_file(example.path, _MOST_BYTES)
     ids = LabelReader(config).read(example.path)
     check_label_ids(ids, config, example.path)
-    pixels = ids.astype(label_dtype(config)).astype(f'<u{label_dtype(config).itemsize}').tobytes()
+    pixels = page_ids(ids, config).astype(label_dtype(config).newbyteorder('<')).tobytes()
     return dict(
         name=example.name,
         width=ids.shape[1],

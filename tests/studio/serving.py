@@ -8,6 +8,7 @@ import threading
 
 import spade_jax
 from spade_jax.studio import description, guards, server
+from tests.studio.stand_in import StandIn
 
 
 class Served:
@@ -48,13 +49,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(workdir=spade_jax.DEMO, *, access=None, **options):
+def serving(workdir=spade_jax.DEMO, *, access=None, sampler=None, port=0, **options):
     """A `Served` studio; `access` is made from the port, and `options` go to `server.serve`."""
-    sockets = server.bind('127.0.0.1', 0)
+    sockets = server.bind('127.0.0.1', port)
     port = sockets[0].getsockname()[1]
     made = (access or (lambda port: guards.Access.create('127.0.0.1', port)))(port)
     home = f'http://127.0.0.1:{port}/'
-    studio = server.Studio(description.Run.open(workdir), made, home)
+    studio = server.Studio(description.Run.open(workdir), made, sampler or StandIn(), home)
     started, ended = threading.Event(), []
 
     async def serve():

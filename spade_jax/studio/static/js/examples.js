@@ -4,7 +4,7 @@ import {colorsById, titled} from './classes.js';
 import {element, showDialog} from './dialogs.js';
 import {openDocument} from './document.js';
 import {colorsOf, showRgb} from './pixels.js';
-import {state} from './state.js';
+import {state, update} from './state.js';
 
 const FIRST = 'landscape_03';  // What the demo shows at its first start.
 
@@ -46,6 +46,15 @@ export async function openFirst(examples) {
   const first = examples.find(({name}) => name === FIRST) ?? examples[0];
   const map = first ? await readExample(first.number).catch(() => null) : null;
   openMap(map && fits(map) ? map : horizonMap());
+  const material = named('tree', 'vegetation', 'plant') ?? state.model.classes.at(1)?.id ?? 0;
+  update('tool', {first: material, second: state.document.background});
+}
+
+/** The id of the first of some names that the model has, or of one that goes on with "-". */
+function named(...names) {
+  const {classes} = state.model;
+  return names.map((name) => classes.find(
+    (one) => one.name === name || one.name.startsWith(`${name}-`))).find(Boolean)?.id;
 }
 
 function fits({width, height}) {
@@ -69,8 +78,6 @@ export function emptyMap(id) {
 
 /** Sky over grass, or over what a model has instead. */
 export function horizonMap() {
-  const named = (...names) => names.map((name) => state.model.classes.find(
-    (one) => one.name === name || one.name.startsWith(`${name}-`))).find(Boolean)?.id;
   const map = emptyMap(named('sky') ?? 0);
   const ground = named('grass', 'terrain', 'road', 'sidewalk', 'floor') ?? map.ids[0];
   map.ids.fill(ground, map.width * Math.round(map.height * 0.6));
