@@ -1,5 +1,6 @@
 /** Start of the page: the only module that knows all others. */
 
+import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
@@ -9,6 +10,7 @@ import {showFirstSteps, showShortcuts} from './help.js';
 import {buildImage, compareWith, holdBefore, imageBefore, isComparing} from './image.js';
 import {attachKeys, shortcuts, writtenKeys} from './keys.js';
 import {watchLayout} from './layout.js';
+import {connect, requestImage, requestVariations} from './link.js';
 import {buildMaterials} from './materials.js';
 import {openMenu, openSheet} from './menus.js';
 import {attachPointer} from './pointer.js';
@@ -27,7 +29,6 @@ const find = (id) => document.getElementById(id);
 let examples = [];
 
 async function start() {
-  const link = {};
   watchAttributes();
   watchStyles();
   watchFiles();
@@ -45,12 +46,12 @@ async function start() {
   const view = iconButton('eye', 'View');
   view.addEventListener('click', () => openMenu(view, viewMenu()));
   buildOptions(find('options'), view);
-  buildImage(find('image-pane'), () => link.requestImage?.());
+  buildImage(find('image-pane'), requestImage);
   buildQuick(
     find('quick'), iconButton('dices', 'Roll', {click: roll}),
     iconButton('sliders-horizontal', 'Style and options', {click: openAll}));
   buildMaterials(find('materials'));
-  buildStyle(find('style'), link.requestVariations ?? (async () => []));
+  buildStyle(find('style'), requestVariations);
   buildSnapshots(find('snapshots'), replaceIds);
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
@@ -58,7 +59,7 @@ async function start() {
   attachView(find('map'));
   attachPointer(find('map'));
   attachKeys(find('map'), {
-    roll, compare: holdBefore, snapshot: takeSnapshot, sample: () => link.requestImage?.(),
+    roll, compare: holdBefore, snapshot: takeSnapshot, sample: requestImage,
     help: showKeys, save: guarded(saveProject), open: chooseFile,
     export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
@@ -74,7 +75,8 @@ async function start() {
     return;
   }
   watchLayout(find('stage'));
-  link.connect?.();
+  watchConnection();
+  connect();
 }
 
 /** The attributes by which tests see the state, and styles whether a pointer is in use. */
