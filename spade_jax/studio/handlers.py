@@ -186,10 +186,13 @@ class Token(Answer):
             self.refuse(400, 'this is no token')
             return
         access = self.studio.access
-        if access.token and (refusal := self.studio.attempts.check(sent, access)):
+        if not access.token:
+            self.finish({})
+            return
+        if refusal := self.studio.attempts.check(sent, access):
             self.refuse(*refusal)
             return
-        cookie = f'{guards.COOKIE}={access.session}; Path=/; HttpOnly; SameSite=Strict'
+        cookie = f'{access.cookie}={access.session}; Path=/; HttpOnly; SameSite=Strict'
         self.set_header('Set-Cookie', cookie)
         self.finish({})
 

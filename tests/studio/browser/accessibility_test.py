@@ -75,7 +75,9 @@ def test_every_control_is_reached_with_tab_and_shows_it(open_page, served):
             reached,
         )
         assert outline == '2px'
-    missing = f'(reached) => ({TABBABLE})().filter((one) => !reached.has(one)).map((o) => o.outerHTML)'
+    missing = (
+        f'(reached) => ({TABBABLE})().filter((one) => !reached.has(one)).map((o) => o.outerHTML)'
+    )
     assert page.evaluate(missing, reached) == []
 
 

@@ -16,6 +16,7 @@ import {state, subscribe, update} from './state.js';
 import {buildMapCaption, buildStatus} from './status.js';
 import {buildStyle, offerPhotos} from './style.js';
 import {roll, watchStyles} from './styles.js';
+import {sendToken} from './token.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
 import {attachView, fitView, zoomStep} from './view.js';
@@ -59,6 +60,7 @@ async function start() {
     help: showKeys,
   });
   try {
+    await sendToken();
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
