@@ -6,6 +6,7 @@ with the run of --workdir, whose configuration is in the checkpoint. Nothing lea
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -39,6 +40,7 @@ def run() -> None:
     import asyncio
 
     from spade_jax.studio import description, guards, server
+    from spade_jax.studio.sampler import GeneratorSampler
 
     is_default = shared.WORKDIR.value is None
     workdir = spade_jax.DEMO if is_default else shared.given_workdir(may_be_demo=True)
@@ -52,7 +54,7 @@ def run() -> None:
     studio = server.Studio(
         sampled,
         access,
-        _NoSampler(),
+        GeneratorSampler(functools.partial(shared.load_generator, workdir)),
         home if address == '127.0.0.1' else '',
         description.restart_command(sys.argv[1:]),
     )
@@ -67,19 +69,6 @@ def run() -> None:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, url)
 
     asyncio.run(server.serve_until_signal(studio, sockets, announce))
-
-
-class _NoSampler:
-    """Stands for the sampler that is to come."""
-
-    milliseconds = 0
-
-    def load(self, report) -> None:
-        from spade_jax.errors import UserError
-
-        raise UserError('the studio does not sample yet')
-
-    sample = prepare = variations = encode = None
 
 
 def _has_display() -> bool:

@@ -53,7 +53,7 @@ class RequestQueue:
         )
         self._thread.start()
 
-    def stop(self, timeout: float | None = None) -> None:
+    def stop(self, timeout: float = 0) -> None:
         """Forget the waiting jobs, and wait at most `timeout` seconds for the running one."""
         with self._changed:
             self._is_stopped = True

@@ -38,9 +38,10 @@ async def serve(sampler, port=0):
     try:
         yield connections, f'ws://127.0.0.1:{port}/live'
     finally:
-        connections.stop(10)
+        connections.stop()
         server.stop()
         await server.close_all_connections()
+        connections.queue.stop(10)
 
 
 class Client:

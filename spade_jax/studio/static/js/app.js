@@ -1,12 +1,16 @@
 /** Start of the page: the only module that knows all others. */
 
+import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
+import {exports, guarded, saveProject} from './exports.js';
+import {chooseFile, watchFiles} from './files.js';
 import {showFirstSteps, showShortcuts} from './help.js';
 import {buildImage, compareWith, holdBefore, imageBefore, isComparing} from './image.js';
 import {attachKeys, shortcuts, writtenKeys} from './keys.js';
 import {watchLayout} from './layout.js';
+import {connect, requestImage, requestVariations} from './link.js';
 import {buildMaterials} from './materials.js';
 import {openMenu, openSheet} from './menus.js';
 import {attachPointer} from './pointer.js';
@@ -26,29 +30,29 @@ const find = (id) => document.getElementById(id);
 let examples = [];
 
 async function start() {
-  const [link, files] = [{}, {}];
   watchAttributes();
   watchStyles();
+  watchFiles();
   update('view', {letters: setting('letters', true)});
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys,
     mainMenu: () => [
       {label: 'New…', icon: 'file-plus', run: () => askNew(examples)},
-      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: () => {}},
-      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: () => files.saveProject?.()},
+      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: chooseFile},
+      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: guarded(saveProject)},
     ],
-    exportMenu: () => (files.exports ?? []).map(({label, run}) => ({label, run})),
+    exportMenu: () => exports.map(({label, run}) => ({label, run})),
   });
   buildTools(find('tools'));
   const view = iconButton('eye', 'View');
   view.addEventListener('click', () => openMenu(view, viewMenu()));
   buildOptions(find('options'), view);
-  buildImage(find('image-pane'), () => link.requestImage?.());
+  buildImage(find('image-pane'), requestImage);
   buildQuick(
     find('quick'), iconButton('dices', 'Roll', {click: roll}),
     iconButton('sliders-horizontal', 'Style and options', {click: openAll}));
   buildMaterials(find('materials'));
-  buildStyle(find('style'), link.requestVariations ?? (async () => []));
+  buildStyle(find('style'), requestVariations);
   buildSnapshots(find('snapshots'), replaceIds);
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
@@ -56,8 +60,9 @@ async function start() {
   attachView(find('map'));
   attachPointer(find('map'));
   attachKeys(find('map'), {
-    roll, compare: holdBefore, snapshot: takeSnapshot, sample: () => link.requestImage?.(),
-    help: showKeys,
+    roll, compare: holdBefore, snapshot: takeSnapshot, sample: requestImage,
+    help: showKeys, save: guarded(saveProject), open: chooseFile,
+    export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
   try {
     await sendToken();
@@ -72,7 +77,8 @@ async function start() {
     return;
   }
   watchLayout(find('stage'));
-  link.connect?.();
+  watchConnection();
+  connect();
 }
 
 /** The attributes by which tests see the state, and styles whether a pointer is in use. */

@@ -10,8 +10,9 @@ export const state = {
   model: null,
 
   // ids: Uint8Array, or Uint16Array above 256 classes, row by row; `revision` counts its changes.
-  // origin: {bytes, revision} of an imported file, which is exported unchanged; or null. dirty: the
-  // rectangle that the last change touched: {left, top, right, bottom}, half open.
+  // origin: {bytes, format, ids} of an imported file ('ids', the default, or 'gaugan'): while the map
+  // has these ids, an export in this format is the file itself; or null. dirty: the rectangle that
+  // the last change touched: {left, top, right, bottom}, half open.
   document: {
     id: '', name: 'Untitled', width: 0, height: 0, ids: new Uint8Array(0), revision: 0,
     origin: null, background: 0, dirty: null, saved: 'saved',  // saved | saving | failed
