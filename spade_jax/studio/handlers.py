@@ -14,6 +14,7 @@ from spade_jax.errors import UserError
 from spade_jax.studio import guards, time_lapse, uploads
 from spade_jax.studio.examples import list_examples, read_example, read_photo_file
 from spade_jax.studio.label_imports import import_map
+from spade_jax.studio.live import LiveHandler
 
 STATIC = pathlib.Path(__file__).with_name('static')
 _TYPES = {
@@ -174,6 +175,10 @@ class TimeLapse(Answer):
         return content
 
 
+class Live(Answer, LiveHandler):
+    """The WebSocket, with the headers of all responses."""
+
+
 class Token(Answer):
     """Exchanges the token of the printed address for a cookie."""
 
@@ -208,4 +213,5 @@ ROUTES = [
     (r'/api/style', Style),
     (r'/api/timelapse', TimeLapse),
     (r'/api/token', Token),
+    (guards.LIVE, Live),
 ]

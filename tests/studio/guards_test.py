@@ -124,6 +124,8 @@ TABLE = {
         *(413, 'POST', '/api/token'),
         POST | {'Content-Length': '9' * 400},
     ),
+    'socket': (101, 'GET', '/live', SOCKET),
+    'no socket': (400, 'GET', '/live', {'Origin': 'http://{host}'}),
     'socket without origin': (403, 'GET', '/live', without(SOCKET, 'Origin')),
     'socket of another site': (403, 'GET', '/live', SOCKET | {'Origin': 'http://evil.example'}),
     'socket fetched elsewhere': (403, 'GET', '/live', SOCKET | {'Sec-Fetch-Site': 'cross-site'}),
