@@ -57,6 +57,7 @@ async function start() {
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
   showFirstSteps(find('first-steps'));
+  watchLayout(find('stage'));
   attachView(find('map'));
   attachPointer(find('map'));
   attachKeys(find('map'), {
@@ -76,7 +77,6 @@ async function start() {
     });
     return;
   }
-  watchLayout(find('stage'));
   watchConnection();
   connect();
 }
