@@ -1,4 +1,4 @@
-"""Label maps that the page paints, against the same rules in Python; history."""
+"""Label maps that the page paints, against the same rules in Python."""
 
 import numpy as np
 import pytest
@@ -7,20 +7,6 @@ from tests.studio import rasteriser
 from tests.studio.browser import operations
 
 BACKGROUND = 3
-
-
-@pytest.fixture
-def open_map(open_page, static_url):
-    """A function (width, height, classes) -> the page paint.html with an empty map."""
-
-    def open_map(width=128, height=128, classes=13):
-        page = open_page(
-            f'{static_url}/pages/paint.html?width={width}&height={height}&classes={classes}'
-        )
-        page.wait_for_selector('html[data-revision]', state='attached')
-        return page
-
-    return open_map
 
 
 def reference(width, height, classes, made):
