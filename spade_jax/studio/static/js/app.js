@@ -20,6 +20,7 @@ import {state, subscribe, update} from './state.js';
 import {buildMapCaption, buildStatus} from './status.js';
 import {buildStyle, offerPhotos} from './style.js';
 import {roll, watchStyles} from './styles.js';
+import {sendToken} from './token.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
 import {attachView, fitView, zoomStep} from './view.js';
@@ -65,6 +66,7 @@ async function start() {
     export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
   try {
+    await sendToken();
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
