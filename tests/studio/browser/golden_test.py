@@ -45,7 +45,8 @@ def screenshot(page):
       const {update} = await import('/static/js/state.js');
       update('image', {milliseconds: 56});
       await document.fonts.ready;
-      await Promise.all([...document.images].map((image) => image.decode()));
+      const images = [...document.images].filter((image) => image.checkVisibility());
+      await Promise.all(images.map((image) => image.decode()));
     }""")
     png = page.screenshot(animations='disabled', caret='hide', scale='css')
     return np.asarray(Image.open(io.BytesIO(png)).convert('RGB')).astype(int)
