@@ -20,6 +20,7 @@ import {state, subscribe, update} from './state.js';
 import {buildMapCaption, buildStatus} from './status.js';
 import {buildStyle, offerPhotos} from './style.js';
 import {roll, watchStyles} from './styles.js';
+import {sendToken} from './token.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
 import {attachView, fitView, zoomStep} from './view.js';
@@ -56,6 +57,7 @@ async function start() {
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
   showFirstSteps(find('first-steps'));
+  watchLayout(find('stage'));
   attachView(find('map'));
   attachPointer(find('map'));
   attachKeys(find('map'), {
@@ -64,6 +66,7 @@ async function start() {
     export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
   try {
+    await sendToken();
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
@@ -74,7 +77,6 @@ async function start() {
     });
     return;
   }
-  watchLayout(find('stage'));
   watchConnection();
   connect();
 }
