@@ -24,7 +24,6 @@ from spade_jax.studio.connections import Connections
 from spade_jax.studio.description import Run, describe
 from spade_jax.studio.examples import find_examples
 from spade_jax.studio.handlers import ROUTES, NotFound, static_files
-from spade_jax.studio.live import LiveHandler
 from spade_jax.studio.sampler import Sampler
 
 MOST_CONNECTIONS = 64
@@ -68,11 +67,12 @@ class Studio:
 def application(studio: Studio) -> Application:
     """The application, without its guards."""
     return Application(
-        [*ROUTES, (guards.LIVE, LiveHandler)],
+        ROUTES,
         studio=studio,
         default_handler_class=NotFound,
         log_function=lambda _: None,
         websocket_ping_interval=_PING_SECONDS,
+        websocket_ping_timeout=_PING_SECONDS,
     )
 
 

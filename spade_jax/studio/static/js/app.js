@@ -22,6 +22,7 @@ import {state, subscribe, update} from './state.js';
 import {buildMapCaption, buildStatus} from './status.js';
 import {buildStyle, offerPhotos} from './style.js';
 import {roll, watchStyles} from './styles.js';
+import {sendToken} from './token.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
 import {attachView, fitView, zoomStep} from './view.js';
@@ -60,6 +61,7 @@ async function start() {
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
   showFirstSteps(find('first-steps'));
+  watchLayout(find('stage'));
   attachView(find('map'));
   attachPointer(find('map'));
   attachKeys(find('map'), {
@@ -68,6 +70,7 @@ async function start() {
     export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
   try {
+    await sendToken();
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
@@ -78,7 +81,6 @@ async function start() {
     });
     return;
   }
-  watchLayout(find('stage'));
   startRecovery();
   watchConnection();
   connect();

@@ -4,6 +4,8 @@ import {classOf, titled} from './classes.js';
 import {element} from './dialogs.js';
 import {state, subscribe} from './state.js';
 
+const LIGHTS = {lost: 'bad', refused: 'bad', connecting: 'wait', warming: 'wait'};
+
 /** Say below the map how large it is, and which material is under the pointer. */
 export function buildMapCaption(caption, frame) {
   const show = () => {
@@ -26,14 +28,13 @@ export function buildStatus(line) {
   const show = () => {
     const {model, link} = state;
     if (!model) return;
-    const parts = [`${model.name}, step ${model.step}`];
+    const parts = [model.step ? `${model.name}, step ${model.step}` : model.name];
     if (link.state === 'lost') parts.push('no connection');
     if (link.state === 'connecting') parts.push('connecting');
     if (link.state === 'warming') parts.push(link.stage?.name ?? 'loading');
     if (link.before > 0) parts.push(`${link.before} before you`);
     text.textContent = parts.join(' · ');
-    line.dataset.light = {lost: 'bad', refused: 'bad', connecting: 'wait', warming: 'wait'}[link.state]
-      ?? 'good';
+    line.dataset.light = LIGHTS[link.state] ?? 'good';
   };
   subscribe('model', show);
   subscribe('link', show);
