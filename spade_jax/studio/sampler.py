@@ -126,8 +126,8 @@ class GeneratorSampler:
         except Refused:
             self._least_unprepared = ids.size
             raise
-        if not 0 < prepared.nbytes <= self._most_bytes:  # 0: this model has nothing to prepare.
-            self._least_unprepared = ids.size
+        if not 0 < prepared.nbytes <= self._most_bytes:
+            self._least_unprepared = ids.size if prepared.nbytes else 0  # Nothing to prepare.
             return
         self._prepared[_key(ids)] = prepared
         while len(self._prepared) > MOST_PREPARED or self._num_bytes() > self._most_bytes:
