@@ -86,7 +86,7 @@ def open_page(browser, expected_problems):
             context = browser.new_context(**options)
             contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         watch(page, urllib.parse.urlsplit(url).netloc, problems)
         page.goto(url)
         return page
