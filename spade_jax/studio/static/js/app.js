@@ -2,7 +2,7 @@
 
 import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
-import {redo, replaceIds, undo} from './document.js';
+import {edit, redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
 import {exports, guarded, saveProject} from './exports.js';
 import {chooseFile, watchFiles} from './files.js';
@@ -14,6 +14,8 @@ import {connect, requestImage, requestVariations} from './link.js';
 import {buildMaterials} from './materials.js';
 import {openMenu, openSheet} from './menus.js';
 import {attachPointer} from './pointer.js';
+import {majority} from './raster.js';
+import {showDrafts, startRecovery} from './recovery.js';
 import {setting} from './settings.js';
 import {buildSnapshots, takeSnapshot} from './snapshots.js';
 import {state, subscribe, update} from './state.js';
@@ -40,6 +42,8 @@ async function start() {
       {label: 'New…', icon: 'file-plus', run: () => askNew(examples)},
       {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: chooseFile},
       {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: guarded(saveProject)},
+      {label: 'Drafts…', icon: 'layers', run: showDrafts},
+      {label: 'Clean up specks', icon: 'brush', run: () => edit('Clean up', majority)},
     ],
     exportMenu: () => exports.map(({label, run}) => ({label, run})),
   });
@@ -77,6 +81,7 @@ async function start() {
     });
     return;
   }
+  startRecovery();
   watchConnection();
   connect();
 }
@@ -106,8 +111,9 @@ function toggleCompare() {
 }
 
 function viewMenu() {
-  const {view} = state;
+  const {tool, view} = state;
   const toggle = (field) => () => update('view', {[field]: !view[field]});
+  const toggleTool = (field) => () => update('tool', {[field]: !tool[field]});
   return [
     {label: 'Fit', icon: 'maximize-2', keys: 'Home', run: fitView},
     {label: 'Zoom in', icon: 'zoom-in', keys: '+', run: () => zoomStep(1)},
@@ -116,7 +122,12 @@ function viewMenu() {
     {label: 'Grid from 8×', checked: view.grid, run: toggle('grid')},
     {label: 'Outlines between materials', checked: view.outlines, run: toggle('outlines')},
     {label: 'Highlight this material', checked: view.highlight !== null, run: () => update(
-      'view', {highlight: view.highlight === null ? state.tool.first : null})},
+      'view', {highlight: view.highlight === null ? tool.first : null})},
+    ...(view.photo ? [{label: 'Photo under the map', checked: true, run: () => update(
+      'view', {photo: null})}] : []),
+    null,
+    {label: 'Fingers paint', checked: tool.touchPaints, run: toggleTool('touchPaints')},
+    {label: 'Pressure of a pen', checked: tool.pressure, run: toggleTool('pressure')},
   ];
 }
 
