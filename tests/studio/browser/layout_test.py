@@ -30,10 +30,13 @@ def test_page_fits_its_window(open_page, served, name):
     size, scale = SIZES[name]
     page = open_at(open_page, served.url, *size)
     width, height, ratio, _ = size
-    assert page.evaluate(
-        """() => [document.documentElement, document.body].map(
+    assert (
+        page.evaluate(
+            """() => [document.documentElement, document.body].map(
              (one) => [one.scrollWidth, one.scrollHeight])"""
-    ) == [[width, height]] * 2
+        )
+        == [[width, height]] * 2
+    )
     panes = [page.locator(f'#{one}-pane .frame').bounding_box() for one in ('map', 'image')]
     for pane in panes:
         assert pane['width'] * ratio == pytest.approx(128 * scale, abs=0.1)
