@@ -161,7 +161,7 @@ export async function copyCommand() {
     element('p', {}, `${isCopied ? 'Copied. It' : 'This'} makes the same image in a shell, in the `
       + `folder where ${fileStem()}.png, the exported label map, is.`),
     text), [
-    {name: 'export', label: 'Export label map'}, {name: 'close', label: 'Close', primary: true}]);
+    {name: 'export', label: 'Export label map'}, {name: 'close', label: 'OK', primary: true}]);
   if (answer === 'export') await guarded(exportIds)();
 }
 

@@ -79,7 +79,7 @@ async function offerPhoto(file, error) {
     'div', {class: 'report'}, element('p', {}, `${error.problem}.`),
     error.remedy && element('p', {class: 'quiet'}, `Remedy: ${error.remedy}.`));
   const answer = await showDialog(
-    `${file.name} is not imported`, body, [...buttons, {name: 'close', label: 'Close', primary: true}]);
+    `${file.name} is not imported`, body, [...buttons, {name: 'close', label: 'OK', primary: true}]);
   if (answer === 'style') await usePhoto(file);
   if (answer === 'trace') update('view', {photo: {bitmap, opacity: 0.5}});
 }
