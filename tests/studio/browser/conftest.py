@@ -135,3 +135,14 @@ def open_map(open_page, static_url):
         return page
 
     return open_map
+
+
+@pytest.fixture(scope='module')
+def tab(browser, static_url):
+    """A blank page that the tests of modules share."""
+    page, problems = browser.new_page(), []
+    watch(page, urllib.parse.urlsplit(static_url).netloc, problems)
+    page.goto(static_url)
+    yield page
+    page.close()
+    assert not problems

@@ -14,7 +14,7 @@ from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.files.palette import classes_of, rgb
 from spade_jax.studio.correspondences import match, materials
 from tests.studio.browser.conftest import watch
-from tests.studio.browser.files_test import decoded, png
+from tests.studio.browser.scripts import decoded, png
 from tests.studio.label_imports_test import DEMO, EXAMPLES, FOREIGN, drawing, encoded
 from tests.studio.serving import serving
 
