@@ -103,6 +103,8 @@ def test_polygon_by_clicks_and_lasso_by_dragging(open_map):
     drag(page, lasso, button='right')
     page.mouse.click(*at(20, 100))
     page.mouse.click(*at(40, 100))
+    page.keyboard.press('Control+z')
+    assert len(page.evaluate(STATE)['sketch']) == 1
     page.keyboard.press('Escape')
     wanted = painted(('polygon', 4, corners), ('polygon', 5, lasso))
     np.testing.assert_array_equal(ids_of(page), wanted)
