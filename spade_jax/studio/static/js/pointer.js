@@ -89,6 +89,7 @@ function begin(event) {
 
 function onMove(event) {
   if (event.pointerType === 'touch') moveFinger(event);
+  if (event.pointerType === 'pen' && !hasPen) noticePen();  // It hovers: the palm is near.
   if (painting?.id === event.pointerId) {
     const events = event.getCoalescedEvents?.() ?? [];  // Missing on insecure origins.
     move((events.length ? events : [event]).map(pointOf));
