@@ -74,7 +74,7 @@ async function start() {
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
-    offerPhotos(examples);
+    offerPhotosLater();
   } catch (error) {
     notice(`The page has no model: ${error.message}`, {
       kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},
@@ -84,6 +84,14 @@ async function start() {
   startRecovery();
   watchConnection();
   connect();
+}
+
+/** Styles of photos wait for the first image: what one needs to paint comes first. */
+function offerPhotosLater() {
+  const end = subscribe('image', () => {
+    end();
+    offerPhotos(examples);
+  });
 }
 
 /** The attributes by which tests see the state, and styles whether a pointer is in use. */
