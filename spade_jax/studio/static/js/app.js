@@ -4,7 +4,7 @@ import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
 import {edit, redo, replaceIds, undo} from './document.js';
 import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
-import {exports, guarded, saveProject} from './exports.js';
+import {exportMenu, guarded, saveProject} from './exports.js';
 import {chooseFile, watchFiles} from './files.js';
 import {showFirstSteps, showShortcuts} from './help.js';
 import {buildImage, compareWith, holdBefore, imageBefore, isComparing} from './image.js';
@@ -45,7 +45,7 @@ async function start() {
       {label: 'Drafts…', icon: 'layers', run: showDrafts},
       {label: 'Clean up specks', icon: 'brush', run: () => edit('Clean up', majority)},
     ],
-    exportMenu: () => exports.map(({label, run}) => ({label, run})),
+    exportMenu,
   });
   buildTools(find('tools'));
   const view = iconButton('eye', 'View');
@@ -74,7 +74,7 @@ async function start() {
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
-    offerPhotos(examples);
+    offerPhotosLater();
   } catch (error) {
     notice(`The page has no model: ${error.message}`, {
       kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},
@@ -84,6 +84,14 @@ async function start() {
   startRecovery();
   watchConnection();
   connect();
+}
+
+/** Styles of photos wait for the first image: what one needs to paint comes first. */
+function offerPhotosLater() {
+  const end = subscribe('image', () => {
+    end();
+    offerPhotos(examples);
+  });
 }
 
 /** The attributes by which tests see the state, and styles whether a pointer is in use. */
