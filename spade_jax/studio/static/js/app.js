@@ -4,7 +4,7 @@ import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
 import {fetchJson, listExamples, openFirst} from './examples.js';
-import {exports, guarded, saveProject} from './exports.js';
+import {exportMenu, guarded, saveProject} from './exports.js';
 import {chooseFile, watchFiles} from './files.js';
 import {showFirstSteps, showShortcuts} from './help.js';
 import {buildImage, compareWith, holdBefore, imageBefore, isComparing} from './image.js';
@@ -39,7 +39,7 @@ async function start() {
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys,
     mainMenu: () => mainMenu({examples, showKeys}),
-    exportMenu: () => exports.map(({label, run}) => ({label, run})),
+    exportMenu,
   });
   buildTools(find('tools'));
   const view = iconButton('eye', 'View');
