@@ -171,9 +171,8 @@ def _check_body(headers: HTTPHeaders, upload: Upload | None) -> Refusal | None:
     if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
         return Refusal(400, 'the length of the body is not a number')
     if len(lengths[0]) > 15 or int(lengths[0]) > upload.most_bytes:
-        return Refusal(
-            413, f'{lengths[0][:20]} bytes are too large', f'send at most {upload.most_bytes}'
-        )
+        remedy = f'send at most {upload.most_bytes} bytes'
+        return Refusal(413, f'{lengths[0][:20]} bytes are too large', remedy)
     return None
 
 

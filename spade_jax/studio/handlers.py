@@ -124,7 +124,7 @@ class Examples(Answer):
             self.set_header('Content-Type', kind)
             self.finish(content)
         else:
-            await self.answer(read_example, example, self.studio.run.config.data)
+            await self.answer(read_example, example, self.studio.run.config)
 
     head = get
 

@@ -10,7 +10,7 @@ import pytest
 
 from spade_jax.studio import server
 from tests import program
-from tests.fixtures.cli import refusal, run_inline, succeed_inline
+from tests.fixtures.cli import refusal, succeed_inline
 from tests.sampling import tiny
 
 

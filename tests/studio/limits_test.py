@@ -51,10 +51,12 @@ async def images_of(client, number):
 
 def paint_beside(port, start, rest):
     async def run():
-        client = await Client.connect(f'ws://127.0.0.1:{port}/live')
-        slow = [trickle(port, start, rest) for _ in range(MOST_CONNECTIONS)]
-        seconds, _ = await asyncio.gather(asyncio.gather(*slow), images_of(client, 20))
-        return seconds
+        url = f'ws://127.0.0.1:{port}/live'
+        early = await Client.connect(url)
+        slow = [asyncio.create_task(trickle(port, start, rest)) for _ in range(MOST_CONNECTIONS)]
+        await images_of(early, 10)
+        await images_of(await Client.connect(url), 10)
+        return await asyncio.gather(*slow)
 
     return asyncio.run(run())
 
@@ -69,6 +71,13 @@ def test_slow_bodies_are_closed_while_a_page_paints():
     with serving(body_seconds=0.5) as served:
         seconds = paint_beside(served.port, POST.format(served.port).encode(), bytes(10_000))
     assert max(seconds) < 20
+
+
+def test_an_upload_that_is_too_large_is_told_so():
+    with serving() as served:
+        status, error = served.post('/api/import', bytes(60 << 20))
+        assert status == 413 and error['remedy'] == 'send at most 20971520 bytes'
+        assert served.get('/api/model')
 
 
 def test_one_page_too_many_is_told_so():

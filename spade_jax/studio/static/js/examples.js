@@ -28,7 +28,8 @@ export async function readExample(number) {
   const isWide = pixels.length === 2 * width * height;
   return {
     name: titled(name.replaceAll('_', ' ')), width, height,
-    ids: isWide ? new Uint16Array(pixels.buffer) : pixels, bytes: bytesOf(file),
+    ids: isWide ? new Uint16Array(pixels.buffer) : pixels,
+    bytes: file ? bytesOf(file) : null,
   };
 }
 

@@ -31,6 +31,9 @@ export function attachPointer(frame) {
   };
   for (const [name, listener] of Object.entries(listeners)) frame.addEventListener(name, listener);
   frame.addEventListener('wheel', onWheel, {passive: false});
+  frame.addEventListener('mousedown', (event) => {
+    if (event.button === 1) event.preventDefault();  // The middle button pans, and scrolls nothing.
+  });
   frame.addEventListener('blur', endKeyboard);
   window.addEventListener('blur', endAll);
 }
@@ -89,6 +92,7 @@ function begin(event) {
 
 function onMove(event) {
   if (event.pointerType === 'touch') moveFinger(event);
+  if (event.pointerType === 'pen' && !hasPen) noticePen();  // It hovers: the palm is near.
   if (painting?.id === event.pointerId) {
     const events = event.getCoalescedEvents?.() ?? [];  // Missing on insecure origins.
     move((events.length ? events : [event]).map(pointOf));

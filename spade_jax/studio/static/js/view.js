@@ -36,7 +36,9 @@ export function attachView(frame) {
   });
   map.style.imageRendering = 'pixelated';
   if (getComputedStyle(frame).position === 'static') frame.style.position = 'relative';
-  Object.assign(frame.style, {overflow: 'hidden', touchAction: 'none'});
+  Object.assign(frame.style, {
+    overflow: 'hidden', touchAction: 'none', userSelect: 'none', webkitUserSelect: 'none',
+  });
   frame.append(photo, map, overlay);
   stage = {
     frame, photo, map, overlay, width: 0, height: 0, image: null, colors: null, dirty: null,
@@ -119,6 +121,7 @@ function paint() {
   }
   paintPhoto();
   moveCanvases();
+  stage.frame.style.cursor = (state.tool.held ?? state.tool.name) === 'pan' ? 'grab' : 'crosshair';
   drawOverlay(stage.overlay.getContext('2d'), stage.width, stage.height);
 }
 
