@@ -6,6 +6,7 @@ with the run of --workdir, whose configuration is in the checkpoint. Nothing lea
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -39,6 +40,7 @@ def run() -> None:
     import asyncio
 
     from spade_jax.studio import description, guards, server
+    from spade_jax.studio.sampler import GeneratorSampler
 
     is_default = shared.WORKDIR.value is None
     workdir = spade_jax.DEMO if is_default else shared.given_workdir(may_be_demo=True)
@@ -52,6 +54,7 @@ def run() -> None:
     studio = server.Studio(
         sampled,
         access,
+        GeneratorSampler(functools.partial(shared.load_generator, workdir)),
         home if address == '127.0.0.1' else '',
         description.restart_command(sys.argv[1:]),
     )
@@ -66,6 +69,10 @@ def run() -> None:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, url)
 
     asyncio.run(server.serve_until_signal(studio, sockets, announce))
+    if not studio.connections.queue.stop():
+        # It loads or compiles: nothing interrupts that, and it must not outlive what it uses.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _has_display() -> bool:

@@ -29,11 +29,10 @@ from spade_jax.studio.messages import (
     Waiting,
 )
 from spade_jax.studio.request_queue import Rank, RequestQueue
-from spade_jax.studio.sampler import Refused, Sampler
+from spade_jax.studio.sampler import VARIATIONS_TOGETHER, Refused, Sampler
 
 MOST_PAGES = 32
 MOST_UNREAD = 8  # Messages that a page has not read; nothing is sampled for it meanwhile.
-VARIATIONS_TOGETHER = 4
 STILL = 0.3  # Seconds without a change of the label map after which it is prepared.
 HEARTBEAT = 1.0  # Seconds between messages while the model is loaded and compiled.
 
@@ -68,12 +67,12 @@ class Connections:
         self.queue.start(self._load)
         self._beat()
 
-    def stop(self, timeout: float | None = None) -> None:
-        """Close the pages, and wait at most `timeout` seconds for the image that is sampled."""
+    def stop(self) -> None:
+        """Close the pages and end the sampling thread, without waiting for it."""
         for page in [*self.pages]:
             self.remove(page)
             page.socket.close(Closing.STOPPED, 'the server stops')
-        self.queue.stop(timeout)
+        self.queue.stop()
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         """Call a function in the thread of the event loop, from the sampling thread."""
@@ -206,10 +205,17 @@ class Page:
     def _sample(self, request: SampleRequest, since: float) -> None:
         """In the sampling thread: sample an image."""
         start = time.monotonic()
-        rgb = self._attempt(request, self._sampler.sample, request.ids, request.style)
-        if rgb is not None:
+        image = self._attempt(request, self._image, request)
+        if image is not None:
+            rgb, exact = image
             waited, took = (round(1000 * x) for x in (start - since, time.monotonic() - start))
-            self._post(self.write, Image(request.revision, rgb, took, waited))
+            self._post(self.write, Image(request.revision, rgb, exact, took, waited))
+
+    def _image(self, request: SampleRequest) -> tuple[np.ndarray, bool]:
+        """The image of a request, and whether it is exact."""
+        wanted = request.ids, request.style
+        quick = self._sampler.quick(*wanted) if request.quick else None
+        return (self._sampler.sample(*wanted), True) if quick is None else (quick, False)
 
     def _vary(self, request: VariationsRequest, first: int) -> None:
         """In the sampling thread: sample some variations."""

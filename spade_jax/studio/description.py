@@ -75,7 +75,7 @@ def describe(run: Run, command: list[str]) -> dict[str, Any]:
         multiple=model.size_multiple,
         fixed_size=model.size_is_fixed,
         classes=classes,
-        unknown=DONTCARE_ID if DONTCARE_ID in columns[0] else None,
+        unknown=DONTCARE_ID if data.dontcare and DONTCARE_ID in columns[0] else None,
         materials=[dict(name=entry['name'], color=entry['color']) for entry in materials()],
         tables=take_as_choices(),
         has_style=model.has_latent,

@@ -1,6 +1,7 @@
 """What the server answers to requests that the guards admit."""
 
 import asyncio
+import base64
 import functools
 import json
 import pathlib
@@ -10,8 +11,10 @@ from typing import Any
 from tornado.web import RequestHandler
 
 from spade_jax.errors import UserError
-from spade_jax.studio import guards
+from spade_jax.studio import guards, time_lapse, uploads
 from spade_jax.studio.examples import list_examples, read_example, read_photo_file
+from spade_jax.studio.label_imports import import_map
+from spade_jax.studio.live import LiveHandler
 
 STATIC = pathlib.Path(__file__).with_name('static')
 _TYPES = {
@@ -55,7 +58,7 @@ class Answer(RequestHandler):
         self.finish(dict(problem=problem, remedy=remedy))
 
     async def answer(self, work: Callable[..., Any], *arguments: Any) -> None:
-        """Answer with the JSON that `work` returns, in the thread that decodes files."""
+        """Answer with what `work` returns in the thread that decodes files, or with its error."""
         try:
             self.finish(await self.in_thread(work, *arguments))
         except UserError as error:
@@ -121,9 +124,59 @@ class Examples(Answer):
             self.set_header('Content-Type', kind)
             self.finish(content)
         else:
-            await self.answer(read_example, example, self.studio.run.config.data)
+            await self.answer(read_example, example, self.studio.run.config)
 
     head = get
+
+
+class Import(Answer):
+    """A label map of a file: its ids, and a report of what is unknown in it."""
+
+    async def post(self) -> None:
+        await self.answer(self._read)
+
+    def _read(self) -> dict[str, Any]:
+        name, config = self.argument('name') or 'the file', self.studio.run.config
+        content = uploads.map_of(self.request.body, name)
+        choices = self.argument('as', 'auto'), self.argument('fit', 'ask')
+        return import_map(content, config, name, *choices)
+
+
+class Style(Answer):
+    """The latent of a photo, float32 in base64."""
+
+    async def post(self) -> None:
+        name = self.argument('name') or 'the photo'
+        try:
+            image = await self.in_thread(uploads.photo_of, self.request.body, name)
+            latent = await self.studio.connections.encode(image)
+        except UserError as error:
+            self.refuse(422, error.problem, error.remedy)
+            return
+        self.finish(dict(latent=base64.b64encode(latent.astype('<f4').tobytes()).decode()))
+
+
+class TimeLapse(Answer):
+    """Images of a painting as an animation."""
+
+    async def post(self) -> None:
+        await self.answer(self._encode)
+
+    def _encode(self) -> bytes:
+        numbers = [self.argument(name) for name in ('width', 'height', 'milliseconds')]
+        if not all(text.isascii() and text.isdecimal() and len(text) < 6 for text in numbers):
+            problem = f'width, height, milliseconds={", ".join(numbers)} are no numbers'
+            raise UserError(problem, 'send those of the images')
+        width, height, milliseconds = map(int, numbers)
+        format = self.argument('format')
+        frames = time_lapse.read_frames(self.request.body, width, height)
+        content = time_lapse.encode(frames, format, milliseconds)
+        self.set_header('Content-Type', time_lapse.FORMATS[format][2])
+        return content
+
+
+class Live(Answer, LiveHandler):
+    """The WebSocket, with the headers of all responses."""
 
 
 class Token(Answer):
@@ -138,10 +191,13 @@ class Token(Answer):
             self.refuse(400, 'this is no token')
             return
         access = self.studio.access
-        if access.token and (refusal := self.studio.attempts.check(sent, access)):
+        if not access.token:
+            self.finish({})
+            return
+        if refusal := self.studio.attempts.check(sent, access):
             self.refuse(*refusal)
             return
-        cookie = f'{guards.COOKIE}={access.session}; Path=/; HttpOnly; SameSite=Strict'
+        cookie = f'{access.cookie}={access.session}; Path=/; HttpOnly; SameSite=Strict'
         self.set_header('Set-Cookie', cookie)
         self.finish({})
 
@@ -153,5 +209,9 @@ ROUTES = [
     (r'/api/examples', Examples),
     (r'/api/examples/(\d{1,4})', Examples),
     (r'/api/examples/(\d{1,4})/(photo)', Examples),
+    (r'/api/import', Import),
+    (r'/api/style', Style),
+    (r'/api/timelapse', TimeLapse),
     (r'/api/token', Token),
+    (guards.LIVE, Live),
 ]

@@ -7,7 +7,6 @@ for it, `values` has the source of each pixel, and the page may choose another c
 """
 
 import base64
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,13 @@ import numpy as np
 
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
-from spade_jax.data.files.image_files import color_codes, is_copy, read_ids, read_ids_or_colors
+from spade_jax.data.files.image_files import (
+    NamedContent,
+    color_codes,
+    is_copy,
+    read_ids,
+    read_ids_or_colors,
+)
 from spade_jax.data.files.label_reader import LabelReader, check_label_ids, label_dtype
 from spade_jax.data.pipeline.paired_transforms import resize_ids
 from spade_jax.errors import UserError
@@ -25,17 +30,6 @@ from spade_jax.studio.proposals import AUTO, IDS, OWN, Proposals, page_ids, take
 ASK, NEAREST, MAJORITY, KEEP = 'ask', 'nearest', 'majority', 'keep'
 FITS = (ASK, NEAREST, MAJORITY, KEEP)
 _MOST_SOURCES = 1 << 16
-
-
-class _NamedContent(io.BytesIO):
-    """The content of a file, with the name that errors use."""
-
-    def __init__(self, content: bytes, name: str):
-        super().__init__(content)
-        self._name = name
-
-    def __str__(self) -> str:
-        return self._name
 
 
 class Reading(NamedTuple):
@@ -81,7 +75,7 @@ def import_map(
     for label, value, choices in (('as', take_as, take_as_choices()), ('fit', fit, FITS)):
         if value not in choices:
             raise UserError(f'{label}={value} of an import', f'use one of {", ".join(choices)}')
-    reading = _read(_NamedContent(content, name), config.data, take_as)
+    reading = _read(NamedContent(content, name), config.data, take_as)
     values, sources = _sources(reading, config.data, name)
     fitted, how = _fitted(values, [source['id'] for source in sources], config, name, fit)
     size = values.shape[::-1]
@@ -97,7 +91,7 @@ def import_map(
     return {**arrays, 'taken_for': reading.taken_for, 'report': report}
 
 
-def _read(file: _NamedContent, data: DataConfig, take_as: str) -> Reading:
+def _read(file: NamedContent, data: DataConfig, take_as: str) -> Reading:
     """Decide what a file is."""
     pixels = read_ids_or_colors(file)
     ids = _ids_of_training(file, data)
@@ -122,7 +116,7 @@ def _read(file: _NamedContent, data: DataConfig, take_as: str) -> Reading:
     return Reading(table, codes, False)
 
 
-def _ids_of_training(file: _NamedContent, data: DataConfig) -> np.ndarray | None:
+def _ids_of_training(file: NamedContent, data: DataConfig) -> np.ndarray | None:
     """Return the ids that the reader of the model reads; None if it refuses the file."""
     try:
         ids = LabelReader(data).read(file, thorough=False)

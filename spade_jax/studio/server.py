@@ -20,12 +20,15 @@ from tornado.web import Application
 
 from spade_jax.errors import UserError
 from spade_jax.studio import guards
+from spade_jax.studio.connections import Connections
 from spade_jax.studio.description import Run, describe
 from spade_jax.studio.examples import find_examples
 from spade_jax.studio.handlers import ROUTES, NotFound, static_files
+from spade_jax.studio.sampler import Sampler
 
 MOST_CONNECTIONS = 64
-_HEADER_SECONDS, _BODY_SECONDS, _LINGER_SECONDS = 10, 30, 2
+_HEADER_SECONDS, _BODY_SECONDS, _PING_SECONDS = 10, 30, 20
+_LINGER_SECONDS, _STOP_SECONDS = 5, 2
 _PIECE = 1 << 16
 
 
@@ -39,26 +42,38 @@ class Studio:
       examples: Label maps with which a page can begin.
       files: The files of the page by their addresses.
       decoder: The thread that decodes files, one at a time.
+      connections: The pages, and the sampler with its thread.
     """
 
     def __init__(
-        self, run: Run, access: guards.Access, home: str = '', command: Sequence[str] = ()
+        self,
+        run: Run,
+        access: guards.Access,
+        sampler: Sampler,
+        home: str = '',
+        command: Sequence[str] = (),
     ):
         self.run, self.access, self.home = run, access, home
         self.attempts = guards.TokenAttempts()
         self.examples, self.files = find_examples(run.workdir), static_files()
         self.decoder = concurrent.futures.ThreadPoolExecutor(1, 'studio-decoder')
+        self.connections = Connections(sampler)
         self._description = describe(run, [*command])
 
     def describe(self) -> dict[str, Any]:
-        """What a page must know of the model, as far as it is known."""
-        return self._description
+        """What a page must know of the model; how long an image takes is 0 until it is known."""
+        return self._description | dict(milliseconds=self.connections.sampler.milliseconds)
 
 
 def application(studio: Studio) -> Application:
     """The application, without its guards."""
     return Application(
-        ROUTES, studio=studio, default_handler_class=NotFound, log_function=lambda _: None
+        ROUTES,
+        studio=studio,
+        default_handler_class=NotFound,
+        log_function=lambda _: None,
+        websocket_ping_interval=_PING_SECONDS,
+        websocket_ping_timeout=_PING_SECONDS,
     )
 
 
@@ -67,6 +82,7 @@ class GuardedServer(HTTPServer):
 
     def initialize(self, studio: Studio, header_seconds: float, body_seconds: float) -> None:  # type: ignore[override]
         """Make the server; slower requests are closed."""
+        self._streams: dict[IOStream, None] = {}  # Of open connections, the oldest first.
         super().initialize(
             _Gate(studio.access, application(studio)),
             max_header_size=guards.MOST_HEADER_BYTES,
@@ -77,10 +93,16 @@ class GuardedServer(HTTPServer):
         )
 
     def handle_stream(self, stream: IOStream, address: tuple) -> None:
-        if len(self._connections) >= MOST_CONNECTIONS:
-            stream.close()
-            return
+        if len(self._streams) >= MOST_CONNECTIONS:  # Slow clients may not keep a page out.
+            oldest = next(iter(self._streams))
+            del self._streams[oldest]
+            oldest.close()
+        self._streams[stream] = None
         super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: Any) -> None:
+        super().on_close(server_conn)
+        self._streams.pop(server_conn.stream, None)  # Of a page whose WebSocket is open, too.
 
 
 class _Gate(HTTPServerConnectionDelegate):
@@ -180,14 +202,17 @@ async def serve(
     server = GuardedServer(studio, header_seconds, body_seconds)
     server.add_sockets(sockets)
     on_ready()
+    studio.connections.start()
     try:
         await stop.wait()
     finally:
         server.stop()
+        studio.connections.stop()
         studio.decoder.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_SECONDS):
+            async with asyncio.timeout(_STOP_SECONDS):
                 await server.close_all_connections()
+        studio.connections.queue.stop(_STOP_SECONDS)
 
 
 async def serve_until_signal(

@@ -1,12 +1,18 @@
 """What the server answers to a page."""
 
 import base64
+import io
 import pathlib
+import zlib
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import spade_jax
+from spade_jax.config.config import Config
+from spade_jax.models.model import build_model
+from spade_jax.studio import description
 
 
 def test_static_files_are_served_with_types_and_etags(served):
@@ -43,3 +49,65 @@ def test_examples_have_the_ids_of_their_files(served):
 def test_localhost_is_sent_to_the_one_address_of_drafts(served):
     status, headers, _ = served.request('GET', '/', Host=f'localhost:{served.port}')
     assert (status, headers['Location']) == (307, f'http://127.0.0.1:{served.port}/')
+
+
+def test_a_map_is_imported(served):
+    content = pathlib.Path(spade_jax.DEMO, 'labels', 'landscape_03.png').read_bytes()
+    status, imported = served.post('/api/import?name=valley.png', content, 'image/png')
+    assert status == 200 and imported['report']['exact']
+    assert imported['ids'] == served.get('/api/examples/3')['ids']
+
+
+def test_a_bad_map_is_refused_in_a_sentence(served):
+    status, error = served.post('/api/import?name=valley.png', b'GIF89a', 'image/gif')
+    assert status == 422
+    assert error['problem'] == 'valley.png is a GIF file: label maps are PNG files'
+    status, error = served.post('/api/import?as=none', b'\x89PNG\r\n\x1a\n')
+    assert status == 422 and error['remedy']
+
+
+def test_a_photo_has_a_latent(served):
+    content = pathlib.Path(spade_jax.DEMO, 'photos', 'landscape_03.png').read_bytes()
+    status, answer = served.post('/api/style', content, 'image/png')
+    latent = np.frombuffer(base64.b64decode(answer['latent']), np.float32)
+    mean = np.asarray(Image.open(io.BytesIO(content)).convert('RGB')).mean((0, 1))
+    assert status == 200
+    np.testing.assert_allclose(latent[:3], mean, rtol=1e-6)
+
+
+def test_a_time_lapse_is_an_animation(served):
+    frames = np.random.default_rng(0).integers(0, 255, (3, 8, 16, 3)).astype(np.uint8)
+    query = '/api/timelapse?format=webp&width=16&height=8&milliseconds=50'
+    status, content = served.post(query, frames.tobytes())
+    image = Image.open(io.BytesIO(content))
+    assert status == 200 and (image.format, image.n_frames) == ('WEBP', 3)
+    np.testing.assert_array_equal(np.asarray(image.convert('RGB')), frames[0])
+    for wrong in (query.replace('16', '1e9'), query.replace('webp', 'exe'), '/api/timelapse'):
+        assert served.post(wrong, frames.tobytes())[0] == 422
+
+
+def test_the_room_adds_at_most_400_kb_to_the_wheel():
+    room = pathlib.Path(description.__file__).parent
+    files = [path for path in room.rglob('*') if path.suffix != '.pyc' and path.is_file()]
+    assert sum(len(zlib.compress(path.read_bytes())) for path in files) <= 400_000
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(model='spade', style_encoder=True),
+        dict(model='spade', style_encoder=False),
+        dict(model='spade', style_encoder=False, generator_start='noise'),
+        dict(model='gan', condition='none'),
+        dict(model='pix2pix', pix2pix_dropout=True),
+        dict(model='pix2pix', pix2pix_dropout=False),
+        dict(model='pix2pixhd', condition='labels+edges', instance_features=True),
+        dict(model='pix2pixhd', condition='labels+edges', instance_features=False),
+    ],
+    ids=lambda options: '-'.join(map(str, options.values())),
+)
+def test_options_tell_of_a_model_what_it_says_of_itself(options):
+    config = Config.create(**options)
+    model = build_model(config)
+    told = config.model.has_latent, config.model.can_encode, config.model.size_is_fixed
+    assert told == (model.latent_dim is not None, model.can_encode, model.size_is_fixed)

@@ -86,7 +86,7 @@ def open_page(browser, expected_problems):
             context = browser.new_context(**options)
             contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         watch(page, urllib.parse.urlsplit(url).netloc, problems)
         page.goto(url)
         return page
@@ -119,3 +119,30 @@ def watch(page, host, problems):
 def page(open_page, static_url):
     """A blank page that tests modules: `await import("/static/js/state.js")` in `evaluate`."""
     return open_page(static_url)
+
+
+@pytest.fixture
+def open_map(open_page, static_url):
+    """A function (width, height, classes, **options) -> the page paint.html, with a map of id 0.
+
+    At first a pixel of the map is 4 x 4 device pixels, and the corner of the map at (20, 10).
+    """
+
+    def open_map(width=128, height=128, classes=13, **options):
+        query = f'width={width}&height={height}&classes={classes}'
+        page = open_page(f'{static_url}/pages/paint.html?{query}', **options)
+        page.wait_for_selector('html[data-ready]', state='attached')
+        return page
+
+    return open_map
+
+
+@pytest.fixture(scope='module')
+def tab(browser, static_url):
+    """A blank page that the tests of modules share."""
+    page, problems = browser.new_page(), []
+    watch(page, urllib.parse.urlsplit(static_url).netloc, problems)
+    page.goto(static_url)
+    yield page
+    page.close()
+    assert not problems

@@ -30,7 +30,8 @@ function showChange(dirty, fields = {}) {
 /**
  * Open another document, with an empty history; revisions count on, so that they only grow.
  *
- * `origin` is {bytes} of the file that holds exactly these ids, or null; `id` is that of a draft.
+ * `origin` is {bytes, format} of the file that holds exactly these ids, or null; `id` is that of a
+ * draft.
  */
 export function openDocument({
   ids, width, height, name = 'Untitled', origin = null, background = 0, id = newId(),
@@ -40,7 +41,7 @@ export function openDocument({
   const revision = state.document.revision + 1;
   update('document', {
     id, name, width, height, ids: ids.slice(), background, revision, saved: 'saved',
-    origin: origin && {...origin, revision},
+    origin: origin && {...origin, ids: ids.slice()},
     dirty: {left: 0, top: 0, right: width, bottom: height},
   });
   showHistory();
@@ -69,8 +70,7 @@ export function replaceIds(ids, {label = 'Replace', origin = null, isMasked = fa
   } else {
     state.document.ids.set(ids);
   }
-  const revision = state.document.revision + 1;
-  const fields = origin && !isMasked ? {origin: {...origin, revision}} : null;
+  const fields = origin && !isMasked ? {origin: {...origin, ids: ids.slice()}} : null;
   return addStep(label, before, wholeMap(), fields);
 }
 

@@ -4,7 +4,7 @@ import {colorsById, titled} from './classes.js';
 import {element, showDialog} from './dialogs.js';
 import {openDocument} from './document.js';
 import {colorsOf, showRgb} from './pixels.js';
-import {state} from './state.js';
+import {state, update} from './state.js';
 
 const FIRST = 'landscape_03';  // What the demo shows at its first start.
 
@@ -28,7 +28,8 @@ export async function readExample(number) {
   const isWide = pixels.length === 2 * width * height;
   return {
     name: titled(name.replaceAll('_', ' ')), width, height,
-    ids: isWide ? new Uint16Array(pixels.buffer) : pixels, bytes: bytesOf(file),
+    ids: isWide ? new Uint16Array(pixels.buffer) : pixels,
+    bytes: file ? bytesOf(file) : null,
   };
 }
 
@@ -46,6 +47,15 @@ export async function openFirst(examples) {
   const first = examples.find(({name}) => name === FIRST) ?? examples[0];
   const map = first ? await readExample(first.number).catch(() => null) : null;
   openMap(map && fits(map) ? map : horizonMap());
+  const material = named('tree', 'vegetation', 'plant') ?? state.model.classes.at(1)?.id ?? 0;
+  update('tool', {first: material, second: state.document.background});
+}
+
+/** The id of the first of some names that the model has, or of one that goes on with "-". */
+function named(...names) {
+  const {classes} = state.model;
+  return names.map((name) => classes.find(
+    (one) => one.name === name || one.name.startsWith(`${name}-`))).find(Boolean)?.id;
 }
 
 function fits({width, height}) {
@@ -69,8 +79,6 @@ export function emptyMap(id) {
 
 /** Sky over grass, or over what a model has instead. */
 export function horizonMap() {
-  const named = (...names) => names.map((name) => state.model.classes.find(
-    (one) => one.name === name || one.name.startsWith(`${name}-`))).find(Boolean)?.id;
   const map = emptyMap(named('sky') ?? 0);
   const ground = named('grass', 'terrain', 'road', 'sidewalk', 'floor') ?? map.ids[0];
   map.ids.fill(ground, map.width * Math.round(map.height * 0.6));

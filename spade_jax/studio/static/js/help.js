@@ -14,7 +14,7 @@ export async function showShortcuts(shortcuts, write) {
         element('dt', {}, ...keys.map((one) => element('kbd', {}, write(one)))),
         element('dd', {}, name),
       ]))));
-  const letters = element('input', {type: 'checkbox', checked: state.view.letters !== false});
+  const letters = element('input', {type: 'checkbox', checked: state.view.letters});
   letters.addEventListener('change', () => {
     update('view', {letters: letters.checked});
     remember('letters', letters.checked);

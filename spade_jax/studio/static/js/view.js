@@ -23,7 +23,7 @@ export function fitZoom(width, height, availableWidth, availableHeight) {
   return 1 / Math.ceil(1 / Math.max(ratio, 1 / 64));
 }
 
-/** Show the map in `frame`, an empty element that clips; call once. */
+/** Show the map in `frame`, an empty element without border; call once. */
 export function attachView(frame) {
   const [photo, map, overlay] = ['photo', 'map', 'overlay'].map((name) => {
     const canvas = document.createElement('canvas');
@@ -36,7 +36,9 @@ export function attachView(frame) {
   });
   map.style.imageRendering = 'pixelated';
   if (getComputedStyle(frame).position === 'static') frame.style.position = 'relative';
-  Object.assign(frame.style, {overflow: 'hidden', touchAction: 'none'});
+  Object.assign(frame.style, {
+    overflow: 'hidden', touchAction: 'none', userSelect: 'none', webkitUserSelect: 'none',
+  });
   frame.append(photo, map, overlay);
   stage = {
     frame, photo, map, overlay, width: 0, height: 0, image: null, colors: null, dirty: null,
@@ -59,8 +61,9 @@ export function attachView(frame) {
 function resize() {
   const {frame, overlay} = stage;
   const ratio = window.devicePixelRatio;
-  stage.width = Math.round(frame.clientWidth * ratio);
-  stage.height = Math.round(frame.clientHeight * ratio);
+  const {width, height} = frame.getBoundingClientRect();  // Not rounded to CSS pixels.
+  stage.width = Math.round(width * ratio);
+  stage.height = Math.round(height * ratio);
   overlay.width = stage.width;
   overlay.height = stage.height;
   overlay.style.width = `${stage.width / ratio}px`;
@@ -118,6 +121,7 @@ function paint() {
   }
   paintPhoto();
   moveCanvases();
+  stage.frame.style.cursor = (state.tool.held ?? state.tool.name) === 'pan' ? 'grab' : 'crosshair';
   drawOverlay(stage.overlay.getContext('2d'), stage.width, stage.height);
 }
 
@@ -196,8 +200,8 @@ function zoomTo(wanted, x, y) {
 /** Where a point of the window is: in pixels of the map, and in device pixels of the frame. */
 export function locate(clientX, clientY) {
   const {left, top} = stage.frame.getBoundingClientRect();
-  const deviceX = (clientX - left - stage.frame.clientLeft) * window.devicePixelRatio;
-  const deviceY = (clientY - top - stage.frame.clientTop) * window.devicePixelRatio;
+  const deviceX = (clientX - left) * window.devicePixelRatio;
+  const deviceY = (clientY - top) * window.devicePixelRatio;
   const {x, y, zoom} = state.view;
   return {x: (deviceX - x) / zoom, y: (deviceY - y) / zoom, deviceX, deviceY};
 }
