@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags
-from flax import traverse_util
 
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.files.weight_files import write_state
@@ -33,7 +32,7 @@ _NAMES = {'squeeze1x1': 'squeeze', 'expand1x1': 'expand_1x1', 'expand3x3': 'expa
 _CLASSIFIER = 'conv10'
 
 
-class ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle.Unpickler):
     """Makes plain containers and arrays of NumPy; anything else is an error."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
@@ -41,6 +40,11 @@ class ArrayUnpickler(pickle.Unpickler):
         if name not in _ARRAYS:
             raise pickle.UnpicklingError(f'{name} is not an array')
         return _ARRAYS[name]
+
+
+def read_arrays(content: bytes) -> Any:
+    """What a pickle of containers and arrays has."""
+    return _ArrayUnpickler(io.BytesIO(content)).load()
 
 
 def read_pickle(archive: str) -> bytes:
@@ -59,20 +63,21 @@ def read_pickle(archive: str) -> bytes:
 
 def convert(weights: dict[str, Any]) -> dict[str, np.ndarray]:
     """'fire2/squeeze1x1': (kernel, bias) -> 'fire2/squeeze/kernel' and '.../bias' in float16."""
-    params = {}
+    state = {}
     for layer, (kernel, bias) in weights.items():
         *block, name = layer.split('/')
         if name != _CLASSIFIER:
-            path = *block, _NAMES.get(name, name)
-            params[path] = {'kernel': kernel.astype(np.float16), 'bias': bias.astype(np.float16)}
-    return traverse_util.flatten_dict(traverse_util.unflatten_dict(params), sep='/')
+            path = '/'.join([*block, _NAMES.get(name, name)])
+            state[f'{path}/kernel'] = kernel.astype(np.float16)
+            state[f'{path}/bias'] = bias.astype(np.float16)
+    return state
 
 
 def main(argv: list[str]) -> None:
     """Write the file."""
     with one_line_errors(argv):
         content = read_pickle(os.path.expanduser(flags.FLAGS.archive))
-        state = convert(ArrayUnpickler(io.BytesIO(content)).load())
+        state = convert(read_arrays(content))
         write_state(flags.FLAGS.output, state)
         numbers = sum(array.size for array in state.values())
         print(f'{flags.FLAGS.output}: {numbers:,} numbers')

@@ -24,6 +24,7 @@ STAGES = ((16, 64), (32, 128), (48, 192), (64, 256))
 MEAN = (104.0, 117.0, 123.0)  # Of blue, green and red in [0, 255].
 # Typical mean absolute differences of the activations of two unlike landscapes of equal layout.
 DIFFERENCES = (14.0, 26.0, 22.0, 10.0, 1.8)
+_PADDING: Any = ((1, 1), (1, 1))
 
 
 class Fire(nn.Module):
@@ -67,7 +68,7 @@ class SqueezeNet(nn.Module):
         features, number = [x], 2
         for stage, (squeezed, expanded) in enumerate(STAGES, start=1):
             if stage < len(STAGES):
-                x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+                x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=_PADDING)
             for _ in range(2):
                 x = Fire(squeezed, expanded, dtype=self.dtype, name=f'fire{number}')(x)
                 number += 1
