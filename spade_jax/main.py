@@ -17,7 +17,7 @@ from spade_jax.streams import protect_standard_streams
 
 MODES = (
     *('train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'),
-    *('evaluate', 'convert', 'export_torch', 'export'),
+    *('evaluate', 'convert', 'export_torch', 'export', 'studio'),
 )
 COMMANDS = {mode: importlib.import_module(f'spade_jax.commands.{mode}') for mode in MODES}
 MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What the program does.')

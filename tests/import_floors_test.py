@@ -96,6 +96,7 @@ def test_only_model_files_know_the_configuration(module):
         ('orbax', ('checkpoints',)),
         ('torch', ('files.weight_files',)),
         ('safetensors', ('files.weight_files',)),
+        ('tornado', ('studio',)),
     ],
 )
 def test_libraries_stay_in_their_rooms(library, users):
@@ -132,8 +133,18 @@ def python(script):
 
 
 def test_help_imports_nothing_heavy():
-    heavy = ('jax', 'tensorflow', 'flax', 'orbax', 'numpy', 'PIL')
+    heavy = ('jax', 'tensorflow', 'flax', 'orbax', 'numpy', 'PIL', 'tornado')
     script = f'import sys, spade_jax.main; print([name for name in {heavy} if name in sys.modules])'
+    assert python(script) == '[]'
+
+
+def test_server_of_the_studio_does_not_import_jax():
+    script = (
+        'import sys, spade_jax; from spade_jax.studio import description, guards, server; '
+        'run = description.Run.open(spade_jax.DEMO); '
+        'server.Studio(run, guards.Access.create("127.0.0.1", 8128)); '
+        'print([name for name in ("jax", "flax", "orbax", "tensorflow") if name in sys.modules])'
+    )
     assert python(script) == '[]'
 
 

@@ -1,4 +1,7 @@
-"""Checksums for arrays and JSON records, to detect silent corruption that Orbax does not."""
+"""Checksums for arrays and JSON records, to detect silent corruption that Orbax does not.
+
+JAX is imported for trees of arrays only: records are read by programs that start without it.
+"""
 
 import concurrent.futures
 import hashlib
@@ -6,7 +9,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from spade_jax.errors import UserError
@@ -55,11 +57,15 @@ def not_finite(tree: Any) -> list[str]:
 
 def named_leaves(tree: Any) -> dict[str, np.ndarray]:
     """The arrays of a tree on the host, by their paths."""
+    import jax
+
     return dict(zip(paths(tree), map(np.asarray, jax.tree.leaves(tree)), strict=True))
 
 
 def paths(tree: Any) -> list[str]:
     """The paths of the leaves of a tree: keys, fields and indices joined by '/'."""
+    import jax
+
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in leaves]
 

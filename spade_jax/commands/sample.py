@@ -8,6 +8,7 @@ package, which has its own label maps; its images go to demo_images.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from absl import flags
 from spade_jax.commands import shared
 from spade_jax.config.flags import given_flags, given_options
 from spade_jax.config.option import LARGEST_SEED
+from spade_jax.errors import UserError, user_errors
 from spade_jax.files.html_page import GALLERY_PAGE
 
 if TYPE_CHECKING:
     from spade_jax.config.config import Config
     from spade_jax.data.files.label_maps import LabelMaps
+    from spade_jax.sampling import TrainedGenerator
     from spade_jax.sampling.style_flags import StyleOptions
+    from spade_jax.sampling.styles import Styles
 
 GALLERY = flags.DEFINE_bool('gallery', True, 'Write a page with all images, and a contact sheet.')
 BATCH_STATISTICS = flags.DEFINE_enum(
@@ -65,6 +69,9 @@ STYLE_FLAGS = (
     flags.DEFINE_float('truncation', 1.0, 'Scale of random styles in [0, 1]; 0: the mean style.'),
     flags.DEFINE_bool('fixed_style', False, 'Use one random style for all label maps.'),
 )
+STYLE_JSON = flags.DEFINE_string(
+    'style_json', '', 'Style as the studio writes it, in the command that it copies.'
+)
 FLAGS = (
     *(
         shared.LABEL_DIR,
@@ -74,7 +81,7 @@ FLAGS = (
         GALLERY,
         shared.SAMPLE_SIZE,
     ),
-    *(*STYLE_FLAGS, BATCH_STATISTICS, *shared.GENERATOR_FLAGS),
+    *(*STYLE_FLAGS, STYLE_JSON, BATCH_STATISTICS, *shared.GENERATOR_FLAGS),
 )
 SECTIONS = ('data',)
 OTHER_OPTIONS = shared.OPTIONS_OF_SAMPLING
@@ -105,7 +112,7 @@ def run() -> None:
     bad = sample_files.check_maps(maps, config, size, with_photos=GALLERY.value)
     if bad:
         maps = EvenlySpaced(maps, len(maps.names), bad)
-    styles = style_options.styles(generator, maps)
+    styles = _style_of_studio(generator, style_options) or style_options.styles(generator, maps)
     request = sample_files.SampleRequest(
         maps, styles, size, given.get('batch_size', shared.MAPS_TOGETHER), tuple(inputs.values())
     )
@@ -131,6 +138,26 @@ def _maps(config: Config, workdir: str, styles: StyleOptions) -> tuple[LabelMaps
     # One map for each image: its number decides the latent, as in a call from Python.
     maps = EmptyMaps(config.data, styles.num_samples)
     return maps, dataclasses.replace(styles, num_samples=1)
+
+
+def _style_of_studio(generator: TrainedGenerator, options: StyleOptions) -> Styles | None:
+    """The style of --style_json for all label maps; None without it."""
+    text = STYLE_JSON.value
+    if not text:
+        return None
+    from spade_jax.sampling.style_flags import StyleOptions
+    from spade_jax.sampling.styles import GivenStyles
+    from spade_jax.studio.style_messages import latent_of, parse_style
+
+    problem = f'style_json={text[:60]}'
+    if options != StyleOptions():
+        remedy = 'leave out the other flags of styles, such as --seed'
+        raise UserError(f'{problem} is the whole style', remedy)
+    if generator.latent_dim is None:
+        raise UserError(f'{problem}, but this model has no style latent', 'leave it out')
+    with user_errors(problem, "copy the command of the studio, which begins it with a '"):
+        style = parse_style(json.loads(text))
+    return GivenStyles(latent_of(style, generator.latent_dim, generator.clusters)[None])
 
 
 def _inputs(config: Config) -> dict[str, str]:

@@ -7,7 +7,7 @@ the palette file is gone.
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from spade_jax.errors import UserError, user_errors
@@ -35,6 +35,13 @@ class LabelClass(NamedTuple):
     id: int
     name: str
     color: str | None
+
+
+class Counterpart(NamedTuple):
+    """The name of a class of another table: of the same thing, or of what is nearest to it."""
+
+    name: str
+    is_same: bool
 
 
 class Remap(NamedTuple):
@@ -88,14 +95,23 @@ def palette_text(classes: Iterable[LabelClass]) -> str:
 def by_names(path: str, ids: Mapping[str, int]) -> str:
     """Read a palette like `read_palette`, but with the `ids` of classes of these names; '' if none.
 
-    A class of another name becomes the first one that its list "like" has; without one, it is left
-    out.
+    A class of another name becomes its `counterpart`; without one, it is left out.
     """
     found = []
     for entry in json.loads(read_file(path))['classes']:
-        same = [name for name in (entry['name'], *entry.get('like', ())) if name in ids]
-        found += [LabelClass(ids[name], name, entry.get('color')) for name in same[:1]]
+        if match := counterpart(entry, ids):
+            found.append(LabelClass(ids[match.name], match.name, entry.get('color')))
     return palette_text(found) if found else ''
+
+
+def counterpart(entry: Mapping[str, Any], names: Container[str]) -> Counterpart | None:
+    """Return which of `names` stands for a class of a palette file; None if there is none.
+
+    It is the name of the class, else the first of its lists "same" and "like".
+    """
+    same = [Counterpart(name, True) for name in (entry['name'], *entry.get('same', ()))]
+    like = [Counterpart(name, False) for name in entry.get('like', ())]
+    return next((found for found in same + like if found.name in names), None)
 
 
 def parse_palette(text: str) -> list[LabelClass]:

@@ -48,6 +48,21 @@ class ModelOptions(Section):
         return f'model={self.name}'
 
     @property
+    def has_latent(self) -> bool:
+        """True if an image is sampled from a latent, of a style or of noise."""
+        return False
+
+    @property
+    def can_encode(self) -> bool:
+        """True if the model has an encoder that gives the latent of an image."""
+        return False
+
+    @property
+    def size_is_fixed(self) -> bool:
+        """True if images can only be sampled at the training size."""
+        return False
+
+    @property
     def feature_table(self) -> FeatureTable | None:
         """What the latent is, if it is a table with the features of each class."""
         return None

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import numpy as np
 
 from spade_jax.config.config import Config
@@ -18,14 +19,18 @@ class PreparedMap:
     """A label map with what does not depend on the style, made by `TrainedGenerator.prepare`.
 
     It holds gamma and beta of all SPADE layers on the device, 5 kB a pixel at the published width.
+
+    Attributes:
+      nbytes: Of what it holds; 0 if nothing of the model depends on the label map alone.
     """
 
-    def __init__(self, config: Config, variables, labels, instances, clusters=None):
+    def __init__(self, config: Config, variables, labels, instances, clusters=None, cache=None):
         # The map enters only through the cache among the variables.
         options = config, False, False  # running statistics, not portable
         self._sampler = functools.partial(jitted.sample, *options, variables, labels, instances)
         self._latent_dim = build_model(config).latent_dim or 0
         self._size, self._clusters = labels.shape[1:3], clusters
+        self.nbytes = sum(array.nbytes for array in jax.tree.leaves(cache))
 
     def __call__(
         self,

@@ -162,7 +162,7 @@ class TrainedGenerator:
         cache = jitted.prepare(self.config, self._variables, labels, instances)
         name = self._model.sampling_networks[0]
         variables = self._variables | {name: self._variables[name] | cache}
-        return PreparedMap(self.config, variables, labels, instances, self.clusters)
+        return PreparedMap(self.config, variables, labels, instances, self.clusters, cache)
 
     def encode(
         self,

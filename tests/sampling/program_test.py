@@ -1,5 +1,7 @@
 """--mode=sample and --mode=export with checkpoints of untrained generators."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -245,3 +247,33 @@ def test_style_image_is_not_overwritten(refusal_of, styled_run, data, tmp_path):
     style = f'--style_image={tmp_path}/a.png'
     message = refusal_of(styled_run, style, f'--output_dir={tmp_path}')
     assert f'labels/a.png would overwrite the input {tmp_path}/a.png' in message
+
+
+SEED = '{"kind": "seed", "seed": 2, "truncation": 0.5}'
+
+
+def test_style_of_the_studio_is_for_all_maps(styled_run, data, tmp_path):
+    where = [
+        '--mode=sample',
+        f'--workdir={styled_run}',
+        f'--label_dir={data}/labels',
+        '--nogallery',
+    ]
+    succeed_inline(*where, f'--style_json={SEED}', f'--output_dir={tmp_path}/json')
+    flags = ['--seed=2', '--fixed_style', '--truncation=0.5']
+    succeed_inline(*where, *flags, f'--output_dir={tmp_path}/flags')
+    for name in ('a.png', 'b.png'):
+        assert (tmp_path / 'json' / name).read_bytes() == (tmp_path / 'flags' / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    'flags, reason',
+    [
+        ([f'--style_json={SEED}', '--seed=1'], 'is the whole style; leave out the other flags'),
+        (['--style_json={"kind": "seed"}'], r'style_json=.* needs the fields seed, truncation'),
+        (['--style_json=seed'], r'style_json=seed \(.*; copy the command of the studio'),
+    ],
+)
+def test_wrong_styles_of_the_studio_are_refused(styled_run, data, flags, reason):
+    where = ['--mode=sample', f'--workdir={styled_run}', f'--label_dir={data}/labels']
+    assert re.search(reason, refusal(*where, *flags))

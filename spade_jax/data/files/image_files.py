@@ -20,6 +20,23 @@ LOSSY_EXTENSIONS = frozenset({'.jpg', '.jpeg', '.webp'})
 # Formats of photos and label maps that are not read, but named.
 UNREAD_EXTENSIONS = ('.npy', '.npz', '.mat', '.nii', '.nii.gz', '.dcm', '.heic', '.heif', '.avif')
 
+
+class NamedContent(io.BytesIO):
+    """The content of a file that has no path here.
+
+    Attributes:
+      formats: Pillow's names of the formats that are read; None: all.
+    """
+
+    def __init__(self, content: bytes, name: str, formats: tuple[str, ...] | None = None):
+        """Hold the content of a file; errors use `name`."""
+        super().__init__(content)
+        self._name, self.formats = name, formats
+
+    def __str__(self) -> str:
+        return self._name
+
+
 # A file: its path, or its content, whose `str()` is then the name that errors use.
 File = str | io.BytesIO
 Size = tuple[int, int]  # Width, height.
@@ -43,6 +60,11 @@ _TIFF_SIGNATURES = b'II*\0', b'MM\0*'
 _EXIF_FIELDS = frozenset({'exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp'})
 
 
+def named(file: File) -> File:
+    """Return a file whose `str()` is a name for errors; content without a path has none itself."""
+    return NamedContent(file.getvalue(), 'the file') if type(file) is io.BytesIO else file
+
+
 def read_photo(path: File, expected_size: Size | None = None, role: str = 'photo') -> np.ndarray:
     """Read a photo (or other image) with 8 bits a channel, none transparent, as [H, W, 3] uint8.
 
@@ -52,6 +74,7 @@ def read_photo(path: File, expected_size: Size | None = None, role: str = 'photo
         says, which is how viewers show it, unless only the stored pixels have this shape.
       role: What errors call the file.
     """
+    path = named(path)
     with _checked(path, role) as image:
         _require_8_bits(image, path, role)
         if _is_turned(image, expected_size):
@@ -63,6 +86,7 @@ def read_photo(path: File, expected_size: Size | None = None, role: str = 'photo
 
 def photo_size(path: File, expected_size: Size | None = None) -> Size:
     """Return the width and height of `read_photo`'s result; reads the header only."""
+    path = named(path)
     with _user_errors(path, 'photo'), _open(path) as image:
         _require_8_bits(image, path, 'photo')
         return _turned_size(image) if _is_turned(image, expected_size) else image.size
@@ -75,6 +99,7 @@ def is_copy(size: Size, other: Size) -> bool:
 
 def exif_orientation(path: File) -> int:
     """Return how `read_photo` turns a photo without an expected size: 1 (upright) to 8."""
+    path = named(path)
     with _user_errors(path, 'photo'), _open(path) as image:
         if isinstance(image, TiffImageFile):
             return image.tag_v2.get(_EXIF_ORIENTATION, 1)
@@ -97,6 +122,7 @@ def read_ids(
       thorough: False skips the pixel count of PNG files (`check_png`), if it passed before.
       on_indexed: Receives the colors of an indexed image.
     """
+    path = named(path)
     with _checked(path, role, thorough=thorough, lossless=True) as image:
         ids = _ids(image, path, role)
         if on_indexed and (colors := _index_colors(image)):
@@ -109,6 +135,7 @@ def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = 
 
     Transparent pixels are black; then alpha is a fourth channel, 0 or 255.
     """
+    path = named(path)
     with _checked(path, role, thorough=thorough, lossless=True) as image:
         has_colors = image.mode in _COLOR_MODES or image.mode == 'LA' and not _is_opaque(image)
         return (_colors if has_colors else _ids)(image, path, role)
@@ -117,6 +144,7 @@ def read_ids_or_colors(path: File, role: str = 'label map', *, thorough: bool = 
 def read_instances(path: File, *, thorough: bool = True) -> np.ndarray:
     """Read an instance map as `read_ids` does; colors are ids as good as any, and become int32."""
     role = 'instance map'
+    path = named(path)
     with _checked(path, role, thorough=thorough, lossless=True) as image:
         if image.mode in _ALPHA_MODES | _COLOR_MODES - _ID_MODES:
             codes = color_codes(_colors(image, path, role))
@@ -230,10 +258,10 @@ def _checked(
 ) -> Iterator[ImageFile.ImageFile]:
     """Open a file that is read completely and, if it is PNG, checked for damage."""
     with _user_errors(path, role):
-        content = read_file(path) if isinstance(path, str) else path.getvalue()
-        with _open(io.BytesIO(content)) as image:
+        source = io.BytesIO(read_file(path)) if isinstance(path, str) else path
+        with _open(source) as image:
             if image.format == 'PNG':
-                check_png(content, rows=thorough)
+                check_png(source.getvalue(), rows=thorough)
             if lossless and image.format in _LOSSY_FORMATS:
                 lossy = f'{image.format} is a lossy format'
                 problem = f'{path}: {lossy}, so the ids of the {role} are inexact'
@@ -270,7 +298,7 @@ def _user_errors(path: File, role: str) -> contextlib.AbstractContextManager:
 
 def _open(path: File) -> ImageFile.ImageFile:
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=getattr(path, 'formats', None))
         if image.width * image.height <= MOST_PIXELS:
             return image
     except Image.UnidentifiedImageError:

@@ -13,6 +13,7 @@ from spade_jax.data.files.image_files import (
     Colors,
     File,
     color_codes,
+    named,
     photo_size,
     read_ids,
     read_ids_or_colors,
@@ -51,6 +52,7 @@ class LabelReader:
         a UserError, with the file's name, if it cannot be read, or has colors without a palette or
         not in it.
         """
+        path = named(path)
         if self._unconditional:
             return empty_condition(*photo_size(path))
         if not self._uses_labels:

@@ -22,14 +22,25 @@ def check_png(content: bytes, *, rows: bool) -> None:
 
     With `rows`, missing pixels are an error too, which takes a second decompression.
     """
-    chunks = list(_chunks(content))
-    header = dict(chunks).get(b'IHDR', b'')
-    if rows and len(header) == 13:
-        missing = _pixel_bytes(header)
-        for size in _decompressed_sizes(data for kind, data in chunks if kind == b'IDAT'):
-            if (missing := missing - size) <= 0:
-                return
-        raise ValueError(f'{missing} bytes of pixels are missing')
+    header, pixels = b'', []
+    for kind, data in png_chunks(content):
+        header = data if kind == b'IHDR' else header
+        if rows and kind == b'IDAT':
+            pixels.append(data)
+    if rows and len(header) == 13 and (excess := excess_of_pixels(header, pixels)) < 0:
+        raise ValueError(f'{-excess} bytes of pixels are missing')
+
+
+def excess_of_pixels(header: bytes, parts: Iterable[bytes]) -> int:
+    """Return how many bytes IDAT chunks hold more than the pixels of a header; negative: fewer.
+
+    No more than a piece above the pixels is decompressed.
+    """
+    excess = -_pixel_bytes(header)
+    for size in _decompressed_sizes(parts):
+        if (excess := excess + size) > 0:
+            break
+    return excess
 
 
 def _decompressed_sizes(parts: Iterable[bytes]) -> Iterator[int]:
@@ -41,8 +52,8 @@ def _decompressed_sizes(parts: Iterable[bytes]) -> Iterator[int]:
             part = stream.unconsumed_tail
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (kind, data) of every chunk up to the end of the image."""
+def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (kind, data) of every chunk up to the end of the image; check that it is intact."""
     position, kind = len(SIGNATURE), b''
     while kind != b'IEND':
         length, kind = struct.unpack('>I4s', content[position : position + 8].ljust(8, b'\0'))

@@ -128,6 +128,14 @@ class GanOptions(ModelOptions):
         return dict(gan_width=16, gan_max_width=128, batch_size=16)
 
     @property
+    def has_latent(self) -> bool:
+        return True
+
+    @property
+    def size_is_fixed(self) -> bool:
+        return True
+
+    @property
     def size_multiple(self) -> int:
         return self.base_size
 

@@ -105,6 +105,10 @@ class Pix2PixOptions(ModelOptions):
         return f'{self.num_halvings} halvings{flag}'
 
     @property
+    def has_latent(self) -> bool:
+        return self.pix2pix_dropout
+
+    @property
     def num_halvings(self) -> int:
         """How often the generator halves the size of the condition."""
         return self.pix2pix_depth if self.pix2pix_generator == 'unet' else 2

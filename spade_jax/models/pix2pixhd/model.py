@@ -50,7 +50,7 @@ class Pix2PixHD(Model):
         self.dtype = jnp.dtype(config.optimizer.compute_dtype)
         self.networks = self._build_networks()
         self.perceptual = PerceptualTerm(config.losses, self.dtype)
-        self.can_encode = self.options.instance_features
+        self.can_encode = self.options.can_encode
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.can_encode]
         classes = config.data.label_channels if self.can_encode else 0
         self.latent_dim = classes * self.options.feature_dim or None

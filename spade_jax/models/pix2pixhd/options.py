@@ -153,6 +153,14 @@ class Pix2PixHDOptions(ModelOptions):
         return f'{self.size_multiple.bit_length() - 1} halvings of the resolution'
 
     @property
+    def has_latent(self) -> bool:
+        return self.instance_features
+
+    @property
+    def can_encode(self) -> bool:
+        return self.instance_features
+
+    @property
     def feature_table(self) -> FeatureTable | None:
         if not self.instance_features:
             return None

@@ -298,6 +298,18 @@ class SpadeOptions(ModelOptions):
         """Dimensions of the latent that an image is sampled from; None: the condition alone."""
         return self.style_dim if self.style_encoder or self.generator_start == 'noise' else None
 
+    @property
+    def has_latent(self) -> bool:
+        return self.latent_dim is not None
+
+    @property
+    def can_encode(self) -> bool:
+        return self.style_encoder
+
+    @property
+    def size_is_fixed(self) -> bool:
+        return self.has_latent  # The latent becomes the coarsest grid by a dense layer.
+
     def grid_size(self, data: DataConfig) -> tuple[int, int]:
         """Height and width of the generator's coarsest grid."""
         return data.image_height // self.size_multiple, data.image_width // self.size_multiple

@@ -10,10 +10,12 @@ export const state = {
   model: null,
 
   // ids: Uint8Array, or Uint16Array above 256 classes, row by row; `revision` counts its changes.
-  // origin: {bytes, revision} of an imported file, which is exported unchanged; or null.
+  // origin: {bytes, format, ids} of an imported file ('ids', the default, or 'gaugan'): while the map
+  // has these ids, an export in this format is the file itself; or null. dirty: the rectangle that
+  // the last change touched: {left, top, right, bottom}, half open.
   document: {
     id: '', name: 'Untitled', width: 0, height: 0, ids: new Uint8Array(0), revision: 0,
-    origin: null, background: 0, saved: 'saved',  // saved | saving | failed
+    origin: null, background: 0, dirty: null, saved: 'saved',  // saved | saving | failed
   },
 
   history: {canUndo: false, canRedo: false, bytes: 0},
@@ -23,17 +25,21 @@ export const state = {
   style: {current: {kind: 'seed', seed: 2, truncation: 1}, a: null, b: null, recent: [], presets: []},
 
   // name: brush | line | rectangle | polygon | fill | pick | pan. shape: circle | square | diamond
-  // | bar. first, second: class ids. protected, only: sets of class ids.
+  // | bar. first, second: class ids. protected, only: sets of class ids. digits: the class ids of the
+  // keys 1 to 9 and 0, in this order.
   tool: {
-    name: 'brush', size: 12, shape: 'circle', first: 0, second: 0, mirrorX: false, mirrorY: false,
-    protected: new Set(), only: new Set(), pressure: false, touchPaints: true,
+    name: 'brush', held: null, size: 12, shape: 'circle', first: 0, second: 0,
+    mirrorX: false, mirrorY: false,
+    protected: new Set(), only: new Set(), pressure: false, touchPaints: true, digits: [],
   },
 
   // zoom: device pixels of a pixel of the map; x, y: offset in device pixels. pointer: {x, y} of the
-  // map, or null. photo: {bitmap, opacity} below the map, or null. highlight: class id, or null.
+  // pixel of the map under the pointer, or null; cursor: the same with fractions, also beside the
+  // map. sketch: corners of an unfinished polygon, or null. photo: {bitmap, opacity} below the map,
+  // or null. highlight: class id, or null. letters: whether single letters are shortcuts.
   view: {
     zoom: 1, x: 0, y: 0, fit: true, grid: true, outlines: false, highlight: null, photo: null,
-    pointer: null, theme: 'auto',  // auto | dark | light
+    pointer: null, cursor: null, sketch: null, letters: true, theme: 'auto',  // auto | dark | light
   },
 
   // The image that is shown: rgb Uint8Array row by row, of the document's `revision`, in `style`.

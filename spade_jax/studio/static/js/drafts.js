@@ -1,0 +1,182 @@
+/**
+ * Drafts: the newest state of each document, in IndexedDB.
+ *
+ * The document of an open tab has a lock (without Web Locks, which need a secure origin, a
+ * heartbeat). A draft whose lock is free belongs to a tab that is gone.
+ */
+
+import {state, subscribe, update} from './state.js';
+
+const NAME = 'spade_jax.studio';
+const PAUSE = 1000;  // Milliseconds without a change after which a draft is saved.
+const LATEST = 5000;  // Milliseconds after which it is saved while changes go on.
+const BEAT = 5000;
+const MOST = 30;  // Drafts of other tabs that are kept.
+
+let database = null;
+let report = () => {};
+let own = {};  // The fields of the document, which stay those of the old one when another opens.
+let savedSnapshots = null;
+let isKept = false;  // Whether the document has changed since it was opened.
+let firstChange = 0;  // When it changed first since it was saved, or 0.
+let timer = 0;
+let release = () => {};
+
+const done = (request, success = 'onsuccess') => new Promise((resolve, reject) => {
+  request[success] = () => resolve(request.result);
+  request.onerror = () => reject(request.error);
+  request.onabort = () => reject(request.error);
+});
+
+async function openDatabase() {
+  const request = indexedDB.open(NAME, 1);
+  request.onupgradeneeded = () => {
+    for (const store of ['drafts', 'snapshots', 'beats']) {
+      request.result.createObjectStore(store, {keyPath: 'id'});
+    }
+  };
+  return done(request);
+}
+
+/** Let `write(store)` write to the stores; on the disk, not only on its way, when this returns. */
+async function transact(names, write) {
+  const transaction = database.transaction(names, 'readwrite', {durability: 'strict'});
+  write((name) => transaction.objectStore(name));
+  await done(transaction, 'oncomplete');
+}
+
+function read(store, method, ...keys) {
+  return done(database.transaction(store).objectStore(store)[method](...keys));
+}
+
+/**
+ * Keep drafts from now on; call once, when a document is open.
+ *
+ * `onFailure(error)` is called when drafts cannot be kept, and again only after one could be.
+ */
+export async function startDrafts(onFailure) {
+  report = onFailure;
+  try {
+    database = await openDatabase();
+  } catch (error) {
+    fail(error);
+  }
+  follow();
+  subscribe('document', (_, fields) => {
+    if (state.document.id !== own.id) {
+      saveNow();
+      follow();
+    } else if (fields.revision !== undefined || fields.name !== undefined) {
+      own = {...state.document};
+      schedule();
+    }
+  });
+  subscribe('style', (_, {current}) => { if (current && isKept) schedule(); });
+  subscribe('snapshots', schedule);
+  document.addEventListener('visibilitychange', saveNow);
+  window.addEventListener('pagehide', saveNow);
+  if (!navigator.locks) beatOn();
+}
+
+/** Hold the lock of the document that is open now; it is saved once it changes. */
+function follow() {
+  own = {...state.document};
+  savedSnapshots = state.snapshots.items;
+  isKept = false;
+  release();
+  if (!navigator.locks) return;
+  const held = new Promise((resolve) => { release = resolve; });
+  navigator.locks.request(`${NAME} ${own.id}`, () => held).catch(() => {});
+}
+
+function beatOn() {
+  const change = (write) => {
+    if (database) transact(['beats'], (store) => write(store('beats'))).catch(fail);
+  };
+  const beat = () => change((store) => store.put({id: own.id, time: Date.now()}));
+  beat();
+  setInterval(beat, BEAT);
+  window.addEventListener('pagehide', () => change((store) => store.delete(own.id)));
+}
+
+function schedule() {
+  isKept = true;
+  const now = performance.now();
+  firstChange ||= now;
+  if (state.document.saved === 'saved') update('document', {saved: 'saving'});
+  clearTimeout(timer);
+  timer = setTimeout(save, Math.max(0, Math.min(PAUSE, firstChange + LATEST - now)));
+}
+
+function saveNow() {
+  if (firstChange) save();
+}
+
+async function save() {
+  clearTimeout(timer);
+  firstChange = 0;
+  if (!database) {
+    fail(new Error('there is no database'));
+    return;
+  }
+  const {id, name, width, height, ids, background} = own;
+  const {items} = state.snapshots;
+  const draft = {
+    id, name, width, height, ids, background, style: state.style.current, time: Date.now(),
+    classes: state.model.classes.map((one) => ({id: one.id, name: one.name})),
+  };
+  try {
+    await transact(['drafts', 'snapshots'], (store) => {
+      store('drafts').put(draft);
+      if (items !== savedSnapshots) store('snapshots').put({id, items});
+    });
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  if (id !== own.id) return;
+  savedSnapshots = items;
+  if (!firstChange) update('document', {saved: 'saved'});
+}
+
+function fail(error) {
+  const isKnown = state.document.saved === 'failed';
+  update('document', {saved: 'failed'});
+  if (!isKnown) report(error);
+}
+
+/** The drafts of tabs that are gone, newest first: {id, name, width, height, ids, time, ...}. */
+export async function leftDrafts() {
+  if (!database) return [];
+  const open = await openIds();
+  const drafts = (await read('drafts', 'getAll')).filter(({id}) => !open.has(id));
+  drafts.sort((a, b) => b.time - a.time);
+  await Promise.all(drafts.slice(MOST).map(({id}) => deleteDraft(id)));
+  return drafts.slice(0, MOST);
+}
+
+async function openIds() {
+  if (navigator.locks) {
+    const {held} = await navigator.locks.query();
+    return new Set(held.map(({name}) => name.slice(NAME.length + 1)));
+  }
+  const beats = await read('beats', 'getAll');
+  const alive = beats.filter(({time}) => Date.now() - time < 3 * BEAT);
+  return new Set([own.id, ...alive.map(({id}) => id)]);
+}
+
+/** The snapshots of a draft. */
+export async function snapshotsOf(id) {
+  return (await read('snapshots', 'get', id))?.items ?? [];
+}
+
+/** Delete a draft. */
+export async function deleteDraft(id) {
+  const stores = ['drafts', 'snapshots', 'beats'];
+  await transact(stores, (store) => stores.forEach((name) => store(name).delete(id)));
+}
+
+/** Ask the browser not to clear drafts when its disk is full. */
+export function keepStorage() {
+  return navigator.storage?.persist?.().catch(() => false);
+}

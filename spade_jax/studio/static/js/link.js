@@ -1,0 +1,237 @@
+/**
+ * The connection to the server. At most one image is asked for at a time; when it is there, the
+ * newest state is asked for, so that no image waits behind one that nobody wants any more.
+ */
+
+import {notice} from './dialogs.js';
+import {joinFrame, mapFrame, splitFrame} from './frames.js';
+import {state, subscribe, update} from './state.js';
+
+const PROTOCOL = 'spade-studio.1';
+const DELAYS = [500, 1000, 2000, 3000];  // Milliseconds before another attempt to connect.
+const SLOW = 400;  // Milliseconds an image, above which images follow each stroke, not each change.
+const RATE_SPAN = 2000;  // Milliseconds over which the rate is measured.
+const PATIENCE = 500;  // Milliseconds after which the page says how many are before it.
+const SAME_MODEL = ['name', 'width', 'height', 'has_style', 'can_encode', 'classes'];
+const CLOSINGS = {
+  4400: ['The server does not understand this page', 'Reload it: your map is kept'],
+  4413: ['The label map is too large for the server', 'Use a smaller one'],
+  4426: ['A newer studio is running', 'Reload the page: your map is kept'],
+  1009: ['The label map is too large for the server', 'Use a smaller one'],
+  4429: ['Too many pages are open', 'Close another one, and reload this one'],
+};
+
+let socket = null;
+let attempts = 0;
+let retry = 0;
+let isTrying = false;
+let isReady = false;  // The model is loaded.
+let wasReady = false;  // It was, in this or an earlier connection.
+let rev = 0;  // Of requests.
+let inFlight = null;  // {rev, revision, style} of the image that is asked for.
+let answered = {revision: -1, style: null};  // Of the last answer.
+let isAsked = false;  // By `requestImage`.
+let variations = null;  // {rev, images, resolve, reject}
+let isModeChosen = false;  // By the user.
+let slowImages = 0;
+let times = [];  // Of the last images.
+let rest = 0;
+let patience = 0;
+
+/** Connect, and from now on show the image of the newest state. */
+export function connect() {
+  isModeChosen = state.link.mode !== 'live';
+  subscribe('document', (_, changed) => 'revision' in changed && sendNewest());
+  subscribe('style', (_, changed) => 'current' in changed && sendNewest());
+  subscribe('link', (_, changed) => {
+    if ('mode' in changed) isModeChosen = true;
+    if ('mode' in changed || 'isStroke' in changed) sendNewest();
+  });
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) return;
+    if (state.link.state === 'lost') reconnect();
+    else sendNewest();
+  });
+  addEventListener('online', () => state.link.state === 'lost' && reconnect());
+  open();
+}
+
+/** Ask for an image of the state as it is, in any mode. */
+export function requestImage() {
+  isAsked = true;
+  sendNewest();
+}
+
+/**
+ * Ask for images of this map in at most six styles: a promise of their RGB bytes.
+ *
+ * It is rejected when the connection is lost, the server refuses, or others are asked for.
+ */
+export function requestVariations(styles) {
+  variations?.reject(new Error('other variations are asked for'));
+  variations = null;
+  if (!isReady) return Promise.reject(new Error('there is no connection'));
+  return new Promise((resolve, reject) => {
+    variations = {rev: ++rev, images: styles.map(() => null), resolve, reject};
+    socket.send(mapFrame({op: 'variations', rev, styles}, state.document));
+  });
+}
+
+function open() {
+  const address = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/live`;
+  socket = new WebSocket(address, PROTOCOL);
+  socket.binaryType = 'arraybuffer';
+  socket.onopen = () => socket.send(joinFrame({op: 'hello', version: state.model.version}));
+  socket.onmessage = ({data}) => take(splitFrame(data));
+  socket.onclose = ({code}) => end(code);
+}
+
+function end(code) {
+  isReady = false;
+  inFlight = null;
+  clearTimeout(patience);
+  variations?.reject(new Error('the connection is lost'));
+  variations = null;
+  if (code in CLOSINGS) {
+    const [problem, remedy] = CLOSINGS[code];
+    refuse({code, problem, remedy});
+    return;
+  }
+  update('link', {state: 'lost', stage: null, before: 0, rate: 0});
+  retry = setTimeout(reconnect, DELAYS[Math.min(attempts++, DELAYS.length - 1)]);
+}
+
+function refuse(refused) {
+  update('link', {state: 'refused', refused, stage: null, before: 0, rate: 0});
+}
+
+/** Connect again, unless the server has another model meanwhile. */
+async function reconnect() {
+  if (isTrying) return;
+  clearTimeout(retry);
+  isTrying = true;
+  try {
+    const response = await fetch('/api/model');
+    if (!response.ok) throw new Error(response.statusText);
+    reopen(await response.json());
+  } catch {
+    end(0);
+  } finally {
+    isTrying = false;
+  }
+}
+
+function reopen(model) {
+  const isSame = (name) => JSON.stringify(model[name]) === JSON.stringify(state.model[name]);
+  if (wasReady && !SAME_MODEL.every(isSame)) {
+    const problem = `The server has another model: ${model.name}`;
+    refuse({code: 'model', problem, remedy: 'Reload the page: your map is kept'});
+  } else {
+    open();
+  }
+}
+
+function take({header, payload}) {
+  const handlers = {state: takeState, waiting: takeWaiting, refused: takeRefusal};
+  if (header.op === 'image') takeImage(header, payload);
+  else if (header.op === 'variation') takeVariation(header, payload);
+  else handlers[header.op]?.(header);
+}
+
+function takeState({state: name, stage, done, of, seconds, milliseconds}) {
+  attempts = 0;
+  if (name === 'failed') {
+    refuse({code: 'failed', problem: stage, remedy: ''});
+  } else if (name !== 'ready') {
+    update('link', {state: 'warming', stage: {name: stage, done, of, seconds}});
+  } else {
+    isReady = wasReady = true;
+    if (answered.isRefused) answered = {revision: -1, style: null};  // By an old server, perhaps.
+    if (milliseconds > SLOW) followStrokes(milliseconds);
+    sendNewest();
+    update('link', {state: inFlight ? 'sampling' : 'ready', stage: null, refused: null});
+  }
+}
+
+function takeWaiting({rev: waiting, before}) {
+  if (inFlight?.rev !== waiting) return;
+  clearTimeout(patience);
+  patience = setTimeout(() => inFlight?.rev === waiting && update('link', {before}), PATIENCE);
+}
+
+function takeImage({rev: shown, width, height, milliseconds}, rgb) {
+  if (inFlight?.rev !== shown) return;
+  const {revision, style} = finish();
+  sendNewest();  // The server samples on while this page shows the image.
+  update('image', {revision, style, rgb, width, height, milliseconds, size: 'full'});
+  const name = inFlight ? 'sampling' : 'ready';
+  update('link', {state: name, before: 0, rate: rateNow(), refused: null});
+  slowImages = milliseconds > SLOW ? slowImages + 1 : 0;
+  if (slowImages >= 3) followStrokes(milliseconds);
+}
+
+function takeVariation({rev: asked, index}, rgb) {
+  if (variations?.rev !== asked) return;
+  variations.images[index] = rgb;
+  if (variations.images.includes(null)) return;
+  variations.resolve(variations.images);
+  variations = null;
+}
+
+function takeRefusal({rev: refused, code, problem, remedy}) {
+  if (variations?.rev === refused) {
+    variations.reject(new Error(problem));
+    variations = null;
+  } else if (inFlight?.rev === refused) {
+    finish().isRefused = true;
+    sendNewest();
+    update('link', {
+      state: inFlight ? 'sampling' : 'ready', before: 0, refused: {code, problem, remedy},
+    });
+    notice([problem, remedy].filter(Boolean).join('; '), {kind: 'bad'});
+  }
+}
+
+/** The request in flight, which is answered now. */
+function finish() {
+  clearTimeout(patience);
+  answered = inFlight;
+  inFlight = null;
+  return answered;
+}
+
+/** Whether an image of the state as it is should be asked for. */
+function isWanted() {
+  const {link: {mode, isStroke}, document: {revision, width}, style: {current}} = state;
+  if (!width || answered.revision === revision && answered.style === current) return false;
+  return isAsked || mode === 'live' || mode === 'strokes' && !isStroke;
+}
+
+function sendNewest() {
+  if (!isReady || inFlight || document.hidden) return;
+  const wanted = isWanted();
+  isAsked = false;
+  if (!wanted) return;
+  const {document: map, style: {current}} = state;
+  const style = state.model.has_style ? current : null;
+  inFlight = {rev: ++rev, revision: map.revision, style: current};
+  socket.send(mapFrame({op: 'sample', rev, style}, map));
+  if (state.link.state === 'ready') update('link', {state: 'sampling'});
+}
+
+/** The images a second over the last two seconds; none when no image comes any more. */
+function rateNow() {
+  const now = performance.now();
+  times = [...times.filter((time) => time > now - RATE_SPAN), now];
+  clearTimeout(rest);
+  rest = setTimeout(() => update('link', {rate: 0}), RATE_SPAN);
+  return times.length > 2 ? (times.length - 1) * 1000 / (now - times[0]) : 0;
+}
+
+/** Sample after each stroke, unless the user has chosen when. */
+function followStrokes(milliseconds) {
+  if (isModeChosen) return;
+  update('link', {mode: 'strokes'});
+  const seconds = (milliseconds / 1000).toFixed(1);
+  notice(`An image takes ${seconds} s here, so it follows each stroke. Live is in the bar above.`);
+}

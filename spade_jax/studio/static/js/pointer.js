@@ -1,0 +1,253 @@
+/**
+ * Mouse, pen, touch and keyboard on the map: they become points for the tools, or move the view.
+ *
+ * A finger paints until there is a pen; two fingers move and zoom; a tap of two is undo, of three
+ * redo. A second finger that comes early takes back what the first has begun to paint.
+ */
+
+import {announce} from './announce.js';
+import {redo, undo} from './document.js';
+import {state, update} from './state.js';
+import {brushSize, cancel, down, move, up} from './tools.js';
+import {locate, panBy, reveal, zoomBy, zoomStep} from './view.js';
+
+const SLACK = 8;  // CSS pixels within which a point is hit, or a finger has not moved.
+const EARLY = 120;  // Milliseconds in which a second finger takes back the stroke of the first.
+const TAP = 400;  // Milliseconds that a tap may take.
+const WHEEL_STEP = 50;
+const BUTTONS = {2: 'second', 5: 'background'};  // Right button; eraser of a pen.
+
+let painting = null;  // {id, type, button, x, y, time} of the pointer that is down on a tool.
+let hasPen = false;
+let isKeyboardDown = false;
+const fingers = new Map();  // id -> {x, y, startX, startY} of all that touch the map.
+let gesture = null;  // {time, most, isMoved, center, spread} while fingers move the view.
+
+/** Let pointers on `frame` paint; call once, after `attachView`. */
+export function attachPointer(frame) {
+  const listeners = {
+    pointerdown: onDown, pointermove: onMove, pointerup: onUp, pointercancel: onUp,
+    lostpointercapture: onUp, pointerleave: onLeave, contextmenu: (event) => event.preventDefault(),
+  };
+  for (const [name, listener] of Object.entries(listeners)) frame.addEventListener(name, listener);
+  frame.addEventListener('wheel', onWheel, {passive: false});
+  frame.addEventListener('blur', endKeyboard);
+  window.addEventListener('blur', endAll);
+}
+
+function pointOf(event) {
+  const at = locate(event.clientX, event.clientY);
+  return {
+    ...at, slack: SLACK * window.devicePixelRatio / state.view.zoom, shift: event.shiftKey,
+    pressure: event.pointerType === 'pen' ? event.pressure : null,
+    button: painting?.button ?? 'first',
+  };
+}
+
+function showCursor(point) {
+  const {width, height} = state.document;
+  const [x, y] = [Math.floor(point.x), Math.floor(point.y)];
+  const isInside = x >= 0 && y >= 0 && x < width && y < height;
+  update('view', {
+    cursor: {x: point.x, y: point.y, size: brushSize(point)}, pointer: isInside ? {x, y} : null,
+  });
+}
+
+function onDown(event) {
+  event.currentTarget.focus({preventScroll: true});
+  if (event.pointerType === 'touch') {
+    touchDown(event);
+    return;
+  }
+  if (event.pointerType === 'pen') noticePen();
+  if (painting) return;  // Another button of the same mouse.
+  endKeyboard();
+  begin(event);
+}
+
+function noticePen() {
+  if (!hasPen) update('tool', {touchPaints: false});
+  hasPen = true;
+  if (painting?.type === 'touch') {  // The palm came first.
+    cancel();
+    painting = null;
+  }
+  gesture = null;
+  fingers.clear();
+}
+
+function begin(event) {
+  event.currentTarget.setPointerCapture(event.pointerId);
+  painting = {
+    id: event.pointerId, type: event.pointerType, button: BUTTONS[event.button] ?? 'first',
+    x: event.clientX, y: event.clientY, time: event.timeStamp,
+  };
+  const point = pointOf(event);
+  showCursor(point);
+  down(point, event.button === 1 ? 'pan' : undefined);
+}
+
+function onMove(event) {
+  if (event.pointerType === 'touch') moveFinger(event);
+  if (painting?.id === event.pointerId) {
+    const events = event.getCoalescedEvents?.() ?? [];  // Missing on insecure origins.
+    move((events.length ? events : [event]).map(pointOf));
+  }
+  if (event.pointerType !== 'touch' || painting?.id === event.pointerId) showCursor(pointOf(event));
+}
+
+/** Up, cancelled by the system or lost: the stroke ends and is kept. */
+function onUp(event) {
+  if (event.pointerType === 'touch') touchUp(event);
+  if (painting?.id !== event.pointerId) return;
+  painting = null;
+  up();
+  if (event.pointerType === 'touch') update('view', {cursor: null, pointer: null});
+}
+
+function onLeave(event) {
+  if (painting?.id !== event.pointerId) update('view', {cursor: null, pointer: null});
+}
+
+function endAll() {
+  painting = null;
+  gesture = null;
+  fingers.clear();
+  isKeyboardDown = false;
+  up();
+}
+
+function touchDown(event) {
+  if (painting && painting.type !== 'touch') return;  // The palm beside a pen that paints.
+  fingers.set(event.pointerId, {
+    x: event.clientX, y: event.clientY, startX: event.clientX, startY: event.clientY,
+  });
+  if (gesture) {
+    gesture.most = Math.max(gesture.most, fingers.size);
+    measure();
+  } else if (fingers.size === 1 && state.tool.touchPaints) {
+    begin(event);
+  } else if (!painting || isEarly(event)) {
+    const time = painting?.time ?? event.timeStamp;
+    cancel();
+    painting = null;
+    update('view', {cursor: null, pointer: null});
+    gesture = {time, most: fingers.size, isMoved: false, center: null, spread: 0};
+    measure();
+  }
+}
+
+function isEarly(event) {
+  const {x, y, startX, startY} = fingers.get(painting.id) ?? {};
+  return event.timeStamp - painting.time <= EARLY || Math.hypot(x - startX, y - startY) < SLACK;
+}
+
+/** Remember where the fingers are, and how far from one another. */
+function measure() {
+  const points = [...fingers.values()];
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / points.length;
+  const x = mean(points.map((point) => point.x));
+  const y = mean(points.map((point) => point.y));
+  gesture.center = {x, y};
+  gesture.spread = mean(points.map((point) => Math.hypot(point.x - x, point.y - y)));
+}
+
+function moveFinger(event) {
+  const finger = fingers.get(event.pointerId);
+  if (!finger) return;
+  finger.x = event.clientX;
+  finger.y = event.clientY;
+  if (!gesture) return;
+  const way = Math.hypot(finger.x - finger.startX, finger.y - finger.startY);
+  if (way >= SLACK) gesture.isMoved = true;
+  const {center, spread} = gesture;
+  measure();
+  if (!gesture.isMoved) return;
+  const ratio = window.devicePixelRatio;
+  panBy((gesture.center.x - center.x) * ratio, (gesture.center.y - center.y) * ratio);
+  if (fingers.size > 1 && spread > 0) {
+    const {deviceX, deviceY} = locate(gesture.center.x, gesture.center.y);
+    zoomBy(gesture.spread / spread, deviceX, deviceY);
+  }
+}
+
+function touchUp(event) {
+  if (!fingers.delete(event.pointerId) || !gesture) return;
+  if (fingers.size) {
+    measure();
+    return;
+  }
+  const isTap = !gesture.isMoved && event.timeStamp - gesture.time <= TAP;
+  if (isTap && gesture.most === 2) undo();
+  if (isTap && gesture.most === 3) redo();
+  gesture = null;
+}
+
+let wheel = 0;
+
+function onWheel(event) {
+  event.preventDefault();
+  const {deviceX, deviceY} = locate(event.clientX, event.clientY);
+  const way = event.deltaY * [1, 16, 400][event.deltaMode];
+  if (event.ctrlKey) {  // Two fingers on a trackpad.
+    zoomBy(Math.exp(-way / 100), deviceX, deviceY);
+    return;
+  }
+  wheel = Math.sign(wheel) === Math.sign(way) ? wheel + way : way;
+  if (Math.abs(wheel) < WHEEL_STEP) return;
+  zoomStep(-Math.sign(wheel), deviceX, deviceY);
+  wheel = 0;
+}
+
+function keyboardPoint(x, y, shift = false) {
+  const {zoom, x: left, y: top} = state.view;
+  return {
+    x, y, deviceX: left + x * zoom, deviceY: top + y * zoom, slack: 0.5, shift, pressure: null,
+    button: 'first',
+  };
+}
+
+function cursorPixel() {
+  const {width, height} = state.document;
+  return state.view.pointer ?? {x: width >> 1, y: height >> 1};
+}
+
+/** Move the cursor of the keyboard by pixels of the map; paints while it is down. */
+export function moveCursor(dx, dy) {
+  const {width, height} = state.document;
+  const {x, y} = cursorPixel();
+  const limit = (value, size) => Math.min(Math.max(value, 0), size - 1);
+  const point = keyboardPoint(limit(x + dx, width) + 0.5, limit(y + dy, height) + 0.5);
+  showCursor(point);
+  reveal(point.x, point.y);
+  if (isKeyboardDown) move([point]);
+}
+
+/** Enter: put the keyboard's pen down or take it up; a click for tools that need no way. */
+export function pressKeyboard(shift = false) {
+  if (painting) return;
+  if (isKeyboardDown) {
+    endKeyboard();
+    return;
+  }
+  const {x, y} = cursorPixel();
+  const point = keyboardPoint(x + 0.5, y + 0.5, shift);
+  showCursor(point);
+  down(point);
+  isKeyboardDown = ['brush', 'line', 'rectangle'].includes(state.tool.name);
+  if (isKeyboardDown) announce('Pen down');
+  else up();
+}
+
+function endKeyboard() {
+  if (!isKeyboardDown) return;
+  isKeyboardDown = false;
+  up();
+  announce('Pen up');
+}
+
+/** Forget the pointer that is down, after Esc: the tool is told by `tools.escape`. */
+export function releasePointer() {
+  painting = null;
+  isKeyboardDown = false;
+}

@@ -1,0 +1,131 @@
+/** Drafts of tabs that are gone: they are offered at the start, and opened only when asked. */
+
+import {colorsById} from './classes.js';
+import {element, notice, showDialog} from './dialogs.js';
+import {openDocument} from './document.js';
+import {deleteDraft, leftDrafts, snapshotsOf, startDrafts} from './drafts.js';
+import {colorsOf, showRgb} from './pixels.js';
+import {state, update} from './state.js';
+
+/** Keep drafts from now on, and offer those that are left; call when a document is open. */
+export async function startRecovery() {
+  await startDrafts(() => notice(
+    'Drafts cannot be kept in this browser: save the project to keep the map.',
+    {kind: 'warn', lasting: true}));
+  const [newest, ...others] = await leftDrafts().catch(() => []);
+  if (!newest) return;
+  const more = others.length ? ` and ${others.length} more` : '';
+  notice(`Kept from before: ${titleOf(newest)}${more}.`, {
+    lasting: true, action: {label: 'Show', run: showDrafts},
+  });
+}
+
+function titleOf({name, time}) {
+  return `“${name}”, ${wordsOf(Date.now() - time)}`;
+}
+
+/** How long ago: "2 minutes ago". */
+export function wordsOf(milliseconds) {
+  const words = new Intl.RelativeTimeFormat('en', {numeric: 'auto'});
+  const minutes = Math.round(milliseconds / 60000);
+  if (minutes < 1) return 'just now';
+  if (minutes < 60) return words.format(-minutes, 'minute');
+  if (minutes < 48 * 60) return words.format(-Math.round(minutes / 60), 'hour');
+  return words.format(-Math.round(minutes / 60 / 24), 'day');
+}
+
+/** Show the drafts that are left, to open or to delete. */
+export async function showDrafts() {
+  const drafts = await leftDrafts();
+  const list = element('ul', {class: 'drafts'}, ...drafts.map((draft) => rowOf(draft)));
+  await showDialog('Drafts', drafts.length ? list : 'There are no drafts.', [
+    {name: 'close', label: 'Close', primary: true},
+  ]);
+}
+
+function rowOf(draft) {
+  const thumbnail = element('canvas', {'aria-hidden': true});
+  const colors = colorsById();
+  showRgb(thumbnail, colorsOf(draft.ids, colors), draft.width, draft.height);
+  const title = titleOf(draft);
+  const open = () => {
+    row.closest('dialog').close();
+    openDraft(draft);
+  };
+  const remove = async () => {
+    await deleteDraft(draft.id);
+    row.remove();
+  };
+  const row = element(
+    'li', {}, thumbnail, element('span', {}, title),
+    element('button', {type: 'button', class: 'button', 'aria-label': `Open ${title}`, click: open},
+      'Open'),
+    element('button', {
+      type: 'button', class: 'button', 'aria-label': `Delete ${title}`, click: remove,
+    }, 'Delete'));
+  return row;
+}
+
+/** Open a draft in the place of the document; by the names of its materials for another model. */
+export async function openDraft(draft) {
+  const isFree = (await leftDrafts()).some(({id}) => id === draft.id);
+  if (!isFree) {
+    notice(`${titleOf(draft)} is open in another tab.`);
+    return;
+  }
+  const items = await snapshotsOf(draft.id);
+  const {model} = state;
+  const {ids, lost} = translate(draft.ids, draft.classes, model);
+  const width = model.fixed_size ? model.width : draft.width;
+  const height = model.fixed_size ? model.height : draft.height;
+  const isSame = !lost.length && sameClasses(draft.classes, model.classes)
+    && width === draft.width && height === draft.height;
+  openDocument({
+    ...draft, width, height, ids: resize(ids, draft.width, draft.height, width, height),
+  });
+  if (isSame) {
+    update('style', {current: draft.style});
+    update('snapshots', {items});
+  }
+  if (lost.length) {
+    notice(`This model has no ${lost.join(', ')}: look for ${nameOf(replacement(model))} there.`, {
+      kind: 'warn', lasting: true,
+    });
+  }
+}
+
+function sameClasses(some, others) {
+  const key = (classes) => classes.map(({id, name}) => `${id} ${name}`).join();
+  return key(some) === key(others);
+}
+
+function replacement({unknown, classes}) {
+  return unknown ?? classes[0].id;
+}
+
+function nameOf(id) {
+  return state.model.classes.find((one) => one.id === id)?.name ?? 'unknown';
+}
+
+/** The ids of a model for those of `classes` of another one, by name; `lost`: names it lacks. */
+export function translate(ids, classes, model) {
+  const byName = new Map(model.classes.map(({id, name}) => [name, id]));
+  const table = new Uint16Array(65536).fill(replacement(model));
+  for (const {id, name} of classes) table[id] = byName.get(name) ?? replacement(model);
+  const used = new Set(ids);
+  const lost = classes.filter(({id, name}) => used.has(id) && !byName.has(name));
+  const Ids = model.classes.length > 256 ? Uint16Array : Uint8Array;
+  return {ids: Ids.from(ids, (id) => table[id]), lost: lost.map(({name}) => name)};
+}
+
+/** A map of another size, each pixel from the nearest. */
+export function resize(ids, width, height, newWidth, newHeight) {
+  const changed = new ids.constructor(newWidth * newHeight);
+  for (let y = 0; y < newHeight; y++) {
+    const row = Math.floor((y + 0.5) * height / newHeight) * width;
+    for (let x = 0; x < newWidth; x++) {
+      changed[y * newWidth + x] = ids[row + Math.floor((x + 0.5) * width / newWidth)];
+    }
+  }
+  return changed;
+}

@@ -1,0 +1,77 @@
+/** A strip of six variations: this map in six styles, sampled when the map is at rest. */
+
+import {check, roving} from './controls.js';
+import {element} from './dialogs.js';
+import {showRgb} from './pixels.js';
+import {state, subscribe} from './state.js';
+import {chooseStyle, seedStyle} from './styles.js';
+
+const COUNT = 6;
+const REST = 900;  // Milliseconds without a change.
+const SLOW = 400;  // Milliseconds an image: slower models sample variations only when asked to.
+
+/** Build the strip; returns {root, next()}, which goes on to the next six seeds. */
+export function buildVariations(requestVariations) {
+  const root = element('div', {
+    class: 'strip variations', role: 'radiogroup', 'aria-label': 'Variations',
+  });
+  const items = Array.from({length: COUNT}, () => {
+    const canvas = element('canvas', {hidden: true});
+    const button = element('button', {type: 'button', role: 'radio', class: 'thumbnail'}, canvas);
+    button.addEventListener('click', () => chooseStyle(seedStyle(Number(button.dataset.seed))));
+    return {button, canvas};
+  });
+  root.append(...items.map(({button}) => button));
+  roving(root, '.thumbnail');
+  let first = 0;
+  let timer = 0;
+  let shown = '';
+  let isAsking = false;
+
+  const mark = () => items.forEach(({button}, index) => {
+    const {kind, seed} = state.style.current;
+    button.dataset.seed = first + index;
+    button.title = `Seed ${first + index}`;
+    button.setAttribute('aria-label', `Seed ${first + index}`);
+    check(button, kind === 'seed' && seed === first + index);
+    if (!root.querySelector('[tabindex="0"]')) items[0].button.tabIndex = 0;
+  });
+  const sample = async () => {
+    const {revision, width, height} = state.document;
+    const styles = items.map((_, index) => seedStyle(first + index));
+    const wanted = JSON.stringify([state.document.id, revision, styles]);
+    if (wanted === shown || isAsking || !state.model?.has_style) return;
+    isAsking = true;
+    try {
+      const images = await requestVariations(styles);
+      images.forEach((rgb, index) => {
+        showRgb(items[index].canvas, rgb, width, height);
+        items[index].canvas.hidden = false;
+      });
+      shown = wanted;
+    } catch {
+      // No connection, or something else came first: the next rest asks again.
+    } finally {
+      isAsking = false;
+    }
+  };
+  const rest = () => {
+    clearTimeout(timer);
+    const {mode, state: name, isStroke} = state.link;
+    if (mode === 'demand' || isStroke || document.hidden || state.image.milliseconds > SLOW) return;
+    if (name === 'ready' || name === 'sampling') timer = setTimeout(sample, REST);
+  };
+  const next = () => {
+    first += COUNT;
+    mark();
+    sample();
+  };
+  subscribe('document', (_, changed) => 'revision' in changed && rest());
+  subscribe('style', (_, changed) => {
+    mark();
+    if ('current' in changed) rest();
+  });
+  subscribe('link', (_, changed) => ('isStroke' in changed || changed.state === 'ready') && rest());
+  mark();
+  return {root, next};
+}

@@ -1,0 +1,220 @@
+"""The map under mouse, pen, fingers and keys; and what is on its canvas."""
+
+import numpy as np
+import pytest
+
+from tests.studio import rasteriser
+from tests.studio.browser import operations
+
+ZOOM, LEFT, TOP = 4, 20, 10  # Of paint.html, whose frame has 512 x 512 pixels.
+IDS = "async () => [...(await import('/static/js/state.js')).state.document.ids]"
+STATE = """async () => {
+  const {state: {view, tool, document: {revision}}} = await import('/static/js/state.js');
+  const {name, held, size, first, second, mirrorX, mirrorY, touchPaints} = tool;
+  const {zoom, x, y, fit, pointer, sketch} = view;
+  return {
+    zoom, x, y, fit, pointer, sketch, name, held, size, first, second, mirrorX, mirrorY,
+    touchPaints, protected: [...tool.protected], revision};
+}"""
+SET = "async ([slice, fields]) => (await import('/static/js/state.js')).update(slice, fields)"
+
+
+NAMES = ['brush', 'line', 'rectangle', 'polygon', 'fill', 'fill', 'pick', 'pan']  # By keys.
+
+
+def ids_of(page, width=128):
+    return np.array(page.evaluate(IDS)).reshape(-1, width)
+
+
+def set_tool(page, **fields):
+    page.evaluate(SET, ['tool', fields])
+
+
+def at(x, y):
+    """Where a point of the map is in the window."""
+    return LEFT + ZOOM * x, TOP + ZOOM * y
+
+
+def drag(page, points, button='left'):
+    page.mouse.move(*at(*points[0]))
+    page.mouse.down(button=button)
+    for point in points[1:]:
+        page.mouse.move(*at(*point))
+    page.mouse.up(button=button)
+
+
+def painted(*calls):
+    """The map after calls of rasteriser.LabelMap: (name, *arguments)."""
+    label_map = rasteriser.LabelMap(np.zeros((128, 128), np.uint8))
+    for name, *arguments in calls:
+        getattr(label_map, name)(*arguments)
+    return label_map.ids
+
+
+def test_mouse_paints_strokes_of_first_and_second_material(open_map):
+    page = open_map()
+    set_tool(page, size=9, first=4, second=7)
+    left = [(10.25, 20.5), (60, 31.75), (64.5, 90.25), (-9, 110)]
+    right = [(100, 100), (120.75, 3)]
+    drag(page, left)
+    drag(page, right, button='right')
+    wanted = painted(('stroke', 4, 'circle', 9, left), ('stroke', 7, 'circle', 9, right))
+    np.testing.assert_array_equal(ids_of(page), wanted)
+
+
+def test_shift_joins_strokes_and_keeps_one_direction(open_map):
+    page = open_map()
+    set_tool(page, size=3, first=4)
+    drag(page, [(10, 10), (20, 10)])
+    page.keyboard.down('Shift')
+    page.mouse.move(*at(40, 60))
+    page.mouse.down()
+    page.mouse.move(*at(60, 63))
+    page.mouse.move(*at(100, 70))
+    page.mouse.up()
+    page.keyboard.up('Shift')
+    line = [(10, 10), (20, 10), (40, 60), (60, 60), (100, 60)]
+    np.testing.assert_array_equal(ids_of(page), painted(('stroke', 4, 'circle', 3, line)))
+
+
+def test_escape_takes_the_stroke_back_and_blur_keeps_it(open_map):
+    page = open_map()
+    set_tool(page, first=4)
+    page.mouse.move(*at(30, 30))
+    page.mouse.down()
+    page.mouse.move(*at(90, 90))
+    page.keyboard.press('Escape')
+    page.mouse.move(*at(90, 20))
+    page.mouse.up()
+    assert not ids_of(page).any()
+    page.mouse.down()
+    page.evaluate("() => window.dispatchEvent(new Event('blur'))")
+    page.mouse.move(*at(5, 120))
+    page.mouse.up()
+    wanted = painted(('stroke', 4, 'circle', 12, [(90, 20)]))
+    np.testing.assert_array_equal(ids_of(page), wanted)
+
+
+def test_polygon_by_clicks_and_lasso_by_dragging(open_map):
+    page = open_map()
+    set_tool(page, name='polygon', first=4, second=5)
+    corners = [(10, 10), (60, 12), (50, 70)]
+    for corner in [*corners, corners[0]]:
+        page.mouse.click(*at(*corner))
+    lasso = [(80, 80), (120, 85), (100, 120)]
+    drag(page, lasso, button='right')
+    page.mouse.click(*at(20, 100))
+    page.mouse.click(*at(40, 100))
+    page.keyboard.press('Escape')
+    wanted = painted(('polygon', 4, corners), ('polygon', 5, lasso))
+    np.testing.assert_array_equal(ids_of(page), wanted)
+
+
+def test_canvas_shows_the_color_of_each_id_after_each_operation(open_map):
+    page = open_map(96, 64)
+    wrong = page.evaluate(
+        """async (made) => {
+          const {operate} = await import('/pages/operations.js');
+          const {redo, undo} = await import('/static/js/document.js');
+          const {state} = await import('/static/js/state.js');
+          const context = document.querySelector('.view-map').getContext('2d');
+          const frame = () => new Promise(requestAnimationFrame);
+          const wrong = [];
+          for (const [index, operation] of made.entries()) {
+            operate(operation);
+            if (index % 5 === 0) undo();
+            if (index % 10 === 0) redo();
+            await frame();
+            const {data} = context.getImageData(0, 0, 96, 64);
+            const isShown = (id, pixel) => {
+              const color = [...state.model.classes[id].color, 255];
+              return color.every((value, k) => data[4 * pixel + k] === value);
+            };
+            if (!state.document.ids.every(isShown)) wrong.push(index);
+          }
+          return wrong;
+        }""",
+        operations.make_operations(9, 96, 64, 13, 40),
+    )
+    assert wrong == []
+
+
+def test_every_pixel_has_a_whole_number_of_device_pixels(open_map):
+    page = open_map(device_scale_factor=3, viewport={'width': 390, 'height': 844})
+    for size, zoom in [(299, 7), (298.667, 7), (298, 6), (384, 9), (40, 1 / 2)]:
+        page.evaluate(f"() => {{ document.getElementById('map').style.width = '{size}px'; }}")
+        page.wait_for_timeout(50)
+        width = page.evaluate(
+            "() => document.querySelector('.view-map').getBoundingClientRect().width * 3"
+        )
+        view = page.evaluate(STATE)
+        assert view['zoom'] == zoom if zoom >= 1 else view['zoom'] < 1, size
+        assert width == pytest.approx(128 * view['zoom'], abs=0.05)
+
+
+def test_wheel_zooms_in_whole_steps_around_the_pointer(open_map):
+    page = open_map()
+    page.mouse.move(*at(96, 32))
+    for zoom in (5, 6, 7, 8):
+        page.mouse.wheel(0, -100)
+        page.wait_for_timeout(30)
+        page.mouse.move(*at(96, 32))
+        state = page.evaluate(STATE)
+        assert state['zoom'] == zoom and not state['fit']
+        assert state['pointer'] == {'x': 96, 'y': 32}
+    page.keyboard.press('Home')
+    assert page.evaluate(STATE)['zoom'] == 4
+
+
+def test_keys_choose_tools_sizes_and_materials(open_map):
+    page = open_map()
+    set_tool(page, digits=[3, 5, 8], first=1, second=2, size=12)
+
+    def state():
+        return page.evaluate(STATE)
+
+    for key, name in zip('blrpfgih', NAMES, strict=True):
+        page.keyboard.press(key)
+        assert state()['name'] == name
+    page.keyboard.press('2')
+    page.keyboard.press('x')
+    page.keyboard.press(']')
+    page.keyboard.press('Shift+]')
+    page.keyboard.press('m')
+    assert [state()[key] for key in ('first', 'second', 'size')] == [2, 5, 21]
+    assert state()['mirrorX'] and not state()['mirrorY']
+    page.keyboard.down('Alt')
+    assert state()['held'] == 'pick'
+    page.keyboard.up('Alt')
+    assert state()['held'] is None
+    page.mouse.move(*at(3, 3))
+    page.keyboard.press('k')
+    assert state()['protected'] == [0]
+    page.keyboard.press('Shift+K')
+    assert state()['protected'] == []
+
+
+def test_letters_are_text_in_fields_and_can_be_turned_off(open_map):
+    page = open_map()
+    page.get_by_label('Field').focus()
+    page.keyboard.type('f2')
+    assert page.get_by_label('Field').input_value() == 'f2'
+    assert page.evaluate(STATE)['name'] == 'brush'
+    page.get_by_label('Label map').focus()
+    page.evaluate(SET, ['view', {'letters': False}])
+    page.keyboard.press('f')
+    assert page.evaluate(STATE)['name'] == 'brush'
+
+
+def test_keyboard_alone_paints_and_undoes(open_map):
+    page = open_map()
+    set_tool(page, size=1, first=4)
+    page.get_by_label('Label map').focus()
+    for key in ['ArrowLeft', 'Enter', 'Shift+ArrowRight', 'ArrowDown', 'Enter', 'ArrowDown']:
+        page.keyboard.press(key)
+    wanted = painted(('stroke', 4, 'square', 1, [(63, 64), (71, 64), (71, 65)]))
+    np.testing.assert_array_equal(ids_of(page), wanted)
+    page.keyboard.press('Control+z')
+    assert not ids_of(page).any()
+    page.keyboard.press('Control+Shift+z')
+    np.testing.assert_array_equal(ids_of(page), wanted)

@@ -1,0 +1,81 @@
+"""What the server answers to a page."""
+
+import base64
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+import spade_jax
+
+
+def test_static_files_are_served_with_types_and_etags(served):
+    status, headers, content = served.request('GET', '/static/js/state.js')
+    assert status == 200 and content.startswith(b'/**')
+    assert headers['Content-Type'] == 'text/javascript; charset=utf-8'
+    assert 'Server' not in headers
+    again = served.request('GET', '/static/js/state.js', If_None_Match=headers['Etag'])
+    assert again[0] == 304 and not again[2]
+
+
+def test_model_is_described_without_jax(served):
+    model = served.get('/api/model')
+    assert (model['width'], model['height'], model['fixed_size']) == (128, 128, True)
+    assert model['has_style'] and model['can_encode'] and model['unknown'] is None
+    first = model['classes'][0]
+    assert (first['id'], first['name'], first['color']) == (0, 'sky', [0x87, 0xBE, 0xEB])
+    assert (first['number'], first['material']['color']) == (0, '#9ceedd')
+    assert len(model['classes']) == 13
+
+
+def test_examples_have_the_ids_of_their_files(served):
+    listed = served.get('/api/examples')['examples']
+    assert [example['name'] for example in listed] == [f'landscape_0{i}' for i in range(8)]
+    path = pathlib.Path(spade_jax.DEMO, 'labels', 'landscape_03.png')
+    example = served.get('/api/examples/3')
+    ids = np.frombuffer(base64.b64decode(example['ids']), np.uint8).reshape(128, 128)
+    np.testing.assert_array_equal(ids, np.asarray(Image.open(path)))
+    assert base64.b64decode(example['file']) == path.read_bytes()
+    status, headers, _ = served.request('GET', '/api/examples/3/photo')
+    assert status == 200 and headers['Content-Type'] == 'image/png'
+
+
+def test_localhost_is_sent_to_the_one_address_of_drafts(served):
+    status, headers, _ = served.request('GET', '/', Host=f'localhost:{served.port}')
+    assert (status, headers['Location']) == (307, f'http://127.0.0.1:{served.port}/')
+
+
+def test_a_map_is_imported(served):
+    content = pathlib.Path(spade_jax.DEMO, 'labels', 'landscape_03.png').read_bytes()
+    status, imported = served.post('/api/import?name=valley.png', content, 'image/png')
+    assert status == 200 and imported['report']['exact']
+    assert imported['ids'] == served.get('/api/examples/3')['ids']
+
+
+def test_a_bad_map_is_refused_in_a_sentence(served):
+    status, error = served.post('/api/import?name=valley.png', b'GIF89a', 'image/gif')
+    assert status == 422
+    assert error['problem'] == 'valley.png is a GIF file: label maps are PNG files'
+    status, error = served.post('/api/import?as=none', b'\x89PNG\r\n\x1a\n')
+    assert status == 422 and error['remedy']
+
+
+def test_a_photo_has_a_latent(served):
+    content = pathlib.Path(spade_jax.DEMO, 'photos', 'landscape_03.png').read_bytes()
+    status, answer = served.post('/api/style', content, 'image/png')
+    latent = np.frombuffer(base64.b64decode(answer['latent']), np.float32)
+    mean = np.asarray(Image.open(io.BytesIO(content)).convert('RGB')).mean((0, 1))
+    assert status == 200
+    np.testing.assert_allclose(latent[:3], mean, rtol=1e-6)
+
+
+def test_a_time_lapse_is_an_animation(served):
+    frames = np.random.default_rng(0).integers(0, 255, (3, 8, 16, 3)).astype(np.uint8)
+    query = '/api/timelapse?format=webp&width=16&height=8&milliseconds=50'
+    status, content = served.post(query, frames.tobytes())
+    image = Image.open(io.BytesIO(content))
+    assert status == 200 and (image.format, image.n_frames) == ('WEBP', 3)
+    np.testing.assert_array_equal(np.asarray(image.convert('RGB')), frames[0])
+    for wrong in (query.replace('16', '1e9'), query.replace('webp', 'exe'), '/api/timelapse'):
+        assert served.post(wrong, frames.tobytes())[0] == 422
