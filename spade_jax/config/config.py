@@ -62,13 +62,6 @@ class LossConfig(Section):
         choices=('raw', 'imagenet'),
     )
 
-    def __post_init__(self):
-        super().__post_init__()
-        network, given = self.perceptual_network, self.perceptual_input
-        if network != 'vgg19' and given != 'raw':
-            problem = f'perceptual_input={given} is of VGG19, not of perceptual_network={network}'
-            raise UserError(problem, 'use --perceptual_input=raw, or --perceptual_network=vgg19')
-
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Section):

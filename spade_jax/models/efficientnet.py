@@ -21,7 +21,7 @@ from spade_jax.models.pretrained import Entries, Path, convolution, load_params
 
 Array = TypeVar('Array', np.ndarray, jax.Array)
 SIZE = 224
-# Typical mean absolute differences of the resolutions of two landscapes, see `squeezenet`.
+# Typical mean absolute differences of 'resolutions' between two landscapes of 64x64 pixels.
 DIFFERENCES = (5.5, 8.0, 7.5, 6.5, 2.2)
 _EPSILON = 1e-3
 

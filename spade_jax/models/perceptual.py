@@ -34,7 +34,7 @@ class PerceptualNetwork(NamedTuple):
 
 
 def _equal_shares(differences: Sequence[float]) -> Sequence[float]:
-    """Weights with which activations that differ as those of any two images have a loss of 1."""
+    """Weights with which activations that differ so much have a loss of 1, in equal shares."""
     return [1 / (len(differences) * difference) for difference in differences]
 
 
@@ -90,10 +90,9 @@ class PerceptualTerm:
 
     def load_constants(self) -> dict[str, Variables]:
         """See `Model.load_constants`."""
-        config = self._config
-        return (
-            {config.perceptual_network: self._kind.load(config)} if config.perceptual_weight else {}
-        )
+        if not self._config.perceptual_weight:
+            return {}
+        return {self._config.perceptual_network: self._kind.load(self._config)}
 
     def __call__(
         self, variables: Mapping[str, Variables], fake: jax.Array, real: jax.Array
@@ -102,12 +101,10 @@ class PerceptualTerm:
         config, kind = self._config, self._kind
         if not config.perceptual_weight:
             return {}
+        constants = variables[config.perceptual_network]
 
         def features(images: jax.Array) -> Sequence[jax.Array]:
-            inputs = kind.prepare(config, images)
-            return kind.activations(
-                self.network.apply(variables[config.perceptual_network], inputs)
-            )
+            return kind.activations(self.network.apply(constants, kind.prepare(config, images)))
 
         loss = losses.perceptual(features, fake, real, kind.weights)
         return {'perceptual': config.perceptual_weight * loss}

@@ -22,9 +22,9 @@ WEIGHTS = pathlib.Path(__file__).parent / 'squeezenet_weights.safetensors'
 # last.
 STAGES = ((16, 64), (32, 128), (48, 192), (64, 256))
 MEAN = (104.0, 117.0, 123.0)  # Of blue, green and red in [0, 255].
-# Typical mean absolute differences of the activations of two unlike landscapes of equal layout.
+# Typical mean absolute differences between the activations of two landscapes of 64x64 pixels.
 DIFFERENCES = (14.0, 26.0, 22.0, 10.0, 1.8)
-_PADDING: Any = ((1, 1), (1, 1))
+_PADDING: Any = ((1, 1), (1, 1))  # Of pooling; the types of Flax know names alone.
 
 
 class Fire(nn.Module):

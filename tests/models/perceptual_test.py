@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from spade_jax import landscapes
-from spade_jax.config.config import PERCEPTUAL_NETWORKS, Config, LossConfig
+from spade_jax.config.config import PERCEPTUAL_NETWORKS, LossConfig
 from spade_jax.errors import UserError
 from spade_jax.models.perceptual import NETWORKS, PerceptualTerm
 
@@ -98,12 +98,6 @@ def test_activations_have_the_compute_type():
     constants = term.abstract_constants()
     activations = jax.eval_shape(term.network.apply, constants['squeezenet'], image)
     assert {x.dtype for x in activations} == {jnp.dtype(jnp.bfloat16)}
-
-
-def test_input_of_vgg19_is_refused_with_other_networks():
-    message = 'perceptual_input=imagenet is of VGG19, not of perceptual_network=squeezenet'
-    with pytest.raises(UserError, match=message):
-        Config.create(perceptual_network='squeezenet', perceptual_input='imagenet')
 
 
 def test_weights_that_are_not_installed_are_named(monkeypatch):
