@@ -32,6 +32,7 @@ const find = (id) => document.getElementById(id);
 let examples = [];
 
 async function start() {
+  watchErrors();
   watchAttributes();
   watchStyles();
   watchFiles();
