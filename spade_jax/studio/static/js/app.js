@@ -2,8 +2,8 @@
 
 import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
-import {edit, redo, replaceIds, undo} from './document.js';
-import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
+import {redo, replaceIds, undo} from './document.js';
+import {fetchJson, listExamples, openFirst} from './examples.js';
 import {exportMenu, guarded, saveProject} from './exports.js';
 import {chooseFile, watchFiles} from './files.js';
 import {showFirstSteps, showShortcuts} from './help.js';
@@ -11,11 +11,11 @@ import {buildImage, compareWith, holdBefore, imageBefore, isComparing} from './i
 import {attachKeys, shortcuts, writtenKeys} from './keys.js';
 import {watchLayout} from './layout.js';
 import {connect, requestImage, requestVariations} from './link.js';
+import {mainMenu, viewMenu} from './main_menu.js';
 import {buildMaterials} from './materials.js';
 import {openMenu, openSheet} from './menus.js';
 import {attachPointer} from './pointer.js';
-import {majority} from './raster.js';
-import {showDrafts, startRecovery} from './recovery.js';
+import {startRecovery} from './recovery.js';
 import {setting} from './settings.js';
 import {buildSnapshots, takeSnapshot} from './snapshots.js';
 import {state, subscribe, update} from './state.js';
@@ -25,7 +25,7 @@ import {roll, watchStyles} from './styles.js';
 import {sendToken} from './token.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
-import {attachView, fitView, zoomStep} from './view.js';
+import {attachView} from './view.js';
 
 const find = (id) => document.getElementById(id);
 
@@ -38,13 +38,7 @@ async function start() {
   update('view', {letters: setting('letters', true)});
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys,
-    mainMenu: () => [
-      {label: 'New…', icon: 'file-plus', run: () => askNew(examples)},
-      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: chooseFile},
-      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: guarded(saveProject)},
-      {label: 'Drafts…', icon: 'layers', run: showDrafts},
-      {label: 'Clean up specks', icon: 'brush', run: () => edit('Clean up', majority)},
-    ],
+    mainMenu: () => mainMenu({examples, showKeys}),
     exportMenu,
   });
   buildTools(find('tools'));
@@ -116,27 +110,6 @@ function toggleCompare() {
   const before = imageBefore();
   if (before) compareWith({...before, name: 'Before'});
   else notice('There is no other image yet: paint something, or keep a snapshot.');
-}
-
-function viewMenu() {
-  const {tool, view} = state;
-  const toggle = (field) => () => update('view', {[field]: !view[field]});
-  const toggleTool = (field) => () => update('tool', {[field]: !tool[field]});
-  return [
-    {label: 'Fit', icon: 'maximize-2', keys: 'Home', run: fitView},
-    {label: 'Zoom in', icon: 'zoom-in', keys: '+', run: () => zoomStep(1)},
-    {label: 'Zoom out', icon: 'zoom-out', keys: '−', run: () => zoomStep(-1)},
-    null,
-    {label: 'Grid from 8×', checked: view.grid, run: toggle('grid')},
-    {label: 'Outlines between materials', checked: view.outlines, run: toggle('outlines')},
-    {label: 'Highlight this material', checked: view.highlight !== null, run: () => update(
-      'view', {highlight: view.highlight === null ? tool.first : null})},
-    ...(view.photo ? [{label: 'Photo under the map', checked: true, run: () => update(
-      'view', {photo: null})}] : []),
-    null,
-    {label: 'Fingers paint', checked: tool.touchPaints, run: toggleTool('touchPaints')},
-    {label: 'Pressure of a pen', checked: tool.pressure, run: toggleTool('pressure')},
-  ];
 }
 
 /** On a phone: all that has no place on it. */
