@@ -45,7 +45,7 @@ def studio(tab):
 
 def ready(page, url):
     page.goto(url)
-    expect(page.locator('html[data-link=ready]')).to_be_attached()
+    page.wait_for_selector('html[data-link=ready]')
     expect_current(page)
     return page
 
@@ -160,6 +160,33 @@ def test_numbers_without_class_need_a_choice(studio):
     assert NAMES[ids_of(studio)[5, 7]] == 'tree' and (ids_of(studio) > 0).sum() == 1
 
 
+def test_files_are_pasted(studio):
+    studio.evaluate(
+        """(text) => {
+          const clipboardData = new DataTransfer();
+          const content = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+          clipboardData.items.add(new File([content], 'pasted.png', {type: 'image/png'}));
+          document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true}));
+        }""",
+        base64.b64encode(EXAMPLES[2].read_bytes()).decode(),
+    )
+    expect(studio.locator('#notices')).to_contain_text('pasted.png is imported')
+    np.testing.assert_array_equal(ids_of(studio), decoded(EXAMPLES[2].read_bytes()))
+
+
+def test_choices_are_offered_again(studio):
+    pixels = np.full((128, 128, 3), rgb('#5e5bc5'), np.uint8)  # bridge, here a road
+    pixels[:5] = rgb('#7bc800')
+    for expected in ('11', '9'):
+        open_file(studio, 'bridge.png', encoded(pixels))
+        field = studio.get_by_role('dialog').get_by_label('Class for Bridge')
+        expect(field).to_have_value(expected)
+        field.select_option(label='Water')
+        press(studio, 'Import')
+        expect(studio.get_by_role('dialog')).to_be_hidden()
+        assert NAMES[ids_of(studio)[9, 9]] == 'water'
+
+
 def test_photos_are_refused_in_a_sentence_and_can_lie_under_the_map(studio):
     photo = encoded(drawing(64)[0], 'JPEG')
     open_file(studio, 'photo.jpg', photo)
@@ -212,9 +239,8 @@ def paint(page):
 
 def expect_current(page):
     """Wait until the image is that of the map."""
-    page.wait_for_selector('html')
     revision = page.locator('html').get_attribute('data-revision')
-    expect(page.locator('html')).to_have_attribute('data-shown', revision)
+    page.wait_for_selector(f'html[data-shown="{revision}"]')
 
 
 def test_image_and_pair_have_the_shown_pixels(studio):

@@ -1,5 +1,6 @@
 /** Lines of text about what one sees: below the map, and about model and connection. */
 
+import {announce} from './announce.js';
 import {classOf, titled} from './classes.js';
 import {element} from './dialogs.js';
 import {state, subscribe} from './state.js';
@@ -17,8 +18,20 @@ export function buildMapCaption(caption, frame) {
     frame.setAttribute('aria-label', `Label map, ${width} by ${height}`);
   };
   subscribe('document', show);
-  subscribe('view', (_, changed) => 'pointer' in changed && show());
+  subscribe('view', (_, changed) => {
+    if (!('pointer' in changed)) return;
+    show();
+    if (document.documentElement.dataset.hand === 'keys') sayPlace(state.view.pointer);
+  });
   show();
+}
+
+/** Tell where the cursor of the keyboard is, and on what. */
+function sayPlace(pointer) {
+  if (!pointer) return;
+  const {ids, width} = state.document;
+  const {name} = classOf(ids[pointer.y * width + pointer.x]);
+  announce(`${titled(name)}, ${pointer.x}, ${pointer.y}`);
 }
 
 /** Say which model samples, and how the connection is. */

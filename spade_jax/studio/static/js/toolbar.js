@@ -71,7 +71,12 @@ export function buildOptions(bar, viewButton) {
     hint.textContent = HINTS[name] ?? '';
     hint.hidden = !HINTS[name];
   };
-  subscribe('tool', show);
+  subscribe('tool', (_, changed) => {
+    show();
+    if ('size' in changed && document.activeElement?.type !== 'range') {
+      announce(`Size ${state.tool.size}`);
+    }
+  });
   show();
 }
 
