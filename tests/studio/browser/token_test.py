@@ -27,3 +27,19 @@ def test_page_without_token_says_what_to_do(open_page, served, expected_problems
     page = open_page(served.url)
     notices = page.get_by_role('region', name='Notices')
     expect(notices).to_contain_text('open the address that the program printed', timeout=20_000)
+
+
+def test_page_of_an_earlier_server_asks_for_the_new_token(open_page, expected_problems):
+    expected_problems += ['401', 'ERR_CONNECTION_REFUSED', 'WebSocket connection']
+    access = []
+
+    def at(port):
+        access.append(guards.Access.create('0.0.0.0', port))
+        return access[-1]
+
+    with serving(access=at) as first:
+        page = open_page(f'{first.url}/#token={access[-1].token}')
+        expect(page.locator('html')).to_have_attribute('data-link', 'ready', timeout=20_000)
+    with serving(access=at, port=first.port):
+        expect(page.locator('html')).to_have_attribute('data-link', 'refused', timeout=20_000)
+        expect(page.locator('body')).to_contain_text('the token is missing', timeout=20_000)
