@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.files.palette import classes_of, rgb
 from spade_jax.studio.correspondences import match, materials
+from tests.studio.browser.accessibility_test import violations
 from tests.studio.browser.conftest import watch
 from tests.studio.browser.scripts import decoded, png
 from tests.studio.label_imports_test import DEMO, EXAMPLES, FOREIGN, drawing, encoded
@@ -185,6 +186,50 @@ def test_choices_are_offered_again(studio):
         press(studio, 'Import')
         expect(studio.get_by_role('dialog')).to_be_hidden()
         assert NAMES[ids_of(studio)[9, 9]] == 'water'
+
+
+@pytest.mark.parametrize('theme', ['dark', 'light'])
+def test_axe_finds_nothing_in_the_dialogs(studio, theme):
+    studio.emulate_media(color_scheme=theme, reduced_motion='reduce')
+    open_file(studio, 'hill.png', encoded(drawing(512, FOREIGN)[0]))
+    dialog = studio.get_by_role('dialog', name='Import hill.png')
+    dialog.get_by_text('as they are').click()
+    assert violations(studio) == []
+    press(studio, 'Import')
+    expect(dialog).to_be_hidden()
+    choose_export(studio, 'Copy command')
+    expect(studio.get_by_role('dialog', name='Command')).to_be_visible()
+    assert violations(studio) == []
+
+
+def test_dialog_fits_on_a_phone(studio):
+    studio.set_viewport_size({'width': 320, 'height': 568})
+    open_file(studio, 'hill.png', encoded(drawing(512, FOREIGN)[0]))
+    dialog = studio.get_by_role('dialog', name='Import hill.png')
+    expect(dialog.get_by_label('Class for #ff00ff')).to_be_visible()
+    body = dialog.locator('.dialog-body').evaluate('(one) => [one.scrollWidth, one.clientWidth]')
+    assert body[0] <= body[1]
+    press(studio, 'Cancel')
+    studio.set_viewport_size({'width': 1280, 'height': 720})
+
+
+def test_image_and_command_are_copied(studio):
+    studio.context.grant_permissions(['clipboard-read', 'clipboard-write'])
+    choose_export(studio, 'Copy the image')
+    expect(studio.locator('#notices')).to_contain_text('in the clipboard')
+    copied = studio.evaluate("""async () => {
+      const [item] = await navigator.clipboard.read();
+      const blob = await item.getType('image/png');
+      const {toBase64} = await import('/static/js/bytes.js');
+      return toBase64(new Uint8Array(await blob.arrayBuffer()));
+    }""")
+    expected = decoded(export(studio, 'Image')[1])
+    np.testing.assert_array_equal(decoded(base64.b64decode(copied))[..., :3], expected)
+    choose_export(studio, 'Copy command')
+    command = studio.get_by_role('dialog').get_by_label('Command').input_value()
+    assert studio.evaluate('navigator.clipboard.readText()') == command
+    assert command.endswith('--label_dir=Valley_with_lake.png --seed=2 --fixed_style')
+    press(studio, 'OK')
 
 
 def test_photos_are_refused_in_a_sentence_and_can_lie_under_the_map(studio):

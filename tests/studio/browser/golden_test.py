@@ -41,6 +41,7 @@ def screenshot(page):
     expect(page.locator('.badge')).to_have_text('Live')
     if page.locator('.variations').is_visible():
         expect(page.locator('.variations canvas:visible')).to_have_count(6)
+        expect(page.locator('.presets .thumbnail')).to_have_count(8)
     page.evaluate("""async () => {
       const {update} = await import('/static/js/state.js');
       update('image', {milliseconds: 56});

@@ -71,7 +71,8 @@ async function materialsOfMap() {
   const colors = new Map(state.model.materials.map(({name, color}) => [name, color]));
   const used = [...countIds(state.document.ids)].map(([id, count]) => ({...classOf(id), count}));
   const chosen = new Map(Object.entries(setting('materials', {})));  // By the names of classes.
-  const nameOf = ({name, material}) => chosen.get(name) ?? material.name ?? LIKE_SKY;
+  const nameOf = ({name, material}) => (
+    material.is_same ? material.name : chosen.get(name) ?? material.name ?? LIKE_SKY);
   const open = used.filter(({material}) => !material.is_same);
   if (open.length > 0) {
     const rows = open.map((one) => materialRow(one, nameOf(one), chosen));
@@ -189,18 +190,24 @@ export function guarded(run) {
   };
 }
 
-/** All exports: {name, label, run}, of which the menu is made. */
+/** All exports: {name, label, icon, run}. */
 export const exports = [
-  ['image', 'Image', () => exportImage(1)],
-  ['image-2', 'Image, twice as large', () => exportImage(2)],
-  ['image-4', 'Image, four times as large', () => exportImage(4)],
-  ['copy-image', 'Copy the image', copyImage],
-  ['pair', 'Label map and image side by side', exportSideBySide],
-  ['ids', 'Label map', exportIds],
-  ['colors', 'Label map in colors', exportColors],
-  ['gaugan', 'GauGAN drawing', exportGaugan],
-  ['gif', 'Time-lapse as GIF', () => exportTimeLapse('gif')],
-  ['webp', 'Time-lapse as WebP', () => exportTimeLapse('webp')],
-  ['project', 'Project', saveProject],
-  ['command', 'Copy command', copyCommand],
-].map(([name, label, run]) => ({name, label, run: guarded(run)}));
+  ['image', 'Image', 'image', () => exportImage(1)],
+  ['image-2', 'Image, twice as large', null, () => exportImage(2)],
+  ['image-4', 'Image, four times as large', null, () => exportImage(4)],
+  ['copy-image', 'Copy the image', 'copy', copyImage],
+  ['pair', 'Label map and image side by side', 'square-split-horizontal', exportSideBySide],
+  ['ids', 'Label map', 'grid-2x2', exportIds],
+  ['colors', 'Label map in colors', 'palette', exportColors],
+  ['gaugan', 'GauGAN drawing', 'brush', exportGaugan],
+  ['gif', 'Time-lapse as GIF', 'film', () => exportTimeLapse('gif')],
+  ['webp', 'Time-lapse as WebP', null, () => exportTimeLapse('webp')],
+  ['project', 'Project', 'save', saveProject],
+  ['command', 'Copy command', 'terminal', copyCommand],
+].map(([name, label, icon, run]) => ({name, label, icon, run: guarded(run)}));
+
+/** The items of the menu: the exports, with lines between their kinds. */
+export function exportMenu() {
+  const starts = ['ids', 'gif', 'project'];
+  return exports.flatMap((item) => (starts.includes(item.name) ? [null, item] : [item]));
+}

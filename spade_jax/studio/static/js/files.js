@@ -2,7 +2,7 @@
 
 import {element, notice, showDialog} from './dialogs.js';
 import {openDocument, replaceIds} from './document.js';
-import {exports, guarded, saveProject} from './exports.js';
+import {guarded} from './exports.js';
 import {FileError, countIds} from './formats.js';
 import {classField, decide, readMap} from './imports.js';
 import {readPngText} from './png.js';
@@ -10,8 +10,6 @@ import {EXTENSION, KEYWORD, idsByName, readProject} from './project.js';
 import {watchImages} from './recorder.js';
 import {state, update} from './state.js';
 import {usePhoto} from './style.js';
-
-export {exports, saveProject};
 
 const MOST_BYTES = 64 * 2 ** 20;  // Of a project.
 const ACCEPTED = `.png,.json,${EXTENSION},image/png,image/jpeg,image/webp,application/json`;
@@ -29,9 +27,6 @@ export const importFile = guarded(async (file) => {
   }
   return importMap(file, bytes);
 });
-
-/** Open a project, or an image that carries one. */
-export const openProject = importFile;
 
 /** Ask for a file, and open it. */
 export function chooseFile() {

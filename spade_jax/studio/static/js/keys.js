@@ -22,6 +22,11 @@ function say(verb, step) {
   announce(name ? `${verb}: ${name}` : `Nothing to ${verb === 'Undone' ? 'undo' : 'redo'}`);
 }
 
+function takeBack() {
+  if (state.view.sketch) dropCorner();
+  else say('Undone', undo);
+}
+
 function exchange() {
   const {first, second} = state.tool;
   update('tool', {first: second, second: first});
@@ -97,7 +102,7 @@ export const shortcuts = [
     run: () => update('tool', {protected: new Set()}),
   },
 
-  {group: 'Map', keys: ['Ctrl+Z'], name: 'Undo', run: () => say('Undone', undo)},
+  {group: 'Map', keys: ['Ctrl+Z'], name: 'Undo', run: takeBack},
   {
     group: 'Map', keys: ['Ctrl+Shift+Z', 'Ctrl+Y'], name: 'Redo', run: () => say('Redone', redo),
   },

@@ -31,6 +31,9 @@ export function attachPointer(frame) {
   };
   for (const [name, listener] of Object.entries(listeners)) frame.addEventListener(name, listener);
   frame.addEventListener('wheel', onWheel, {passive: false});
+  frame.addEventListener('mousedown', (event) => {
+    if (event.button === 1) event.preventDefault();  // The middle button pans, and scrolls nothing.
+  });
   frame.addEventListener('blur', endKeyboard);
   window.addEventListener('blur', endAll);
 }
