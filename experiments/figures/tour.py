@@ -8,6 +8,7 @@ and ten minutes for the rest. What is done is not repeated: the same command res
 between `<!-- NAME -->` and `<!-- end -->`.
 """
 
+import gc
 import itertools
 import json
 import math
@@ -114,6 +115,9 @@ def train_for(config: Config, workdir: str, seconds: float) -> Pace:
         if pace.steps == last.steps:
             problem = f'{workdir} ends after {pace.steps} steps, {pace.seconds:.0f} of {seconds} s'
             raise UserError(problem, 'give its flagfile more --constant_epochs')
+    # The programs of all systems together have more memory maps than Linux allows a process.
+    jax.clear_caches()
+    gc.collect()
     return pace
 
 

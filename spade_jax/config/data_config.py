@@ -134,6 +134,14 @@ class DataConfig(Section):
         1.0, 'Width divided by height of the generated image.', at_least=1 / 16, at_most=16
     )
     flip: bool = option(True, 'Augmentation: mirror half of the training examples.')
+    coarsen_labels: float = option(
+        0.0,
+        'Augmentation: share of the training label maps whose outlines are blurred or straightened '
+        'and whose small parts are dropped, so that the generator answers to hand-painted ones. '
+        'For --condition=labels.',
+        at_least=0,
+        at_most=1,
+    )
     on_bad_example: str = option(
         'error',
         'For an unusable file: error stops the training; skip takes another and counts it.',
@@ -165,6 +173,10 @@ class DataConfig(Section):
             raise UserError(problem, 'add --dataset=pairs, or leave --direction out')
 
     def _check_labels(self):
+        if self.coarsen_labels and self.condition != 'labels':
+            problem = f'coarsen_labels={self.coarsen_labels:g}, but condition={self.condition} '
+            has = 'has edges that would not fit' if self.instance_edges else 'has no label maps'
+            raise UserError(problem + has, 'use --condition=labels, or leave --coarsen_labels out')
         remap = parse_remap(self.label_remap)
         classes = parse_palette(self.palette) if self.palette else []
         if not self.uses_labels:

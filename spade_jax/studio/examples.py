@@ -4,11 +4,11 @@ import base64
 import os
 from typing import Any, NamedTuple
 
-from spade_jax.config.data_config import DataConfig
+from spade_jax.config.config import Config
 from spade_jax.data.files.image_files import PHOTO_EXTENSIONS
-from spade_jax.data.files.label_reader import LabelReader, check_label_ids, label_dtype
 from spade_jax.files.whole_file import read_file
-from spade_jax.studio.proposals import page_ids
+from spade_jax.studio.label_imports import import_map
+from spade_jax.studio.uploads import map_of
 
 _MOST = 100
 _TYPES = {'.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg', '.webp': 'image/webp'}
@@ -49,22 +49,19 @@ def list_examples(examples: list[Example]) -> dict[str, Any]:
     return dict(examples=listed)
 
 
-def read_example(example: Example, config: DataConfig) -> dict[str, Any]:
-    """What `/api/examples/N` answers: ids row by row and the file itself, both in base64.
+def read_example(example: Example, config: Config) -> dict[str, Any]:
+    """What `/api/examples/N` answers: ids at the training size, row by row, in base64.
+
+    `file` is the file itself if it holds exactly these ids, else ''.
 
     Raises:
       UserError: The file is no label map of this model.
     """
     content = read_file(example.path, _MOST_BYTES)
-    ids = LabelReader(config).read(example.path)
-    check_label_ids(ids, config, example.path)
-    pixels = page_ids(ids, config).astype(label_dtype(config).newbyteorder('<')).tobytes()
+    read = import_map(map_of(content, example.path), config, example.path)
+    file = base64.b64encode(content).decode() if read['report']['exact'] else ''
     return dict(
-        name=example.name,
-        width=ids.shape[1],
-        height=ids.shape[0],
-        ids=base64.b64encode(pixels).decode(),
-        file=base64.b64encode(content).decode(),
+        name=example.name, width=read['width'], height=read['height'], ids=read['ids'], file=file
     )
 
 

@@ -7,6 +7,7 @@ and what changes something needs the page's own origin and a header that other s
 
 import dataclasses
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -14,13 +15,15 @@ from typing import NamedTuple
 
 from tornado.httputil import HTTPHeaders, parse_cookie
 
+from spade_jax.errors import UserError
+
 DEFAULT_PORT = 8128
 LIVE = '/live'  # The WebSocket.
-COOKIE = 'spade_studio'
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 MOST_HEADER_BYTES, _MOST_TARGET_BYTES = 16 << 10, 2048
 _IMAGES = ('image/png', 'image/jpeg', 'image/webp', 'image/gif', 'image/bmp', 'image/tiff')
 _BYTES = 'application/octet-stream'
+_NAME = re.compile(r'[a-z0-9._-]+(:[0-9]{1,5})?')
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'{}; worker-src 'none'; base-uri 'none'; "
@@ -64,35 +67,41 @@ class Access:
       hosts: Legal values of Host, in lower case.
       origins: Legal values of Origin besides http:// and the host of the request.
       token: What a page must send to `/api/token` once; '' if everyone at this machine may use it.
-      session: Value of the cookie that the page then gets.
+      cookie: Name of the cookie that the page then gets; browsers do not tell ports apart.
+      session: Its value.
     """
 
     hosts: frozenset[str]
     origins: frozenset[str] = frozenset()
     token: str = ''
+    cookie: str = ''
     session: str = ''
 
     @classmethod
     def create(cls, address: str, port: int, names: Iterable[str] = ()) -> 'Access':
         """The access to a server at an address, which may also be reached by some host names.
 
-        A token is made unless only this machine can reach it.
+        A token is made unless only this machine can reach it. Raises UserError for other names.
         """
         names = [name.lower() for name in names]
+        for name in names:
+            if not _NAME.fullmatch(name):
+                problem = f'studio_host={name} is not a name'
+                raise UserError(problem, 'write --studio_host=studio.example.org')
         own = [] if address in ('', '0.0.0.0', '::') else [address.lower()]
         hosts = {with_port(name, port) for name in (*LOOPBACK, *own)}
-        hosts |= {*names, *(with_port(name, port) for name in names)}
+        hosts |= {*names, *(f'{name}:{port}' for name in names)}
         if port == 80:
             hosts |= {with_port(name) for name in (*LOOPBACK, *own)}
         origins = {f'{scheme}://{name}' for scheme in ('http', 'https') for name in names}
         if address in LOOPBACK and not names:
             return cls(frozenset(hosts))
         token, session = secrets.token_hex(16), secrets.token_hex(16)
-        return cls(frozenset(hosts), frozenset(origins), token, session)
+        return cls(frozenset(hosts), frozenset(origins), token, f'spade_studio_{port}', session)
 
     def has_session(self, headers: HTTPHeaders) -> bool:
         """Return whether a request has the cookie, or needs none."""
-        sent = parse_cookie(headers.get('Cookie', '')).get(COOKIE, '')
+        sent = parse_cookie(headers.get('Cookie', '')).get(self.cookie, '')
         return not self.token or hmac.compare_digest(sent.encode(), self.session.encode())
 
 
@@ -162,9 +171,8 @@ def _check_body(headers: HTTPHeaders, upload: Upload | None) -> Refusal | None:
     if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
         return Refusal(400, 'the length of the body is not a number')
     if len(lengths[0]) > 15 or int(lengths[0]) > upload.most_bytes:
-        return Refusal(
-            413, f'{lengths[0][:20]} bytes are too large', f'send at most {upload.most_bytes}'
-        )
+        remedy = f'send at most {upload.most_bytes} bytes'
+        return Refusal(413, f'{lengths[0][:20]} bytes are too large', remedy)
     return None
 
 
@@ -195,7 +203,9 @@ class TokenAttempts:
         self._wrong = [moment for moment in self._wrong if moment > now - self._seconds]
         if len(self._wrong) >= self._most:
             return Refusal(429, f'{self._most} wrong tokens', 'wait for a minute')
-        if access.token and hmac.compare_digest(sent.encode(), access.token.encode()):
+        if access.token and hmac.compare_digest(
+            sent.encode(errors='replace'), access.token.encode()
+        ):
             return None
         self._wrong.append(now)
         return Refusal(401, 'the token is wrong', 'copy the address that the program printed')

@@ -14,6 +14,7 @@ from spade_jax.errors import UserError
 from spade_jax.studio import guards, time_lapse, uploads
 from spade_jax.studio.examples import list_examples, read_example, read_photo_file
 from spade_jax.studio.label_imports import import_map
+from spade_jax.studio.live import LiveHandler
 
 STATIC = pathlib.Path(__file__).with_name('static')
 _TYPES = {
@@ -123,7 +124,7 @@ class Examples(Answer):
             self.set_header('Content-Type', kind)
             self.finish(content)
         else:
-            await self.answer(read_example, example, self.studio.run.config.data)
+            await self.answer(read_example, example, self.studio.run.config)
 
     head = get
 
@@ -174,6 +175,10 @@ class TimeLapse(Answer):
         return content
 
 
+class Live(Answer, LiveHandler):
+    """The WebSocket, with the headers of all responses."""
+
+
 class Token(Answer):
     """Exchanges the token of the printed address for a cookie."""
 
@@ -186,10 +191,13 @@ class Token(Answer):
             self.refuse(400, 'this is no token')
             return
         access = self.studio.access
-        if access.token and (refusal := self.studio.attempts.check(sent, access)):
+        if not access.token:
+            self.finish({})
+            return
+        if refusal := self.studio.attempts.check(sent, access):
             self.refuse(*refusal)
             return
-        cookie = f'{guards.COOKIE}={access.session}; Path=/; HttpOnly; SameSite=Strict'
+        cookie = f'{access.cookie}={access.session}; Path=/; HttpOnly; SameSite=Strict'
         self.set_header('Set-Cookie', cookie)
         self.finish({})
 
@@ -205,4 +213,5 @@ ROUTES = [
     (r'/api/style', Style),
     (r'/api/timelapse', TimeLapse),
     (r'/api/token', Token),
+    (guards.LIVE, Live),
 ]

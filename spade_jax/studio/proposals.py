@@ -95,6 +95,9 @@ class Proposals:
             if code in known:
                 found.append(self._of_table(table, known[code]))
                 continue
+            if distance > 255:  # Transparent pixels are near no color.
+                found.append(Proposal(color_text(code), UNKNOWN, None, None))
+                continue
             near = self._of_table(table, classes[place])._replace(kind=UNKNOWN)
             near = near._replace(value=color_text(code), distance=int(distance))
             is_alone = first_bytes[code >> 16] == 1

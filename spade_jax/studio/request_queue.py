@@ -53,15 +53,21 @@ class RequestQueue:
         )
         self._thread.start()
 
-    def stop(self, timeout: float = 0) -> None:
-        """Forget the waiting jobs, and wait at most `timeout` seconds for the running one."""
+    def stop(self, timeout: float = 0) -> bool:
+        """Forget the waiting jobs, and wait at most `timeout` seconds for the running one.
+
+        Returns:
+          True if the thread has ended.
+        """
         with self._changed:
             self._is_stopped = True
             for jobs in self._waiting.values():
                 jobs.clear()
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def put(self, page: Hashable, rank: Rank, job: Job) -> int:
         """Let a job of a page wait for its turn, in place of an older one of that rank.

@@ -24,11 +24,11 @@ from spade_jax.studio.connections import Connections
 from spade_jax.studio.description import Run, describe
 from spade_jax.studio.examples import find_examples
 from spade_jax.studio.handlers import ROUTES, NotFound, static_files
-from spade_jax.studio.live import LiveHandler
 from spade_jax.studio.sampler import Sampler
 
 MOST_CONNECTIONS = 64
-_HEADER_SECONDS, _BODY_SECONDS, _LINGER_SECONDS, _PING_SECONDS = 10, 30, 2, 20
+_HEADER_SECONDS, _BODY_SECONDS, _PING_SECONDS = 10, 30, 20
+_LINGER_SECONDS, _STOP_SECONDS = 5, 2
 _PIECE = 1 << 16
 
 
@@ -68,11 +68,12 @@ class Studio:
 def application(studio: Studio) -> Application:
     """The application, without its guards."""
     return Application(
-        [*ROUTES, (guards.LIVE, LiveHandler)],
+        ROUTES,
         studio=studio,
         default_handler_class=NotFound,
         log_function=lambda _: None,
         websocket_ping_interval=_PING_SECONDS,
+        websocket_ping_timeout=_PING_SECONDS,
     )
 
 
@@ -81,6 +82,7 @@ class GuardedServer(HTTPServer):
 
     def initialize(self, studio: Studio, header_seconds: float, body_seconds: float) -> None:  # type: ignore[override]
         """Make the server; slower requests are closed."""
+        self._streams: dict[IOStream, None] = {}  # Of open connections, the oldest first.
         super().initialize(
             _Gate(studio.access, application(studio)),
             max_header_size=guards.MOST_HEADER_BYTES,
@@ -91,10 +93,16 @@ class GuardedServer(HTTPServer):
         )
 
     def handle_stream(self, stream: IOStream, address: tuple) -> None:
-        if len(self._connections) >= MOST_CONNECTIONS:
-            stream.close()
-            return
+        if len(self._streams) >= MOST_CONNECTIONS:  # Slow clients may not keep a page out.
+            oldest = next(iter(self._streams))
+            del self._streams[oldest]
+            oldest.close()
+        self._streams[stream] = None
         super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: Any) -> None:
+        super().on_close(server_conn)
+        self._streams.pop(server_conn.stream, None)  # Of a page whose WebSocket is open, too.
 
 
 class _Gate(HTTPServerConnectionDelegate):
@@ -202,9 +210,9 @@ async def serve(
         studio.connections.stop()
         studio.decoder.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_SECONDS):
+            async with asyncio.timeout(_STOP_SECONDS):
                 await server.close_all_connections()
-        studio.connections.queue.stop(_LINGER_SECONDS)
+        studio.connections.queue.stop(_STOP_SECONDS)
 
 
 async def serve_until_signal(

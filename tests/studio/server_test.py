@@ -3,11 +3,16 @@
 import base64
 import io
 import pathlib
+import zlib
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import spade_jax
+from spade_jax.config.config import Config
+from spade_jax.models.model import build_model
+from spade_jax.studio import description
 
 
 def test_static_files_are_served_with_types_and_etags(served):
@@ -79,3 +84,30 @@ def test_a_time_lapse_is_an_animation(served):
     np.testing.assert_array_equal(np.asarray(image.convert('RGB')), frames[0])
     for wrong in (query.replace('16', '1e9'), query.replace('webp', 'exe'), '/api/timelapse'):
         assert served.post(wrong, frames.tobytes())[0] == 422
+
+
+def test_the_room_adds_at_most_400_kb_to_the_wheel():
+    room = pathlib.Path(description.__file__).parent
+    files = [path for path in room.rglob('*') if path.suffix != '.pyc' and path.is_file()]
+    assert sum(len(zlib.compress(path.read_bytes())) for path in files) <= 400_000
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(model='spade', style_encoder=True),
+        dict(model='spade', style_encoder=False),
+        dict(model='spade', style_encoder=False, generator_start='noise'),
+        dict(model='gan', condition='none'),
+        dict(model='pix2pix', pix2pix_dropout=True),
+        dict(model='pix2pix', pix2pix_dropout=False),
+        dict(model='pix2pixhd', condition='labels+edges', instance_features=True),
+        dict(model='pix2pixhd', condition='labels+edges', instance_features=False),
+    ],
+    ids=lambda options: '-'.join(map(str, options.values())),
+)
+def test_options_tell_of_a_model_what_it_says_of_itself(options):
+    config = Config.create(**options)
+    model = build_model(config)
+    told = config.model.has_latent, config.model.can_encode, config.model.size_is_fixed
+    assert told == (model.latent_dim is not None, model.can_encode, model.size_is_fixed)

@@ -17,10 +17,11 @@ class Served:
     Attributes:
       studio: The `server.Studio`.
       port: The port of 127.0.0.1.
+      stop: Ends the server, from any thread.
     """
 
-    def __init__(self, studio, port):
-        self.studio, self.port = studio, port
+    def __init__(self, studio, port, stop):
+        self.studio, self.port, self.stop = studio, port, stop
         self.url = f'http://127.0.0.1:{port}'
 
     def request(self, method, path, body=None, **headers):
@@ -61,14 +62,14 @@ def serving(workdir=spade_jax.DEMO, *, access=None, sampler=None, port=0, **opti
     async def serve():
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        ended.append(lambda: loop.call_soon_threadsafe(stop.set))
+        ended.append(lambda: loop.is_closed() or loop.call_soon_threadsafe(stop.set))
         await server.serve(studio, sockets, stop, on_ready=started.set, **options)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     assert started.wait(20)
     try:
-        yield Served(studio, port)
+        yield Served(studio, port, ended[0])
     finally:
         ended[0]()
         thread.join(20)

@@ -22,7 +22,8 @@ def test_static_files_are_at_most_300_kb():
 
 def test_page_names_no_other_origin():
     for name, text in texts('.html', '.css', '.js').items():
-        addresses = set(re.findall(r'(?:https?|wss?):/*[^\s\'"`)]+', text))
+        code = re.sub(r'/\*.*?\*/', '', text, flags=re.DOTALL)
+        addresses = set(re.findall(r'(?:https?|wss?):/*[^\s\'"`)]+', code))
         assert addresses <= {'http://www.w3.org/2000/svg', 'ws://${location.host}/live'}, name
 
 

@@ -29,7 +29,10 @@ def colors_in(text):
 def over(color, ground):
     """The color that one sees of a translucent one on a ground."""
     opacity = color[3]
-    return [part * opacity + below * (1 - opacity) for part, below in zip(color, ground)][:3] + [1]
+    return [
+        part * opacity + below * (1 - opacity)
+        for part, below in zip(color[:3], ground[:3], strict=True)
+    ] + [1]
 
 
 def luminance(color):

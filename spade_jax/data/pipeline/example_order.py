@@ -2,8 +2,8 @@
 
 Training shows an endless sequence of positions 0, 1, 2, ...: step s of a run takes the positions
 s * batch_size and following. Position p is example `permutation(seed, epoch)[p % N]` of epoch
-p // N, and its crop and flip come from a hash of (seed, p). So every epoch shows every example
-exactly once, a batch may straddle two epochs, and a resumed run needs nothing but its step.
+p // N, and its crop, flip and coarsening come from a hash of (seed, p). So every epoch shows every
+example exactly once, a batch may straddle two epochs, and a resumed run needs nothing but its step.
 """
 
 import dataclasses
@@ -13,7 +13,8 @@ import numpy as np
 
 from spade_jax.errors import UserError
 
-_ORDER_STREAM, _AUGMENTATION_STREAM = 0, 1  # Streams of random numbers under one seed.
+# Streams of random numbers under one seed.
+_ORDER_STREAM, _AUGMENTATION_STREAM, _COARSENING_STREAM = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +70,18 @@ def steps_in_epochs(epochs: int, batch_size: int, num_examples: int) -> int:
 
 def augmentation_words(seed: int, position: int) -> list[int]:
     """Return three random words of 64 bits: for the crop's x and y, and for the flip."""
-    sequence = np.random.SeedSequence((seed, _AUGMENTATION_STREAM, position))
-    return [int(word) for word in sequence.generate_state(3, np.uint64)]
+    return _words((seed, _AUGMENTATION_STREAM, position), 3)
+
+
+def coarsening_numbers(seed: int, position: int) -> list[float]:
+    """Return five random numbers in [0, 1): for the coarsening of a label map."""
+    # A float holds 53 bits exactly.
+    return [(word >> 11) / 2**53 for word in _words((seed, _COARSENING_STREAM, position), 5)]
+
+
+def _words(entropy: tuple[int, int, int], count: int) -> list[int]:
+    """Random words of 64 bits."""
+    return [int(word) for word in np.random.SeedSequence(entropy).generate_state(count, np.uint64)]
 
 
 @functools.lru_cache(maxsize=4)  # Workers may be on both sides of the end of an epoch.

@@ -21,7 +21,13 @@ from tqdm import tqdm
 from spade_jax.batch import Batch
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.label_reader import check_label_ids, label_dtype
-from spade_jax.data.pipeline.example_order import BatchSchedule, augmentation_words, example_index
+from spade_jax.data.pipeline.coarsening import coarsened
+from spade_jax.data.pipeline.example_order import (
+    BatchSchedule,
+    augmentation_words,
+    coarsening_numbers,
+    example_index,
+)
 from spade_jax.data.pipeline.paired_transforms import Example, Geometry, max_crop_offset, transform
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
 from spade_jax.data.sources.source import Source
@@ -174,13 +180,20 @@ def locations_of_step(source: Source, schedule: BatchSchedule, step: int) -> lis
 def read_for_training(
     source: Source, config: DataConfig, seed: int, position: int, skipped: Skipped | None = None
 ) -> Example:
-    """Read the example at `position`, cropped and mirrored at random, at the training size."""
+    """Read the example at `position` at the training size, augmented at random.
+
+    It is cropped and mirrored, and its label map may be coarsened.
+    """
     count = len(source)
     epoch, place = divmod(position, count)
     positions = (epoch * count + other % count for other in range(place, place + count))
     indices = (example_index(seed, other, count) for other in positions)
     words, on_skipped = augmentation_words(seed, position), (skipped or Skipped()).add
-    return _read_usable(source, config, indices, words, on_skipped)
+    example = _read_usable(source, config, indices, words, on_skipped)
+    if not config.coarsen_labels:
+        return example
+    numbers = coarsening_numbers(seed, position)
+    return example._replace(label=coarsened(example.label, config.coarsen_labels, numbers))
 
 
 def _read_usable(

@@ -57,7 +57,7 @@ class GanOptions(ModelOptions):
     )
     unused: ClassVar[tuple[str, ...]] = (
         *('num_classes', 'dontcare', 'palette', 'palette_tolerance', 'label_remap'),
-        *('resize_labels', 'tfds_label_feature', 'tfds_instance_feature'),
+        *('resize_labels', 'coarsen_labels', 'tfds_label_feature', 'tfds_instance_feature'),
         *('feature_matching_weight', 'perceptual_weight', 'perceptual_network'),
         *('perceptual_input', 'vgg19_weights'),
     )

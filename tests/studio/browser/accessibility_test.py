@@ -1,7 +1,9 @@
 """The page for people who do not use a mouse, or do not see well."""
 
+import itertools
 import re
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -123,4 +125,29 @@ def test_announcements_are_half_a_second_apart_and_the_newest_wins(page):
       return said;
     }""")
     assert times[-1][1] == 'step 59'
-    assert all(after[0] - before[0] >= 495 for before, after in zip(times, times[1:]))
+    assert all(after[0] - before[0] >= 495 for before, after in itertools.pairwise(times))
+
+
+def test_six_regions_are_drawn_with_the_keyboard_alone(open_page, served):
+    page = open_studio(open_page, served.url, **DESKTOP)
+    while page.evaluate("document.activeElement.id !== 'map'"):
+        page.keyboard.press('Tab')
+    keys = page.keyboard
+    expected = np.zeros((128, 128), np.uint8)
+    keys.press('r')
+    for number, (left, top) in enumerate(itertools.product((0, 40, 80), (0, 64))):
+        keys.press(str(number + 1))
+        press(keys, 'Shift+ArrowLeft', 16, 'Shift+ArrowUp', 16)  # To the corner of the map.
+        press(keys, 'Shift+ArrowRight', left // 8, 'Shift+ArrowDown', top // 8)
+        keys.press('Enter')
+        press(keys, 'Shift+ArrowRight', 6, 'Shift+ArrowDown', 8)  # Limited by the map.
+        keys.press('Enter')
+        expected[top : top + 65, left : left + 49] = number
+    ids = page.evaluate("async () => [...(await import('/static/js/state.js')).state.document.ids]")
+    np.testing.assert_array_equal(np.reshape(ids, (128, 128)), expected)
+
+
+def press(keyboard, *keys_and_times):
+    for key, times in zip(keys_and_times[::2], keys_and_times[1::2], strict=True):
+        for _ in range(times):
+            keyboard.press(key)

@@ -86,7 +86,7 @@ def open_page(browser, expected_problems):
             context = browser.new_context(**options)
             contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         watch(page, urllib.parse.urlsplit(url).netloc, problems)
         page.goto(url)
         return page
@@ -135,3 +135,14 @@ def open_map(open_page, static_url):
         return page
 
     return open_map
+
+
+@pytest.fixture(scope='module')
+def tab(browser, static_url):
+    """A blank page that the tests of modules share."""
+    page, problems = browser.new_page(), []
+    watch(page, urllib.parse.urlsplit(static_url).netloc, problems)
+    page.goto(static_url)
+    yield page
+    page.close()
+    assert not problems

@@ -1,17 +1,13 @@
 """Files that the page reads and writes: exact to the pixel, and mostly without the server."""
 
-import base64
 import dataclasses
 import io
 import json
-import pathlib
-import urllib.parse
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import spade_jax
 from spade_jax.config.catalog import CATALOG
 from spade_jax.config.config import Config
 from spade_jax.data.files.label_reader import LabelReader
@@ -20,47 +16,10 @@ from spade_jax.studio.description import Run, describe
 from spade_jax.studio.label_imports import import_map
 from spade_jax.studio.label_numbers import class_ids
 from tests.config.catalog_test import config_of
-from tests.studio.browser.conftest import watch
+from tests.studio.browser.scripts import decoded, document, png, run, run_bytes
 
 DEMO = Config.create(crop_size=128, load_size=128)
-EXAMPLES = sorted((pathlib.Path(spade_jax.DEMO) / 'labels').glob('*.png'))
 OF_LABELS = [name for name in CATALOG if config_of(name).uses_labels]
-# Makes `state`, `module`, and functions for bytes known to the body of an evaluated function.
-PRELUDE = """async (given) => {
-  const load = (name) => import(`/static/js/${name}.js`);
-  const [{state, update}, bytes, map] = await Promise.all(['state', 'bytes', 'document'].map(load));
-  const open = ({ids, width, height, format, origin, dtype = 'uint8'}) => map.openDocument({
-    ids: bytes.idsOfBytes(bytes.fromBase64(ids), dtype), width, height,
-    origin: origin ? {bytes: bytes.fromBase64(origin), format} : null,
-  });
-  const file = (name, content) => new File([bytes.fromBase64(content)], name);
-  """
-
-
-def run(page, body, **given):
-    """The result of a body of JavaScript that has `given`; bytes travel as base64."""
-    text = {
-        key: encoded(value) if isinstance(value, bytes) else value for key, value in given.items()
-    }
-    return page.evaluate(f'{PRELUDE}{body}}}', text)
-
-
-def run_bytes(page, body, **given):
-    return base64.b64decode(run(page, body, **given))
-
-
-def encoded(content):
-    return base64.b64encode(content).decode()
-
-
-def png(pixels, **options):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, 'png', **options)
-    return file.getvalue()
-
-
-def decoded(content):
-    return np.asarray(Image.open(io.BytesIO(content)))
 
 
 def model_of(data):
@@ -68,27 +27,10 @@ def model_of(data):
     return describe(Run('runs/x', 'x', 7, config), ['python', '-m', 'spade_jax.main'])
 
 
-def document(ids):
-    height, width = ids.shape
-    return dict(ids=ids.tobytes(), width=width, height=height, dtype=ids.dtype.name)
-
-
-@pytest.fixture(scope='module')
-def tab(browser, static_url):
-    """A blank page that the tests of modules share."""
-    page, problems = browser.new_page(), []
-    watch(page, urllib.parse.urlsplit(static_url).netloc, problems)
-    page.goto(static_url)
-    yield page
-    page.close()
-    assert not problems
-
-
-@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
-@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize(
+    'channels, dtype', [(1, np.uint8), (1, np.uint16), (3, np.uint8), (4, np.uint8)]
+)
 def test_png_files_hold_the_pixels(tab, channels, dtype):
-    if channels > 1 and dtype is np.uint16:
-        pytest.skip('colors have 8 bits')
     shape = (37, 53) if channels == 1 else (37, 53, channels)
     pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
     content = run_bytes(

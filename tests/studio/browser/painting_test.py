@@ -47,3 +47,32 @@ def test_page_paints_the_ids_of_the_rules(open_map, width, height, classes, numb
     hashes = open_map(width, height, classes).evaluate(RUN, made)
     for index, ids in enumerate(reference(width, height, classes, made)):
         assert hashes[index] == hash_of(ids), (index, made[index])
+
+
+def test_replaced_map_is_one_step_and_keeps_protected_pixels_only_if_asked(open_map):
+    assert open_map(8, 8).evaluate("""async () => {
+      const {replaceIds, undo} = await import('/static/js/document.js');
+      const {state, update} = await import('/static/js/state.js');
+      const now = () => state.document.ids.slice(0, 3).join('');
+      replaceIds(state.document.ids.map((_, k) => k % 3));
+      const file = {bytes: new Uint8Array(1)};
+      update('tool', {protected: new Set([1])});
+      const seen = [now()];
+      replaceIds(new Uint8Array(64).fill(4), {isMasked: true, origin: file});
+      seen.push(now(), state.document.origin);
+      replaceIds(new Uint8Array(64).fill(5), {origin: file});
+      seen.push(now(), state.document.origin.ids[9]);
+      for (let k = 0; k < 3; k++) seen.push(undo() && now());
+      return [...seen, undo()];
+    }""") == ['012', '414', None, '555', 5, '414', '012', '000', None]
+
+
+def test_clean_up_lets_the_own_id_win_then_the_smallest(open_map):
+    assert open_map(4, 4).evaluate("""async () => {
+      const {edit, replaceIds} = await import('/static/js/document.js');
+      const {majority} = await import('/static/js/raster.js');
+      const {state} = await import('/static/js/state.js');
+      replaceIds(Uint8Array.from([1, 1, 2, 2, 1, 3, 2, 2, 5, 5, 5, 4, 5, 4, 4, 4]));
+      edit('Clean up', majority);
+      return [...state.document.ids];
+    }""") == [1, 1, 2, 2, 1, 1, 2, 2, 5, 5, 4, 4, 5, 5, 4, 4]

@@ -3,44 +3,44 @@
 import {watchConnection} from './connection_notice.js';
 import {iconButton, notice} from './dialogs.js';
 import {redo, replaceIds, undo} from './document.js';
-import {askNew, fetchJson, listExamples, openFirst} from './examples.js';
-import {exports, guarded, saveProject} from './exports.js';
+import {fetchJson, listExamples, openFirst} from './examples.js';
+import {exportMenu, guarded, saveProject} from './exports.js';
 import {chooseFile, watchFiles} from './files.js';
 import {showFirstSteps, showShortcuts} from './help.js';
 import {buildImage, compareWith, holdBefore, imageBefore, isComparing} from './image.js';
 import {attachKeys, shortcuts, writtenKeys} from './keys.js';
 import {watchLayout} from './layout.js';
 import {connect, requestImage, requestVariations} from './link.js';
+import {mainMenu, viewMenu} from './main_menu.js';
 import {buildMaterials} from './materials.js';
 import {openMenu, openSheet} from './menus.js';
 import {attachPointer} from './pointer.js';
+import {startRecovery} from './recovery.js';
 import {setting} from './settings.js';
 import {buildSnapshots, takeSnapshot} from './snapshots.js';
 import {state, subscribe, update} from './state.js';
 import {buildMapCaption, buildStatus} from './status.js';
 import {buildStyle, offerPhotos} from './style.js';
 import {roll, watchStyles} from './styles.js';
+import {sendToken} from './token.js';
 import {buildOptions, buildQuick, buildTools} from './toolbar.js';
 import {buildTopbar} from './topbar.js';
-import {attachView, fitView, zoomStep} from './view.js';
+import {attachView} from './view.js';
 
 const find = (id) => document.getElementById(id);
 
 let examples = [];
 
 async function start() {
+  watchErrors();
   watchAttributes();
   watchStyles();
   watchFiles();
   update('view', {letters: setting('letters', true)});
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys,
-    mainMenu: () => [
-      {label: 'New…', icon: 'file-plus', run: () => askNew(examples)},
-      {label: 'Open…', icon: 'folder-open', keys: 'Ctrl+O', run: chooseFile},
-      {label: 'Save project', icon: 'save', keys: 'Ctrl+S', run: guarded(saveProject)},
-    ],
-    exportMenu: () => exports.map(({label, run}) => ({label, run})),
+    mainMenu: () => mainMenu({examples, showKeys}),
+    exportMenu,
   });
   buildTools(find('tools'));
   const view = iconButton('eye', 'View');
@@ -56,6 +56,7 @@ async function start() {
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
   showFirstSteps(find('first-steps'));
+  watchLayout(find('stage'));
   attachView(find('map'));
   attachPointer(find('map'));
   attachKeys(find('map'), {
@@ -64,19 +65,28 @@ async function start() {
     export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
   try {
+    await sendToken();
     update('model', await fetchJson('/api/model'));
     examples = await listExamples();
     await openFirst(examples);
-    offerPhotos(examples);
+    offerPhotosLater();
   } catch (error) {
     notice(`The page has no model: ${error.message}`, {
       kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},
     });
     return;
   }
-  watchLayout(find('stage'));
+  startRecovery();
   watchConnection();
   connect();
+}
+
+/** Styles of photos wait for the first image: what one needs to paint comes first. */
+function offerPhotosLater() {
+  const end = subscribe('image', () => {
+    end();
+    offerPhotos(examples);
+  });
 }
 
 /** The attributes by which tests see the state, and styles whether a pointer is in use. */
@@ -101,21 +111,6 @@ function toggleCompare() {
   const before = imageBefore();
   if (before) compareWith({...before, name: 'Before'});
   else notice('There is no other image yet: paint something, or keep a snapshot.');
-}
-
-function viewMenu() {
-  const {view} = state;
-  const toggle = (field) => () => update('view', {[field]: !view[field]});
-  return [
-    {label: 'Fit', icon: 'maximize-2', keys: 'Home', run: fitView},
-    {label: 'Zoom in', icon: 'zoom-in', keys: '+', run: () => zoomStep(1)},
-    {label: 'Zoom out', icon: 'zoom-out', keys: '−', run: () => zoomStep(-1)},
-    null,
-    {label: 'Grid from 8×', checked: view.grid, run: toggle('grid')},
-    {label: 'Outlines between materials', checked: view.outlines, run: toggle('outlines')},
-    {label: 'Highlight this material', checked: view.highlight !== null, run: () => update(
-      'view', {highlight: view.highlight === null ? state.tool.first : null})},
-  ];
 }
 
 /** On a phone: all that has no place on it. */

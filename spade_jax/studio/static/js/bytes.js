@@ -52,5 +52,6 @@ export function bytesOfIds(ids) {
 export function idsOfBytes(bytes, dtype) {
   if (dtype === 'uint8') return bytes;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  return Uint16Array.from({length: bytes.length / 2}, (_, index) => view.getUint16(2 * index, true));
+  const length = bytes.length / 2;
+  return Uint16Array.from({length}, (_, index) => view.getUint16(2 * index, true));
 }

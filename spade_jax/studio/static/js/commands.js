@@ -4,8 +4,8 @@ import {state} from './state.js';
 
 /** A name for files made of the document's: no characters that a system or a shell treats apart. */
 export function fileStem(name = state.document.name) {
-  const stem = name.normalize('NFC').replace(/[^\p{L}\p{N}._-]+/gu, '_').replace(/^[._-]+|[._-]+$/g, '');
-  return stem.slice(0, 80) || 'Untitled';
+  const plain = name.normalize('NFC').replace(/[^\p{L}\p{N}._-]+/gu, '_');
+  return plain.replace(/^[._-]+|[._-]+$/g, '').slice(0, 80) || 'Untitled';
 }
 
 /** An argument as a POSIX shell needs it. */

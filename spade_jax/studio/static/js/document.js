@@ -30,7 +30,8 @@ function showChange(dirty, fields = {}) {
 /**
  * Open another document, with an empty history; revisions count on, so that they only grow.
  *
- * `origin` is {bytes, format} of the file that holds exactly these ids, or null; `id` is that of a draft.
+ * `origin` is {bytes, format} of the file that holds exactly these ids, or null; `id` is that of a
+ * draft.
  */
 export function openDocument({
   ids, width, height, name = 'Untitled', origin = null, background = 0, id = newId(),

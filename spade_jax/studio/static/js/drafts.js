@@ -14,6 +14,7 @@ const BEAT = 5000;
 const MOST = 30;  // Drafts of other tabs that are kept.
 
 let database = null;
+let opening = Promise.resolve();  // Until the database is open, or cannot be opened.
 let report = () => {};
 let own = {};  // The fields of the document, which stay those of the old one when another opens.
 let savedSnapshots = null;
@@ -52,15 +53,12 @@ function read(store, method, ...keys) {
 /**
  * Keep drafts from now on; call once, when a document is open.
  *
- * `onFailure(error)` is called when drafts cannot be kept, and again only after one could be.
+ * `onFailure(error)` is called when drafts cannot be kept, and again only after one could be. The
+ * promise resolves when the database is open, or cannot be opened.
  */
-export async function startDrafts(onFailure) {
+export function startDrafts(onFailure) {
   report = onFailure;
-  try {
-    database = await openDatabase();
-  } catch (error) {
-    fail(error);
-  }
+  opening = openDatabase().then((opened) => { database = opened; }, fail);
   follow();
   subscribe('document', (_, fields) => {
     if (state.document.id !== own.id) {
@@ -75,7 +73,8 @@ export async function startDrafts(onFailure) {
   subscribe('snapshots', schedule);
   document.addEventListener('visibilitychange', saveNow);
   window.addEventListener('pagehide', saveNow);
-  if (!navigator.locks) beatOn();
+  if (!navigator.locks) opening.then(beatOn);
+  return opening;
 }
 
 /** Hold the lock of the document that is open now; it is saved once it changes. */
@@ -115,20 +114,18 @@ function saveNow() {
 async function save() {
   clearTimeout(timer);
   firstChange = 0;
-  if (!database) {
-    fail(new Error('there is no database'));
-    return;
-  }
   const {id, name, width, height, ids, background} = own;
   const {items} = state.snapshots;
   const draft = {
     id, name, width, height, ids, background, style: state.style.current, time: Date.now(),
     classes: state.model.classes.map((one) => ({id: one.id, name: one.name})),
   };
+  const hasNewSnapshots = items !== savedSnapshots;
+  await opening;
   try {
     await transact(['drafts', 'snapshots'], (store) => {
       store('drafts').put(draft);
-      if (items !== savedSnapshots) store('snapshots').put({id, items});
+      if (hasNewSnapshots) store('snapshots').put({id, items});
     });
   } catch (error) {
     fail(error);
@@ -174,9 +171,4 @@ export async function snapshotsOf(id) {
 export async function deleteDraft(id) {
   const stores = ['drafts', 'snapshots', 'beats'];
   await transact(stores, (store) => stores.forEach((name) => store(name).delete(id)));
-}
-
-/** Ask the browser not to clear drafts when its disk is full. */
-export function keepStorage() {
-  return navigator.storage?.persist?.().catch(() => false);
 }

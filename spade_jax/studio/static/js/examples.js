@@ -17,7 +17,8 @@ export async function listExamples() {
 export async function fetchJson(address) {
   const answer = await fetch(address);
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.problem ?? `the server says ${answer.status}`);
+  const {problem = `the server says ${answer.status}`, remedy} = content;
+  if (!answer.ok) throw new Error(remedy ? `${problem}; ${remedy}` : problem);
   return content;
 }
 
@@ -28,7 +29,8 @@ export async function readExample(number) {
   const isWide = pixels.length === 2 * width * height;
   return {
     name: titled(name.replaceAll('_', ' ')), width, height,
-    ids: isWide ? new Uint16Array(pixels.buffer) : pixels, bytes: bytesOf(file),
+    ids: isWide ? new Uint16Array(pixels.buffer) : pixels,
+    bytes: file ? bytesOf(file) : null,
   };
 }
 

@@ -2,7 +2,7 @@
 
 import {classOf, titled} from './classes.js';
 import {fileStem, sampleCommand} from './commands.js';
-import {swatch} from './controls.js';
+import {swatch, tint} from './controls.js';
 import {element, notice, showDialog} from './dialogs.js';
 import {
   FileError, colored, countIds, gauganImage, pixelText, rgbOf, scaled, sideBySide, trainingPixels,
@@ -10,11 +10,11 @@ import {
 import {encodePng} from './png.js';
 import {EXTENSION, KEYWORD, projectText} from './project.js';
 import {timeLapse} from './recorder.js';
+import {remember, setting} from './settings.js';
 import {state} from './state.js';
 
 const LIKE_SKY = 'sky';  // What GauGAN gets where it has nothing near, unless one chooses.
 
-const chosenMaterials = new Map();  // Class name -> name of a material, for this page.
 let hasAskedToKeep = false;
 
 /** Give a file to the browser, which saves it. */
@@ -27,7 +27,7 @@ export function download(name, bytes, type = 'image/png') {
   hasAskedToKeep = true;
 }
 
-/** The bytes of the file of this `format` that the map came from, if it is as it came; else null. */
+/** The bytes of the file of this `format` that holds the map, if it is as it came; else null. */
 function unchangedFile(format) {
   const {origin, ids} = state.document;
   if (!origin || (origin.format ?? 'ids') !== format) return null;
@@ -52,7 +52,8 @@ function colorsById() {
 
 export async function exportColors() {
   const {ids, width, height} = state.document;
-  download(`${fileStem()}.colors.png`, await encodePng({width, height, ...colored(ids, colorsById())}));
+  const bytes = await encodePng({width, height, ...colored(ids, colorsById())});
+  download(`${fileStem()}.colors.png`, bytes);
 }
 
 /** A GauGAN drawing; classes that have no such material are listed first. */
@@ -69,10 +70,12 @@ export async function exportGaugan() {
 async function materialsOfMap() {
   const colors = new Map(state.model.materials.map(({name, color}) => [name, color]));
   const used = [...countIds(state.document.ids)].map(([id, count]) => ({...classOf(id), count}));
-  const nameOf = ({name, material}) => chosenMaterials.get(name) ?? material.name ?? LIKE_SKY;
+  const chosen = new Map(Object.entries(setting('materials', {})));  // By the names of classes.
+  const nameOf = ({name, material}) => (
+    material.is_same ? material.name : chosen.get(name) ?? material.name ?? LIKE_SKY);
   const open = used.filter(({material}) => !material.is_same);
   if (open.length > 0) {
-    const rows = open.map((one) => materialRow(one, nameOf(one)));
+    const rows = open.map((one) => materialRow(one, nameOf(one), chosen));
     const body = element(
       'div', {class: 'report'},
       element('p', {}, 'GauGAN has no such materials; these take their place:'),
@@ -80,20 +83,22 @@ async function materialsOfMap() {
     const answer = await showDialog('GauGAN drawing', body, [
       {name: 'cancel', label: 'Cancel'}, {name: 'export', label: 'Export', primary: true}]);
     if (answer !== 'export') return null;
+    remember('materials', Object.fromEntries(chosen));
   }
   return new Map(used.map((one) => [one.id, colors.get(nameOf(one))]));
 }
 
-function materialRow({name, color, count}, chosen) {
-  const square = swatch(rgbOf(state.model.materials.find((one) => one.name === chosen).color));
+function materialRow({name, color, count}, proposed, chosen) {
+  const {materials} = state.model;
+  const colorOf = (material) => rgbOf(materials.find((one) => one.name === material).color);
+  const square = swatch(colorOf(proposed));
   const select = element(
     'select', {class: 'field', 'aria-label': `Material for ${titled(name)}`},
-    ...state.model.materials.map((one) => element(
-      'option', {value: one.name, selected: one.name === chosen}, titled(one.name))));
+    ...materials.map((one) => element(
+      'option', {value: one.name, selected: one.name === proposed}, titled(one.name))));
   select.addEventListener('change', () => {
-    chosenMaterials.set(name, select.value);
-    const {color: other} = state.model.materials.find((one) => one.name === select.value);
-    square.style.setProperty('--color', other);
+    chosen.set(name, select.value);
+    tint(square, colorOf(select.value));
   });
   return element(
     'li', {}, swatch(color), element('span', {}, titled(name)),
@@ -112,7 +117,9 @@ function shownImage() {
 /** The image as PNG, which carries the project if it is the image of the map as it is now. */
 export async function imageFile(scale = 1) {
   const {rgb, width, height, isCurrent} = shownImage();
-  if (!isCurrent) notice('The image is older than the label map: it was exported without the project.');
+  if (!isCurrent) {
+    notice('The image is older than the label map: it was exported without the project.');
+  }
   const texts = isCurrent ? {[KEYWORD]: await projectText({withSnapshots: false})} : {};
   const size = [width * scale, height * scale];
   return encodePng({
@@ -151,9 +158,10 @@ export async function saveProject() {
 /** Show the command that makes the same image from the shell, and copy it. */
 export async function copyCommand() {
   const command = sampleCommand();
-  let isCopied = true;
-  await (navigator.clipboard?.writeText(command) ?? Promise.reject()).catch(() => { isCopied = false; });
-  const text = element('textarea', {class: 'field command', readonly: true, 'aria-label': 'Command'});
+  const isCopied = await (navigator.clipboard?.writeText(command) ?? Promise.reject())
+    .then(() => true, () => false);
+  const text = element(
+    'textarea', {class: 'field command', readonly: true, 'aria-label': 'Command'});
   text.value = command;
   text.addEventListener('focus', () => text.select());
   const answer = await showDialog('Command', element(
@@ -161,7 +169,7 @@ export async function copyCommand() {
     element('p', {}, `${isCopied ? 'Copied. It' : 'This'} makes the same image in a shell, in the `
       + `folder where ${fileStem()}.png, the exported label map, is.`),
     text), [
-    {name: 'export', label: 'Export label map'}, {name: 'close', label: 'Close', primary: true}]);
+    {name: 'export', label: 'Export label map'}, {name: 'close', label: 'OK', primary: true}]);
   if (answer === 'export') await guarded(exportIds)();
 }
 
@@ -182,18 +190,24 @@ export function guarded(run) {
   };
 }
 
-/** All exports: {name, label, run}, of which the menu is made. */
+/** All exports: {name, label, icon, run}. */
 export const exports = [
-  ['image', 'Image', () => exportImage(1)],
-  ['image-2', 'Image, twice as large', () => exportImage(2)],
-  ['image-4', 'Image, four times as large', () => exportImage(4)],
-  ['copy-image', 'Copy the image', copyImage],
-  ['pair', 'Label map and image side by side', exportSideBySide],
-  ['ids', 'Label map', exportIds],
-  ['colors', 'Label map in colors', exportColors],
-  ['gaugan', 'GauGAN drawing', exportGaugan],
-  ['gif', 'Time-lapse as GIF', () => exportTimeLapse('gif')],
-  ['webp', 'Time-lapse as WebP', () => exportTimeLapse('webp')],
-  ['project', 'Project', saveProject],
-  ['command', 'Copy command', copyCommand],
-].map(([name, label, run]) => ({name, label, run: guarded(run)}));
+  ['image', 'Image', 'image', () => exportImage(1)],
+  ['image-2', 'Image, twice as large', null, () => exportImage(2)],
+  ['image-4', 'Image, four times as large', null, () => exportImage(4)],
+  ['copy-image', 'Copy the image', 'copy', copyImage],
+  ['pair', 'Label map and image side by side', 'square-split-horizontal', exportSideBySide],
+  ['ids', 'Label map', 'grid-2x2', exportIds],
+  ['colors', 'Label map in colors', 'palette', exportColors],
+  ['gaugan', 'GauGAN drawing', 'brush', exportGaugan],
+  ['gif', 'Time-lapse as GIF', 'film', () => exportTimeLapse('gif')],
+  ['webp', 'Time-lapse as WebP', null, () => exportTimeLapse('webp')],
+  ['project', 'Project', 'save', saveProject],
+  ['command', 'Copy command', 'terminal', copyCommand],
+].map(([name, label, icon, run]) => ({name, label, icon, run: guarded(run)}));
+
+/** The items of the menu: the exports, with lines between their kinds. */
+export function exportMenu() {
+  const starts = ['ids', 'gif', 'project'];
+  return exports.flatMap((item) => (starts.includes(item.name) ? [null, item] : [item]));
+}

@@ -2,7 +2,7 @@
 
 import {element, notice, showDialog} from './dialogs.js';
 import {openDocument, replaceIds} from './document.js';
-import {exports, guarded, saveProject} from './exports.js';
+import {guarded} from './exports.js';
 import {FileError, countIds} from './formats.js';
 import {classField, decide, readMap} from './imports.js';
 import {readPngText} from './png.js';
@@ -11,12 +11,14 @@ import {watchImages} from './recorder.js';
 import {state, update} from './state.js';
 import {usePhoto} from './style.js';
 
-export {exports, saveProject};
-
+const MOST_BYTES = 64 * 2 ** 20;  // Of a project.
 const ACCEPTED = `.png,.json,${EXTENSION},image/png,image/jpeg,image/webp,application/json`;
 
 /** Open any file: a project, an image that carries one, a label map, or a photo. */
 export const importFile = guarded(async (file) => {
+  if (file.size > MOST_BYTES) {
+    throw new FileError(`${file.name} has ${file.size} bytes`, `open at most ${MOST_BYTES}`);
+  }
   const bytes = new Uint8Array(await file.arrayBuffer());
   const text = readPngText(bytes, KEYWORD);
   if (text !== null) return openProjectText(text);
@@ -25,9 +27,6 @@ export const importFile = guarded(async (file) => {
   }
   return importMap(file, bytes);
 });
-
-/** Open a project, or an image that carries one. */
-export const openProject = importFile;
 
 /** Ask for a file, and open it. */
 export function chooseFile() {
@@ -78,8 +77,8 @@ async function offerPhoto(file, error) {
   const body = element(
     'div', {class: 'report'}, element('p', {}, `${error.problem}.`),
     error.remedy && element('p', {class: 'quiet'}, `Remedy: ${error.remedy}.`));
-  const answer = await showDialog(
-    `${file.name} is not imported`, body, [...buttons, {name: 'close', label: 'Close', primary: true}]);
+  const answer = await showDialog(`${file.name} is not imported`, body, [
+    ...buttons, {name: 'close', label: 'OK', primary: true}]);
   if (answer === 'style') await usePhoto(file);
   if (answer === 'trace') update('view', {photo: {bitmap, opacity: 0.5}});
 }
@@ -114,11 +113,13 @@ function checkSize(width, height) {
 
 /** Add to `ids` what one chooses for classes that the model lacks; false if one stops. */
 async function chooseMissing(project, ids) {
-  const used = new Set([project, ...project.snapshots].flatMap((map) => [...countIds(map.ids).keys()]));
+  const maps = [project, ...project.snapshots];
+  const used = new Set(maps.flatMap((map) => [...countIds(map.ids).keys()]));
   const missing = project.classes.filter(({id}) => used.has(id) && !ids.has(id));
   if (missing.length === 0) return true;
   const rows = missing.map(({id, name}) => element(
-    'li', {}, element('span', {}, name), ...classField(name, null, (chosen) => ids.set(id, chosen))));
+    'li', {}, element('span', {}, name),
+    ...classField(name, null, (chosen) => ids.set(id, chosen))));
   const body = element(
     'div', {class: 'report'}, element('p', {}, 'The project is of another model. What becomes of:'),
     element('ul', {class: 'report-rows'}, ...rows));

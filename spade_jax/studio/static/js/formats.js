@@ -66,7 +66,9 @@ export function scaled(pixels, channels, [width, height], [toWidth, toHeight]) {
     const row = Math.floor(y * height / toHeight) * width;
     for (let x = 0; x < toWidth; x++, to += channels) {
       const from = channels * (row + Math.floor(x * width / toWidth));
-      for (let channel = 0; channel < channels; channel++) result[to + channel] = pixels[from + channel];
+      for (let channel = 0; channel < channels; channel++) {
+        result[to + channel] = pixels[from + channel];
+      }
     }
   }
   return result;

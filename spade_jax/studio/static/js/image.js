@@ -40,10 +40,10 @@ export function buildImage(pane, sample) {
   subscribe('image', (image, changed) => {
     if ('rgb' in changed) {
       if (image.rgb && !isBefore) showRgb(canvas, image.rgb, image.width, image.height);
-      caption.textContent = captionOf(image);
-      canvas.setAttribute('aria-label', `Image: ${caption.textContent || 'none yet'}`);
       if (state.link.mode !== 'live') announce('Image sampled');
     }
+    caption.textContent = captionOf(image);
+    canvas.setAttribute('aria-label', `Image: ${caption.textContent || 'none yet'}`);
     show();
   });
   show();

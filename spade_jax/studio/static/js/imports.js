@@ -5,12 +5,14 @@ import {classOf, titled} from './classes.js';
 import {swatch, tint} from './controls.js';
 import {element, icon, showDialog} from './dialogs.js';
 import {FileError, pixelText, rgbOf} from './formats.js';
+import {remember, setting} from './settings.js';
 import {state} from './state.js';
 
 const MOST_ROWS = 60;  // Of one kind; those that have more pixels come first.
 const TITLES = {
-  ids: 'Label map', model: 'Colors of this model', gaugan: 'GauGAN drawing', ade20k: 'Colors of ADE20K',
-  camvid: 'Colors of CamVid', camvid_32: 'Colors of CamVid, 32 classes', facades: 'Colors of Facades',
+  ids: 'Label map', model: 'Colors of this model', gaugan: 'GauGAN drawing',
+  ade20k: 'Colors of ADE20K', camvid: 'Colors of CamVid',
+  camvid_32: 'Colors of CamVid, 32 classes', facades: 'Colors of Facades',
   celebamask_hq: 'Colors of CelebAMask-HQ', cityscapes: 'Colors of Cityscapes',
   cityscapes_19: 'Colors of Cityscapes, 19 classes', scenes: 'Colors of the demo',
 };
@@ -22,7 +24,7 @@ export async function readMap(file, takeAs = 'auto', fit = 'ask') {
   if (file.size > most) {
     throw new FileError(`${file.name} has ${file.size} bytes`, `choose a file of at most ${most}`);
   }
-  const query = new URLSearchParams({as: takeAs, fit, name: file.name});
+  const query = new URLSearchParams({as: takeAs, fit, name: file.name.slice(0, 100)});
   const answer = await fetch(`/api/import?${query}`, {
     method: 'POST', body: file,
     headers: {'Content-Type': 'application/octet-stream', 'X-Studio': '1'},
@@ -55,21 +57,23 @@ export async function decide(file, answer) {
       } catch (error) {
         if (!(error instanceof FileError)) throw error;
         show(current);
-        body.prepend(element('p', {class: 'problem', role: 'alert'}, icon('circle-x'), error.message));
+        body.prepend(element(
+          'p', {class: 'problem', role: 'alert'}, icon('circle-x'), error.message));
       }
     };
     show(answer);
     const chosen = await showDialog(`Import ${file.name}`, body, [
       {name: 'cancel', label: 'Cancel'}, {name: 'import', label: 'Import', primary: true}]);
     if (chosen !== 'import') return null;
+    rememberChoices(current, choices);
   }
   const lost = choices.filter((id) => id === null).length;
   if (lost > 0) throw new FileError(`${lost} values have no class`, 'number the classes from 0');
   const values = idsOfBytes(fromBase64(current.values), current.values_dtype);
   const Ids = current.dtype === 'uint8' ? Uint8Array : Uint16Array;
   return {
-    ids: Ids.from(values, (source) => choices[source]), width: current.width, height: current.height,
-    answer: current,
+    ids: Ids.from(values, (source) => choices[source]),
+    width: current.width, height: current.height, answer: current,
   };
 }
 
@@ -78,9 +82,21 @@ function isClear({report: {fit, sources}}) {
   return fit === null && sources.every(({kind}) => kind === 'same');
 }
 
-/** The class that is proposed for each source; null where one has to choose. */
-function proposedChoices({report: {sources}}) {
-  return sources.map(({id}) => id ?? state.model.unknown);
+/** The class for each source: what one chose last, or what is proposed; null: one has to choose. */
+function proposedChoices({taken_for: takenFor, report: {sources}}) {
+  const chosen = setting('counterparts', {})[takenFor] ?? {};
+  return sources.map(({id, name, kind}) => {
+    const last = kind === 'nearest' && state.model.classes.find((one) => one.name === chosen[name]);
+    return last ? last.id : id ?? state.model.unknown;
+  });
+}
+
+/** Remember the classes that stand for those of another table, for the next import. */
+function rememberChoices({taken_for: takenFor, report: {sources}}, choices) {
+  const all = setting('counterparts', {});
+  const chosen = sources.flatMap(({name, kind}, index) => (
+    kind === 'nearest' ? [[name, classOf(choices[index]).name]] : []));
+  remember('counterparts', {...all, [takenFor]: {...all[takenFor], ...Object.fromEntries(chosen)}});
 }
 
 function reportOf(answer, choices, again) {
@@ -100,7 +116,8 @@ function reportOf(answer, choices, again) {
     section(({length}) => `${length} without the same material here`, kinds.nearest),
     section(({length}) => `${length} as they are`, kinds.same, true),
     takenFor === 'gaugan' && kinds.unknown.length > 0 && element(
-      'p', {class: 'quiet'}, 'The first byte of a GauGAN color is the number of a COCO-Stuff class.'),
+      'p', {class: 'quiet'},
+      'The first byte of a GauGAN color is the number of a COCO-Stuff class.'),
   ].filter(Boolean);
 }
 
@@ -114,7 +131,8 @@ function unknownTitle(sources) {
 
 function restText(sources) {
   const pixels = sources.reduce((sum, {count}) => sum + count, 0);
-  return `And ${sources.length.toLocaleString('en')} more, ${pixelText(pixels)}: the nearest class.`;
+  const many = sources.length.toLocaleString('en');
+  return `And ${many} more, ${pixelText(pixels)}: the nearest class.`;
 }
 
 function percent(share) {
@@ -126,7 +144,8 @@ function takenForField({taken_for: takenFor, report}, again) {
   const tables = state.model.tables.filter((name) => TITLES[name]);
   const select = element(
     'select', {class: 'field', 'aria-label': 'Taken for'},
-    ...tables.map((name) => element('option', {value: name, selected: name === takenFor}, TITLES[name])));
+    ...tables.map((name) => element(
+      'option', {value: name, selected: name === takenFor}, TITLES[name])));
   select.addEventListener('change', () => again(select.value, report.fit ?? 'ask'));
   return select;
 }

@@ -1,8 +1,9 @@
 /** The table of all shortcuts: it decides what keys do, and the dialog of "?" shows it. */
 
 import {announce} from './announce.js';
+import {moveCursor, pressKeyboard, releaseKeyboard} from './cursor.js';
 import {redo, undo} from './document.js';
-import {moveCursor, pressKeyboard, releasePointer} from './pointer.js';
+import {releasePointer} from './pointer.js';
 import {state, update} from './state.js';
 import {closeSketch, dropCorner, escape} from './tools.js';
 import {fitView, zoomStep} from './view.js';
@@ -20,6 +21,11 @@ function resize(by) {
 function say(verb, step) {
   const name = step();
   announce(name ? `${verb}: ${name}` : `Nothing to ${verb === 'Undone' ? 'undo' : 'redo'}`);
+}
+
+function takeBack() {
+  if (state.view.sketch) dropCorner();
+  else say('Undone', undo);
 }
 
 function exchange() {
@@ -43,7 +49,9 @@ function protectUnderPointer() {
 }
 
 function abandon() {
-  if (escape()) releasePointer();
+  if (!escape()) return;
+  releasePointer();
+  releaseKeyboard();
 }
 
 function finish() {
@@ -61,7 +69,7 @@ const arrows = [['Left', -1, 0], ['Right', 1, 0], ['Up', 0, -1], ['Down', 0, 1]]
 /**
  * All shortcuts, in the order of the dialog: {group, keys, name}, and one of `run`, `hold` (called
  * with true and false) and `action` (what `attachKeys` is given under that name). `isMap`: only
- * while the map or nothing has the focus. Entries without name are not shown.
+ * while the map has the focus; `isFree`: or nothing has. Entries without name are not shown.
  */
 export const shortcuts = [
   {group: 'Tools', keys: ['B'], name: 'Brush', run: choose('brush')},
@@ -72,7 +80,7 @@ export const shortcuts = [
   {group: 'Tools', keys: ['I'], name: 'Pick', run: choose('pick')},
   {group: 'Tools', keys: ['H'], name: 'Pan', run: choose('pan')},
   {group: 'Tools', keys: ['Alt'], name: 'Pick (hold)', hold: hold('pick')},
-  {group: 'Tools', keys: ['Space'], name: 'Pan (hold)', hold: hold('pan'), isMap: true},
+  {group: 'Tools', keys: ['Space'], name: 'Pan (hold)', hold: hold('pan'), isFree: true},
 
   {group: 'Brush', keys: ['['], name: 'Smaller', run: () => resize(-1)},
   {group: 'Brush', keys: [']'], name: 'Larger', run: () => resize(1)},
@@ -97,11 +105,11 @@ export const shortcuts = [
     run: () => update('tool', {protected: new Set()}),
   },
 
-  {group: 'Map', keys: ['Ctrl+Z'], name: 'Undo', run: () => say('Undone', undo)},
+  {group: 'Map', keys: ['Ctrl+Z'], name: 'Undo', run: takeBack},
   {
     group: 'Map', keys: ['Ctrl+Shift+Z', 'Ctrl+Y'], name: 'Redo', run: () => say('Redone', redo),
   },
-  {group: 'Map', keys: ['Home'], name: 'Fit', run: () => fitView(), isMap: true},
+  {group: 'Map', keys: ['Home'], name: 'Fit', run: fitView, isFree: true},
   {group: 'Map', keys: ['+'], name: 'Zoom in', run: () => zoomStep(1)},
   {group: 'Map', keys: ['-'], name: 'Zoom out', run: () => zoomStep(-1)},
   {group: 'Map', keys: ['Arrows'], name: 'Move the cursor (Shift: by 8)'},
@@ -137,7 +145,7 @@ export function writtenKeys(keys) {
 /** The name of an event's keys, as `shortcuts` has them. */
 function keysOf(event) {
   const same = {' ': 'Space', '{': '[', '}': ']', '=': '+', '|': '\\', '_': '-', '−': '-'};
-  let {key} = event;
+  let {key = ''} = event;  // Filling in a form sends events without key.
   if (/^(Digit|Numpad)\d$/.test(event.code)) key = event.code.at(-1);
   key = same[key] ?? (key.length === 1 ? key.toUpperCase() : key);
   const isShift = event.shiftKey && !'?+'.includes(key) && key !== 'Shift';
@@ -159,7 +167,8 @@ function isField(target) {
 function isAllowed(entry, keys, event, frame) {
   if (document.querySelector('dialog[open]')) return false;
   const {target} = event;
-  if (entry.isMap && target !== frame && target !== document.body) return false;
+  const isFree = target === document.body && !entry.isMap;
+  if ((entry.isMap || entry.isFree) && target !== frame && !isFree) return false;
   if (keys.length === 1 && !state.view.letters) return false;
   const isText = ['Ctrl+Z', 'Ctrl+Y', 'Ctrl+Shift+Z'].includes(keys) || !keys.startsWith('Ctrl+');
   return !(isText && isField(target));

@@ -37,7 +37,7 @@ function whole(scale) {
 export function watchLayout(stage) {
   const panes = [...stage.querySelectorAll('.pane')];
   const lay = () => {
-    const {width, height} = state.document;
+    const {width, height} = state.document.width ? state.document : state.model ?? state.document;
     if (!width) return;
     const room = roomOf(stage);
     const sizes = {mapWidth: width, mapHeight: height, ratio: devicePixelRatio};
@@ -58,6 +58,7 @@ export function watchLayout(stage) {
     size = `${width}x${height}`;
     lay();
   });
+  subscribe('model', lay);
   new ResizeObserver(lay).observe(stage);
   addEventListener('resize', lay);  // Another zoom of the page, or another screen.
   buildEnlarge(stage, lay);

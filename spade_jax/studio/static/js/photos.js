@@ -1,5 +1,8 @@
 /** Styles of photos: what the server reads from a photo, and small images that stand for them. */
 
+import {element, notice} from './dialogs.js';
+import {update} from './state.js';
+
 const LARGEST_SIDE = 1024;
 const THUMBNAIL = 96;
 
@@ -48,4 +51,15 @@ export async function thumbnailOf(file) {
   const bitmap = await createImageBitmap(file);
   const canvas = drawn(bitmap, THUMBNAIL / Math.max(bitmap.width, bitmap.height));
   return canvas.toDataURL('image/jpeg', 0.8);
+}
+
+/** Ask for a photo, and lay it under the map to trace over; it stays in the page. */
+export function choosePhoto() {
+  const field = element('input', {type: 'file', accept: 'image/*'});
+  field.addEventListener('change', async () => {
+    const bitmap = await createImageBitmap(field.files[0]).catch(() => null);
+    if (bitmap) update('view', {photo: {bitmap, opacity: 0.5}});
+    else notice(`${field.files[0].name} is no photo.`, {kind: 'bad'});
+  });
+  field.click();
 }

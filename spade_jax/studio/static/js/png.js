@@ -36,7 +36,7 @@ export async function encodePng({width, height, channels, pixels, texts = {}}) {
   ]);
 }
 
-/** Rows, each behind the number of its filter: 0, none. Numbers of two bytes have the high one first. */
+/** Rows, each behind the number of its filter: 0, none. Of two bytes the high one is first. */
 function filteredRows(pixels, length, height) {
   const bytes = pixels.BYTES_PER_ELEMENT;
   const rows = new Uint8Array(height * (1 + bytes * length));

@@ -81,7 +81,8 @@ function parsed(text) {
     throw new FileError('this is no project of the studio', `open a file NAME${EXTENSION}`);
   }
   if (project.version !== VERSION) {
-    throw new FileError(`the project has version ${project.version}`, 'open it with a newer studio');
+    throw new FileError(
+      `the project has version ${project.version}`, 'open it with a newer studio');
   }
   return project;
 }
@@ -105,5 +106,6 @@ function check(isTrue, what) {
 /** The ids of the model by those of a project's classes of the same names, as a Map. */
 export function idsByName(classes) {
   const own = new Map(state.model.classes.map(({id, name}) => [name, id]));
-  return new Map(classes.filter(({name}) => own.has(name)).map(({id, name}) => [id, own.get(name)]));
+  const shared = classes.filter(({name}) => own.has(name));
+  return new Map(shared.map(({id, name}) => [id, own.get(name)]));
 }

@@ -202,24 +202,26 @@ export function fill(target, point, everywhere = false) {
 export function majority(target) {
   const {ids, width, height} = target;
   const before = ids.slice();
+  const around = [];
   const counts = new Uint8Array(65536);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      const around = [];
+      const own = before[y * width + x];
+      around.length = 0;
       for (let row = Math.max(y - 1, 0); row <= Math.min(y + 1, height - 1); row++) {
         for (let column = Math.max(x - 1, 0); column <= Math.min(x + 1, width - 1); column++) {
-          around.push(before[row * width + column]);
+          const id = before[row * width + column];
+          counts[id]++;
+          around.push(id);
         }
       }
-      for (const id of around) counts[id]++;
-      let best = before[y * width + x];
-      const own = best;
-      for (const id of around) {
+      let best = own;
+      for (const id of counts[own] > 4 ? [] : around) {
         const more = counts[id] - counts[best];
         if (more > 0 || (more === 0 && best !== own && id < best)) best = id;
       }
       for (const id of around) counts[id] = 0;
-      put(target, y, x, x + 1, best);
+      if (best !== own) put(target, y, x, x + 1, best);
     }
   }
 }

@@ -1,4 +1,4 @@
-/** A time-lapse: the images of a document since it was opened, thinned by two when there are many. */
+/** A time-lapse: the images of a document since it was opened, thinned by two if there are many. */
 
 import {FileError} from './formats.js';
 import {state, subscribe} from './state.js';

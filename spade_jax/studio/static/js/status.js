@@ -1,8 +1,11 @@
 /** Lines of text about what one sees: below the map, and about model and connection. */
 
+import {announce} from './announce.js';
 import {classOf, titled} from './classes.js';
 import {element} from './dialogs.js';
 import {state, subscribe} from './state.js';
+
+const LIGHTS = {lost: 'bad', refused: 'bad', connecting: 'wait', warming: 'wait'};
 
 /** Say below the map how large it is, and which material is under the pointer. */
 export function buildMapCaption(caption, frame) {
@@ -15,8 +18,20 @@ export function buildMapCaption(caption, frame) {
     frame.setAttribute('aria-label', `Label map, ${width} by ${height}`);
   };
   subscribe('document', show);
-  subscribe('view', (_, changed) => 'pointer' in changed && show());
+  subscribe('view', (_, changed) => {
+    if (!('pointer' in changed)) return;
+    show();
+    if (document.documentElement.dataset.hand === 'keys') sayPlace(state.view.pointer);
+  });
   show();
+}
+
+/** Tell where the cursor of the keyboard is, and on what. */
+function sayPlace(pointer) {
+  if (!pointer) return;
+  const {ids, width} = state.document;
+  const {name} = classOf(ids[pointer.y * width + pointer.x]);
+  announce(`${titled(name)}, ${pointer.x}, ${pointer.y}`);
 }
 
 /** Say which model samples, and how the connection is. */
@@ -26,14 +41,13 @@ export function buildStatus(line) {
   const show = () => {
     const {model, link} = state;
     if (!model) return;
-    const parts = [`${model.name}, step ${model.step}`];
+    const parts = [model.step ? `${model.name}, step ${model.step}` : model.name];
     if (link.state === 'lost') parts.push('no connection');
     if (link.state === 'connecting') parts.push('connecting');
     if (link.state === 'warming') parts.push(link.stage?.name ?? 'loading');
     if (link.before > 0) parts.push(`${link.before} before you`);
     text.textContent = parts.join(' · ');
-    line.dataset.light = {lost: 'bad', refused: 'bad', connecting: 'wait', warming: 'wait'}[link.state]
-      ?? 'good';
+    line.dataset.light = LIGHTS[link.state] ?? 'good';
   };
   subscribe('model', show);
   subscribe('link', show);

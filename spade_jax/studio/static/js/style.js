@@ -171,7 +171,7 @@ function presetRow(before) {
   const row = element('div', {
     class: 'strip presets', role: 'radiogroup', 'aria-label': 'Styles of photos',
   });
-  const title = element('h3', {}, 'Photos');
+  const title = element('h3', {hidden: true}, 'Photos');
   roving(row, '.thumbnail');
   const show = () => {
     const {presets, current} = state.style;

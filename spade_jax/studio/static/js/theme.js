@@ -15,6 +15,6 @@ export function showTheme(theme) {
 }
 
 function lightBlock() {
-  const rules = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]);
-  return rules.find((rule) => rule.media?.mediaText === LIGHT);
+  const sheet = [...document.styleSheets].find(({href}) => href?.endsWith('/tokens.css'));
+  return [...sheet.cssRules].find((rule) => rule.media?.mediaText === LIGHT);
 }

@@ -61,7 +61,8 @@ export function buildOptions(bar, viewButton) {
   const protect = protectChip();
   bar.append(
     currentMaterial(), element('span', {class: 'separator'}), shape, hint,
-    element('span', {class: 'separator'}), mirror, protect, element('span', {class: 'end'}),
+    element('span', {class: 'separator'}), mirror, protect, photoSlider(),
+    element('span', {class: 'end'}),
     viewButton);
   const show = () => {
     const {name} = state.tool;
@@ -71,7 +72,12 @@ export function buildOptions(bar, viewButton) {
     hint.textContent = HINTS[name] ?? '';
     hint.hidden = !HINTS[name];
   };
-  subscribe('tool', show);
+  subscribe('tool', (_, changed) => {
+    show();
+    if ('size' in changed && document.activeElement?.type !== 'range') {
+      announce(`Size ${state.tool.size}`);
+    }
+  });
   show();
 }
 
@@ -96,6 +102,21 @@ function sizeSlider() {
   });
   const set = (size) => made.set(SIZES.findLastIndex((one) => one <= size), String(size));
   return {...made, set};
+}
+
+/** How much of the photo under the map one sees, while there is one. */
+function photoSlider() {
+  const made = slider({
+    label: 'Photo', min: 0, max: 100, write: (value) => `${value} %`,
+    input: (value) => update('view', {photo: {...state.view.photo, opacity: value / 100}}),
+  });
+  const show = () => {
+    made.root.hidden = state.view.photo === null;
+    if (state.view.photo) made.set(Math.round(100 * state.view.photo.opacity));
+  };
+  subscribe('view', (_, changed) => 'photo' in changed && show());
+  show();
+  return made.root;
 }
 
 function currentMaterial() {

@@ -7,13 +7,13 @@ import {remember, setting} from './settings.js';
 import {state, subscribe, update} from './state.js';
 import {showTheme} from './theme.js';
 
-const MODES = [
+export const MODES = [
   {name: 'live', label: 'Live'},
   {name: 'strokes', label: 'Each stroke'},
   {name: 'demand', label: 'On demand'},
 ];
-const THEMES = [
-  {name: 'auto', label: 'Light or dark as the system', icon: 'sun-moon'},
+export const THEMES = [
+  {name: 'auto', label: 'As the system', icon: 'sun-moon'},
   {name: 'light', label: 'Light', icon: 'sun'},
   {name: 'dark', label: 'Dark', icon: 'moon'},
 ];

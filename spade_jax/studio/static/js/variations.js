@@ -8,7 +8,7 @@ import {chooseStyle, seedStyle} from './styles.js';
 
 const COUNT = 6;
 const REST = 900;  // Milliseconds without a change.
-const SLOW = 400;  // Milliseconds an image: slower models sample variations only when asked to.
+const SLOW = 1500;  // Milliseconds an image: slower models sample variations only when asked to.
 
 /** Build the strip; returns {root, next()}, which goes on to the next six seeds. */
 export function buildVariations(requestVariations) {
@@ -17,9 +17,11 @@ export function buildVariations(requestVariations) {
   });
   const items = Array.from({length: COUNT}, () => {
     const canvas = element('canvas', {hidden: true});
-    const button = element('button', {type: 'button', role: 'radio', class: 'thumbnail'}, canvas);
+    const number = element('span', {'aria-hidden': 'true'});
+    const button = element(
+      'button', {type: 'button', role: 'radio', class: 'thumbnail'}, number, canvas);
     button.addEventListener('click', () => chooseStyle(seedStyle(Number(button.dataset.seed))));
-    return {button, canvas};
+    return {button, canvas, number};
   });
   root.append(...items.map(({button}) => button));
   roving(root, '.thumbnail');
@@ -28,8 +30,9 @@ export function buildVariations(requestVariations) {
   let shown = '';
   let isAsking = false;
 
-  const mark = () => items.forEach(({button}, index) => {
+  const mark = () => items.forEach(({button, number}, index) => {
     const {kind, seed} = state.style.current;
+    number.textContent = first + index;
     button.dataset.seed = first + index;
     button.title = `Seed ${first + index}`;
     button.setAttribute('aria-label', `Seed ${first + index}`);
@@ -63,6 +66,7 @@ export function buildVariations(requestVariations) {
   };
   const next = () => {
     first += COUNT;
+    for (const {canvas} of items) canvas.hidden = true;
     mark();
     sample();
   };

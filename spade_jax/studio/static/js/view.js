@@ -36,13 +36,16 @@ export function attachView(frame) {
   });
   map.style.imageRendering = 'pixelated';
   if (getComputedStyle(frame).position === 'static') frame.style.position = 'relative';
-  Object.assign(frame.style, {overflow: 'hidden', touchAction: 'none'});
+  Object.assign(frame.style, {
+    overflow: 'hidden', touchAction: 'none', userSelect: 'none', webkitUserSelect: 'none',
+  });
   frame.append(photo, map, overlay);
   stage = {
     frame, photo, map, overlay, width: 0, height: 0, image: null, colors: null, dirty: null,
     isScheduled: false, bitmap: null,
   };
   new ResizeObserver(resize).observe(frame);
+  window.addEventListener('resize', resize);  // Another screen, or another zoom of the page.
   resize();
   subscribe('document', (_, {dirty}) => {
     const {width, height} = state.document;
@@ -119,6 +122,7 @@ function paint() {
   }
   paintPhoto();
   moveCanvases();
+  stage.frame.style.cursor = (state.tool.held ?? state.tool.name) === 'pan' ? 'grab' : 'crosshair';
   drawOverlay(stage.overlay.getContext('2d'), stage.width, stage.height);
 }
 
