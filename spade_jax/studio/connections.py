@@ -205,10 +205,17 @@ class Page:
     def _sample(self, request: SampleRequest, since: float) -> None:
         """In the sampling thread: sample an image."""
         start = time.monotonic()
-        rgb = self._attempt(request, self._sampler.sample, request.ids, request.style)
-        if rgb is not None:
+        image = self._attempt(request, self._image, request)
+        if image is not None:
+            rgb, exact = image
             waited, took = (round(1000 * x) for x in (start - since, time.monotonic() - start))
-            self._post(self.write, Image(request.revision, rgb, took, waited))
+            self._post(self.write, Image(request.revision, rgb, exact, took, waited))
+
+    def _image(self, request: SampleRequest) -> tuple[np.ndarray, bool]:
+        """The image of a request, and whether it is exact."""
+        wanted = request.ids, request.style
+        quick = self._sampler.quick(*wanted) if request.quick else None
+        return (self._sampler.sample(*wanted), True) if quick is None else (quick, False)
 
     def _vary(self, request: VariationsRequest, first: int) -> None:
         """In the sampling thread: sample some variations."""

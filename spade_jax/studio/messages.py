@@ -7,12 +7,12 @@ sends anything else is of another version, or none of ours.
 | from the page | header | payload |
 |---|---|---|
 | `Hello` | op, version | |
-| `SampleRequest` | op, rev, width, height, dtype, style | ids row by row, uint8 or uint16 |
+| `SampleRequest` | op, rev, width, height, dtype, style, quick | ids row by row, uint8 or uint16 |
 | `VariationsRequest` | op, rev, width, height, dtype, styles | ids |
 
 | to the page | header | payload |
 |---|---|---|
-| `Image` | op, rev, width, height, milliseconds, waited | RGB row by row |
+| `Image` | op, rev, width, height, exact, milliseconds, waited | RGB row by row |
 | `Variation` | op, rev, index, width, height | RGB |
 | `Progress` | op, state, stage, done, of, seconds, milliseconds | |
 | `Waiting` | op, rev, before | |
@@ -63,11 +63,13 @@ class SampleRequest:
       revision: Of the page's state; it grows.
       ids: [H, W] uint8 or uint16.
       style: None for a model without styles.
+      quick: The image may differ from the generator's by rounding, if that is faster.
     """
 
     revision: int
     ids: np.ndarray
     style: Style | None
+    quick: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ class Image:
     Attributes:
       revision: Of the request.
       rgb: [H, W, 3] uint8.
+      exact: False if it may differ from the generator's by rounding.
       milliseconds: What sampling took.
       waited: Milliseconds before it.
     """
@@ -96,6 +99,7 @@ class Image:
     op: ClassVar = 'image'
     revision: int
     rgb: np.ndarray
+    exact: bool
     milliseconds: int
     waited: int
 
@@ -165,9 +169,11 @@ def parse(frame: bytes) -> Request:
             raise BadMessage('hello has a version and no payload')
         return Hello(version)
     if op == 'sample':
-        rev, style = _map_fields(header, 'style')
-        styles = None if style is None else parse_style(style)
-        return SampleRequest(rev, _ids(header, payload), styles)
+        rev, style, quick = _map_fields(header, 'style', 'quick')
+        if not isinstance(quick, bool):
+            raise BadMessage('quick is neither true nor false')
+        style = None if style is None else parse_style(style)
+        return SampleRequest(rev, _ids(header, payload), style, quick)
     if op == 'variations':
         rev, styles = _map_fields(header, 'styles')
         if not isinstance(styles, list) or not 1 <= len(styles) <= MOST_VARIATIONS:
@@ -210,9 +216,9 @@ def split(frame: bytes) -> tuple[dict[str, Any], memoryview]:
     return header, memoryview(frame)[4 + length :]
 
 
-def _map_fields(header: dict[str, Any], style: str) -> tuple[int, Any]:
-    rev, *_, styles = fields(header, 'rev', 'width', 'height', 'dtype', style)
-    return whole('rev', rev, LARGEST_REVISION), styles
+def _map_fields(header: dict[str, Any], *others: str) -> list[Any]:
+    rev, _, _, _, *values = fields(header, 'rev', 'width', 'height', 'dtype', *others)
+    return [whole('rev', rev, LARGEST_REVISION), *values]
 
 
 def _ids(header: dict[str, Any], payload: memoryview) -> np.ndarray:

@@ -23,7 +23,7 @@ def sample_frame(rev, ids, style=SEED, **changes):
     """The frame that a page sends for an image."""
     height, width = ids.shape
     header = dict(op='sample', rev=rev, width=width, height=height, dtype=str(ids.dtype))
-    return messages.join(header | {'style': style} | changes, ids.tobytes())
+    return messages.join(header | {'style': style, 'quick': False} | changes, ids.tobytes())
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +75,7 @@ class Client:
             if not ops or header['op'] in ops:
                 return header, bytes(payload)
 
-    async def ask(self, rev, ids, style=SEED):
+    async def ask(self, rev, ids, style=SEED, **changes):
         """The answer to a request of an image."""
-        await self.send(sample_frame(rev, ids, style))
+        await self.send(sample_frame(rev, ids, style, **changes))
         return await self.read('image', 'refused')

@@ -45,6 +45,20 @@ def test_image_is_that_of_the_map_and_the_style():
     with_server(test)
 
 
+def test_quick_image_of_a_prepared_map_is_told_to_be_one():
+    async def test(running, url):
+        page, sampler = await Client.connect(url), running.sampler
+        sampler.is_quick = True
+        assert (await page.ask(1, IDS, quick=True))[0]['exact'] is True
+        sampler.prepare(IDS)
+        header, payload = await page.ask(2, IDS, quick=True)
+        assert header['exact'] is False and payload == (image_of(IDS, Seed(2)) - 1).tobytes()
+        header, payload = await page.ask(3, IDS)
+        assert header['exact'] is True and payload == image_of(IDS, Seed(2)).tobytes()
+
+    with_server(test)
+
+
 def test_stages_are_told_until_the_model_is_ready():
     is_loaded = threading.Event()
 

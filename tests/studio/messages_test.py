@@ -60,7 +60,7 @@ def test_wide_ids_are_read():
 
 
 def test_request_of_variations_is_read():
-    header = {name: value for name, value in HEADER.items() if name != 'style'}
+    header = {name: HEADER[name] for name in HEADER if name not in ('style', 'quick')}
     header |= {'op': 'variations', 'styles': [SEED, PHOTO]}
     request = messages.parse(messages.join(header, IDS.tobytes()))
     assert isinstance(request, messages.VariationsRequest)
@@ -69,8 +69,9 @@ def test_request_of_variations_is_read():
 
 def test_answer_has_its_fields():
     rgb = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
-    header, payload = messages.split(messages.frame_of(messages.Image(5, rgb, 55, 3)))
-    assert header == dict(op='image', rev=5, width=4, height=3, milliseconds=55, waited=3)
+    header, payload = messages.split(messages.frame_of(messages.Image(5, rgb, True, 55, 3)))
+    sizes = dict(op='image', rev=5, width=4, height=3)
+    assert header == sizes | dict(exact=True, milliseconds=55, waited=3)
     assert bytes(payload) == rgb.tobytes()
 
 
@@ -85,7 +86,7 @@ def test_frame_is_refused_when_it_is_cut_anywhere():
         {'width': 0}, {'width': 3}, {'width': -4, 'height': -3}, {'width': 2**40}, {'height': []},
         {'dtype': 'uint16'}, {'dtype': 'int8'}, {'dtype': ['uint8']}, {'dtype': 'O'},
         {'op': 'draw'}, {'op': None}, {'op': ['sample']}, {'op': 'hello'}, {'op': 'variations'},
-        {'more': 1}, {'style': {}}, {'style': []}, {'style': 'seed'},
+        {'more': 1}, {'quick': 1}, {'quick': None}, {'style': {}}, {'style': []}, {'style': 'seed'},
         {'style': SEED | {'seed': 2**32}}, {'style': SEED | {'seed': -1}},
         {'style': SEED | {'seed': 2.0}}, {'style': SEED | {'truncation': 1.01}},
         {'style': SEED | {'truncation': True}}, {'style': SEED | {'sample': 0}},

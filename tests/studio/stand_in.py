@@ -34,6 +34,7 @@ class StandIn:
       sampled: The number of images.
       prepared: Label maps that were prepared.
       broken: An exception that the next images raise, or None.
+      is_quick: Whether images of prepared label maps are quick, and a level darker.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class StandIn:
         self.size, self.fixed_size = (height, width), fixed_size
         self.channels, self.delay, self.stages = channels, delay, stages
         self.milliseconds, self.sampled, self.prepared, self.broken = 0, 0, [], None
+        self.is_quick = False
 
     def load(self, report):
         for done, stage in enumerate(self.stages):
@@ -56,6 +58,10 @@ class StandIn:
         self._check(ids)
         self.sampled += 1
         return image_of(ids, style)
+
+    def quick(self, ids, style):
+        is_prepared = any(np.array_equal(ids, prepared) for prepared in self.prepared)
+        return self.sample(ids, style) - 1 if self.is_quick and is_prepared else None
 
     def prepare(self, ids):
         self.prepared.append(ids)

@@ -115,7 +115,7 @@ def test_frame_is_read_by_the_server(page):
       const {mapFrame} = await import('/static/js/frames.js');
       const ids = Uint16Array.from({length: 12}, (_, i) => 99 * i);
       const style = {kind: 'seed', seed: 2 ** 32 - 1, truncation: 0.5};
-      const fields = {op: 'sample', rev: 2 ** 53 - 1, style};
+      const fields = {op: 'sample', rev: 2 ** 53 - 1, style, quick: true};
       return [...mapFrame(fields, {ids: ids.subarray(4), width: 4, height: 2})];
     }""")
     request = messages.parse(bytes(frame))
@@ -202,6 +202,22 @@ def test_on_demand_waits_for_the_button(page, sampler):
     page.get_by_role('button', name='Sample', exact=True).click()
     expect_newest(page)
     assert sampler.sampled == before + 1
+
+
+def test_image_is_exact_when_the_style_rests(page, running, sampler):
+    ids = page.evaluate('[...test.state.document.ids]')
+    sampler.is_quick = True
+    sampler.prepare(np.array(ids, np.uint8).reshape(128, 128))
+    page.evaluate("""() => {
+      test.images.length = 0;
+      test.update('style', {current: {kind: 'seed', seed: 5, truncation: 1}});
+    }""")
+    expect(page.locator('html')).to_have_attribute('data-link', 'sampling')
+    expect_newest(page)
+    sampler.is_quick = False
+    first, last = page.evaluate('test.images.map(({rgb}) => rgb[0])')
+    exact = int(image_of(np.array(ids[:1]), Seed(5))[0, 0])
+    assert (first, last) == ((exact - 1) % 256, exact)
 
 
 def test_hidden_page_asks_for_nothing(page, sampler):

@@ -11,6 +11,7 @@ const PROTOCOL = 'spade-studio.1';
 const DELAYS = [500, 1000, 2000, 3000];  // Milliseconds before another attempt to connect.
 const SLOW = 400;  // Milliseconds an image, above which images follow each stroke, not each change.
 const RATE_SPAN = 2000;  // Milliseconds over which the rate is measured.
+const REST = 150;  // Milliseconds without a change of the style, after which its image is exact.
 const PATIENCE = 500;  // Milliseconds after which the page says how many are before it.
 const SAME_MODEL = ['name', 'width', 'height', 'has_style', 'can_encode', 'classes'];
 const CLOSINGS = {
@@ -29,7 +30,9 @@ let isReady = false;  // The model is loaded.
 let wasReady = false;  // It was, in this or an earlier connection.
 let rev = 0;  // Of requests.
 let inFlight = null;  // {rev, revision, style} of the image that is asked for.
-let answered = {revision: -1, style: null};  // Of the last answer.
+let answered = {revision: -1, style: null, isExact: true};  // Of the last answer.
+let isSettled = false;  // It is time for an exact image after quick ones.
+let settling = 0;
 let isAsked = false;  // By `requestImage`.
 let variations = null;  // {rev, images, resolve, reject}
 let isModeChosen = false;  // By the user.
@@ -50,7 +53,7 @@ export function connect() {
   document.addEventListener('visibilitychange', () => {
     if (document.hidden) return;
     if (state.link.state === 'lost') reconnect();
-    else sendNewest();
+    else settle();
   });
   addEventListener('online', () => state.link.state === 'lost' && reconnect());
   open();
@@ -112,8 +115,10 @@ async function reconnect() {
   isTrying = true;
   try {
     const response = await fetch('/api/model');
-    if (!response.ok) throw new Error(response.statusText);
-    reopen(await response.json());
+    const content = await response.json();
+    if (response.ok) reopen(content);
+    else if (response.status === 401) refuse({code: 'token', ...content});
+    else throw new Error(content.problem);
   } catch {
     end(0);
   } finally {
@@ -146,10 +151,10 @@ function takeState({state: name, stage, done, of, seconds, milliseconds}) {
     update('link', {state: 'warming', stage: {name: stage, done, of, seconds}});
   } else {
     isReady = wasReady = true;
-    if (answered.isRefused) answered = {revision: -1, style: null};  // By an old server, perhaps.
+    if (answered.isRefused) answered = {revision: -1, style: null, isExact: true};
     if (milliseconds > SLOW) followStrokes(milliseconds);
-    sendNewest();
-    update('link', {state: inFlight ? 'sampling' : 'ready', stage: null, refused: null});
+    settle();
+    update('link', {state: nameNow(), stage: null, refused: null});
   }
 }
 
@@ -159,13 +164,13 @@ function takeWaiting({rev: waiting, before}) {
   patience = setTimeout(() => inFlight?.rev === waiting && update('link', {before}), PATIENCE);
 }
 
-function takeImage({rev: shown, width, height, milliseconds}, rgb) {
+function takeImage({rev: shown, width, height, milliseconds, exact}, rgb) {
   if (inFlight?.rev !== shown) return;
-  const {revision, style} = finish();
+  const {revision, style} = finish(exact);
   sendNewest();  // The server samples on while this page shows the image.
+  if (!exact && !inFlight) settling = setTimeout(settle, REST);
   update('image', {revision, style, rgb, width, height, milliseconds, size: 'full'});
-  const name = inFlight ? 'sampling' : 'ready';
-  update('link', {state: name, before: 0, rate: rateNow(), refused: null});
+  update('link', {state: nameNow(), before: 0, rate: rateNow(), refused: null});
   slowImages = milliseconds > SLOW ? slowImages + 1 : 0;
   if (slowImages >= 3) followStrokes(milliseconds);
 }
@@ -183,19 +188,19 @@ function takeRefusal({rev: refused, code, problem, remedy}) {
     variations.reject(new Error(problem));
     variations = null;
   } else if (inFlight?.rev === refused) {
-    finish().isRefused = true;
+    finish(true).isRefused = true;
     sendNewest();
     update('link', {
-      state: inFlight ? 'sampling' : 'ready', before: 0, refused: {code, problem, remedy},
+      state: nameNow(), before: 0, refused: {code, problem, remedy},
     });
     notice([problem, remedy].filter(Boolean).join('; '), {kind: 'bad'});
   }
 }
 
 /** The request in flight, which is answered now. */
-function finish() {
+function finish(isExact) {
   clearTimeout(patience);
-  answered = inFlight;
+  answered = {...inFlight, isExact};
   inFlight = null;
   return answered;
 }
@@ -203,7 +208,10 @@ function finish() {
 /** Whether an image of the state as it is should be asked for. */
 function isWanted() {
   const {link: {mode, isStroke}, document: {revision, width}, style: {current}} = state;
-  if (!width || answered.revision === revision && answered.style === current) return false;
+  if (!width) return false;
+  if (answered.revision === revision && answered.style === current) {
+    return isSettled && !answered.isExact;
+  }
   return isAsked || mode === 'live' || mode === 'strokes' && !isStroke;
 }
 
@@ -214,9 +222,23 @@ function sendNewest() {
   if (!wanted) return;
   const {document: map, style: {current}} = state;
   const style = state.model.has_style ? current : null;
+  // Only the style changes: the next image follows soon, and an exact one when the style rests.
+  const quick = answered.revision === map.revision && answered.style !== current;
+  clearTimeout(settling);
   inFlight = {rev: ++rev, revision: map.revision, style: current};
-  socket.send(mapFrame({op: 'sample', rev, style}, map));
+  socket.send(mapFrame({op: 'sample', rev, style, quick}, map));
   if (state.link.state === 'ready') update('link', {state: 'sampling'});
+}
+
+/** Ask for what is wanted, and for an exact image where the last one was quick. */
+function settle() {
+  isSettled = true;
+  sendNewest();
+  isSettled = false;
+}
+
+function nameNow() {
+  return inFlight || !answered.isExact ? 'sampling' : 'ready';
 }
 
 /** The images a second over the last two seconds; none when no image comes any more. */
