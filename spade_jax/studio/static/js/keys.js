@@ -1,8 +1,9 @@
 /** The table of all shortcuts: it decides what keys do, and the dialog of "?" shows it. */
 
 import {announce} from './announce.js';
+import {moveCursor, pressKeyboard, releaseKeyboard} from './cursor.js';
 import {redo, undo} from './document.js';
-import {moveCursor, pressKeyboard, releasePointer} from './pointer.js';
+import {releasePointer} from './pointer.js';
 import {state, update} from './state.js';
 import {closeSketch, dropCorner, escape} from './tools.js';
 import {fitView, zoomStep} from './view.js';
@@ -48,7 +49,9 @@ function protectUnderPointer() {
 }
 
 function abandon() {
-  if (escape()) releasePointer();
+  if (!escape()) return;
+  releasePointer();
+  releaseKeyboard();
 }
 
 function finish() {

@@ -1,15 +1,15 @@
 /**
- * Mouse, pen, touch and keyboard on the map: they become points for the tools, or move the view.
+ * Mouse, pen and touch on the map: they become points for the tools, or move the view.
  *
  * A finger paints until there is a pen; two fingers move and zoom; a tap of two is undo, of three
  * redo. A second finger that comes early takes back what the first has begun to paint.
  */
 
-import {announce} from './announce.js';
+import {endKeyboard, hideCursor, showCursor} from './cursor.js';
 import {redo, undo} from './document.js';
 import {state, update} from './state.js';
-import {brushSize, cancel, down, move, up} from './tools.js';
-import {locate, panBy, reveal, zoomBy, zoomStep} from './view.js';
+import {cancel, down, move, up} from './tools.js';
+import {locate, panBy, zoomBy, zoomStep} from './view.js';
 
 const SLACK = 8;  // CSS pixels within which a point is hit, or a finger has not moved.
 const EARLY = 120;  // Milliseconds in which a second finger takes back the stroke of the first.
@@ -19,7 +19,6 @@ const BUTTONS = {2: 'second', 5: 'background'};  // Right button; eraser of a pe
 
 let painting = null;  // {id, type, button, x, y, time} of the pointer that is down on a tool.
 let hasPen = false;
-let isKeyboardDown = false;
 const fingers = new Map();  // id -> {x, y, startX, startY} of all that touch the map.
 let gesture = null;  // {time, most, isMoved, center, spread} while fingers move the view.
 
@@ -47,25 +46,15 @@ function pointOf(event) {
   };
 }
 
-function showCursor(point) {
-  const {width, height} = state.document;
-  const [x, y] = [Math.floor(point.x), Math.floor(point.y)];
-  const isInside = x >= 0 && y >= 0 && x < width && y < height;
-  update('view', {
-    cursor: {x: point.x, y: point.y, size: brushSize(point)}, pointer: isInside ? {x, y} : null,
-  });
-}
-
 function onDown(event) {
   event.currentTarget.focus({preventScroll: true});
+  endKeyboard();
   if (event.pointerType === 'touch') {
     touchDown(event);
     return;
   }
   if (event.pointerType === 'pen') noticePen();
-  if (painting) return;  // Another button of the same mouse.
-  endKeyboard();
-  begin(event);
+  if (!painting) begin(event);  // Else it is another button of the same mouse.
 }
 
 function noticePen() {
@@ -106,18 +95,18 @@ function onUp(event) {
   if (painting?.id !== event.pointerId) return;
   painting = null;
   up();
-  if (event.pointerType === 'touch') update('view', {cursor: null, pointer: null});
+  if (event.pointerType === 'touch') hideCursor();
 }
 
 function onLeave(event) {
-  if (painting?.id !== event.pointerId) update('view', {cursor: null, pointer: null});
+  if (painting?.id !== event.pointerId) hideCursor();
 }
 
 function endAll() {
+  endKeyboard();
   painting = null;
   gesture = null;
   fingers.clear();
-  isKeyboardDown = false;
   up();
 }
 
@@ -135,7 +124,7 @@ function touchDown(event) {
     const time = painting?.time ?? event.timeStamp;
     cancel();
     painting = null;
-    update('view', {cursor: null, pointer: null});
+    hideCursor();
     gesture = {time, most: fingers.size, isMoved: false, center: null, spread: 0};
     measure();
   }
@@ -203,55 +192,7 @@ function onWheel(event) {
   wheel = 0;
 }
 
-function keyboardPoint(x, y, shift = false) {
-  const {zoom, x: left, y: top} = state.view;
-  return {
-    x, y, deviceX: left + x * zoom, deviceY: top + y * zoom, slack: 0.5, shift, pressure: null,
-    button: 'first',
-  };
-}
-
-function cursorPixel() {
-  const {width, height} = state.document;
-  return state.view.pointer ?? {x: width >> 1, y: height >> 1};
-}
-
-/** Move the cursor of the keyboard by pixels of the map; paints while it is down. */
-export function moveCursor(dx, dy) {
-  const {width, height} = state.document;
-  const {x, y} = cursorPixel();
-  const limit = (value, size) => Math.min(Math.max(value, 0), size - 1);
-  const point = keyboardPoint(limit(x + dx, width) + 0.5, limit(y + dy, height) + 0.5);
-  showCursor(point);
-  reveal(point.x, point.y);
-  if (isKeyboardDown) move([point]);
-}
-
-/** Enter: put the keyboard's pen down or take it up; a click for tools that need no way. */
-export function pressKeyboard(shift = false) {
-  if (painting) return;
-  if (isKeyboardDown) {
-    endKeyboard();
-    return;
-  }
-  const {x, y} = cursorPixel();
-  const point = keyboardPoint(x + 0.5, y + 0.5, shift);
-  showCursor(point);
-  down(point);
-  isKeyboardDown = ['brush', 'line', 'rectangle'].includes(state.tool.name);
-  if (isKeyboardDown) announce('Pen down');
-  else up();
-}
-
-function endKeyboard() {
-  if (!isKeyboardDown) return;
-  isKeyboardDown = false;
-  up();
-  announce('Pen up');
-}
-
 /** Forget the pointer that is down, after Esc: the tool is told by `tools.escape`. */
 export function releasePointer() {
   painting = null;
-  isKeyboardDown = false;
 }

@@ -10,9 +10,9 @@ export const state = {
   model: null,
 
   // ids: Uint8Array, or Uint16Array above 256 classes, row by row; `revision` counts its changes.
-  // origin: {bytes, format, ids} of an imported file ('ids', the default, or 'gaugan'): while the map
-  // has these ids, an export in this format is the file itself; or null. dirty: the rectangle that
-  // the last change touched: {left, top, right, bottom}, half open.
+  // origin: {bytes, format, ids} of an imported file ('ids', the default, or 'gaugan'): while the
+  // map has these ids, an export in this format is the file itself; or null. dirty: the rectangle
+  // that the last change touched: {left, top, right, bottom}, half open.
   document: {
     id: '', name: 'Untitled', width: 0, height: 0, ids: new Uint8Array(0), revision: 0,
     origin: null, background: 0, dirty: null, saved: 'saved',  // saved | saving | failed
@@ -22,21 +22,23 @@ export const state = {
 
   // current: {kind: 'seed', seed, truncation} | {kind: 'photo', latent, strength}
   //   | {kind: 'blend', from, to, share}; latent: base64 of float32. The server's messages have it.
-  style: {current: {kind: 'seed', seed: 2, truncation: 1}, a: null, b: null, recent: [], presets: []},
+  style: {
+    current: {kind: 'seed', seed: 2, truncation: 1}, a: null, b: null, recent: [], presets: [],
+  },
 
   // name: brush | line | rectangle | polygon | fill | pick | pan. shape: circle | square | diamond
-  // | bar. first, second: class ids. protected, only: sets of class ids. digits: the class ids of the
-  // keys 1 to 9 and 0, in this order.
+  // | bar. first, second: class ids. protected, only: sets of class ids. digits: the class ids of
+  // the keys 1 to 9 and 0, in this order.
   tool: {
     name: 'brush', held: null, size: 12, shape: 'circle', first: 0, second: 0,
     mirrorX: false, mirrorY: false,
     protected: new Set(), only: new Set(), pressure: false, touchPaints: true, digits: [],
   },
 
-  // zoom: device pixels of a pixel of the map; x, y: offset in device pixels. pointer: {x, y} of the
-  // pixel of the map under the pointer, or null; cursor: the same with fractions, also beside the
-  // map. sketch: corners of an unfinished polygon, or null. photo: {bitmap, opacity} below the map,
-  // or null. highlight: class id, or null. letters: whether single letters are shortcuts.
+  // zoom: device pixels of a pixel of the map; x, y: offset in device pixels. pointer: {x, y} of
+  // the pixel of the map under the pointer, or null; cursor: the same with fractions, also beside
+  // the map. sketch: corners of an unfinished polygon, or null. photo: {bitmap, opacity} below the
+  // map, or null. highlight: class id, or null. letters: whether single letters are shortcuts.
   view: {
     zoom: 1, x: 0, y: 0, fit: true, grid: true, outlines: false, highlight: null, photo: null,
     pointer: null, cursor: null, sketch: null, letters: true, theme: 'auto',  // auto | dark | light
@@ -50,7 +52,8 @@ export const state = {
   // state: connecting | warming | ready | sampling | lost | refused. mode: live | strokes | demand.
   // stage: {name, done, of, seconds} while warming. refused: {code, problem, remedy} or null.
   link: {
-    state: 'connecting', stage: null, mode: 'live', rate: 0, before: 0, refused: null, isStroke: false,
+    state: 'connecting', stage: null, mode: 'live', rate: 0, before: 0, refused: null,
+    isStroke: false,
   },
 };
 

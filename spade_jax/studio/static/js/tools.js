@@ -9,6 +9,7 @@
 
 import {beginStroke, cancelStroke, edit, endStroke, paintStroke} from './document.js';
 import {fill, polygon, rectangle, stroke} from './raster.js';
+import {along, snapToAngle, snapToSquare} from './snapping.js';
 import {state, subscribe, update} from './state.js';
 import {panBy} from './view.js';
 
@@ -19,26 +20,6 @@ function idOf({button}) {
 
 function distance(a, b) {
   return Math.hypot(a.x - b.x, a.y - b.y);
-}
-
-/** The point nearest to `point` on a horizontal, vertical or diagonal line through `start`. */
-function snapToAngle(start, point) {
-  const eighth = Math.round(Math.atan2(point.y - start.y, point.x - start.x) * 4 / Math.PI);
-  return along(start, point, [[1, 0], [1, 1], [0, 1], [1, -1]][(eighth + 8) % 4]);
-}
-
-function along(start, point, [x, y]) {
-  const way = ((point.x - start.x) * x + (point.y - start.y) * y) / (x * x + y * y);
-  return {...point, x: start.x + way * x, y: start.y + way * y};
-}
-
-function snapToSquare(start, point) {
-  const side = Math.max(Math.abs(point.x - start.x), Math.abs(point.y - start.y));
-  const sign = (way) => (way < 0 ? -1 : 1);
-  return {
-    ...point, x: start.x + sign(point.x - start.x) * side,
-    y: start.y + sign(point.y - start.y) * side,
-  };
 }
 
 /** The size of the brush: with pressure, a quarter at none, all at full. */
