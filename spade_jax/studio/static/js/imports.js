@@ -124,7 +124,8 @@ function reportOf(answer, choices, again) {
 function unknownTitle(sources) {
   const pixels = sources.reduce((sum, {count}) => sum + count, 0);
   const share = sources.reduce((sum, source) => sum + source.share, 0);
-  const many = sources.length === 1 ? '1 unknown value' : `${sources.length} unknown values`;
+  const what = /^\d/.test(sources[0].value) ? 'number' : 'color';
+  const many = `${sources.length} unknown ${what}${sources.length === 1 ? '' : 's'}`;
   const blends = sources.length > 20 && share < 0.2 ? ': blends along borders, nearest fits' : '';
   return `${many}, ${pixelText(pixels)} (${percent(share)})${blends}`;
 }
