@@ -11,12 +11,13 @@ from spade_jax.config.config import Config
 from spade_jax.config.data_config import DONTCARE_ID
 from spade_jax.data.files.palette import classes_of
 from spade_jax.errors import UserError
+from spade_jax.studio.connections import MOST_PAGES
 from spade_jax.studio.correspondences import materials, materials_of
 from spade_jax.studio.guards import UPLOADS
 from spade_jax.studio.label_numbers import class_ids, file_values
 from spade_jax.studio.proposals import take_as_choices
 
-MOST_PAGES, MOST_FRAMES = 32, 240
+MOST_FRAMES = 240
 # Of an uploaded image, by what its header says.
 MOST_SIDE, MOST_PIXELS = 8192, 1 << 24
 

@@ -30,6 +30,23 @@ from spade_jax.studio.proposals import AUTO, IDS, OWN, Proposals, page_ids, take
 ASK, NEAREST, MAJORITY, KEEP = 'ask', 'nearest', 'majority', 'keep'
 FITS = (ASK, NEAREST, MAJORITY, KEEP)
 _MOST_SOURCES = 1 << 16
+_PIECE = 1 << 18  # Pixels.
+
+
+class Indexed(NamedTuple):
+    """The distinct values of a map.
+
+    Attributes:
+      distinct: [N] the values.
+      places: [H, W] uint16, the place of each pixel's value among them.
+      firsts: [N] the first pixel of each, counted row by row.
+      counts: [N] the number of pixels of each.
+    """
+
+    distinct: np.ndarray
+    places: np.ndarray
+    firsts: np.ndarray
+    counts: np.ndarray
 
 
 class Reading(NamedTuple):
@@ -37,12 +54,12 @@ class Reading(NamedTuple):
 
     Attributes:
       taken_for: One of `take_as_choices()`, but not 'auto'.
-      codes: [H, W] ids of the model if `is_exact`, else numbers of a gray file or `color_codes`.
+      values: Ids of the model if `is_exact`, else numbers of a gray file or `color_codes`.
       is_exact: The reader of the model reads the file as these ids.
     """
 
     taken_for: str
-    codes: np.ndarray
+    values: Indexed
     is_exact: bool
 
 
@@ -76,7 +93,7 @@ def import_map(
         if value not in choices:
             raise UserError(f'{label}={value} of an import', f'use one of {", ".join(choices)}')
     reading = _read(NamedContent(content, name), config.data, take_as)
-    values, sources = _sources(reading, config.data, name)
+    values, sources = _sources(reading, config.data)
     fitted, how = _fitted(values, [source['id'] for source in sources], config, name, fit)
     size = values.shape[::-1]
     report = {
@@ -97,23 +114,39 @@ def _read(file: NamedContent, data: DataConfig, take_as: str) -> Reading:
     ids = _ids_of_training(file, data)
     if pixels.ndim == 2 or take_as == IDS:
         numbers = pixels if pixels.ndim == 2 else read_ids(file, thorough=False)
-        return Reading(IDS, numbers if ids is None else ids, ids is not None)
+        return Reading(IDS, _indexed(numbers if ids is None else ids, file), ids is not None)
     if data.palette and ids is not None and take_as in (AUTO, OWN):
-        return Reading(OWN, ids, True)
-    codes = color_codes(pixels)
+        return Reading(OWN, _indexed(ids, file), True)
+    colors = _indexed(color_codes(pixels), file)
     if take_as != AUTO:
-        return Reading(take_as, codes, False)
-    distinct, counts = np.unique(codes, return_counts=True)
+        return Reading(take_as, colors, False)
     proposals = Proposals(data)
-    table, known, share = proposals.best_table(distinct, counts)
+    table, known, share = proposals.best_table(colors.distinct, colors.counts)
     if ids is not None:  # The file is indexed, or has grays saved as colors.
         if table == OWN and not proposals.has_table() or known < 2 or share < 0.5:
-            return Reading(IDS, ids, True)
-        proposed = [proposal.id for proposal in proposals.of_colors(distinct, table)]
+            return Reading(IDS, _indexed(ids, file), True)
+        proposed = [proposal.id for proposal in proposals.of_colors(colors.distinct, table)]
         by_color = np.array([-1 if number is None else number for number in proposed])
-        if (by_color[np.searchsorted(distinct, codes)] == ids).all():
-            return Reading(IDS, ids, True)
-    return Reading(table, codes, False)
+        if (by_color[colors.places] == ids).all():
+            return Reading(IDS, _indexed(ids, file), True)
+    return Reading(table, colors, False)
+
+
+def _indexed(values: np.ndarray, file: NamedContent) -> Indexed:
+    """Return the distinct values of a map [H, W], found in pieces, which takes little memory."""
+    pieces = np.array_split(values.ravel(), max(1, values.size // _PIECE))
+    distinct = np.unique(np.concatenate([np.unique(piece) for piece in pieces]))
+    if len(distinct) > min(_MOST_SOURCES, max(255, values.size // 16)):
+        problem = f'{file} has {len(distinct)} colors or numbers, as many as a photo'
+        raise UserError(problem, 'import a label map; a photo can be a style, or lie under the map')
+    places = [np.searchsorted(distinct, piece).astype(np.uint16) for piece in pieces]
+    firsts, start = np.full(len(distinct), values.size), 0
+    for piece in places:
+        found, first = np.unique(piece, return_index=True)
+        firsts[found] = np.minimum(firsts[found], start + first)
+        start += len(piece)
+    joined = np.concatenate(places).reshape(values.shape)
+    return Indexed(distinct, joined, firsts, np.bincount(joined.ravel(), minlength=len(distinct)))
 
 
 def _ids_of_training(file: NamedContent, data: DataConfig) -> np.ndarray | None:
@@ -126,16 +159,9 @@ def _ids_of_training(file: NamedContent, data: DataConfig) -> np.ndarray | None:
     return page_ids(ids, data)
 
 
-def _sources(
-    reading: Reading, data: DataConfig, name: str
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def _sources(reading: Reading, data: DataConfig) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Return the index [H, W] of each pixel's source, and the sources, the commonest first."""
-    distinct, firsts, places, counts = np.unique(
-        reading.codes, return_index=True, return_inverse=True, return_counts=True
-    )
-    if len(distinct) > min(_MOST_SOURCES, max(255, reading.codes.size // 16)):
-        problem = f'{name} has {len(distinct)} colors or numbers, as many as a photo'
-        raise UserError(problem, 'import a label map; a photo can be a style, or lie under the map')
+    distinct, places, firsts, counts = reading.values
     proposals = Proposals(data)
     if reading.is_exact:
         found = proposals.of_ids(distinct)
@@ -146,17 +172,17 @@ def _sources(
     order = np.argsort(-counts, kind='stable')
     ranks = np.empty(len(order), np.uint16)
     ranks[order] = np.arange(len(order))
-    width = reading.codes.shape[1]
+    width = places.shape[1]
     sources = [
         {
             **found[place]._asdict(),
             'count': int(counts[place]),
-            'share': float(counts[place] / reading.codes.size),
+            'share': float(counts[place] / places.size),
             'first': [int(firsts[place] % width), int(firsts[place] // width)],
         }
         for place in order
     ]
-    return ranks[places].reshape(reading.codes.shape), sources
+    return ranks[places], sources
 
 
 def _fitted(
@@ -187,10 +213,14 @@ def _majority(values: np.ndarray, ids: Sequence[int | None], size: tuple[int, in
     Sources of one class vote together; each without a class votes for itself.
     """
     width, height = size
-    rows = np.arange(values.shape[0]) * height // values.shape[0]
     columns = np.arange(values.shape[1]) * width // values.shape[1]
-    cells = rows[:, None] * width + columns
-    found, counts = np.unique(cells * len(ids) + values, return_counts=True)
+    pieces = []
+    for rows in np.array_split(np.arange(len(values)), max(1, values.size // _PIECE)):
+        cells = (rows * height // len(values) * width)[:, None] + columns
+        pieces.append(np.unique(cells * len(ids) + values[rows], return_counts=True))
+    found, counts = map(np.concatenate, zip(*pieces, strict=True))
+    found, places = np.unique(found, return_inverse=True)
+    counts = np.bincount(places, counts)
     cells, sources = np.divmod(found, len(ids))
     classes = np.array([-1 - i if number is None else number for i, number in enumerate(ids)])
     _, classes = np.unique(classes, return_inverse=True)

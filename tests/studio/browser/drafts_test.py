@@ -164,3 +164,13 @@ def test_map_is_resized_from_the_nearest_pixels(page):
       const {resize} = await import('/static/js/recovery.js');
       return [...resize(Uint8Array.from([1, 2, 3, 4]), 2, 2, 4, 3)];
     }""") == [1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize('code', ['throw new Error("lost")', 'Promise.reject(new Error("lost"))'])
+def test_an_error_of_the_page_is_told_and_painting_goes_on(open_map, expected_problems, code):
+    expected_problems.append('exception: lost')
+    page = open_map()
+    page.evaluate(f'() => {{ setTimeout(() => {{ {code}; }}); }}')
+    expect(notice(page, 'The page has an error')).to_be_visible()
+    paint(page, (10, 10))
+    assert ids_of(page).any()

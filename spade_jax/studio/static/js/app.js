@@ -15,7 +15,7 @@ import {mainMenu, viewMenu} from './main_menu.js';
 import {buildMaterials} from './materials.js';
 import {openMenu, openSheet} from './menus.js';
 import {attachPointer} from './pointer.js';
-import {startRecovery} from './recovery.js';
+import {startRecovery, watchErrors} from './recovery.js';
 import {setting} from './settings.js';
 import {buildSnapshots, takeSnapshot} from './snapshots.js';
 import {state, subscribe, update} from './state.js';
@@ -32,6 +32,7 @@ const find = (id) => document.getElementById(id);
 let examples = [];
 
 async function start() {
+  watchErrors();
   watchAttributes();
   watchStyles();
   watchFiles();

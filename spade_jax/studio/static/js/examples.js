@@ -17,7 +17,8 @@ export async function listExamples() {
 export async function fetchJson(address) {
   const answer = await fetch(address);
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.problem ?? `the server says ${answer.status}`);
+  const {problem = `the server says ${answer.status}`, remedy} = content;
+  if (!answer.ok) throw new Error(remedy ? `${problem}; ${remedy}` : problem);
   return content;
 }
 

@@ -24,7 +24,7 @@ export async function readMap(file, takeAs = 'auto', fit = 'ask') {
   if (file.size > most) {
     throw new FileError(`${file.name} has ${file.size} bytes`, `choose a file of at most ${most}`);
   }
-  const query = new URLSearchParams({as: takeAs, fit, name: file.name});
+  const query = new URLSearchParams({as: takeAs, fit, name: file.name.slice(0, 100)});
   const answer = await fetch(`/api/import?${query}`, {
     method: 'POST', body: file,
     headers: {'Content-Type': 'application/octet-stream', 'X-Studio': '1'},
@@ -91,12 +91,11 @@ function proposedChoices({taken_for: takenFor, report: {sources}}) {
   });
 }
 
-/** Remember the classes that were chosen for classes of another table, for the next import. */
+/** Remember the classes that stand for those of another table, for the next import. */
 function rememberChoices({taken_for: takenFor, report: {sources}}, choices) {
   const all = setting('counterparts', {});
-  const chosen = sources.map(({name, kind, id}, index) => [name, kind, id, choices[index]])
-    .filter(([, kind, id, choice]) => kind === 'nearest' && id !== choice)
-    .map(([name, , , choice]) => [name, classOf(choice).name]);
+  const chosen = sources.flatMap(({name, kind}, index) => (
+    kind === 'nearest' ? [[name, classOf(choices[index]).name]] : []));
   remember('counterparts', {...all, [takenFor]: {...all[takenFor], ...Object.fromEntries(chosen)}});
 }
 
@@ -125,7 +124,8 @@ function reportOf(answer, choices, again) {
 function unknownTitle(sources) {
   const pixels = sources.reduce((sum, {count}) => sum + count, 0);
   const share = sources.reduce((sum, source) => sum + source.share, 0);
-  const many = sources.length === 1 ? '1 unknown value' : `${sources.length} unknown values`;
+  const what = /^\d/.test(sources[0].value) ? 'number' : 'color';
+  const many = `${sources.length} unknown ${what}${sources.length === 1 ? '' : 's'}`;
   const blends = sources.length > 20 && share < 0.2 ? ': blends along borders, nearest fits' : '';
   return `${many}, ${pixelText(pixels)} (${percent(share)})${blends}`;
 }

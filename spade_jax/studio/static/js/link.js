@@ -115,8 +115,10 @@ async function reconnect() {
   isTrying = true;
   try {
     const response = await fetch('/api/model');
-    if (!response.ok) throw new Error(response.statusText);
-    reopen(await response.json());
+    const content = await response.json();
+    if (response.ok) reopen(content);
+    else if (response.status === 401) refuse({code: 'token', ...content});
+    else throw new Error(content.problem);
   } catch {
     end(0);
   } finally {

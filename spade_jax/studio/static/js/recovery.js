@@ -20,6 +20,18 @@ export async function startRecovery() {
   });
 }
 
+/** Tell of errors that nothing has caught; the map and its last draft are still there. */
+export function watchErrors() {
+  const tell = ({message = ''}) => {
+    if (message.startsWith('ResizeObserver')) return;  // It only goes on in the next frame.
+    notice('The page has an error, and the map is kept. Save the project, then reload.', {
+      kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},
+    });
+  };
+  window.addEventListener('error', tell);
+  window.addEventListener('unhandledrejection', tell);
+}
+
 function titleOf({name, time}) {
   return `“${name}”, ${wordsOf(Date.now() - time)}`;
 }

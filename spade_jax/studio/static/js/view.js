@@ -45,6 +45,7 @@ export function attachView(frame) {
     isScheduled: false, bitmap: null,
   };
   new ResizeObserver(resize).observe(frame);
+  window.addEventListener('resize', resize);  // Another screen, or another zoom of the page.
   resize();
   subscribe('document', (_, {dirty}) => {
     const {width, height} = state.document;

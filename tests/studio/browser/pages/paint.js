@@ -2,7 +2,7 @@
 import {openDocument} from '/static/js/document.js';
 import {attachKeys} from '/static/js/keys.js';
 import {attachPointer} from '/static/js/pointer.js';
-import {startRecovery} from '/static/js/recovery.js';
+import {startRecovery, watchErrors} from '/static/js/recovery.js';
 import {subscribe, update} from '/static/js/state.js';
 import {attachView} from '/static/js/view.js';
 
@@ -13,6 +13,7 @@ const classes = Array.from({length: number('classes', 13)}, (_, id) => (
 const [width, height] = [number('width', 128), number('height', 128)];
 const ids = new (classes.length > 256 ? Uint16Array : Uint8Array)(width * height);
 
+watchErrors();
 const {dataset} = document.documentElement;
 subscribe('document', ({revision, saved}) => Object.assign(dataset, {revision, saved}));
 update('model', {fixed_size: true, name: 'test', width, height, classes, unknown: null});
