@@ -51,7 +51,7 @@ def abstract_variables(network: nn.Module, *inputs: jax.ShapeDtypeStruct | None)
     with nn.intercept_methods(note):
         init = functools.partial(network.init, train=True)
         variables = jax.eval_shape(init, jax.random.key(0), *inputs)
-    flat = traverse_util.flatten_dict(variables, sep='/')
+    flat: dict[str, Any] = traverse_util.flatten_dict(variables, sep='/')
     for path in transposed:
         flat[path] = TransposedKernel(flat[path].shape, flat[path].dtype)
     return traverse_util.unflatten_dict(flat, sep='/')
