@@ -10,7 +10,7 @@ import pytest
 from spade_jax.batch import Batch
 from spade_jax.models.pix2pixhd.model import Pix2PixHD
 from spade_jax.models.pix2pixhd.published import from_reference
-from spade_jax.models.train_state import create_train_state
+from spade_jax.models.train_state import create_train_state, init_train_state
 from spade_jax.models.vgg19 import Vgg19
 from tests import parity
 from tests.fixtures.small import step_of
@@ -90,7 +90,10 @@ def golden_run(case):
     constants = constants_of(golden, model)
     # With as many examples as a batch has, each step is an epoch.
     step = functools.partial(step_of(config, model), num_examples=number)
-    state = create_train_state(config, variables_of(golden.state('sd'), config))
+    networks = variables_of(golden.state('sd'), config)
+    if pool:
+        networks['image_pool'] = init_train_state(config).networks['image_pool']
+    state = create_train_state(config, networks)
     steps = [(state, {})]
     compiled = {}
     for i in range(num_steps):

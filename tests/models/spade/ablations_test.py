@@ -301,6 +301,7 @@ def test_run_resumes_exactly_and_is_exported(config, inputs, tmp_path):
         **dict(dataset='folders', data_dir=str(data), checkpoint_every=2, num_grid_samples=1)
     )
     for workdir, ends in {'whole': [2], 'resumed': [1, 2]}.items():
+        (tmp_path / workdir).mkdir()
         for max_steps in ends:
             train(config.replace(max_steps=max_steps), str(tmp_path / workdir))
     assert_same_state(*(final_state(tmp_path / workdir) for workdir in ('whole', 'resumed')))
