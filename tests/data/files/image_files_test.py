@@ -343,5 +343,5 @@ def test_content_is_read_in_its_formats_alone():
     content = io.BytesIO()
     Image.new('L', (2, 2)).save(content, 'GIF')
     file = NamedContent(content.getvalue(), 'my map', ('PNG',))
-    with pytest.raises(UserError, match='^my map: .* not an image file'):
+    with pytest.raises(UserError, match='^my map: .*not an image file'):
         read_ids(file)
