@@ -57,8 +57,9 @@ def browser():
     """One Chromium for the tests of a module."""
     if not CHROMIUM.exists():
         pytest.skip(f'{CHROMIUM} is missing: apt-get install chromium')
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=20_000)  # Machines of CI are busy.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser

@@ -1,0 +1,82 @@
+"""Style, snapshots and comparison as one uses them."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.studio.browser.accessibility_test import DESKTOP, open_studio
+
+STYLE = "async () => (await import('/static/js/state.js')).state.style.current"
+SEED_2 = {'kind': 'seed', 'seed': 2, 'truncation': 1}
+
+
+@pytest.fixture
+def studio(open_page, served):
+    """The page with an image."""
+    page = open_studio(open_page, served.url, **DESKTOP)
+    expect(image_of(page, 'seed 2')).to_be_visible()
+    return page
+
+
+def image_of(page, name):
+    return page.get_by_role('img', name=f'Image: {name}')
+
+
+def test_last_styles_are_gone_back_to(studio):
+    studio.get_by_label('Seed', exact=True).fill('41')
+    studio.keyboard.press('Enter')
+    expect(image_of(studio, 'seed 41')).to_be_visible()
+    studio.get_by_role('radio', name='Seed 5').click()
+    studio.get_by_role('button', name='Style before').click()
+    expect(image_of(studio, 'seed 41')).to_be_visible()
+    studio.get_by_role('button', name='Style after').click()
+    expect(image_of(studio, 'seed 5')).to_be_visible()
+
+
+def test_variety_changes_the_style_without_a_step_back(studio):
+    studio.get_by_role('slider', name='Variety').fill('0.5')
+    assert studio.evaluate(STYLE) == SEED_2 | {'truncation': 0.5}
+    expect(studio.get_by_role('button', name='Style before')).to_be_disabled()
+
+
+def test_blend_goes_from_one_kept_style_to_the_other(studio):
+    studio.get_by_role('button', name='Keep the current style as A').click()
+    studio.get_by_role('radio', name='Seed 5').click()
+    studio.get_by_role('button', name='Keep the current style as B').click()
+    studio.get_by_role('slider', name='Blend from A to B').fill('0.35')
+    expect(image_of(studio, 'blend 35 %')).to_be_visible()
+    assert studio.evaluate(STYLE) == {
+        'kind': 'blend', 'from': SEED_2, 'to': SEED_2 | {'seed': 5}, 'share': 0.35,
+    }  # fmt: skip
+
+
+def test_photo_gives_its_style_and_a_strength(studio):
+    studio.get_by_role('radio', name='Style of landscape_00').click()
+    expect(image_of(studio, 'style of a photo')).to_be_visible()
+    studio.get_by_role('slider', name='Strength').fill('0.4')
+    style = studio.evaluate(STYLE)
+    assert (style['kind'], style['strength']) == ('photo', 0.4)
+
+
+def test_snapshot_brings_back_map_and_style(studio):
+    ids = "async () => [...(await import('/static/js/state.js')).state.document.ids]"
+    before = studio.evaluate(ids)
+    studio.keyboard.press('n')
+    studio.get_by_label('Label map, 128 by 128').click()
+    studio.get_by_role('radio', name='Seed 5').click()
+    assert studio.evaluate(ids) != before
+    studio.get_by_role('button', name='Snapshot A').click()
+    studio.get_by_role('menuitem', name='Go back to it').click()
+    assert studio.evaluate(ids) == before
+    assert studio.evaluate(STYLE) == SEED_2
+
+
+def test_image_is_compared_with_the_one_before(studio):
+    studio.get_by_role('radio', name='Seed 5').click()
+    expect(image_of(studio, 'seed 5')).to_be_visible()
+    studio.get_by_role('button', name='Compare').click()
+    wipe = studio.get_by_role('slider', name='Before on the left up to')
+    expect(wipe).to_be_focused()
+    studio.keyboard.press('Home')
+    expect(wipe).to_have_value('0')
+    studio.get_by_role('button', name='End the comparison').click()
+    expect(wipe).to_have_count(0)
