@@ -29,7 +29,8 @@ const HINTS = {
   pan: 'Drag moves, the wheel zooms; Space does it with any tool',
 };
 // The slider is finer where sizes are small: steps of 1 up to 24, of 2 up to 48, of 4 up to 128.
-const SIZES = Array.from({length: 56}, (_, k) => (k < 24 ? k + 1 : k < 36 ? 2 * k - 22 : 4 * k - 92));
+const SIZES = Array.from(
+  {length: 56}, (_, k) => (k < 24 ? k + 1 : k < 36 ? 2 * k - 22 : 4 * k - 92));
 
 /** Build the rail of tools in `rail`. */
 export function buildTools(rail) {
