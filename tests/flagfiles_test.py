@@ -152,3 +152,11 @@ def test_published_recipes(name, expected, monkeypatch, tmp_path):
         constant_epochs=optimizer.constant_epochs,
         decay_epochs=optimizer.decay_epochs,
     )
+
+
+@pytest.mark.parametrize('name', ['quickstart', 'demo', 'camvid', 'camvid_cpu', 'scenes_256'])
+def test_recipes_of_the_package_have_a_perceptual_loss_without_download(
+    name, monkeypatch, tmp_path
+):
+    losses = config_of(name, monkeypatch, tmp_path).losses
+    assert (losses.perceptual_network, losses.perceptual_weight) == ('squeezenet', 10)

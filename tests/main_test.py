@@ -182,7 +182,8 @@ def test_corrupt_checkpoint_is_named(trained, tmp_path):
         (['--batch_size=3'], 'batch_size=3 is not divisible by the 2 devices; use 2 or 4'),
         (
             ['--perceptual_weight=10'],
-            'download https://download.pytorch.org/models/vgg19-dcbb9e9d.pth and pass '
+            'use --perceptual_network=squeezenet, or download '
+            'https://download.pytorch.org/models/vgg19-dcbb9e9d.pth and pass '
             '--vgg19_weights=FILE, or use --perceptual_weight=0',
         ),
         (

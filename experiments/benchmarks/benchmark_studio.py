@@ -32,6 +32,7 @@ _CHROMIUM = flags.DEFINE_string('chromium', '/usr/bin/chromium', 'The browser.')
 # In the page: `strokes` has the milliseconds from the end of each stroke to the image of its map.
 _WATCH = """async () => {
   const {state, subscribe, update} = await import('/static/js/state.js');
+  update('link', {mode: 'live'});  // Also where the page has chosen another mode for itself.
   const measured = {images: 0, strokes: [], state, update};
   let end = null;
   subscribe('link', (link, changed) => {

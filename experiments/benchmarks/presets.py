@@ -40,7 +40,7 @@ def integers(flag: flags.FlagHolder) -> list[int]:
 
 
 def preset_config(preset: str) -> Config:
-    """The networks of a preset without style encoder, batch size 1, then the flags as given.
+    """The networks of a preset with VGG19, without style encoder, batch size 1, then the flags.
 
     Raises:
       UserError: The flags ask for a style encoder, an RGB condition or another model.
@@ -49,8 +49,8 @@ def preset_config(preset: str) -> Config:
     preset_flags = [
         line for line in lines if line.startswith('--') and not line.startswith('--workdir')
     ]
-    overrides = ['--nostyle_encoder', '--batch_size=1', *sys.argv[1:]]
-    flags.FLAGS([sys.argv[0], *preset_flags, *overrides])
+    common = ['--nostyle_encoder', '--batch_size=1', '--perceptual_network=vgg19']
+    flags.FLAGS([sys.argv[0], *preset_flags, *common, *sys.argv[1:]])
     config = config_flags.config_from_flags(flags.FLAGS)
     model = config.model
     is_plain = isinstance(model, SpadeOptions) and not model.style_encoder

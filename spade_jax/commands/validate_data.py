@@ -39,11 +39,14 @@ def run() -> None:
 
     given, counts = given_flags(flags.FLAGS, ('workdir', 'output_dir')), lacks_classes(flags.FLAGS)
     fitting = machine_fit.fitting_options(config, given)
-    # Without the weights of the perceptual loss, a download, the printed command turns it off.
-    needs_weights = bool(config.losses.perceptual_weight and not config.losses.vgg19_weights)
-    config = config.replace(**fitting | ({'perceptual_weight': 0.0} if needs_weights else {}))
+    # Without the weights of VGG19, a download, the printed command names a network of the package.
+    losses, added = config.losses, dict(fitting)
+    needs_vgg19 = losses.perceptual_weight and losses.perceptual_network == 'vgg19'
+    if needs_vgg19 and not losses.vgg19_weights:
+        added['perceptual_network'] = 'squeezenet'
+    config = config.replace(**added)
     options: dict[str, Any] = dict(count_classes=counts, size_multiple=config.model.size_multiple)
-    options['extra_flags'] = [*format_flags(fitting), *['--perceptual_weight=0'] * needs_weights]
+    options['extra_flags'] = format_flags(added)
     validated = validate(config.data, output_dir, given=given, **options)
     config = dataclasses.replace(config, data=validated.config)
     if fitting:

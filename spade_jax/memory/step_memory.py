@@ -25,7 +25,7 @@ class StepMemory(NamedTuple):
     parameters: int  # trained, of all networks
     optimizer: int  # state of the optimizers
     statistics: int  # the rest of the state: running statistics, spectral vectors, EMA, the step
-    constants: int  # networks that are not trained: VGG19 of the perceptual loss
+    constants: int  # networks that are not trained: that of the perceptual loss
     batch: int  # images and label maps as they arrive on the device
     activations: int  # the rest at the peak: for the backward pass, gradients, temporaries
     peak: int  # the sum of these, the maximum that is alive at the same time

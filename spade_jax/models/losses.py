@@ -11,10 +11,6 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of relu1_1 ... relu5_1
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class ScaleOutput(NamedTuple):
     """The output of a discriminator at one scale.
@@ -149,25 +145,20 @@ def perceptual(
     features: Callable[[jax.Array], Sequence[jax.Array]],
     fake: jax.Array,
     real: jax.Array,
-    *,
-    input_range: str = 'raw',
+    weights: Sequence[float],
 ) -> jax.Array:
-    """Weighted mean absolute differences of five VGG19 activations (Johnson et al. 2016).
+    """Weighted mean absolute differences of the activations of a network (Johnson et al. 2016).
 
     Args:
-      features: Maps images to the five activations.
+      features: Maps images to the activations.
       fake: [B, H, W, 3] in [-1, 1].
       real: [B, H, W, 3] in [-1, 1]; a constant of this loss.
-      input_range: 'raw': VGG19 sees [-1, 1], as in the published models although it was not trained
-        so; 'imagenet': normalized as in its training.
+      weights: Of the activations.
     """
-    if input_range == 'imagenet':
-        mean, std = jnp.asarray(IMAGENET_MEAN), jnp.asarray(IMAGENET_STD)
-        fake, real = (((image + 1) / 2 - mean) / std for image in (fake, real))
     fake_features = features(fake)
     real_features = lax.stop_gradient(features(lax.stop_gradient(real)))
     total = jnp.zeros(())
-    for weight, f, r in zip(PERCEPTUAL_WEIGHTS, fake_features, real_features, strict=True):
+    for weight, f, r in zip(weights, fake_features, real_features, strict=True):
         total += weight * mean_absolute_difference(f, r)
     return total
 

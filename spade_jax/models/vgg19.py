@@ -18,6 +18,9 @@ from spade_jax.layers.convolution import Convolution
 # the first convolution is needed.
 STAGES = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (512,))
 DOWNLOAD = 'https://download.pytorch.org/models/vgg19-dcbb9e9d.pth'
+LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # Of the perceptual loss, published.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Vgg19(nn.Module):
@@ -47,6 +50,19 @@ class Vgg19(nn.Module):
         return features
 
 
+def prepare(images: jax.Array, input_range: str) -> jax.Array:
+    """Images in [-1, 1] as input.
+
+    Args:
+      images: [B, H, W, 3].
+      input_range: 'raw': in [-1, 1], as in the published models, although VGG19 was not trained so;
+        'imagenet': normalized as in its training.
+    """
+    if input_range == 'raw':
+        return images
+    return ((images + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
+
+
 def torchvision_names() -> dict[str, str]:
     """Map the name of each convolution to torchvision's: 'conv_1_1' -> 'features.0', ..."""
     names, index = {}, 0
@@ -70,9 +86,10 @@ def load_vgg19(path: str) -> dict[str, Any]:
     Raises:
       UserError: The file does not exist or is of another kind, or an entry is missing or misshapen.
     """
-    remedy = f'download {DOWNLOAD} and pass --vgg19_weights=FILE, or use --perceptual_weight=0'
+    remedy = f'use --perceptual_network=squeezenet, or download {DOWNLOAD} and pass '
+    remedy += '--vgg19_weights=FILE, or use --perceptual_weight=0'
     if not path:
-        raise UserError('the perceptual loss needs the weights of VGG19', remedy)
+        raise UserError('perceptual_network=vgg19 needs the weights of VGG19', remedy)
     path = os.path.expanduser(path)
     if not os.path.exists(path):
         raise UserError(f'vgg19_weights={path}: no such file', remedy)

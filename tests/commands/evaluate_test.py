@@ -9,8 +9,8 @@ from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.evaluation import features
 from spade_jax.evaluation.confusion import CONVENTIONS
 from spade_jax.evaluation.features import Features
-from spade_jax.evaluation.networks import efficientnet
 from spade_jax.evaluation.networks.inception_input import INPUT_MODES
+from spade_jax.models import efficientnet
 from tests.evaluation.golden_weights import recipe_state, shapes_of
 from tests.fixtures.cli import refusal, run_inline, succeed_inline
 
@@ -25,7 +25,7 @@ def brightness(inputs):
 def directories(tmp_path, monkeypatch):
     """Six images, their photos and weights; the networks are replaced by `brightness`."""
     monkeypatch.setattr(Features, '_apply', staticmethod(brightness))
-    monkeypatch.setattr(efficientnet, 'weights_path', lambda: str(tmp_path / 'inception.npz'))
+    monkeypatch.setattr(efficientnet, 'weights_path', lambda _: str(tmp_path / 'inception.npz'))
     monkeypatch.setattr(features, 'BATCH_SIZE', 2)
     random = np.random.default_rng(0)
     for side, ending, shift in (('images', 'png', 0), ('photos', 'png', 30)):

@@ -96,7 +96,7 @@ def test_printed_command_is_a_legal_configuration(validated):
     with parsed_flags(*command.split()[3:]) as values:
         config = config_from_flags(values)
     assert (config.data.num_classes, config.data.crop_size) == (3, 64)
-    assert (config.optimizer.batch_size, config.losses.perceptual_weight) == (4, 0)
+    assert (config.optimizer.batch_size, config.losses.perceptual_network) == (4, 'squeezenet')
     assert (config.model.generator_width, config.model.discriminator_depth) == (2, 3)
 
 

@@ -61,9 +61,17 @@ def test_half_precision_saves_activations():
     assert half.optimizer == plain.optimizer
 
 
-def test_vgg19_counts_as_constant():
-    found = memory_of(CONFIG.replace(perceptual_weight=10.0), 4)
-    assert found.constants == 4 * 12_944_960  # convolutions of torchvision's VGG19 up to relu5_1
+@pytest.mark.parametrize(
+    'network, numbers',
+    [
+        ('vgg19', 12_944_960),  # convolutions of torchvision's up to relu5_1
+        ('squeezenet', 722_496),
+    ],
+)
+def test_perceptual_network_counts_as_constant(network, numbers):
+    options = dict(perceptual_weight=10.0, perceptual_network=network)
+    found = memory_of(CONFIG.replace(**options), 4)
+    assert found.constants == 4 * numbers
     assert found.activations > memory_of(CONFIG, 4).activations
 
 

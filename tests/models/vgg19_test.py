@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from spade_jax.errors import UserError
-from spade_jax.models.vgg19 import STAGES, Vgg19, load_vgg19, torchvision_names
+from spade_jax.models.vgg19 import STAGES, Vgg19, load_vgg19, prepare, torchvision_names
 from tests.fixtures.torch_files import write_tensors
 
 DIVISOR = 32
@@ -25,6 +25,14 @@ def state():
 def test_names_are_torchvisions():
     indices = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
     assert list(torchvision_names().values()) == [f'features.{i}' for i in indices]
+
+
+BLACK = [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]
+
+
+@pytest.mark.parametrize('input_range, expected', [('imagenet', BLACK), ('raw', [-1, -1, -1])])
+def test_input_is_normalized_for_imagenet(input_range, expected):
+    np.testing.assert_allclose(prepare(-np.ones(3, np.float32), input_range), expected, rtol=1e-5)
 
 
 def test_npz_file_is_read(state, tmp_path):
@@ -77,7 +85,7 @@ def test_other_weights_are_refused(state, tmp_path, name, array, message):
 
 
 def test_missing_path_is_refused():
-    with pytest.raises(UserError, match='--perceptual_weight=0'):
+    with pytest.raises(UserError, match='--perceptual_network=squeezenet'):
         load_vgg19('')
 
 

@@ -33,6 +33,7 @@ def test_processes_share_all_options_but_paths():
         'label_conv',
         'batch_size',
         'ema_decay',
+        'perceptual_network',
         *SHARED_BY_PROCESSES,
     } <= shared
     assert shared <= set(Config.create().options())

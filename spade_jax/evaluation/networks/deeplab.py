@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from spade_jax.evaluation.networks.frozen import Entries, Path, Stage, convolution, read_segmenter
+from spade_jax.evaluation.weights import read_segmenter
 from spade_jax.layers.resampling import resize_bilinear
+from spade_jax.models.pretrained import Entries, Path, Stage, convolution
 
 # The classes are the ids of the label maps of COCO-Stuff; 11 of them do not occur, and 255 is
 # unlabeled.

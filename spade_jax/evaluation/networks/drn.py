@@ -11,7 +11,8 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from spade_jax.evaluation.networks.frozen import Stage, convolution, entries_by_name, read_segmenter
+from spade_jax.evaluation.weights import read_segmenter
+from spade_jax.models.pretrained import Stage, convolution, entries_by_name
 
 # The label ids of Cityscapes by class, from road to bicycle.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from spade_jax.evaluation.networks.frozen import Entries, Path, convolution, load_params
+from spade_jax.models.pretrained import Entries, Path, convolution, load_params
 
 _EPSILON = 1e-3
 

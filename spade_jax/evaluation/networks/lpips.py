@@ -13,9 +13,9 @@ import numpy as np
 from flax import linen as nn
 
 from spade_jax.errors import UserError
-from spade_jax.evaluation.networks.frozen import Entries, convolution, load_params
 from spade_jax.evaluation.weights import WeightsFile
 from spade_jax.files.weight_files import read_state
+from spade_jax.models.pretrained import Entries, convolution, load_params
 
 # Of the lpips package, 0.1; see its license next to it.
 _HEADS = pathlib.Path(__file__).parent / 'lpips_heads.safetensors'

@@ -12,10 +12,10 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from spade_jax.evaluation.networks.frozen import Stage, convolution, entries_by_name, load_params
 from spade_jax.evaluation.weights import WeightsFile
 from spade_jax.files.weight_files import read_state
 from spade_jax.layers.resampling import resize_bilinear
+from spade_jax.models.pretrained import Stage, convolution, entries_by_name, load_params
 
 _URL = 'http://sceneparsing.csail.mit.edu/model/pytorch'
 _FOLDERS = {False: 'ade20k-resnet101-upernet', True: 'baseline-resnet101-upernet'}

@@ -58,7 +58,8 @@ class GanOptions(ModelOptions):
     unused: ClassVar[tuple[str, ...]] = (
         *('num_classes', 'dontcare', 'palette', 'palette_tolerance', 'label_remap'),
         *('resize_labels', 'coarsen_labels', 'tfds_label_feature', 'tfds_instance_feature'),
-        *('feature_matching_weight', 'perceptual_weight', 'perceptual_input', 'vgg19_weights'),
+        *('feature_matching_weight', 'perceptual_weight', 'perceptual_network'),
+        *('perceptual_input', 'vgg19_weights'),
     )
 
     gan_latent_dim: int = option(

