@@ -148,7 +148,8 @@ function mirrorChip() {
     const {mirrorX, mirrorY} = state.tool;
     const way = mirrorX && mirrorY ? ': four ways' : mirrorX ? ': left, right' : ': up, down';
     label.textContent = `Mirror${mirrorX || mirrorY ? way : ''}`;
-    sign.replaceChildren(icon(mirrorY && !mirrorX ? 'flip-vertical-2' : 'flip-horizontal-2'));
+    // Lucide names the axis: two triangles left and right of a line that stands are "vertical".
+    sign.replaceChildren(icon(mirrorY && !mirrorX ? 'flip-horizontal-2' : 'flip-vertical-2'));
     chip.setAttribute('aria-pressed', mirrorX || mirrorY);
   };
   subscribe('tool', show);
