@@ -32,6 +32,7 @@ _CHROMIUM = flags.DEFINE_string('chromium', '/usr/bin/chromium', 'The browser.')
 # In the page: `strokes` has the milliseconds from the end of each stroke to the image of its map.
 _WATCH = """async () => {
   const {state, subscribe, update} = await import('/static/js/state.js');
+  update('link', {mode: 'live'});  // Also where the page has chosen another mode for itself.
   const measured = {images: 0, strokes: [], state, update};
   let end = null;
   subscribe('link', (link, changed) => {
@@ -104,6 +105,7 @@ def painting_rate(page: Page, seconds: float) -> float:
     first, start = page.evaluate('measured.images'), time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
         _move(page, box, 3 * elapsed)
+        page.wait_for_timeout(8)  # A mouse tells about 100 positions a second.
     images = page.evaluate('measured.images') - first
     elapsed = time.perf_counter() - start
     page.mouse.up()
@@ -122,7 +124,7 @@ def stroke_delays(page: Page, count: int) -> list[float]:
         for step in range(8):
             _move(page, box, number + step / 8)
         page.mouse.up()
-        page.wait_for_timeout(300)
+        page.wait_for_selector('html[data-link=ready]', state='attached')
     return page.evaluate('measured.strokes')
 
 

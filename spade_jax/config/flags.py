@@ -185,6 +185,9 @@ def check_given(values: flags.FlagValues, saved: Config, free: tuple[str, ...]) 
     """Raises UserError when flags other than `free` contradict the Config of a checkpoint."""
     given = given_options(values, saved)
     leave_out = 'leave them out: the configuration is in the checkpoint'
+    if (model := given.get('model', saved.model.name)) != saved.model.name:
+        problem = f'flags contradict the checkpoint (model: {saved.model.name} -> {model})'
+        raise UserError(problem, leave_out)
     try:
         fixed = saved.replace(**{name: given[name] for name in given if name not in free})
     except UserError as error:

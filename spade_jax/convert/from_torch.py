@@ -25,8 +25,11 @@ from spade_jax.models.train_state import (
     create_train_state,
     init_network,
 )
+from spade_jax.sampling import feature_clusters
+from spade_jax.sampling.feature_clusters import FeatureClusters
 
 PROVENANCE = 'torch_provenance.json'
+CLUSTERS = 'features_clustered_{:03}.npy'  # Of at most so many centers of each class.
 # System without a model here -> what only the names in its generator contain.
 OTHER_SYSTEMS = {'CLADE': '.class_specified_affine.', 'OASIS': 'body.0.norm_0.first_norm.'}
 
@@ -41,7 +44,9 @@ def published_weights(model: str) -> ModuleType:
     `unsupported_by_reference`; see `models/spade/published.py`.
     """
     if not MODELS[model].published:
-        raise UserError(f'model={model} has no published weights to convert')
+        others = ', '.join(name for name in MODELS if MODELS[name].published)
+        problem = f'model={model} has no published weights to convert'
+        raise UserError(problem, f'these have some: {others}')
     return pkgutil.resolve_name(MODELS[model].published)
 
 
@@ -78,6 +83,7 @@ def convert(
         check_system(states[network], files[network], model)
     config = published.infer_config(states, described, given)
     state = train_state(states, config, directory)
+    clusters = published_clusters(directory, config)
     os.makedirs(workdir, exist_ok=True)
     keep = config.run.keep_checkpoints
     with exclusive_lock(workdir), Checkpointer(workdir, keep=keep) as checkpointer:
@@ -86,7 +92,17 @@ def convert(
         with atomic_write(path) as partial, open(partial, 'w') as file:
             json.dump({'batch_counts': counts}, file, indent=1)
         checkpointer.save(state, config, num_examples=None)
+        if clusters is not None:
+            feature_clusters.write(workdir, clusters)
     return config, list(files.values())
+
+
+def published_clusters(directory: str, config: Config) -> FeatureClusters | None:
+    """The clusters next to published files, if the latent of the model is a table of features."""
+    if not (table := config.model.feature_table):
+        return None
+    path = os.path.join(directory, CLUSTERS.format(table.clusters))
+    return feature_clusters.from_published(path, config) if os.path.exists(path) else None
 
 
 def _require_empty(checkpointer: Checkpointer, workdir: str) -> None:

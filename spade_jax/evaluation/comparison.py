@@ -116,6 +116,13 @@ class Comparison:
         return self._given('photos', '--photo_dir is missing', 'the real images')
 
     @property
+    def photos_of_images(self) -> ImageSet:
+        """The real images, of which each image has its own; not so without a condition."""
+        if (error := self._sides.missing.get('pairs')) is not None:
+            raise error
+        return self.photos
+
+    @property
     def labels(self) -> LabelSet:
         """The label maps of the images."""
         return self._given('labels', '--label_dir is missing', 'the label maps')
@@ -194,7 +201,7 @@ class Comparison:
     @functools.cached_property
     def pair_values(self) -> Mapping[str, list[float]]:
         """Of each score of pairs, the values of the pairs, whose images are read once for all."""
-        images, photos = self.images, self.photos
+        images, photos = self.images, self.photos_of_images
         scores = {name: PAIR_SCORES[name] for name in self.names if name in PAIR_SCORES}
         if 'lpips' in self.names:
             scores['lpips'] = self.lpips.distance

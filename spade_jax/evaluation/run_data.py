@@ -92,6 +92,9 @@ def sides_of(config: Config, maps: LabelMaps, predictions: ImageFolder | None = 
     has_photos = maps.read_photo(0) is not None
     photos = RunPhotos(maps, config) if has_photos else None
     missing = {} if labels else {'labels': _needs_label_maps(config, 'the score')}
+    if config.data.unconditional:
+        problem = f'condition={config.data.condition}: an image has no photo of its own'
+        missing['pairs'] = UserError(problem, 'choose scores of all images, such as fid or kid')
     return Sides(None, photos, labels, predictions, training, missing=missing)
 
 

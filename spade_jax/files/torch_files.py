@@ -16,7 +16,7 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -165,14 +165,18 @@ def _read_old(path: str, content: bytes) -> dict[str, np.ndarray]:
 
 def _load(path: str, stream: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
     """Load the next pickle of a stream; also the storages that it refers to."""
+    check_memos(stream)
+    unpickler = _Unpickler(path, stream)
+    return unpickler.load(), unpickler.storages
+
+
+def check_memos(stream: BinaryIO) -> None:
+    """Raises ValueError if the next pickle makes its unpickler reserve memory for many objects."""
     start = stream.tell()
     for opcode, argument, _ in pickletools.genops(stream):
-        # The unpickler would reserve memory for as many objects.
         if opcode.name in ('PUT', 'LONG_BINPUT') and int(argument or 0) > _MOST_MEMOS:
             raise ValueError(f'its pickle counts {argument} objects')
     stream.seek(start)
-    unpickler = _Unpickler(path, stream)
-    return unpickler.load(), unpickler.storages
 
 
 def _tensors_of(path: str, loaded: Any) -> Mapping[str, _Tensor]:

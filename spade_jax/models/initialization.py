@@ -20,6 +20,7 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
+from spade_jax.layers.convolution import TransposedConvolution
 from spade_jax.layers.spectral_norm import COLLECTION as SPECTRAL
 
 # Standard deviation of a normally distributed kernel [..., I, O], given its shape and the gain.
@@ -32,17 +33,28 @@ KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
 }
 KERNEL_STDS['published'] = KERNEL_STDS['glorot']
 CONSTANTS = {'bias': 0, 'transposed_bias': 0, 'mean': 0, 'var': 1, 'steps': 0, 'pairs': 0}
-# The number of inputs that PyTorch takes for the bias of a kernel [..., I, O]; of a transposed
-# convolution it counts the outputs.
-BIAS_FANS: dict[str, Callable[[tuple[int, ...]], int]] = {
-    'bias': lambda shape: math.prod(shape[:-1]),
-    'transposed_bias': lambda shape: math.prod(shape[:-2]) * shape[-1],
-}
+
+
+class TransposedKernel(jax.ShapeDtypeStruct):
+    """The kernel [..., I, O] of a transposed convolution; PyTorch takes O as its inputs."""
 
 
 def abstract_variables(network: nn.Module, *inputs: jax.ShapeDtypeStruct | None) -> dict[str, Any]:
     """Shapes and types of a network's variables, without computing anything."""
-    return jax.eval_shape(functools.partial(network.init, train=True), jax.random.key(0), *inputs)
+    transposed = set()
+
+    def note(call: Callable, args: Any, keywords: Any, context: nn.module.InterceptorContext):
+        if isinstance(context.module, TransposedConvolution):
+            transposed.add('/'.join(('params', *context.module.path, 'kernel')))
+        return call(*args, **keywords)
+
+    with nn.intercept_methods(note):
+        init = functools.partial(network.init, train=True)
+        variables = jax.eval_shape(init, jax.random.key(0), *inputs)
+    flat: dict[str, Any] = traverse_util.flatten_dict(variables, sep='/')
+    for path in transposed:
+        flat[path] = TransposedKernel(flat[path].shape, flat[path].dtype)
+    return traverse_util.unflatten_dict(flat, sep='/')
 
 
 def init_variables(
@@ -73,7 +85,8 @@ def init_variables(
     """
     flat: dict[str, Any] = traverse_util.flatten_dict(abstract, sep='/')
 
-    def init(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    def init(path: str, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        shape = leaf.shape
         entropy = np.random.SeedSequence((seed, int(stream), zlib.crc32(path.encode())))
         random = np.random.Generator(np.random.PCG64(entropy))
         collection, *module, name = path.split('/')
@@ -82,22 +95,29 @@ def init_variables(
         if name == 'kernel':
             has_spectral_norm = '/'.join([SPECTRAL, *module, 'spectral_norm/u']) in flat
             if initialization == 'published' and has_spectral_norm:
-                bound = 1 / math.sqrt(math.prod(shape[:-1]))
+                bound = 1 / math.sqrt(math.prod(_fans(leaf)[:-1]))
                 return random.uniform(-bound, bound, shape)
-            std = KERNEL_STDS[initialization](shape, gain)
+            std = KERNEL_STDS[initialization](_fans(leaf), gain)
             return std * random.standard_normal(shape, np.float32)
         if name == 'scale':
             return 1 + gain * random.standard_normal(shape)
         kernel = flat.get('/'.join(['params', *module, 'kernel']))
-        if biases == 'uniform' and name in BIAS_FANS and kernel is not None:
-            bound = 1 / math.sqrt(BIAS_FANS[name](kernel.shape))
+        if biases == 'uniform' and name.endswith('bias') and kernel is not None:
+            bound = 1 / math.sqrt(math.prod(_fans(kernel)[:-1]))
             return random.uniform(-bound, bound, shape)
         if name in CONSTANTS:
             return np.full(shape, CONSTANTS[name])
         raise ValueError(f'{path}: no rule to initialize a variable with the name {name!r}')
 
-    arrays = {path: init(path, leaf.shape).astype(leaf.dtype) for path, leaf in flat.items()}
+    arrays = {path: init(path, leaf).astype(leaf.dtype) for path, leaf in flat.items()}
     return traverse_util.unflatten_dict(arrays, sep='/')
+
+
+def _fans(kernel: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    """The shape [..., I, O] of a kernel, with what PyTorch takes as its inputs and outputs."""
+    *window, inputs, outputs = kernel.shape
+    is_transposed = isinstance(kernel, TransposedKernel)
+    return (*window, outputs, inputs) if is_transposed else kernel.shape
 
 
 def _unit_vector(vector: np.ndarray) -> np.ndarray:

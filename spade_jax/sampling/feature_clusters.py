@@ -19,10 +19,15 @@ from spade_jax.config.config import Config
 from spade_jax.config.data_config import DONTCARE_ID
 from spade_jax.errors import UserError
 from spade_jax.files.atomic_write import atomic_write
+from spade_jax.files.pickled_tables import read_table
 
 FILE = 'feature_clusters.npz'
 # Smaller regions than this share of the image do not count: the features of few pixels are noise.
 SMALLEST_SHARE = 1 / 64
+NO_CLUSTERS = (
+    'the model has no clusters of features yet: all random styles are equal, with features of 0; '
+    'the clusters come with the end of the training, or take the style of an image'
+)
 Rows = dict[int, np.ndarray]  # Class -> [N, features + 1].
 
 
@@ -46,6 +51,8 @@ class FeatureClusters:
         Every class takes one of its centers; `truncation` in [0, 1] scales the distance of the
         center from the mean of the class.
         """
+        if not self.counts.any():
+            warnings.warn(NO_CLUSTERS, stacklevel=2)  # Python shows it once.
         noise = noise.reshape(len(noise), *self.means.shape)
         choices = np.floor(special.ndtr(noise[..., 0]) * self.counts).astype(int)
         choices = np.minimum(choices, np.maximum(self.counts - 1, 0))  # [N, classes]
@@ -115,6 +122,32 @@ def write(workdir: str, clusters: FeatureClusters) -> None:
     """Write the clusters of a run to its work directory."""
     with atomic_write(os.path.join(workdir, FILE)) as partial, open(partial, 'wb') as file:
         np.savez(file, **vars(clusters))
+
+
+def from_published(path: str, config: Config) -> FeatureClusters:
+    """The clusters in a file of the published code: class -> centers [N, features]."""
+    data, table = config.data, config.model.feature_table
+    assert table is not None
+    centers = read_table(path)
+    for number, of_class in centers.items():
+        if not 0 <= number < data.num_classes or of_class.shape[1:] != (table.features,):
+            problem = (
+                f'{path} has centers of the shape {of_class.shape} for the class {number}, but '
+            )
+            problem += f'the model has {data.num_classes} classes with {table.features} features'
+            raise UserError(problem, 'give the clusters of this model, or move the file away')
+    most = max((len(of_class) for of_class in centers.values()), default=0)
+    shape = data.label_channels, table.features
+    clusters = FeatureClusters(
+        np.zeros((shape[0], max(most, 1), shape[1]), np.float32),
+        np.zeros(shape[0], int),
+        np.zeros(shape, np.float32),
+    )
+    for number, of_class in centers.items():
+        clusters.centers[number, : len(of_class)], clusters.counts[number] = of_class, len(of_class)
+        if len(of_class):  # The means over the regions are not known.
+            clusters.means[number] = of_class.mean(axis=0)
+    return clusters
 
 
 def read(workdir: str) -> FeatureClusters | None:

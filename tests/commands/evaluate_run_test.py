@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import spade_jax
+from spade_jax.config.config import Config
 from spade_jax.evaluation import comparison
 from spade_jax.reports.run_log import read_scalars
 from spade_jax.sampling import sample_files
@@ -232,3 +233,10 @@ def test_scores_of_the_same_images_are_collected(styled_run):
     assert list(record['scores']) == ['l1', 'psnr']
     record, _ = evaluate(styled_run, '--seed=8', '--evaluate=psnr')
     assert list(record['scores']) == ['psnr']
+
+
+def test_images_without_condition_have_no_photos_of_their_own(data, tmp_path):
+    options = dict(dataset='folders', data_dir=str(data), crop_size=16, load_size=16, gan_width=2)
+    workdir = tiny.write_checkpoint(Config.create('gan', **options), tmp_path / 'run')
+    message = refusal('--mode=evaluate', f'--workdir={workdir}', '--evaluate=l1')
+    assert 'condition=none: an image has no photo of its own; choose scores of all im' in message

@@ -85,3 +85,10 @@ def test_misspelled_palette_gets_the_names_of_the_package():
             UserError, match='palette=gaugn: no such file; .* demo, facades, gaugan'
         ):
             config_from_flags(values)
+
+
+def test_another_model_than_that_of_the_checkpoint_is_named():
+    saved = Config.create('pix2pix', num_classes=3, pix2pix_depth=7)
+    message = r'contradict the checkpoint \(model: pix2pix -> spade\); leave them out'
+    with parsed_flags('--model=spade') as values, pytest.raises(UserError, match=message):
+        check_given(values, saved, FREE)

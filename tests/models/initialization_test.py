@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spade_jax.layers.convolution import TransposedConvolution
 from spade_jax.models.initialization import abstract_variables, init_variables
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.spade.reference_names import to_variables
@@ -149,3 +150,14 @@ def test_unknown_variable_is_refused():
     abstract = {'params': {'layer': {'table': array(3, 4)}}}
     with pytest.raises(ValueError, match="params/layer/table: no rule .* 'table'"):
         init_variables(abstract, 0, GENERATOR)
+
+
+@pytest.mark.parametrize(
+    'spectral_norm, initialization, std',
+    [(False, 'kaiming', np.sqrt(2 / (16 * 64))), (True, 'published', np.sqrt(1 / (3 * 16 * 64)))],
+)
+def test_outputs_of_transposed_kernels_count_as_their_inputs(spectral_norm, initialization, std):
+    network = TransposedConvolution(64, 4, use_bias=False, spectral_norm=spectral_norm)
+    abstract = abstract_variables(network, array(1, 8, 8, 16))
+    variables = init_variables(abstract, 0, GENERATOR, initialization=initialization)
+    np.testing.assert_allclose(variables['params']['kernel'].std(), std, rtol=0.02)

@@ -19,7 +19,8 @@ def generator_of(golden):
     """The generator for the options of a golden file, and the names of its modules."""
     options = golden.options
     sizes = options['n_downsampling'], options['n_blocks']
-    generator = ResidualGenerator(options['ngf'], *sizes, norm=parity.NORMS[options['norm']])
+    norm, features = parity.NORMS[options['norm']], options['output_nc']
+    generator = ResidualGenerator(options['ngf'], *sizes, features, norm=norm)
     return generator, residual_generator_names(*sizes)
 
 

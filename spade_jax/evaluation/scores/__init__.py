@@ -24,7 +24,7 @@ SCORES: Mapping[str, Score] = {
     'lpips': Score(
         functools.partial(pairs.mean, 'lpips'),
         'LPIPS to the photo of the same name',
-        prepare=lambda comparison: comparison.lpips,
+        prepare=functools.partial(pairs.prepare, 'lpips'),
     ),
     'lpips_diversity': Score(
         pairs.style_diversity,
@@ -32,9 +32,23 @@ SCORES: Mapping[str, Score] = {
         'higher',
         prepare=lambda comparison: comparison.lpips,
     ),
-    'l1': Score(functools.partial(pairs.mean, 'l1'), 'mean absolute difference, of 255'),
-    'psnr': Score(functools.partial(pairs.mean, 'psnr'), 'signal to noise in dB', 'higher'),
-    'ssim': Score(functools.partial(pairs.mean, 'ssim'), 'structural similarity', 'higher'),
+    'l1': Score(
+        functools.partial(pairs.mean, 'l1'),
+        'mean absolute difference, of 255',
+        prepare=functools.partial(pairs.prepare, 'l1'),
+    ),
+    'psnr': Score(
+        functools.partial(pairs.mean, 'psnr'),
+        'signal to noise in dB',
+        'higher',
+        prepare=functools.partial(pairs.prepare, 'psnr'),
+    ),
+    'ssim': Score(
+        functools.partial(pairs.mean, 'ssim'),
+        'structural similarity',
+        'higher',
+        prepare=functools.partial(pairs.prepare, 'ssim'),
+    ),
     'layout': Score(
         judged.layout,
         'accuracy of a judge of color and texture, for one data set only',

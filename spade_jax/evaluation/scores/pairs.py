@@ -24,6 +24,13 @@ def style_diversity(comparison: Comparison) -> Result:
     return _mean(np.array(values), protocol)
 
 
+def prepare(name: str, comparison: Comparison) -> None:
+    """Load the network; raises UserError if the images have no photos."""
+    _ = comparison.photos_of_images
+    if name == 'lpips':
+        _ = comparison.lpips
+
+
 def mean(name: str, comparison: Comparison) -> Result:
     """The mean of a score over the pairs of an image and its photo."""
     values = np.array(comparison.pair_values[name])

@@ -181,6 +181,9 @@ class GanOptions(ModelOptions):
         """The schedule of --grow; UserError if it is none."""
         last = self.num_levels(data) - 1
         if not self.grow:
+            if self.fade_steps:
+                problem = f'fade_steps={self.fade_steps} without a schedule in which layers fade in'
+                raise UserError(problem, 'add --grow, or leave --fade_steps out')
             return Growth(last)
         given = f'grow={self.grow}'
         if not re.fullmatch(r'\d{1,6}:\d{1,9}(,\d{1,6}:\d{1,9})*', self.grow):

@@ -22,12 +22,14 @@ class UNet(nn.Module):
     Attributes:
       width: Channels of the first convolution; they double with each halving, up to 8 times.
       depth: Number of halvings, 5 or more.
+      features: Output channels.
       norm: See `Normalization`.
       axis_name, dtype: The replica axis and the compute type.
     """
 
     width: int = 64
     depth: int = 8
+    features: int = 3
     norm: str = 'sync_batch'
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
@@ -58,4 +60,5 @@ class UNet(nn.Module):
             if 5 <= level < depth:
                 x = dropout(x, level)
             x = jnp.concatenate([skips.pop(), x], axis=-1)
-        return jnp.tanh(up(3, name='up_1')(relu(x)).astype(jnp.float32))  # [B, H, W, 3]
+        x = up(self.features, name='up_1')(relu(x))  # [B, H, W, features]
+        return jnp.tanh(x.astype(jnp.float32))

@@ -54,6 +54,7 @@ class CoarseToFineGenerator(nn.Module):
       num_downsamplings: Of the global generator.
       num_blocks: Of the global generator.
       enhancer_blocks: Of each enhancer.
+      features: Output channels.
       norm: See `Normalization`.
       axis_name, dtype: The replica axis and the compute type.
     """
@@ -63,13 +64,14 @@ class CoarseToFineGenerator(nn.Module):
     num_downsamplings: int = 4
     num_blocks: int = 9
     enhancer_blocks: int = 3
+    features: int = 3
     norm: str = 'instance'
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, condition: jax.Array, *, train: bool) -> jax.Array:
-        """[B, H, W, S] -> images [B, H, W, 3] float32 in [-1, 1].
+        """[B, H, W, S] -> images [B, H, W, features] float32 in [-1, 1].
 
         Height and width are divisible by 2 ** (num_downsamplings + num_enhancers).
         """
@@ -81,7 +83,7 @@ class CoarseToFineGenerator(nn.Module):
             width=self.width * 2**self.num_enhancers,
             num_downsamplings=self.num_downsamplings,
             num_blocks=self.num_blocks,
-            features=None if self.num_enhancers else 3,
+            features=None if self.num_enhancers else self.features,
             name='global',
             **shared,
         )(pyramid.pop(), train=train)
@@ -91,4 +93,4 @@ class CoarseToFineGenerator(nn.Module):
             width = self.width * 2 ** (self.num_enhancers - i)
             enhancer = LocalEnhancer(width, self.enhancer_blocks, name=f'enhancer_{i}', **shared)
             x = enhancer(pyramid.pop(), x, train=train)
-        return ToImage(3, self.dtype, name='last')(x)
+        return ToImage(self.features, self.dtype, name='last')(x)

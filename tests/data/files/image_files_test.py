@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from spade_jax.data.files.image_files import (
+    NamedContent,
     exif_orientation,
     photo_size,
     read_ids,
@@ -326,3 +327,21 @@ def test_read_instances_rejects_photo(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
     with pytest.raises(UserError, match='has 1024 colors, as many as a photo; give the directory'):
         read_instances(path)
+
+
+@pytest.mark.parametrize('reader', [read_ids, read_ids_or_colors, read_instances, read_photo])
+def test_content_without_a_path_is_called_by_its_name(reader):
+    for file, name in (
+        (NamedContent(b'no image', 'my map'), 'my map'),
+        (io.BytesIO(b'no image'), 'the file'),
+    ):
+        with pytest.raises(UserError, match=f'^{name}: the .* cannot be read'):
+            reader(file)
+
+
+def test_content_is_read_in_its_formats_alone():
+    content = io.BytesIO()
+    Image.new('L', (2, 2)).save(content, 'GIF')
+    file = NamedContent(content.getvalue(), 'my map', ('PNG',))
+    with pytest.raises(UserError, match='^my map: .*not an image file'):
+        read_ids(file)

@@ -53,6 +53,7 @@ def test_widths_and_grids():
         (dict(grow='16:300,32:100'), 'steps do not increase', 'later steps'),
         (dict(grow='32:0'), 'steps do not increase', 'later steps'),
         (dict(grow='16:10,32:30', fade_steps=25), 'fade_steps=25 is longer', 'use 20 or less'),
+        (dict(fade_steps=25), 'fade_steps=25 without a schedule', 'add --grow, or leave'),
         (dict(condition='labels'), 'condition=labels is not one of model=gan', 'none'),
         (dict(num_classes=3), 'num_classes is not of model=gan', 'leave --num_classes out'),
         (dict(palette='scenes'), 'palette is not of model=gan', 'leave --palette out'),

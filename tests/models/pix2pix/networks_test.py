@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spade_jax.config.config import Config
+from spade_jax.models.initialization import abstract_variables
 from spade_jax.models.model import build_model
 from spade_jax.models.pix2pix.published import from_reference, names_of, to_reference
 from spade_jax.models.train_state import abstract_networks, init_train_state, parameter_count
@@ -30,12 +31,12 @@ def built(case):
 @pytest.mark.parametrize('case', network_cases())
 def test_network_matches_golden_numbers(case):
     golden, config, name, variables = built(case)
-    network = build_model(config).networks[name]
+    model = build_model(config)
+    model.networks['generator'] = reference.generator_of(model, golden.options)
+    network = model.networks[name]
 
     def forward(variables, x, train):
-        inputs = (x, None)
-        if name == 'discriminator':
-            inputs = jnp.split(x, [config.data.layout_channels], axis=-1)
+        inputs = reference.inputs_of(name, config, x)
         mutable = ['batch_stats'] if train else []
         output, updated = network.apply(variables, *inputs, train=train, mutable=mutable)
         return (output.logits if name == 'discriminator' else output), updated
@@ -83,7 +84,10 @@ def check_gradients(golden, gradients, name, config):
 def test_names_are_those_of_the_files(case):
     golden, config, name, variables = built(case)
     state = {k: a for k, a in golden.state('sd').items() if not k.endswith('batches_tracked')}
-    expected = abstract_networks(build_model(config))[name]
+    model = build_model(config)
+    model.networks['generator'] = reference.generator_of(model, golden.options)
+    inputs = reference.inputs_of(name, config, golden['in/x'])
+    expected = abstract_variables(model.networks[name], *inputs)
     shapes = functools.partial(jax.tree.map, np.shape)
     assert shapes(variables) == shapes(expected)
     back = to_reference(variables, name, config)
@@ -104,7 +108,9 @@ def full_sizes():
 def test_parameters_at_full_size_are_those_of_the_reference(file, case):
     entry = parity.Golden(file).meta['cases'][case]
     name, config = reference.network_config({'case': case, **entry['options']})
-    variables = abstract_networks(build_model(config))[name]
+    model = build_model(config)
+    model.networks['generator'] = reference.generator_of(model, entry['options'])
+    variables = abstract_networks(model)[name]
     assert parameter_count(variables) == entry['parameters']
     names = names_of(name, config).modules.values()
     modules = {entry.rpartition('.')[0] for entry in entry['names']}
@@ -146,7 +152,8 @@ def test_initial_weights_have_the_statistics_of_the_reference(file, case):
     if kind not in reference.INITIALIZATIONS:
         pytest.skip(f'not offered: init_type={kind}')
     initialization = reference.INITIALIZATIONS[kind]
-    name, config = reference.network_config(entry['options'], initialization=initialization)
+    others = dict(initialization=initialization, init_gain=entry['options'].get('init_gain', 0.02))
+    name, config = reference.network_config(entry['options'], **others)
     variables = init_train_state(config).networks[name]
     arrays = to_reference(variables, name, config)
     assert set(arrays) == {key for key in entry['names'] if 'batches_tracked' not in key}

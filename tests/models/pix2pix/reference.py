@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
+from flax import linen as nn
 
 from spade_jax.config.config import Config
+from spade_jax.models.model import Model
 from spade_jax.models.pix2pix.options import PATCHES
 from tests import parity
 
@@ -30,7 +35,8 @@ def network_config(options: dict[str, Any], **others: Any) -> tuple[str, Config]
     fields = dict(pix2pix_norm=parity.NORMS[options.get('norm', 'batch')], pix2pix_dropout=dropout)
     fields |= dict(pix2pix_statistics='running', pix2pix_depth=5)
     channels = options.get('input_nc', 3 if network == 'generator' else 6)
-    channels -= 3 * (network == 'discriminator')
+    # A discriminator stacks the condition and an image, of which the order alone matters.
+    channels = max(1, channels - 3 * (network == 'discriminator'))
     side = max(256, 2 ** described.get('pix2pix_depth', 0))
     data: dict[str, Any] = dict(crop_size=side, load_size=side)
     data |= dict(condition='rgb') if channels == 3 else dict(num_classes=channels)
@@ -50,10 +56,22 @@ def _network_fields(net: str | None, options: dict[str, Any]) -> tuple[dict[str,
     if halvings is None:
         halvings = options.get('n_layers', options.get('n_layers_D', 3))
     patches = {number: patch for patch, number in PATCHES.items()}
-    if halvings not in patches:
+    if halvings not in patches or (net == 'n_layers' and not halvings):
         pytest.skip(f'not offered: n_layers={halvings}')
     fields = dict(pix2pix_patch=patches[halvings], discriminator_width=options.get('ndf', 64))
     return fields, 'discriminator'
+
+
+def generator_of(model: Model, options: dict[str, Any]) -> nn.Module:
+    """The generator of a model, with the output channels of `options`: it may not make images."""
+    return model.networks['generator'].clone(features=options.get('output_nc', 3))
+
+
+def inputs_of(network: str, config: Config, x: jax.Array) -> Sequence[jax.Array | None]:
+    """The inputs of a network from those of the reference, where they are one array."""
+    if network == 'generator':
+        return x, None
+    return jnp.split(x, [config.data.layout_channels], axis=-1)
 
 
 def train_config(options: dict[str, Any], size: tuple[int, int], batch_size: int) -> Config:
@@ -77,9 +95,6 @@ def train_config(options: dict[str, Any], size: tuple[int, int], batch_size: int
         gan_loss=GAN_LOSSES[options['gan_mode']],
         learning_rate=options['lr'],
         adam_beta1=options['beta1'],
-        constant_epochs=options['n_epochs'],
-        decay_epochs=options['n_epochs_decay'],
-        init_gain=options['init_gain'],
         batch_size=batch_size,
         crop_size=width,
         load_size=width,

@@ -46,7 +46,8 @@ def test_image_pool_matches_golden_numbers(case):
         swaps, indices = map(jnp.asarray, zip(*choices, strict=True))
         pool, returned = exchange(pool, pairs, swaps, indices)
         golden.check(returned, f'out/query{i}')
-    golden.check(pool[..., :-1], 'out/pool')
+    stored = golden['out/pool']
+    golden.check(pool[: len(stored), ..., :-1], 'out/pool')
 
 
 @pytest.mark.parametrize('case', reference.cases('hdref_loss_gan'))

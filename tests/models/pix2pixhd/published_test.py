@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import spade_jax
 from spade_jax.checkpoints.checkpointer import open_latest
 from spade_jax.config.config import Config
 from spade_jax.convert import to_torch
@@ -90,6 +91,45 @@ def test_missing_encoder_is_named(tmp_path):
     (tmp_path / 'files' / 'latest_net_E.npz').unlink()
     with pytest.raises(UserError, match='takes 2 features, but there is no file.*net_E'):
         converted(tmp_path, DESCRIBED)
+
+
+def features_files(tmp_path):
+    """The files of a model with features, and the place of its clusters."""
+    files_of(Config.create(**{**TINY, **MODELS['features']}), tmp_path / 'files')
+    return tmp_path / 'files' / 'features_clustered_010.npy'
+
+
+def test_published_clusters_are_the_random_styles(tmp_path):
+    path = features_files(tmp_path)
+    table = {0: np.array([[1.0, 2], [3, 4]]), 2: np.array([[5.0, 6]])}
+    np.save(path, table)  # pyright: ignore[reportArgumentType]
+    _, workdir = converted(tmp_path, DESCRIBED)
+    generator = spade_jax.load(workdir)
+    assert generator.clusters.counts.tolist() == [2, 0, 1]
+    np.testing.assert_array_equal(generator.clusters.cluster(1), [3, 4, 0, 0, 5, 6])
+    latents = generator._latents(None, 20, seed=1)
+    assert {tuple(row) for row in latents} == {(1, 2, 0, 0, 5, 6), (3, 4, 0, 0, 5, 6)}
+
+
+@pytest.mark.parametrize(
+    'table, message',
+    [
+        ({3: np.zeros((1, 2))}, 'for the class 3, but the model has 3 classes with 2 features'),
+        ({0: np.zeros((1, 3))}, 'the shape .1, 3. for the class 0'),
+    ],
+)
+def test_clusters_of_another_model_are_refused(tmp_path, table, message):
+    np.save(features_files(tmp_path), table)
+    with pytest.raises(UserError, match=message):
+        converted(tmp_path, DESCRIBED)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_random_styles_without_clusters_are_warned_of(tmp_path):
+    features_files(tmp_path)
+    _, workdir = converted(tmp_path, DESCRIBED)
+    with pytest.warns(UserWarning, match='no clusters of features yet: all random styles are equ'):
+        assert not spade_jax.load(workdir)._latents(None, 2, seed=1).any()
 
 
 def test_generator_is_recognized():

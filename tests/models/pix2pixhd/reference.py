@@ -25,6 +25,8 @@ def cases(*kinds):
 def generator_of(options):
     """The generator, global or with enhancers, and its names."""
     options = {'n_local_enhancers': 0, 'n_blocks_local': 3, **options}
+    if 'global' in (options.get('which'), options.get('net')):
+        options['n_local_enhancers'] = 0
     downsamplings = options.get('n_downsampling', options.get('n_downsample_global'))
     blocks = options.get('n_blocks', options.get('n_blocks_global'))
     enhancers = options['n_local_enhancers'], options['n_blocks_local']
@@ -34,6 +36,7 @@ def generator_of(options):
         num_downsamplings=downsamplings,
         num_blocks=blocks,
         enhancer_blocks=enhancers[1],
+        features=options.get('output_nc', 3),
         norm=NORMS[options['norm']],
     )
     return generator, generator_names(downsamplings, blocks, *enhancers)
@@ -41,7 +44,7 @@ def generator_of(options):
 
 def discriminator_of(options):
     """The discriminator and its names."""
-    depth = options.get('n_layers', 3) + 1
+    depth = options.get('n_layers', options.get('n_layers_D', 3)) + 1
     scales, features = options['num_D'], options.get('getIntermFeat', True)
 
     def patch_discriminator(name):
@@ -64,7 +67,7 @@ def encoder_of(options):
     encoder = FeatureEncoder(
         width=options.get('nef', options.get('ngf')),
         num_downsamplings=downsamplings,
-        features=options.get('output_nc', 3),
+        features=options.get('feat_num', options.get('output_nc', 3)),
         norm=NORMS[options['norm']],
     )
     return encoder, encoder_names(downsamplings)
@@ -77,6 +80,13 @@ def config_of(options, batch_size, size, **fields):
     if options['netG'] not in ('global', 'local') or options['load_features']:
         pytest.skip('not offered: netG={netG}, load_features={load_features}'.format(**options))
     enhancers = options['n_local_enhancers'] if options['netG'] == 'local' else 0
+    has_features = options['instance_feat'] or options['label_feat']
+    if has_features and not options['label_nc']:
+        pytest.skip('not offered: features with an RGB condition')
+    if has_features and options['no_instance'] and not options['label_feat']:
+        pytest.skip('not offered: features of instances without a condition of them')
+    if options['niter_fix_global'] and not enhancers:
+        pytest.skip('not offered: niter_fix_global without an enhancer')
     condition = 'labels' if options['no_instance'] else 'labels+edges'
     norm = NORMS[options['norm']]
     described = dict(
@@ -91,7 +101,7 @@ def config_of(options, batch_size, size, **fields):
         generator_blocks=options['n_blocks_global'],
         enhancer_blocks=options['n_blocks_local'],
         frozen_epochs=options['niter_fix_global'] if enhancers else 0,
-        instance_features=options['instance_feat'] or options['label_feat'],
+        instance_features=has_features,
         feature_regions='labels' if options['label_feat'] else 'instances',
         feature_dim=options['feat_num'],
         encoder_width=options['nef'],
@@ -108,8 +118,7 @@ def config_of(options, batch_size, size, **fields):
         perceptual_weight=0.0 if options['no_vgg_loss'] else options['lambda_feat'],
         learning_rate=options['lr'],
         adam_beta1=options['beta1'],
-        constant_epochs=options['niter'],
-        decay_epochs=options['niter_decay'],
+        constant_epochs=max(100, options['niter_fix_global']),  # The steps have the full rate.
         batch_size=batch_size,
     )
     return Config.create(model='pix2pixhd', **{**described, **fields})

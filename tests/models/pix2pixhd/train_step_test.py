@@ -10,7 +10,7 @@ import pytest
 from spade_jax.batch import Batch
 from spade_jax.models.pix2pixhd.model import Pix2PixHD
 from spade_jax.models.pix2pixhd.published import from_reference
-from spade_jax.models.train_state import create_train_state
+from spade_jax.models.train_state import create_train_state, init_train_state
 from spade_jax.models.vgg19 import Vgg19
 from tests import parity
 from tests.fixtures.small import step_of
@@ -24,11 +24,17 @@ LOSSES = {
     'D_fake': ('d_fake', 0.5),
     'D_real': ('d_real', 0.5),
 }
+NUM_STEPS = 3
 PREFIXES = {'generator': 'netG', 'discriminator': 'netD', 'encoder': 'netE'}
 
 
 class RecordingPix2PixHD(Pix2PixHD):
     """Reports the fake images of the generator update among its metrics."""
+
+    def __init__(self, config, options):
+        super().__init__(config)
+        generator = self.networks['generator'].clone(features=options['output_nc'])
+        self.networks['generator'] = generator
 
     def _generate(self, *arguments):
         self._fake, updated = super()._generate(*arguments)
@@ -70,15 +76,27 @@ def golden_run(case):
     """The state before the first step, and state and metrics after each."""
     golden = parity.Golden(case)
     number, height, width, _ = golden['in/image'].shape
-    config = reference.config_of(golden.options, number, (height, width))
-    model = RecordingPix2PixHD(config)
+    fields = {}
+    if golden.options['niter_fix_global']:  # Of the steps, each of which is an epoch.
+        unfrozen = parity.Golden(f'{case}_after').meta.get('unfreeze_after')
+        fields['frozen_epochs'] = unfrozen or NUM_STEPS
+    config = reference.config_of(golden.options, number, (height, width), **fields)
+    num_steps, pool = NUM_STEPS, golden.options['pool_size']
+    if pool:  # Once it is full, the reference draws random numbers.
+        num_steps = min(num_steps, pool // number)
+        if not num_steps:
+            pytest.skip(f'a batch of {number} does not fit into a pool of {pool}')
+    model = RecordingPix2PixHD(config, golden.options)
     constants = constants_of(golden, model)
     # With as many examples as a batch has, each step is an epoch.
     step = functools.partial(step_of(config, model), num_examples=number)
-    state = create_train_state(config, variables_of(golden.state('sd'), config))
+    networks = variables_of(golden.state('sd'), config)
+    if pool:
+        networks['image_pool'] = init_train_state(config).networks['image_pool']
+    state = create_train_state(config, networks)
     steps = [(state, {})]
     compiled = {}
-    for i in range(3):
+    for i in range(num_steps):
         updates = model.updates_at(i, i)
         if updates not in compiled:
             compiled[updates] = jax.jit(functools.partial(step, updates=updates))
@@ -112,7 +130,7 @@ def test_state_after_steps_matches_golden_numbers(case):
     stride = golden.meta['fake_stride']
     golden.check(steps[1][1]['g_fake'][:, ::stride, ::stride], 'out/fake_generator_step1')
     sd = golden.state('sd')
-    for step, suffix in ((1, ''), (2, '2')):
+    for step, suffix in ((1, ''), (2, '2'))[: len(steps) - 1]:
         expected = variables_of(after.state(f'sd_after{suffix}'), config)
         masks = variables_of(after.state(f'mask{suffix}'), config)
         before = variables_of({**sd, **(after.state('sd_after') if step == 2 else {})}, config)

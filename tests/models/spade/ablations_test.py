@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export as jax_export
 
+import spade_jax
+from spade_jax import export
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.layers.cpu.fast_modulation import CACHE
@@ -22,11 +25,14 @@ from spade_jax.models.spade.published import (
 from spade_jax.models.train_state import abstract_networks, init_train_state
 from spade_jax.sampling import TrainedGenerator
 from spade_jax.training.fine_tuning import with_layout_channels
+from spade_jax.training.train_loop import train
 from tests import parity
 from tests.convert.released_files import zero_states
 from tests.distributed.replicas_test import assert_same_update, run
 from tests.fixtures.small import SMALL, random_batch
+from tests.fixtures.states import assert_same_state, final_state
 from tests.models.residual_generator_test import check_generator
+from tests.program import write_folders
 
 ENCODER_DECODER = dict(generator_body='encoder_decoder')
 LITTLE = SMALL | dict(discriminator_depth=1, num_discriminators=1)
@@ -284,6 +290,29 @@ def test_dedup_and_plain_modulation_of_encoder_decoder_agree():
 
 def test_memory_of_a_train_step_is_estimated():
     assert step_memory(CONCAT_BODY, 8, num_devices=1).peak > 0
+
+
+@pytest.mark.parametrize(
+    'config, inputs', [(CONCAT_BODY, ['labels']), (NOISE, ['labels', 'style'])]
+)
+def test_run_resumes_exactly_and_is_exported(config, inputs, tmp_path):
+    data = write_folders(tmp_path / 'data', count=8, size=(32, 32))
+    config = config.replace(
+        **dict(dataset='folders', data_dir=str(data), checkpoint_every=2, num_grid_samples=1)
+    )
+    for workdir, ends in {'whole': [2], 'resumed': [1, 2]}.items():
+        (tmp_path / workdir).mkdir()
+        for max_steps in ends:
+            train(config.replace(max_steps=max_steps), str(tmp_path / workdir))
+    assert_same_state(*(final_state(tmp_path / workdir) for workdir in ('whole', 'resumed')))
+    generator, path = spade_jax.load(str(tmp_path / 'whole')), tmp_path / 'x.jaxexport'
+    assert list(export.export(generator, str(path))) == inputs
+    latents = [] if generator.latent_dim is None else [np.ones((1, generator.latent_dim))]
+    exported = jax_export.deserialize(bytearray(path.read_bytes()))
+    labels = LABELS[None].astype(np.int32)
+    images = np.asarray(exported.call(labels, *(x.astype(np.float32) for x in latents)))
+    expected = generator(labels, style=latents[0] if latents else None)
+    assert np.abs(images.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.usefixtures('eight_devices')

@@ -242,7 +242,7 @@ def test_slow_model_samples_each_stroke_until_the_user_chooses(open_studio, runn
     try:
         page = open_studio(running.url)
         assert page.evaluate('test.state.link.mode') == 'strokes'
-        expect(page.get_by_text('An image takes 0.9 s here')).to_be_visible()
+        expect(page.locator('.notice', has_text='An image takes 0.9 s')).to_be_visible()
         page.evaluate("test.update('link', {mode: 'live'})")
         page.evaluate('test.paint(6)')
         expect_newest(page)
@@ -255,7 +255,7 @@ def test_refusal_is_told_and_painting_goes_on(page, sampler):
     sampler.channels = 12
     try:
         page.evaluate('test.paint(12)')
-        expect(page.get_by_text('id 12; use 0 to 11')).to_be_visible()
+        expect(page.locator('.notice', has_text='id 12; use 0 to 11')).to_be_visible()
         page.evaluate('test.paint(11)')
         expect_newest(page)
     finally:

@@ -37,6 +37,26 @@ async function start() {
   watchStyles();
   watchFiles();
   update('view', {letters: setting('letters', true)});
+  buildPanels();
+  buildMap();
+  try {
+    await sendToken();
+    update('model', await fetchJson('/api/model'));
+    examples = await listExamples();
+    await openFirst(examples);
+    offerPhotosLater();
+  } catch (error) {
+    notice(`The page has no model: ${error.message}`, {
+      kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},
+    });
+    return;
+  }
+  startRecovery();
+  watchConnection();
+  connect();
+}
+
+function buildPanels() {
   buildTopbar(find('topbar'), {
     undo, redo, compare: toggleCompare, showKeys,
     mainMenu: () => mainMenu({examples, showKeys}),
@@ -56,6 +76,9 @@ async function start() {
   buildMapCaption(find('map-pane').querySelector('figcaption span'), find('map'));
   buildStatus(find('status'));
   showFirstSteps(find('first-steps'));
+}
+
+function buildMap() {
   watchLayout(find('stage'));
   attachView(find('map'));
   attachPointer(find('map'));
@@ -64,21 +87,6 @@ async function start() {
     help: showKeys, save: guarded(saveProject), open: chooseFile,
     export: () => document.querySelector('#topbar [aria-label=Export]').click(),
   });
-  try {
-    await sendToken();
-    update('model', await fetchJson('/api/model'));
-    examples = await listExamples();
-    await openFirst(examples);
-    offerPhotosLater();
-  } catch (error) {
-    notice(`The page has no model: ${error.message}`, {
-      kind: 'bad', lasting: true, action: {label: 'Reload', run: () => location.reload()},
-    });
-    return;
-  }
-  startRecovery();
-  watchConnection();
-  connect();
 }
 
 /** Styles of photos wait for the first image: what one needs to paint comes first. */

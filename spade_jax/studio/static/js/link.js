@@ -17,8 +17,8 @@ const SAME_MODEL = ['name', 'width', 'height', 'has_style', 'can_encode', 'class
 const CLOSINGS = {
   4400: ['The server does not understand this page', 'Reload it: your map is kept'],
   4413: ['The label map is too large for the server', 'Use a smaller one'],
-  4426: ['A newer studio is running', 'Reload the page: your map is kept'],
   1009: ['The label map is too large for the server', 'Use a smaller one'],
+  4426: ['A newer studio is running', 'Reload the page: your map is kept'],
   4429: ['Too many pages are open', 'Close another one, and reload this one'],
 };
 
@@ -137,10 +137,11 @@ function reopen(model) {
 }
 
 function take({header, payload}) {
-  const handlers = {state: takeState, waiting: takeWaiting, refused: takeRefusal};
-  if (header.op === 'image') takeImage(header, payload);
-  else if (header.op === 'variation') takeVariation(header, payload);
-  else handlers[header.op]?.(header);
+  const handlers = {
+    state: takeState, waiting: takeWaiting, image: takeImage, variation: takeVariation,
+    refused: takeRefusal,
+  };
+  handlers[header.op]?.(header, payload);
 }
 
 function takeState({state: name, stage, done, of, seconds, milliseconds}) {
@@ -190,9 +191,7 @@ function takeRefusal({rev: refused, code, problem, remedy}) {
   } else if (inFlight?.rev === refused) {
     finish(true).isRefused = true;
     sendNewest();
-    update('link', {
-      state: nameNow(), before: 0, refused: {code, problem, remedy},
-    });
+    update('link', {state: nameNow(), before: 0, refused: {code, problem, remedy}});
     notice([problem, remedy].filter(Boolean).join('; '), {kind: 'bad'});
   }
 }
@@ -205,13 +204,16 @@ function finish(isExact) {
   return answered;
 }
 
+/** Whether the last answer is of the state as it is. */
+function isAnswered() {
+  return answered.revision === state.document.revision && answered.style === state.style.current;
+}
+
 /** Whether an image of the state as it is should be asked for. */
 function isWanted() {
-  const {link: {mode, isStroke}, document: {revision, width}, style: {current}} = state;
-  if (!width) return false;
-  if (answered.revision === revision && answered.style === current) {
-    return isSettled && !answered.isExact;
-  }
+  const {mode, isStroke} = state.link;
+  if (!state.document.width) return false;
+  if (isAnswered()) return isSettled && !answered.isExact;
   return isAsked || mode === 'live' || mode === 'strokes' && !isStroke;
 }
 
@@ -235,10 +237,11 @@ function settle() {
   isSettled = true;
   sendNewest();
   isSettled = false;
+  if (state.link.state === 'sampling' && nameNow() === 'ready') update('link', {state: 'ready'});
 }
 
 function nameNow() {
-  return inFlight || !answered.isExact ? 'sampling' : 'ready';
+  return inFlight || isAnswered() && !answered.isExact ? 'sampling' : 'ready';
 }
 
 /** The images a second over the last two seconds; none when no image comes any more. */

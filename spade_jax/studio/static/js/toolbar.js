@@ -29,7 +29,8 @@ const HINTS = {
   pan: 'Drag moves, the wheel zooms; Space does it with any tool',
 };
 // The slider is finer where sizes are small: steps of 1 up to 24, of 2 up to 48, of 4 up to 128.
-const SIZES = Array.from({length: 56}, (_, k) => (k < 24 ? k + 1 : k < 36 ? 2 * k - 22 : 4 * k - 92));
+const SIZES = Array.from(
+  {length: 56}, (_, k) => (k < 24 ? k + 1 : k < 36 ? 2 * k - 22 : 4 * k - 92));
 
 /** Build the rail of tools in `rail`. */
 export function buildTools(rail) {
@@ -147,7 +148,8 @@ function mirrorChip() {
     const {mirrorX, mirrorY} = state.tool;
     const way = mirrorX && mirrorY ? ': four ways' : mirrorX ? ': left, right' : ': up, down';
     label.textContent = `Mirror${mirrorX || mirrorY ? way : ''}`;
-    sign.replaceChildren(icon(mirrorY && !mirrorX ? 'flip-vertical-2' : 'flip-horizontal-2'));
+    // Lucide names the axis: two triangles left and right of a line that stands are "vertical".
+    sign.replaceChildren(icon(mirrorY && !mirrorX ? 'flip-horizontal-2' : 'flip-vertical-2'));
     chip.setAttribute('aria-pressed', mirrorX || mirrorY);
   };
   subscribe('tool', show);

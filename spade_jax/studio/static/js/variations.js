@@ -15,14 +15,7 @@ export function buildVariations(requestVariations) {
   const root = element('div', {
     class: 'strip variations', role: 'radiogroup', 'aria-label': 'Variations',
   });
-  const items = Array.from({length: COUNT}, () => {
-    const canvas = element('canvas', {hidden: true});
-    const number = element('span', {'aria-hidden': 'true'});
-    const button = element(
-      'button', {type: 'button', role: 'radio', class: 'thumbnail'}, number, canvas);
-    button.addEventListener('click', () => chooseStyle(seedStyle(Number(button.dataset.seed))));
-    return {button, canvas, number};
-  });
+  const items = Array.from({length: COUNT}, makeItem);
   root.append(...items.map(({button}) => button));
   roving(root, '.thumbnail');
   let first = 0;
@@ -30,15 +23,7 @@ export function buildVariations(requestVariations) {
   let shown = '';
   let isAsking = false;
 
-  const mark = () => items.forEach(({button, number}, index) => {
-    const {kind, seed} = state.style.current;
-    number.textContent = first + index;
-    button.dataset.seed = first + index;
-    button.title = `Seed ${first + index}`;
-    button.setAttribute('aria-label', `Seed ${first + index}`);
-    check(button, kind === 'seed' && seed === first + index);
-    if (!root.querySelector('[tabindex="0"]')) items[0].button.tabIndex = 0;
-  });
+  const mark = () => showSeeds(items, first);
   const sample = async () => {
     const {revision, width, height} = state.document;
     const styles = items.map((_, index) => seedStyle(first + index));
@@ -78,4 +63,27 @@ export function buildVariations(requestVariations) {
   subscribe('link', (_, changed) => ('isStroke' in changed || changed.state === 'ready') && rest());
   mark();
   return {root, next};
+}
+
+function makeItem() {
+  const canvas = element('canvas', {hidden: true});
+  const number = element('span', {'aria-hidden': 'true'});
+  const button = element(
+    'button', {type: 'button', role: 'radio', class: 'thumbnail'}, number, canvas);
+  button.addEventListener('click', () => chooseStyle(seedStyle(Number(button.dataset.seed))));
+  return {button, canvas, number};
+}
+
+/** Give the items the seeds from `first` on, and mark the one that is chosen. */
+function showSeeds(items, first) {
+  const {kind, seed} = state.style.current;
+  items.forEach(({button, number}, index) => {
+    const own = first + index;
+    number.textContent = own;
+    button.dataset.seed = own;
+    button.title = `Seed ${own}`;
+    button.setAttribute('aria-label', `Seed ${own}`);
+    check(button, kind === 'seed' && seed === own);
+  });
+  if (items.every(({button}) => button.tabIndex < 0)) items[0].button.tabIndex = 0;
 }
