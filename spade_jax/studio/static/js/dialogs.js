@@ -46,6 +46,11 @@ export function iconButton(name, label, attributes = {}) {
   }, icon(name));
 }
 
+/** Set the text of an element; the same text again would cost a layout. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 /**
  * Ask something in a modal dialog.
  *

@@ -1,7 +1,7 @@
 /** The image's pane: the image, its badge, the stages until there is one, comparison by a wipe. */
 
 import {announce} from './announce.js';
-import {element, iconButton} from './dialogs.js';
+import {element, iconButton, setText} from './dialogs.js';
 import {showRgb} from './pixels.js';
 import {state, subscribe} from './state.js';
 
@@ -24,7 +24,7 @@ export function buildImage(pane, sample) {
 
   const show = () => {
     const {text, light} = badgeOf(state);
-    if (badge.textContent !== text) badge.textContent = text;
+    setText(badge, text);
     badge.dataset.light = light;
     badge.hidden = !text || !state.image.rgb;
     button.hidden = state.link.mode !== 'demand' || !isOlder(state) || !isReady(state.link.state);
@@ -42,7 +42,7 @@ export function buildImage(pane, sample) {
       if (image.rgb && !isBefore) showRgb(canvas, image.rgb, image.width, image.height);
       if (state.link.mode !== 'live') announce('Image sampled');
     }
-    caption.textContent = captionOf(image);
+    setText(caption, captionOf(image));
     canvas.setAttribute('aria-label', `Image: ${caption.textContent || 'none yet'}`);
     show();
   });

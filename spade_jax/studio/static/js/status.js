@@ -2,7 +2,7 @@
 
 import {announce} from './announce.js';
 import {classOf, titled} from './classes.js';
-import {element} from './dialogs.js';
+import {element, setText} from './dialogs.js';
 import {state, subscribe} from './state.js';
 
 const LIGHTS = {lost: 'bad', refused: 'bad', connecting: 'wait', warming: 'wait'};
@@ -14,7 +14,7 @@ export function buildMapCaption(caption, frame) {
     const {pointer} = state.view;
     const material = pointer && titled(classOf(ids[pointer.y * width + pointer.x]).name);
     const place = pointer ? ` · ${material} at ${pointer.x}, ${pointer.y}` : '';
-    caption.textContent = width ? `${width} × ${height}${place}` : '';
+    setText(caption, width ? `${width} × ${height}${place}` : '');
     frame.setAttribute('aria-label', `Label map, ${width} by ${height}`);
   };
   subscribe('document', show);
@@ -46,7 +46,7 @@ export function buildStatus(line) {
     if (link.state === 'connecting') parts.push('connecting');
     if (link.state === 'warming') parts.push(link.stage?.name ?? 'loading');
     if (link.before > 0) parts.push(`${link.before} before you`);
-    text.textContent = parts.join(' · ');
+    setText(text, parts.join(' · '));
     line.dataset.light = LIGHTS[link.state] ?? 'good';
   };
   subscribe('model', show);

@@ -66,7 +66,8 @@ function documentName() {
     keydown: ({key}) => ['Enter', 'Escape'].includes(key) && name.blur(),
   });
   const saved = element('span', {class: 'saved'});
-  const show = () => {
+  const show = (_, changed) => {
+    if (changed && !('name' in changed || 'saved' in changed)) return;  // Each dab is a change.
     if (document.activeElement !== name) name.value = state.document.name;
     document.title = `${state.document.name} · Studio`;
     if (saved.dataset.saved === state.document.saved) return;

@@ -13,7 +13,8 @@ const LARGEST_ZOOM = 32;
 const DIMMED = 89;  // 35 % of opacity, for what is not highlighted.
 
 // frame: the element; map, photo, overlay: its canvases; width, height: of the frame in device
-// pixels; image: the colors of the map; colors: of each id; dirty: what is not painted yet.
+// pixels; image: the colors of the map; colors: of each id; dirty: what is not painted yet; corner:
+// where the frame is in the window.
 let stage = null;
 
 /** The largest whole number of device pixels for a pixel of the map; a fraction if it is larger. */
@@ -42,7 +43,7 @@ export function attachView(frame) {
   frame.append(photo, map, overlay);
   stage = {
     frame, photo, map, overlay, width: 0, height: 0, image: null, colors: null, dirty: null,
-    isScheduled: false, bitmap: null,
+    isScheduled: false, bitmap: null, corner: null,
   };
   new ResizeObserver(resize).observe(frame);
   window.addEventListener('resize', resize);  // Another screen, or another zoom of the page.
@@ -60,6 +61,7 @@ export function attachView(frame) {
 }
 
 function resize() {
+  stage.corner = null;
   const {frame, overlay} = stage;
   const ratio = window.devicePixelRatio;
   const {width, height} = frame.getBoundingClientRect();  // Not rounded to CSS pixels.
@@ -112,6 +114,7 @@ function schedule() {
 
 function paint() {
   stage.isScheduled = false;
+  stage.corner = null;
   const {map, image, dirty} = stage;
   if (!image) return;
   if (dirty) {
@@ -200,7 +203,9 @@ function zoomTo(wanted, x, y) {
 
 /** Where a point of the window is: in pixels of the map, and in device pixels of the frame. */
 export function locate(clientX, clientY) {
-  const {left, top} = stage.frame.getBoundingClientRect();
+  // Asked for once a frame: each answer after a change of the page costs a layout.
+  stage.corner ??= stage.frame.getBoundingClientRect();
+  const {left, top} = stage.corner;
   const deviceX = (clientX - left) * window.devicePixelRatio;
   const deviceY = (clientY - top) * window.devicePixelRatio;
   const {x, y, zoom} = state.view;
