@@ -234,7 +234,7 @@ def test_report_counts_classes_and_keeps_flags(folders, tmp_path):
     flags = ['--workdir=runs/own', '--dataset=folders', f'--data_dir={folders}', '--seed=4']
     output = succeed_inline('--mode=validate_data', *flags, f'--output_dir={tmp_path}/report')
     (command,) = [line for line in output.splitlines() if ' --workdir=runs/own' in line]
-    for flag in (*flags, '--num_classes=3', '--perceptual_weight=0'):
+    for flag in (*flags, '--num_classes=3', '--perceptual_network=squeezenet'):
         assert flag in command
 
 

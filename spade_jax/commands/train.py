@@ -39,13 +39,7 @@ FIRST_FLAGS = {
     'Run': ('workdir',),
     'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir', 'num_classes', 'palette'),
     'Size': ('load_size', 'crop_size'),
-    'Training': (
-        'batch_size',
-        'constant_epochs',
-        'perceptual_network',
-        'vgg19_weights',
-        'perceptual_weight',
-    ),
+    'Training': ('batch_size', 'constant_epochs', 'perceptual_network', 'vgg19_weights'),
     'Styles': ('style_encoder',),
 }
 

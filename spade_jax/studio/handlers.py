@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from tornado.web import RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 from spade_jax.errors import UserError
 from spade_jax.studio import guards, time_lapse, uploads
@@ -67,7 +67,10 @@ class Answer(RequestHandler):
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """The result of `work` in the thread that decodes files, one at a time."""
         call = functools.partial(work, *arguments)
-        return await asyncio.get_running_loop().run_in_executor(self.studio.decoder, call)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.studio.decoder, call)
+        except asyncio.CancelledError:
+            raise HTTPError(503, reason='The studio stops') from None
 
     def argument(self, name: str, default: str = '', most: int = 200) -> str:
         """A value of the query, cut to `most` characters."""

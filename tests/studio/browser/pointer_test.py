@@ -6,7 +6,9 @@ from tests.studio import rasteriser
 
 ZOOM, LEFT, TOP = 4, 20, 10  # Of paint.html, whose frame has 512 x 512 pixels.
 IDS = "async () => [...(await import('/static/js/state.js')).state.document.ids]"
+# After two frames: the browser hands on moves of a pointer with the next one.
 STATE = """async () => {
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   const {state: {view, tool, document: {revision}}} = await import('/static/js/state.js');
   const {name, held, size, first, second, mirrorX, mirrorY, touchPaints} = tool;
   const {zoom, x, y, fit, pointer, sketch} = view;

@@ -30,7 +30,7 @@ def test_page_without_token_says_what_to_do(open_page, served, expected_problems
 
 
 def test_page_of_an_earlier_server_asks_for_the_new_token(open_page, expected_problems):
-    expected_problems += ['401', 'ERR_CONNECTION_REFUSED', 'WebSocket connection']
+    expected_problems += ['401', '503', 'ERR_CONNECTION_REFUSED', 'WebSocket connection']
     access = []
 
     def at(port):
