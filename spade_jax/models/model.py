@@ -88,8 +88,6 @@ class Model(Protocol):
       updates: The updates of a train step in their order.
       sampling_networks: Those that sampling needs and EMA averages; the first makes the image.
       latent_dim: Dimensions of the latent; None if the condition alone determines the image.
-      can_encode: True if `encode` is implemented.
-      size_is_fixed: True if images can only be sampled at the training size.
       axis_name: Axis of the replicas over which batch statistics are synchronized, or None.
     """
 
@@ -97,8 +95,6 @@ class Model(Protocol):
     updates: tuple[Update, ...]
     sampling_networks: tuple[str, ...]
     latent_dim: int | None
-    can_encode: bool
-    size_is_fixed: bool
     axis_name: str | None
 
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
@@ -164,7 +160,7 @@ class Model(Protocol):
 
         Their maps are needed if the latent is a table (`ModelOptions.feature_table`).
         """
-        raise NotImplementedError(f'{type(self).__name__} has no encoder, see `can_encode`')
+        raise NotImplementedError(f'{type(self).__name__} has no encoder, see `ModelOptions`')
 
     def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:
         """What of `sample` does not depend on the latent, as collections of the generator."""

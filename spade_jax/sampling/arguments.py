@@ -10,7 +10,6 @@ from spade_jax.data.files.label_reader import check_label_ids
 from spade_jax.data.pipeline.paired_transforms import resize_ids, resize_image
 from spade_jax.data.sources.source import size_of
 from spade_jax.errors import UserError
-from spade_jax.models.model import build_model
 from spade_jax.sampling.sizes import check_size, read_size, warn_of_shape
 
 IMAGES = '[N, H, W, 3] or [H, W, 3] uint8'
@@ -147,7 +146,7 @@ def target_size(size: Any, config: Config) -> tuple[int, int] | None:
     try:
         check_size(config, height, width)
     except UserError as error:
-        remedy = 'use size="training"' if build_model(config).size_is_fixed else error.remedy
+        remedy = 'use size="training"' if config.model.size_is_fixed else error.remedy
         raise UserError(f'size={width}x{height}: {error.problem}', remedy) from None
     return width, height
 

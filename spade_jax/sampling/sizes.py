@@ -9,7 +9,6 @@ from spade_jax.config.option import LARGEST_SIDE, nearest_multiples
 from spade_jax.data.files.image_files import is_copy
 from spade_jax.data.pipeline.paired_transforms import Example, resize_ids, resize_image
 from spade_jax.errors import UserError
-from spade_jax.models.model import build_model
 
 TRAINING, NATIVE = 'training', 'native'
 
@@ -18,7 +17,7 @@ def check_size(config: Config, height: int, width: int) -> None:
     """Raises UserError, with the nearest legal sizes, when the model cannot sample this size."""
     training_size = f'{config.data.image_width}x{config.data.image_height}'
     multiple, found = config.model.size_multiple, f'a label map of {width}x{height}'
-    if build_model(config).size_is_fixed and f'{width}x{height}' != training_size:
+    if config.model.size_is_fixed and f'{width}x{height}' != training_size:
         of_model, remedy = 'a model with style encoder', 'resize it to that size'
         if config.data.unconditional:
             found, of_model = f'{width}x{height}', 'a model without condition'
@@ -40,7 +39,7 @@ def parse_size(text: str, config: Config) -> tuple[int, int] | None:
         check_size(config, size[1], size[0])
     except UserError as error:
         leave_out = 'leave --sample_size out: maps are then resized to the training size'
-        remedy = leave_out if build_model(config).size_is_fixed else error.remedy
+        remedy = leave_out if config.model.size_is_fixed else error.remedy
         raise UserError(f'sample_size={text}: {error.problem}', remedy) from None
     return size
 
@@ -73,7 +72,7 @@ def shape_warning(
     multiple, scale = config.model.size_multiple, math.sqrt(math.prod(target) / math.prod(size))
     same_shape = [max(1, round(side * scale / multiple)) * multiple for side in size]
     remedy = f'cut it to the shape of {wanted}'
-    if not build_model(config).size_is_fixed and (*same_shape,) != target:
+    if not config.model.size_is_fixed and (*same_shape,) != target:
         remedy += ', or use ' + choice.format('{}x{}'.format(*same_shape))
     return f'a map of {given} is squeezed to {wanted}; {remedy}'
 

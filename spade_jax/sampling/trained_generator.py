@@ -190,7 +190,7 @@ class TrainedGenerator:
           UserError: The model has no encoder, or these are no images.
         """
         check_not_forked()
-        if not self._model.can_encode:
+        if not self.config.model.can_encode:
             problem = NO_STYLE if self.latent_dim is None else 'this model has no style encoder'
             raise UserError(f'{problem}, so it cannot encode an image', NO_STYLE_REMEDY)
         batch_size = whole_number('batch_size', batch_size, 1)

@@ -244,7 +244,7 @@ def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
     """The grid label map (if there is one) | fake | real of the preview examples."""
     config, preview = session.config, session.data.preview
     generator = _generator(session, state)
-    style = generator.encode(*preview) if session.model.can_encode else None
+    style = generator.encode(*preview) if config.model.can_encode else None
     fake = generator(preview.label, preview.instance, style=style)
     panels = colorize_input(preview.label, config.data), fake, preview.image
     return image_grid([panel for panel in panels if panel.size])

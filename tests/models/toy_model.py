@@ -28,7 +28,7 @@ class Painter(nn.Module):
 
 class Toy:
     sampling_networks = ('painter',)
-    latent_dim, can_encode, size_is_fixed = None, False, False
+    latent_dim = None
 
     def __init__(self, config, axis_name=None, *, portable=False):
         self.config, self.axis_name = config, axis_name

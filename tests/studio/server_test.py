@@ -12,6 +12,7 @@ from PIL import Image
 import spade_jax
 from spade_jax.config.config import Config
 from spade_jax.models.model import build_model
+from spade_jax.models.train_state import abstract_networks
 from spade_jax.studio import description
 
 
@@ -109,5 +110,11 @@ def test_the_room_adds_at_most_400_kb_to_the_wheel():
 def test_options_tell_of_a_model_what_it_says_of_itself(options):
     config = Config.create(**options)
     model = build_model(config)
-    told = config.model.has_latent, config.model.can_encode, config.model.size_is_fixed
-    assert told == (model.latent_dim is not None, model.can_encode, model.size_is_fixed)
+    assert config.model.has_latent == (model.latent_dim is not None)
+    assert config.model.can_encode == ('encoder' in model.sampling_networks)
+    shapes, larger = (
+        abstract_networks(build_model(Config.create(**options, crop_size=side, load_size=side)))
+        for side in (256, 512)
+    )
+    sampled = model.sampling_networks[0]
+    assert config.model.size_is_fixed == (shapes[sampled] != larger[sampled])

@@ -40,7 +40,6 @@ class Gan(Model):
     """
 
     sampling_networks = ('generator',)
-    can_encode, size_is_fixed = False, True
 
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
         assert isinstance(config.model, GanOptions)

@@ -39,7 +39,6 @@ class Pix2Pix(Model):
     """The implementation of `Model`; networks 'generator' and 'discriminator'."""
 
     sampling_networks = ('generator',)
-    can_encode = size_is_fixed = False
 
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
         del portable

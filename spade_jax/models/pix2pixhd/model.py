@@ -42,17 +42,14 @@ class Pix2PixHD(Model):
     With an image pool there is the network 'image_pool', which has no parameters.
     """
 
-    size_is_fixed = False
-
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
         assert isinstance(config.model, Pix2PixHDOptions)
         self.config, self.options, self.axis_name = config, config.model, axis_name
         self.dtype = jnp.dtype(config.optimizer.compute_dtype)
         self.networks = self._build_networks()
         self.perceptual = PerceptualTerm(config.losses, self.dtype)
-        self.can_encode = self.options.can_encode
-        self.sampling_networks = ('generator', 'encoder')[: 1 + self.can_encode]
-        classes = config.data.label_channels if self.can_encode else 0
+        self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.can_encode]
+        classes = config.data.label_channels if self.options.can_encode else 0
         self.latent_dim = classes * self.options.feature_dim or None
         self.updates = self._updates()
         frozen = ['global', *(f'enhancer_{i}' for i in range(1, self.options.num_enhancers))]
@@ -122,7 +119,7 @@ class Pix2PixHD(Model):
         """Shapes of one condition with its features, image, map of regions, pair and noise."""
         data = self.config.data
         size, layout = (data.image_height, data.image_width), data.layout_channels
-        features = self.options.feature_dim if self.can_encode else 0
+        features = self.options.feature_dim if self.options.can_encode else 0
         condition, with_features, image, pair = (
             one_example(*size, channels) for channels in (layout, layout + features, 3, layout + 3)
         )
@@ -257,7 +254,7 @@ class Pix2PixHD(Model):
     ) -> tuple[jax.Array, dict[str, Variables]]:
         """Fake images [B, H, W, 3] and the updated collections."""
         updated = {}
-        if self.can_encode:
+        if self.options.can_encode:
             encoder, regions = self.networks['encoder'], self._regions(batch.label, batch.instance)
             inputs = variables['encoder'], real, regions
             features, updated['encoder'] = train_forward(encoder, *inputs)

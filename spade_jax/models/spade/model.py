@@ -51,8 +51,6 @@ class Spade(Model):
         self.perceptual = PerceptualTerm(config.losses, dtype)
         self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
         self.latent_dim = self.options.latent_dim
-        self.can_encode = self.options.can_encode
-        self.size_is_fixed = self.options.size_is_fixed
         slow, fast = config.optimizer.time_scales
         everything, discriminator = tuple(self.networks), ('discriminator',)
         runs = discriminator if self.options.reuse_fakes else everything
