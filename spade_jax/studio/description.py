@@ -16,8 +16,8 @@ from spade_jax.studio.correspondences import materials, materials_of
 from spade_jax.studio.guards import UPLOADS
 from spade_jax.studio.label_numbers import class_ids, file_values
 from spade_jax.studio.proposals import take_as_choices
+from spade_jax.studio.time_lapse import MOST_FRAMES
 
-MOST_FRAMES = 240
 # Of an uploaded image, by what its header says.
 MOST_SIDE, MOST_PIXELS = 8192, 1 << 24
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from spade_jax.config.data_config import DataConfig
-from spade_jax.data.files.image_files import read_instances
+from spade_jax.data.files.image_files import NamedContent, read_instances
 from spade_jax.data.files.label_reader import LabelReader
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.pipeline.tensorflow_cpu import import_tensorflow
@@ -28,25 +27,8 @@ LOCK = '.prepare.lock'
 _Test = Callable[[Any], bool]  # Of a feature.
 
 
-class _Located:
-    """A feature of an example; its `str()` is its location."""
-
-    location = ''
-
-    def __str__(self) -> str:
-        return self.location
-
-
-class _EncodedImage(_Located, io.BytesIO):
-    """The file of an image."""
-
-    def __init__(self, content: bytes, location: str):
-        super().__init__(content)
-        self.location = location
-
-
-class _Tensor(_Located):
-    """A map of ids [H, W] (uint8, uint16, int32) stored as numbers."""
+class _Tensor:
+    """A map of ids [H, W] (uint8, uint16, int32) stored as numbers; `str()` is its location."""
 
     def __init__(self, values: Any, location: str):
         ids = np.asarray(values)
@@ -55,17 +37,20 @@ class _Tensor(_Located):
         if ids.ndim != 2 or ids.size == 0:
             problem = f'{location}: an array of the shape {list(ids.shape)} is no label map'
             raise UserError(problem, 'use a feature of the shape [H, W] or [H, W, 1]')
-        self.ids, self.location = ids, location
+        self.ids, self._location = ids, location
         if ids.dtype not in _ID_DTYPES:
             self.ids = ids.astype(np.uint8 if ids.dtype == bool else np.int32)
             if (big := ids[self.ids != ids]).size:
                 raise UserError(f'{location}: id {big[0]} does not fit 32 bits', 'store other ids')
 
+    def __str__(self) -> str:
+        return self._location
+
 
 class _Contents(NamedTuple):
-    photo: _EncodedImage
-    label: _EncodedImage | _Tensor
-    instance: _EncodedImage | _Tensor | None = None
+    photo: NamedContent
+    label: NamedContent | _Tensor
+    instance: NamedContent | _Tensor | None = None
 
 
 class TfdsSource(DatasetSource):
@@ -100,7 +85,7 @@ class TfdsSource(DatasetSource):
         location = self.locations[index]
 
         def content(name: str) -> Any:
-            kind = _EncodedImage if name in self._decoders else _Tensor
+            kind = NamedContent if name in self._decoders else _Tensor
             return kind(values[name], f'{location} ({name})')
 
         with user_errors(f'{location}: the record cannot be read', 'prepare the data set again'):

@@ -3,15 +3,19 @@
 import {FileError} from './formats.js';
 import {state, subscribe} from './state.js';
 
-const MOST_FRAMES = 240;
 const MILLISECONDS = 80;  // A frame.
 const MOST_BYTES = 60 * 2 ** 20;  // Of all frames; the server takes 64 MB.
 
 /** Frames of one size, every `stride`-th of all that came. */
 export class Recorder {
-  constructor(mostFrames = MOST_FRAMES) {
-    this.mostFrames = mostFrames;
+  /** At most `mostFrames`; by default as many as the server takes. */
+  constructor(mostFrames = null) {
+    this.given = mostFrames;
     this.clear();
+  }
+
+  get mostFrames() {
+    return this.given ?? state.model.limits.frames;
   }
 
   clear() {
