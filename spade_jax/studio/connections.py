@@ -174,7 +174,7 @@ class Page:
 
     def _read(self, sent: asyncio.Future[None]) -> None:
         if not sent.cancelled():
-            sent.exception()  # That the page is gone is told to it, not to the log.
+            sent.exception()  # The socket hears that the page is gone; the log does not.
         self._unread -= 1
         self._put_waiting()
 
@@ -233,7 +233,7 @@ class Page:
             self._put_waiting()
 
     def _prepare(self, ids: np.ndarray) -> None:
-        """In the sampling thread: prepare a label map; that it cannot is told with its image."""
+        """In the sampling thread: prepare a label map; its image reports an error."""
         try:
             self._sampler.prepare(ids)
         except UserError:

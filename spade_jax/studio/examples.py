@@ -1,4 +1,4 @@
-"""The label maps and photos beside a checkpoint, with which a page can begin."""
+"""The label maps and photos next to a checkpoint, with which a page can begin."""
 
 import base64
 import os

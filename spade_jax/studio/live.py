@@ -22,7 +22,7 @@ class LiveHandler(WebSocketHandler):
 
     @property
     def max_message_size(self) -> int:
-        """A frame up to this size is read, so that too large a one is told so."""
+        """A frame up to this size is read, so that a refusal can be sent for too large a one."""
         return 2 * messages.LARGEST_FRAME
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:

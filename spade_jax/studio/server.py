@@ -80,7 +80,7 @@ def application(studio: Studio) -> Application:
 class GuardedServer(HTTPServer):
     """A server that asks `guards.check` before anything else sees a request."""
 
-    def initialize(self, studio: Studio, header_seconds: float, body_seconds: float) -> None:  # type: ignore[override]
+    def initialize(self, studio: Studio, header_seconds: float, body_seconds: float) -> None:
         """Make the server; slower requests are closed."""
         self._streams: dict[IOStream, None] = {}  # Of open connections, the oldest first.
         super().initialize(

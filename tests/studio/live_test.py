@@ -69,16 +69,16 @@ def test_stages_are_told_until_the_model_is_ready():
 
     async def test(running, url):
         page = await Client.connect(url)
-        told = [(await page.read('state'))[0]]
-        while told[-1]['stage'] != 'compile':
-            told.append((await page.read('state'))[0])
+        states = [(await page.read('state'))[0]]
+        while states[-1]['stage'] != 'compile':
+            states.append((await page.read('state'))[0])
         late = await Client.connect(url)
         assert (await late.read('state'))[0]['stage'] == 'compile'
         await page.send(sample_frame(1, IDS))  # It is answered when the model is loaded.
         is_loaded.set()
         header, _ = await page.read('image')
         assert header['rev'] == 1 and running.progress.state == 'ready'
-        assert {state['state'] for state in told} <= {'loading', 'compiling'}
+        assert {state['state'] for state in states} <= {'loading', 'compiling'}
 
     with_server(test, Slow(stages=('load', 'compile')))
 

@@ -13,7 +13,7 @@ def make_operations(seed, width, height, classes, number):
     draw = random.Random(seed)
 
     def point():
-        # Sixteenths are exact, and some points lie beside the map.
+        # Sixteenths are exact, and some points are outside the map.
         return [
             draw.randrange(-width * 2, width * 18) / 16,
             draw.randrange(-height * 2, height * 18) / 16,

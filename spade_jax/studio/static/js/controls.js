@@ -76,14 +76,14 @@ export function roving(root, selector, arrive = () => {}) {
   });
 }
 
-/** How many items stand beside each other: what an arrow up or down has to skip. */
+/** How many items stand in a row: what an arrow up or down has to skip. */
 function rowLength(items) {
   const top = items[0]?.offsetTop;
   const length = items.findIndex((item) => item.offsetTop !== top);
   return length < 1 ? 1 : length;
 }
 
-/** A square of `color` [r, g, b]; its name stands beside it. */
+/** A square of `color` [r, g, b]; its name stands next to it. */
 export function swatch(color) {
   const made = element('i', {class: 'swatch', 'aria-hidden': 'true'});
   tint(made, color);

@@ -70,7 +70,7 @@ export function endKeyboard() {
   announce('Pen up');
 }
 
-/** Forget the keyboard's pen, after Esc: the tool is told by `tools.escape`. */
+/** Forget the keyboard's pen, after Esc: `tools.escape` ends the tool. */
 export function releaseKeyboard() {
   isKeyboardDown = false;
 }

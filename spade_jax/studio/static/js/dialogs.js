@@ -93,7 +93,7 @@ export function showDialog(title, body, buttons) {
 /**
  * Tell something in a bar that stops nobody; returns a function that takes the bar away.
  *
- * `kind`: info, warn or bad, with a sign beside the color. `action`: `{label, run}`, a button of
+ * `kind`: info, warn or bad, with a sign next to the color. `action`: `{label, run}`, a button of
  * the bar. A bar goes by itself after six seconds, with an action after twelve; a `lasting` one
  * stays.
  */

@@ -85,7 +85,7 @@ export function gauganImage(ids, width, height, materials) {
   };
 }
 
-/** Two RGB images of one size beside each other. */
+/** Two RGB images of one size side by side. */
 export function sideBySide(left, right, width, height) {
   const pixels = new Uint8Array(2 * left.length);
   for (let y = 0; y < height; y++) {

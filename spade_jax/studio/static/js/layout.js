@@ -1,7 +1,7 @@
 /**
  * How large the two panes are: a whole number of device pixels for each pixel of the map.
  *
- * On a phone one of them can be large, with the other one small beside it.
+ * On a phone one of them can be large, with the other one small next to it.
  */
 
 import {element, iconButton} from './dialogs.js';
@@ -10,7 +10,7 @@ import {state, subscribe} from './state.js';
 const SMALL = 96;  // CSS pixels: the width of a small pane.
 
 /**
- * Arrange two panes of one form in a room, beside or below one another, whichever is larger.
+ * Arrange two panes of one form in a room, side by side or one below the other: the larger way.
  *
  * All lengths but `mapWidth` and `mapHeight` are CSS pixels; `ratio` is device pixels a CSS pixel,
  * `below` what a caption takes below a pane. Returns {columns, scale}: the scale in device pixels
@@ -23,9 +23,9 @@ export function arrange({width, height, mapWidth, mapHeight, ratio, gap, below})
     const paneHeight = (height - gap * (rows - 1)) / rows - below;
     return whole(Math.min(paneWidth * ratio / mapWidth, paneHeight * ratio / mapHeight));
   };
-  const beside = fit(2);
+  const inRow = fit(2);
   const under = fit(1);
-  return under > beside ? {columns: 1, scale: under} : {columns: 2, scale: beside};
+  return under > inRow ? {columns: 1, scale: under} : {columns: 2, scale: inRow};
 }
 
 function whole(scale) {
@@ -76,13 +76,13 @@ function roomOf(stage) {
   };
 }
 
-/** One large pane, with the small one below it, or beside it where that leaves more room. */
+/** One large pane, with the small one below it, or next to it where that leaves more room. */
 function arrangeLarge({width, height, mapWidth, mapHeight, ratio, gap, small}) {
   const fit = (across, down) => whole(
     Math.min((width - across) * ratio / mapWidth, (height - down) * ratio / mapHeight));
   const under = fit(0, gap + small * mapHeight / ratio);
-  const beside = fit(gap + small * mapWidth / ratio, 0);
-  return under >= beside ? {columns: 1, scale: under} : {columns: 2, scale: beside};
+  const inRow = fit(gap + small * mapWidth / ratio, 0);
+  return under >= inRow ? {columns: 1, scale: under} : {columns: 2, scale: inRow};
 }
 
 /** Buttons on the panes: one makes the image large, a tap on a small pane exchanges them. */

@@ -4,7 +4,7 @@ import {roving} from './controls.js';
 import {element, icon, iconButton} from './dialogs.js';
 
 /**
- * Open a menu at `button`; it goes after a choice, Esc or a click beside it.
+ * Open a menu at `button`; it goes after a choice, Esc or a click outside.
  *
  * `items`: {label, icon, keys, run} are entries, with `checked` (a boolean) switches; a string is a
  * heading, `null` a line between.
@@ -49,7 +49,7 @@ function place(menu, anchor) {
 
 /**
  * Show elements of the page in a sheet that comes up from below; they go back to their places when
- * it closes: after Esc, the cross, a click beside it, or "back".
+ * it closes: after Esc, the cross, a click outside, or "back".
  */
 export function openSheet(title, nodes) {
   const places = nodes.map((node) => {

@@ -111,7 +111,7 @@ function endAll() {
 }
 
 function touchDown(event) {
-  if (painting && painting.type !== 'touch') return;  // The palm beside a pen that paints.
+  if (painting && painting.type !== 'touch') return;  // The palm of a hand whose pen paints.
   fingers.set(event.pointerId, {
     x: event.clientX, y: event.clientY, startX: event.clientX, startY: event.clientY,
   });
@@ -192,7 +192,7 @@ function onWheel(event) {
   wheel = 0;
 }
 
-/** Forget the pointer that is down, after Esc: the tool is told by `tools.escape`. */
+/** Forget the pointer that is down, after Esc: `tools.escape` ends the tool. */
 export function releasePointer() {
   painting = null;
 }

@@ -36,7 +36,7 @@ export const state = {
   },
 
   // zoom: device pixels of a pixel of the map; x, y: offset in device pixels. pointer: {x, y} of
-  // the pixel of the map under the pointer, or null; cursor: the same with fractions, also beside
+  // the pixel of the map under the pointer, or null; cursor: the same with fractions, also outside
   // the map. sketch: corners of an unfinished polygon, or null. photo: {bitmap, opacity} below the
   // map, or null. highlight: class id, or null. letters: whether single letters are shortcuts.
   view: {

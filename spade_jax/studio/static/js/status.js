@@ -15,9 +15,12 @@ export function buildMapCaption(caption, frame) {
     const material = pointer && titled(classOf(ids[pointer.y * width + pointer.x]).name);
     const place = pointer ? ` · ${material} at ${pointer.x}, ${pointer.y}` : '';
     setText(caption, width ? `${width} × ${height}${place}` : '');
-    frame.setAttribute('aria-label', `Label map, ${width} by ${height}`);
   };
-  subscribe('document', show);
+  subscribe('document', ({width, height}, changed) => {
+    show();
+    // Not for each dab and each move of the pointer.
+    if ('width' in changed) frame.setAttribute('aria-label', `Label map, ${width} by ${height}`);
+  });
   subscribe('view', (_, changed) => {
     if (!('pointer' in changed)) return;
     show();
