@@ -72,7 +72,7 @@ def _summit(
     wooded: bool = False,
 ) -> Summit:
     """A summit of a random silhouette, of about a half width."""
-    bulge, steepness = rng.choice([1.0, 1.0, 1.3, 2.0, 2.4]), rng.choice([1.0, 1.3, 0.8])
+    bulge, steepness = rng.choice([1.0, 1.0, 1.0, 1.3, 2.2]), rng.choice([1.0, 1.3, 0.8])
     if wooded:
         bulge, steepness = rng.uniform(1.8, 2.4), rng.uniform(0.6, 1.1)
     left, right = width * rng.uniform(0.7, 1.3), width * rng.uniform(0.7, 1.3)
@@ -105,7 +105,8 @@ def _peak(layout: Layout, rng: _Random) -> Layout:
         shore = Water(layout.water.x, rng.uniform(24, 34), rng.uniform(12, 24), layout.water.tilt)
         layout = layout._replace(water=shore)
     mountain = 0.0 if rng.rand() < 0.6 else layout.mountain
-    objects = tuple(item for item in layout.objects if rng.rand() < 0.4)
+    kept = rng.choice([0.0, 0.2, 0.5])
+    objects = tuple(item for item in layout.objects if rng.rand() < kept)
     return layout._replace(
         horizon=horizon,
         sun=(layout.sun[0], horizon * rng.uniform(0.1, 0.4)),

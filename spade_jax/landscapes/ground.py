@@ -95,9 +95,9 @@ def _classify(layout: Layout, ground: Ground) -> None:
         label[(height < biome.beach * (1 + 0.25 * patches)) & (z < 110)] = SAND
     if layout.road is not None:
         off_center = np.abs(ground.x - _road_center(layout.road, z))
-        label[
-            (off_center < layout.road.half_width * (1 + 0.06 * patches)) & (z < layout.road.reach)
-        ] = ROAD
+        paved = off_center < layout.road.half_width * (1 + 0.06 * patches)
+        on_mountain = (label == MOUNTAIN) | (label == SNOW)
+        label[paved & (z < layout.road.reach) & ~on_mountain] = ROAD
     label[height < 0] = WATER
 
 

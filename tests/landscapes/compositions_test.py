@@ -54,8 +54,8 @@ def triangle(**changes):
 
 
 def test_share_of_scenes_is_composed():
-    names = [compositions.sample_layout(seed).composition for seed in range(1000)]
-    assert abs(np.mean([name != '' for name in names]) - compositions.SHARE) < 0.04
+    names = [compositions.sample_layout(seed).composition for seed in range(500)]
+    assert abs(np.mean([name != '' for name in names]) - compositions.SHARE) < 0.06
     assert set(names) == {'', *LARGE}
 
 
@@ -75,9 +75,9 @@ def test_composition_has_a_large_thing(name, monkeypatch):
     assert np.mean(shares) > least
 
 
-def test_every_class_is_sometimes_large(monkeypatch):
+def test_every_class_is_sometimes_large():
     largest = np.zeros(len(CLASSES))
-    for seed in range(150):
+    for seed in range(100):
         label = landscapes.render_scene(seed, 24, 24).label
         largest = np.maximum(largest, np.bincount(label.ravel(), minlength=len(CLASSES)) / 24**2)
     small = {CLOUD: 0.1, SUN: 0.02, ROAD: 0.1, ROCK: 0.06, SNOW: 0.1}
