@@ -2,10 +2,10 @@
 
     python -m experiments.evaluation.mode_coverage --workdir=runs/gan_landscapes
 
-Every landscape belongs to one of seven biomes, which the data do not tell. A small network learns
-them from fresh scenes, whose seeds tell; its answers for samples show whether the generator has
-collapsed to some of them. Its accuracy on other scenes is printed, too: it bounds what the shares
-mean.
+Every landscape belongs to one of seven biomes, or is a simple composition, which counts as an
+eighth; the data do not tell. A small network learns them from fresh scenes, whose seeds tell; its
+answers for samples show whether the generator has collapsed to some of them. Its accuracy on other
+scenes is printed, too: it bounds what the shares mean.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,14 @@ import spade_jax
 from spade_jax import landscapes
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.landscapes.biomes import BIOMES
-from spade_jax.landscapes.layout import sample_layout
+from spade_jax.landscapes.compositions import sample_layout
+from spade_jax.landscapes.layout import Layout
 from spade_jax.sampling import TrainedGenerator
 
-NAMES = ('mountain lake', 'coast', 'river valley', 'hills', 'forest', 'desert', 'highland')
+NAMES = (
+    *('mountain lake', 'coast', 'river valley', 'hills', 'forest', 'desert', 'highland'),
+    'composition',  # One large thing, in any country.
+)
 COVERED = 0.25  # of the share of a biome among real scenes
 _FIRST_SEED = 10**6  # beyond those of the training set, far below those of the validation set
 _BATCH_SIZE, _STEPS = 64, 1200
@@ -39,7 +43,7 @@ class BiomeClassifier(nn.Module):
         for width in (16, 32, 64):
             x = nn.relu(nn.Conv(width, (3, 3), (2, 2))(x))
         x = nn.relu(nn.Dense(64)(x.mean(axis=(1, 2))))
-        return nn.Dense(len(BIOMES))(x)
+        return nn.Dense(len(NAMES))(x)
 
 
 class Coverage(NamedTuple):
@@ -63,7 +67,12 @@ def scenes(count: int, height: int, width: int, first_seed: int) -> tuple[np.nda
     """Rendered scenes [N, H, W, 3] uint8 and the numbers of their biomes [N]."""
     seeds = range(first_seed, first_seed + count)
     images = [landscapes.render_scene(seed, height, width).image for seed in seeds]
-    return np.stack(images), np.array([BIOMES.index(sample_layout(seed).biome) for seed in seeds])
+    return np.stack(images), np.array([_number(sample_layout(seed)) for seed in seeds])
+
+
+def _number(layout: Layout) -> int:
+    """The number of a biome in `NAMES`."""
+    return len(BIOMES) if layout.composition else BIOMES.index(layout.biome)
 
 
 def fit(images: np.ndarray, biomes: np.ndarray, steps: int = _STEPS) -> Any:
@@ -96,7 +105,7 @@ def predict(params: Any, images: np.ndarray) -> np.ndarray:
 
 def shares(biomes: Sequence[int] | np.ndarray) -> np.ndarray:
     """The share of each biome, [biomes]."""
-    return np.bincount(np.asarray(biomes), minlength=len(BIOMES)) / len(biomes)
+    return np.bincount(np.asarray(biomes), minlength=len(NAMES)) / len(biomes)
 
 
 def measure(

@@ -5,7 +5,8 @@ lights each ground pixel, adds haze, places trees and rocks as sprites with norm
 them in the water.
 
 Layout and style are separate: the layout depends on the seed alone, so one label map can be
-rendered in many styles, which is the one-to-many mapping that a style encoder learns.
+rendered in many styles, which is the one-to-many mapping that a style encoder learns. Most layouts
+are wide countries; a share are simple compositions, in which one thing is large and near.
 
     seed -> layout -> terrain -> ground and its classes --+
     seed or argument -> style -> look (light, palette) ---+-> sky, ground, objects, water -> scene
@@ -25,4 +26,7 @@ from spade_jax.landscapes.classes import CLASSES, SceneClass
 from spade_jax.landscapes.renderer import Scene, render_scene
 from spade_jax.landscapes.style import Style, sample_style
 
-__all__ = ['CLASSES', 'Scene', 'SceneClass', 'Style', 'render_scene', 'sample_style']
+# Raised with every change of the rendered scenes: prepared data are known by it.
+VERSION = '1.1.0'
+
+__all__ = ['CLASSES', 'VERSION', 'Scene', 'SceneClass', 'Style', 'render_scene', 'sample_style']

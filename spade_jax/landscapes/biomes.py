@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Biome(NamedTuple):
     """A kind of country: ranges of heights in world units, ranges of numbers, and shares."""
 
-    water: str  # 'lake', 'river', 'sea' or 'none'
+    water: str  # 'lake', 'river', 'sea', 'none'; in compositions 'bay' or 'ocean'
     roll: tuple[float, float]  # height of the near ground's waves
     hill: tuple[float, float]  # height
     mountain: tuple[float, float]  # height; mountains are a backdrop and not to scale

@@ -83,18 +83,21 @@ def _classify(layout: Layout, ground: Ground) -> None:
     # Noise that makes every border ragged.
     patches = texture(ground.x / 9 + layout.offset[0], z / 9, ground.footprint / 4)
     if not biome.desert:
-        label[(patches > layout.flower_threshold) & (z < 45)] = FLOWERS
+        label[(patches > layout.flower_threshold) & (z < layout.flower_reach)] = FLOWERS
     hilly = z > layout.hill_start * 1.25 + 5 * patches
     label[hilly & (ground.hill > 1.0) if biome.desert else hilly] = HILL
     label[ground.mountain > np.maximum(1.5 + 0.8 * patches, 0.5)] = MOUNTAIN
     steepness = np.abs(ground.slope_x) + np.abs(ground.slope_z)
-    snowy = (height - 1.5 * patches - 4.0 * np.maximum(steepness - 1.0, 0)) > layout.snow_line
+    ragged = (1.5 + 0.05 * ground.mountain) * patches
+    snowy = (height - ragged - 4.0 * np.maximum(steepness - 1.0, 0)) > layout.snow_line
     label[(label == MOUNTAIN) & snowy] = SNOW
     if not biome.desert:
         label[(height < biome.beach * (1 + 0.25 * patches)) & (z < 110)] = SAND
     if layout.road is not None:
         off_center = np.abs(ground.x - _road_center(layout.road, z))
-        label[(off_center < layout.road.half_width * (1 + 0.06 * patches)) & (z < 75)] = ROAD
+        paved = off_center < layout.road.half_width * (1 + 0.06 * patches)
+        on_mountain = (label == MOUNTAIN) | (label == SNOW)
+        label[paved & (z < layout.road.reach) & ~on_mountain] = ROAD
     label[height < 0] = WATER
 
 

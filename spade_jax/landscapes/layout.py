@@ -17,6 +17,7 @@ class Water(NamedTuple):
     z: float  # center of a lake, distance of the sea's shore
     width: float  # of a lake, a river or the sea's beach
     tilt: float  # how far it runs across the view
+    sway: float = 3.2  # amplitude of a river's bends
 
 
 class Road(NamedTuple):
@@ -26,6 +27,7 @@ class Road(NamedTuple):
     sway: float  # amplitude of its bends
     phase: float  # of its bends, in radians
     half_width: float
+    reach: float = 75.0  # distance up to which it is seen
 
 
 class SceneObject(NamedTuple):
@@ -39,6 +41,33 @@ class SceneObject(NamedTuple):
     mirrored: bool  # True if the sprite is flipped
     tone: float  # 0 dark, 1 light
     aspect: float  # width over height
+
+
+class Summit(NamedTuple):
+    """A large, near mountain or hill with a given silhouette; see `summits.py`.
+
+    Its half widths, from the center to either foot, are in image heights.
+    """
+
+    z: float  # distance of its crest in world units
+    depth: float  # from there to its foot at the camera's side, in world units
+    u: float  # center
+    rise: float  # above the horizon in image heights
+    left: float
+    right: float
+    bulge: float  # 1 straight flanks; larger: a round top
+    steepness: float  # 1 straight flanks; smaller: steep at the foot; larger: hollow
+    rough: float  # of its silhouette, in image heights
+    wooded: bool  # a hill, no mountain
+
+
+class Puff(NamedTuple):
+    """An ellipse of a cumulus cloud, in image heights."""
+
+    u: float
+    v: float
+    radius_u: float
+    radius_v: float
 
 
 class Layout(NamedTuple):
@@ -63,10 +92,15 @@ class Layout(NamedTuple):
     flower_threshold: float  # on noise of unit variance: high is bare
     offset: tuple[float, float]  # of the world in the noise
     objects: tuple[SceneObject, ...]  # far ones first; instance ids follow this order
+    sun_radius: float = 0.042  # image heights
+    flower_reach: float = 45.0  # distance up to which there are flowers
+    summits: tuple[Summit, ...] = ()
+    puffs: tuple[Puff, ...] = ()
+    composition: str = ''  # its name, if it is no wide country
 
 
-def sample_layout(seed: int) -> Layout:
-    """Sample the layout of a scene. The order of the samples is frozen: new ones go last."""
+def sample_panorama(seed: int) -> Layout:
+    """Sample a wide country. The order of the samples is frozen: new ones go last."""
     rng = random_state(Stream.LAYOUT, seed)
     uniform = rng.uniform
     biome = BIOMES[rng.randint(len(BIOMES))]

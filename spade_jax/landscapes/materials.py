@@ -27,12 +27,12 @@ class _Material(NamedTuple):
 
 _FLOWERS = _Material(FLOWERS, 'grass', (9.0, 2.4), 0.16, 0.10, tufts=24, petals=(11.0, 6.0))
 _MATERIALS = (
-    _Material(GRASS, 'grass', scale=(9.0, 2.4), contrast=0.20, relief=0.12, tufts=24),
+    _Material(GRASS, 'grass', scale=(12.0, 2.4), contrast=0.20, relief=0.12, tufts=32),
     _FLOWERS,
     _Material(HILL, 'hill', scale=(0.55, 0.4), contrast=0.26, relief=0.22, tufts=40),
     _Material(SAND, 'sand', scale=(0.7, 3.2), contrast=0.20, relief=0.10),
     _Material(ROAD, 'road', scale=(1.8, 0.5), contrast=0.22, relief=0.08),
-    _Material(MOUNTAIN, 'rock', scale=(0.22, 0.14), contrast=0.16, relief=0.40, rugged=True),
+    _Material(MOUNTAIN, 'rock', scale=(0.22, 0.14), contrast=0.16, relief=0.26, rugged=True),
     _Material(SNOW, 'snow', scale=(0.2, 0.12), contrast=0.16, relief=0.14, rugged=True),
 )
 
@@ -53,7 +53,8 @@ def ground_light(layout: Layout, look: Look, ground: Ground) -> np.ndarray:
     clearing = texture(ground.x / 30 + layout.offset[1], ground.z / 30, ground.footprint / 10)
     shadow = 0.62 + 0.38 * smoothstep(clearing, -0.6, 0.4)
     sun = facing * shadow * np.maximum(1 + relief * 1.5, 0.2)
-    sky = (0.55 + 0.45 * up) * (1 + 0.5 * relief)
+    # Brighter towards the sun, so that faces differ under a gray sky.
+    sky = (0.42 + 0.4 * up + 0.3 * facing) * (1 + 0.5 * relief)
     light = color * (sun * look.sunlight + sky * look.ambient)
     return mix(light, look.haze_light, haze_amount(look, ground.z, ground.height))
 
@@ -83,7 +84,7 @@ def _surface(
     if material.petals:
         petals_x, petals_z = material.petals
         noise = texture(x * petals_x + offset_z, z * petals_z, footprint * (petals_x + petals_z))
-        blossom = smoothstep(noise + 0.25 * coarse, 0.0, 0.5)
+        blossom = smoothstep(noise + 0.25 * coarse, -0.2, 0.3)
         color = mix(color, palette.petals, 0.9 * blossom)
     return color, material.relief * bump
 

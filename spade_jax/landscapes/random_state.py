@@ -12,6 +12,7 @@ class Stream(enum.IntEnum):
     STYLE = 1
     NOISE_LATTICE = 2
     TEXTURE_TILE = 3
+    COMPOSITION = 4
     CONIFER = 10
     BROADLEAF = 11
     BOULDER = 12

@@ -6,8 +6,9 @@ import numpy as np
 
 from spade_jax.errors import UserError
 from spade_jax.landscapes.canvas import Canvas, finish_image, finish_labels
+from spade_jax.landscapes.compositions import sample_layout
 from spade_jax.landscapes.ground import visible_ground
-from spade_jax.landscapes.layout import PANORAMA, sample_layout
+from spade_jax.landscapes.layout import PANORAMA
 from spade_jax.landscapes.look import look_of
 from spade_jax.landscapes.materials import ground_light
 from spade_jax.landscapes.objects import render_objects

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from spade_jax.landscapes.interpolation import halve
+from spade_jax.landscapes.noise import texture
 from spade_jax.landscapes.random_state import Stream, random_state
 
-_SIZE = 128  # Texels along a side of the finest level.
+_SIZE = 256  # Texels along a side of the finest level.
 _COARSEST = 8
 _CENTERS = (np.arange(_SIZE) + 0.5) / _SIZE  # Of the texels.
 
@@ -88,21 +89,28 @@ def boulder(variant: int) -> Sprite:
     # The faces of its outline, which close it on every side.
     around = np.arange(7) * 0.9 + rng.uniform(-0.25, 0.25, 7)
     outline = np.stack([np.cos(around), np.sin(around), np.full(7, 0.35)], axis=1)
-    normals = np.concatenate([outline, rng.normal(size=(9, 3))])  # [16, 3]
+    normals = np.concatenate([outline, rng.normal(size=(9 + 9 * (variant % 3), 3))])  # [F, 3]
     normals[:, 2] = np.abs(normals[:, 2]) + 0.15
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    reach = rng.uniform(0.58, 0.78, 16)  # distance of each face from the center
+    reach = rng.uniform(0.58, 0.78, len(normals))  # distance of each face from the center
     grid = _CENTERS * 2 - 1
     a, b = grid, 0.35 - 0.65 * grid[:, None]  # b points up; the lower third is in the ground.
     faces = reach - normals[:, 0] * a[..., None] - normals[:, 1] * b[..., None]
-    faces = faces / normals[:, 2]  # [K, K, 16]
+    faces = faces / normals[:, 2]  # [K, K, F]
     depth, face = faces.min(axis=-1), faces.argmin(axis=-1)
     grain = rng.uniform(-1, 1, depth.shape)
-    tone = 0.5 + rng.uniform(-0.15, 0.15, 16)[face] + 0.07 * grain
+    x, y = np.broadcast_arrays(1.6 * a + 5 * variant, 2.4 * b)
+    footprint = np.full(depth.shape, 4 / _SIZE)
+    weathering = texture(x, y, footprint)
+    tone = 0.5 + rng.uniform(-0.15, 0.15, len(normals))[face] + 0.05 * grain + 0.13 * weathering
+    # Dents, by the slopes of the same noise.
+    dents = [weathering - texture(x + dx, y + dy, footprint) for dx, dy in ((0.1, 0), (0, 0.1))]
+    normal_x, normal_y = (0.22 * dent.clip(-2, 2) for dent in dents)
+    normal_x, normal_y = normals[face, 0] + normal_x, normals[face, 1] + normal_y
     # It meets the ground along the near half of an ellipse.
     above_ground = grid[:, None] < 0.72 + 0.26 * (1 - a * a)
     solid = (depth > 0) & above_ground
-    sprite = np.stack([solid, normals[face, 0], normals[face, 1], tone, np.zeros_like(depth)])
+    sprite = np.stack([solid, normal_x, normal_y, tone, np.zeros_like(depth)])
     return _mip_levels((sprite * solid).astype(np.float32))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from spade_jax.landscapes.interpolation import smoothstep
 from spade_jax.landscapes.layout import Layout
 from spade_jax.landscapes.noise import fractal, ridged_fractal, value_noise
+from spade_jax.landscapes.summits import add_summits
 
 
 class Terrain(NamedTuple):
@@ -38,10 +39,11 @@ class _Grid(NamedTuple):
 
 def trace_terrain(layout: Layout, u: np.ndarray, rows: int) -> Terrain:
     """Trace the terrain for columns u, [W], and a canvas of `rows` rows."""
-    z = _depths(rows)
+    z = _depths(layout, rows)
     x = u * z / layout.focal  # [D, W]
     spacing = np.maximum(np.gradient(z, axis=0) * 0.9, z / (layout.focal * rows))  # [D, 1]
-    height, mountain, hill = _heights(layout, _Grid(x, z, spacing))
+    heights = _heights(layout, _Grid(x, z, spacing))
+    height, mountain, hill = add_summits(layout, u, z, heights)
     slope_x = np.gradient(height, axis=1) / np.gradient(x, axis=1)
     # Rays diverge: subtract the change of x along a ray.
     slope_z = np.gradient(height, axis=0) / np.gradient(z, axis=0) - slope_x * (u / layout.focal)
@@ -49,12 +51,19 @@ def trace_terrain(layout: Layout, u: np.ndarray, rows: int) -> Terrain:
     return Terrain(z[:, 0], screen, x, height, slope_x, slope_z, mountain, hill)
 
 
-def _depths(rows: int) -> np.ndarray:
-    """Distances [D, 1] of the steps, half of them beyond 80, for the steep mountains."""
+def _depths(layout: Layout, rows: int) -> np.ndarray:
+    """Distances [D, 1] of the steps, half of them beyond 80, for the steep mountains.
+
+    With summits, most are from the first foot to the last crest.
+    """
     steps = min(max(int(rows * 0.5), 76), 220)
-    t = np.linspace(0, 1, steps, dtype=np.float32)
-    z = np.where(t < 0.5, 1.6 * 50 ** (2 * t), 80 * 4.1 ** (2 * t - 1))
-    return z.astype(np.float32)[:, None]
+    shares, distances = (0, 0.5, 1), (1.6, 80, 328)
+    if layout.summits:
+        foot = min(summit.z - summit.depth for summit in layout.summits)
+        crest = max(summit.z for summit in layout.summits)
+        shares, distances = (0, 0.3, 0.85, 1), (1.6, foot, crest, 328)
+    log_z = np.interp(np.linspace(0, 1, steps), shares, np.log(distances))
+    return np.exp(log_z).astype(np.float32)[:, None]
 
 
 def _heights(layout: Layout, grid: _Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,12 +119,16 @@ def _shore_distance(layout: Layout, grid: _Grid) -> np.ndarray:
     (x, z, _), water = grid, layout.water
     if layout.biome.water == 'none':
         return np.full(x.shape, 99, np.float32)
+    if layout.biome.water == 'ocean':
+        return np.full(x.shape, -20, np.float32)
     bays = grid.fractal(16, layout.offset[1], 0, octaves=3)  # about [-1, 1], makes shores ragged
     if layout.biome.water == 'lake':
         radius = ((x - water.x) / water.width) ** 2 + ((z - water.z) / (0.6 * water.z)) ** 2
         return (np.sqrt(radius) - 1) * 9 + 3.5 * bays
+    if layout.biome.water == 'bay':
+        return z - water.z + 0.4 * water.tilt * x + 2 * bays
     if layout.biome.water == 'river':
-        bend = 3.2 * np.sin(z / 9 + water.x) * smoothstep(z, 4, 24)
+        bend = water.sway * np.sin(z / 9 + water.x) * smoothstep(z, 4, 24)
         center = water.x * 0.6 + water.tilt * (z - 12) * 0.5 + bend
         return np.abs(x - center) - water.width * (0.8 + z / 60) + 0.8 * bays
     headlands = grid.fractal(70, layout.offset[0], 3.7, octaves=2)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from spade_jax import landscapes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.paired_transforms import Geometry, scaled_size
 from spade_jax.data.records.manifest import MANIFEST
@@ -47,6 +48,7 @@ def settings_of(config: DataConfig) -> dict[str, Any]:
     settings = {name: getattr(config, name) for name in _DECIDING_FIELDS}
     settings |= {name: value for name in _LATER_FIELDS if (value := getattr(config, name))}
     settings |= {'direction': config.direction} if config.dataset == 'pairs' else {}
+    settings |= {'scenes_version': landscapes.VERSION} if config.dataset == 'scenes' else {}
     # The crop size matters only where it decides the scaled size.
     return {'format': FORMAT, **settings, 'scaled_size': f'{width}x{height}'}
 

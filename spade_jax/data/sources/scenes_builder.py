@@ -39,9 +39,11 @@ class ScenesConfig(tfds.core.BuilderConfig):
 class Scenes(tfds.core.GeneratorBasedBuilder):
     """Landscapes with label maps (indices into `landscapes.CLASSES`) and instance maps."""
 
-    # Raise it with every change of the rendered images: prepared records are found by it.
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES = {'1.0.0': 'First version.'}
+    VERSION = tfds.core.Version(landscapes.VERSION)  # Prepared records are found by it.
+    RELEASE_NOTES = {
+        '1.0.0': 'First version.',
+        '1.1.0': 'Simple compositions, large mountains, cumulus clouds, finer trees and rocks.',
+    }
     BUILDER_CONFIGS = [ScenesConfig()]
     builder_config: Any
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spade_jax import landscapes
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.paired_transforms import Geometry, scale
 from spade_jax.data.records import writer
@@ -402,6 +403,7 @@ def test_more_instances_than_16_bits_hold_are_an_error():
 
 
 def test_scenes_are_prepared(tmp_path, monkeypatch):
+    version = landscapes.VERSION
     monkeypatch.setattr(scenes_source, 'SCENES_VALIDATION_EXAMPLES', 2)
     config = DataConfig(
         data_dir=str(tmp_path / 'tfds'),
@@ -421,6 +423,9 @@ def test_scenes_are_prepared(tmp_path, monkeypatch):
     prepare(config)
     with pytest.raises(UserError, match='scenes_train_examples: 3 -> 4'):
         prepare(dataclasses.replace(config, scenes_train_examples=4))
+    monkeypatch.setattr(landscapes, 'VERSION', '9.0.0')
+    with pytest.raises(UserError, match=f'scenes_version: {version} -> 9.0.0'):
+        prepare(config)
 
 
 def test_prepare_ignores_unfinished_files_of_a_killed_run(root):

@@ -23,18 +23,18 @@ def test_original_game_finds_no_mode_where_a_penalized_critic_covers_several():
 
 
 def test_coverage_of_biomes():
-    real = np.full(7, 1 / 7)
-    assert mode_coverage.Coverage(real, real).covered == 7
+    real = np.full(8, 1 / 8)
+    assert mode_coverage.Coverage(real, real).covered == 8
     collapsed = mode_coverage.Coverage(mode_coverage.shares([2, 2, 5, 5]), real)
     assert collapsed.covered == 2
-    assert round(collapsed.distance, 6) == round(5 / 7, 6)
+    assert round(collapsed.distance, 6) == round(6 / 8, 6)
 
 
 def test_scenes_have_their_biomes():
     images, biomes = mode_coverage.scenes(6, 16, 16, first_seed=3)
     assert images.shape == (6, 16, 16, 3)
-    assert set(biomes) <= set(range(7))
-    assert len(mode_coverage.NAMES) == len(mode_coverage.BIOMES)
+    assert set(biomes) <= set(range(8))
+    assert len(mode_coverage.NAMES) == len(mode_coverage.BIOMES) + 1
 
 
 def test_classifier_learns_what_colors_tell():
