@@ -1,8 +1,8 @@
 """Two 3x3 convolutions over a label map, computed once for each distinct patch.
 
 Two stacked 3x3 convolutions see exactly a 5x5 patch, so identical patches give identical outputs.
-In a 256x256 label map about 90 % of the patches are duplicates. So the patches are indexed as by
-`np.unique`, the convolutions are computed at one pixel of each distinct patch, as matrix products,
+In a 256x256 label map about 90 % of the patches are duplicates. So the distinct patches are
+numbered, the convolutions are computed at one pixel of each distinct patch, as matrix products,
 and every pixel looks up the result of its patch. A map with too many distinct patches, or a layout
 that is not one-hot, is convolved densely.
 """
@@ -24,10 +24,11 @@ from spade_jax.layers.cpu.matrix_product import matrix_product
 MIN_GRID = 64 * 64  # pixels; on coarser grids nearly all patches are distinct
 CAPACITIES = (16, 8, 4, 2)  # pixels for each distinct patch: arrays have a fixed size
 MAX_CODES = 1290  # the largest number whose cube is an int32
+_BUCKETS = 3  # of the hash table, for each row
 
 
 class UniqueRows(NamedTuple):
-    """What `np.unique` returns, as int32 arrays of a fixed size."""
+    """What `np.unique` returns, as int32 arrays of a fixed size; in any order."""
 
     inverse: jax.Array  # [N], the id of each row.
     index: jax.Array  # [N], a row of each id; the entries from `count` on are undefined.
@@ -97,17 +98,34 @@ def pixel_codes(layout: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def unique_ids(*keys: jax.Array) -> UniqueRows:
-    """Ids of rows of integers, equal exactly for equal rows; each key is a column, flattened."""
-    size = keys[0].size
+    """Ids of rows of integers, equal only for equal rows; each key is a column, flattened.
+
+    Equal rows have equal ids, but for a few whose hashes collide with those of other rows: each of
+    these has an id of its own. Sorting would be exact, but takes several times as long.
+    """
     columns = [key.reshape(-1) for key in keys]
-    *ordered, rows = lax.sort([*columns, jnp.arange(size, dtype=jnp.int32)], num_keys=len(keys))
-    differs = functools.reduce(jnp.logical_or, (key[1:] != key[:-1] for key in ordered))
-    is_first = jnp.concatenate([jnp.ones(1, bool), differs])
-    ids = jnp.cumsum(is_first, dtype=jnp.int32) - 1
-    zeros = jnp.zeros(size, jnp.int32)
-    inverse = zeros.at[rows].set(ids, unique_indices=True)
-    index = zeros.at[jnp.where(is_first, ids, size)].set(rows, mode='drop')
-    return UniqueRows(inverse, index, ids[-1] + 1)
+    rows = jnp.arange(columns[0].size, dtype=jnp.int32)
+    same = rows  # [N], a row that is equal.
+    for buckets in reversed(_buckets(columns)):
+        one_of_bucket = jnp.zeros(_BUCKETS * rows.size, jnp.int32).at[buckets].set(rows)
+        other = one_of_bucket[buckets]
+        is_equal = functools.reduce(jnp.logical_and, (key[other] == key for key in columns))
+        same = jnp.where(is_equal, other, same)
+    has_id = same == rows
+    numbers = jnp.cumsum(has_id, dtype=jnp.int32) - 1
+    targets = jnp.where(has_id, numbers, rows.size)
+    index = jnp.zeros_like(rows).at[targets].set(rows, mode='drop')
+    return UniqueRows(numbers[same], index, numbers[-1] + 1)
+
+
+def _buckets(columns: list[jax.Array]) -> list[jax.Array]:
+    """Two hashes [N] of the rows, below `_BUCKETS` * N."""
+    state = jnp.zeros(columns[0].shape, jnp.uint32)
+    for column in columns:  # Odd constants and shifts, as common hash functions have.
+        state = (state ^ column.astype(jnp.uint32)) * np.uint32(0x9E3779B1)
+        state = state ^ (state >> 15)
+    number = jnp.asarray(_BUCKETS * columns[0].size, jnp.uint32)
+    return [(state * np.uint32(odd) ^ state >> 13) % number for odd in (0x85EBCA77, 0xC2B2AE3D)]
 
 
 def conv_relu_conv(layout: jax.Array | PatchIndex, first: Weights, second: Weights) -> jax.Array:
