@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from spade_jax.layers.normalization import Normalization
-from spade_jax.layers.resampling import resize_nearest, upsample_nearest
+from spade_jax.layers.resampling import Upsample, resize_nearest
 
 
 class PlainNorm(nn.Module):
@@ -18,13 +18,13 @@ class PlainNorm(nn.Module):
     Attributes:
       norm: See `Normalization`.
       concat: Put the channels of the layout in front of the activations.
-      upsample: Double the resolution of x after the normalization.
+      upsample: Doubles the resolution of x after the normalization; None: it stays.
       axis_name: The replica axis.
     """
 
     norm: str = 'sync_batch'
     concat: bool = False
-    upsample: bool = False
+    upsample: Upsample | None = None
     axis_name: str | None = None
 
     @nn.compact
@@ -39,7 +39,7 @@ class PlainNorm(nn.Module):
         factor = 2 if self.upsample else 1
         norm = Normalization(self.norm, True, factor, self.axis_name, name='norm')
         y = norm(x, train=train)
-        y = upsample_nearest(y) if self.upsample else y
+        y = self.upsample(y) if self.upsample else y
         if not self.concat:
             return y
         m = resize_nearest(layout, *y.shape[1:3]).astype(y.dtype)

@@ -1,11 +1,15 @@
 """Changes of resolution, with the sampling points of the published models."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+
+Upsample = Callable[[jax.Array], jax.Array]  # [B, H, W, C] -> [B, 2H, 2W, C]
 
 
 def resize_nearest(x: jax.Array, height: int, width: int) -> jax.Array:
@@ -35,6 +39,24 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
     batch, height, width, channels = x.shape
     repeated = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
     return repeated.reshape(batch, 2 * height, 2 * width, channels)
+
+
+def upsample_bilinear(x: jax.Array) -> jax.Array:
+    """Double height and width, interpolating between pixel centers. [B, H, W, C] -> [B, 2H, 2W, C].
+
+    The same as `resize_bilinear`, but faster.
+    """
+    return _double_bilinear(_double_bilinear(x, axis=1), axis=2)
+
+
+def _double_bilinear(x: jax.Array, axis: int) -> jax.Array:
+    size = x.shape[axis]
+    take = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
+    # Half of the new centers lie a quarter before an old one, half a quarter after it.
+    previous = jnp.concatenate([take(0, 1), take(0, size - 1)], axis)
+    following = jnp.concatenate([take(1, size), take(size - 1, size)], axis)
+    pairs = jnp.stack([0.75 * x + 0.25 * previous, 0.75 * x + 0.25 * following], axis + 1)
+    return pairs.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
 
 
 def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:

@@ -11,7 +11,7 @@ from flax.typing import Dtype
 from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Convolution
 from spade_jax.layers.normalization import Normalization
-from spade_jax.layers.resampling import resize_nearest, upsample_nearest
+from spade_jax.layers.resampling import Upsample, resize_nearest
 
 
 class Modulation(Protocol):
@@ -40,8 +40,8 @@ class SpatiallyAdaptiveNorm(nn.Module):
       norm: 'sync_batch', 'batch' or 'instance', see `Normalization`.
       hidden: Channels of the shared convolution.
       kernel_size: Of all three convolutions; odd.
-      upsample: Double the resolution of x after the normalization, whose statistics are the same
-        before it, at a quarter of the work.
+      upsample: Doubles the resolution of x after the normalization. The statistics before it are
+        those after `upsample_nearest`, at a quarter of the work. None: the resolution stays.
       modulation: A faster way to compute gamma and beta; None: the plain one.
       axis_name, dtype: The replica axis and the compute type.
     """
@@ -49,7 +49,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
     norm: str = 'sync_batch'
     hidden: int = 128
     kernel_size: int = 3
-    upsample: bool = False
+    upsample: Upsample | None = None
     modulation: Modulation | None = None
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
@@ -80,4 +80,4 @@ class SpatiallyAdaptiveNorm(nn.Module):
         factor = 2 if self.upsample else 1
         norm = Normalization(self.norm, False, factor, self.axis_name, name='norm')
         x_hat = norm(x, train=train)
-        return upsample_nearest(x_hat) if self.upsample else x_hat
+        return self.upsample(x_hat) if self.upsample else x_hat

@@ -6,6 +6,7 @@ from spade_jax.layers.resampling import (
     average_pool,
     resize_bilinear,
     resize_nearest,
+    upsample_bilinear,
     upsample_nearest,
 )
 
@@ -52,3 +53,10 @@ def test_average_pool_does_not_count_padding():
 
 def test_average_pool_keeps_bfloat16():
     assert average_pool(jnp.ones((1, 5, 4, 1), jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 5, 2), (1, 1, 4, 1)])
+def test_bilinear_upsampling_interpolates_between_pixel_centers(shape):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    expected = resize_bilinear(x, 2 * shape[1], 2 * shape[2])
+    np.testing.assert_allclose(upsample_bilinear(x), expected, atol=1e-6)

@@ -11,7 +11,8 @@ from flax.typing import Dtype
 
 from spade_jax.layers.activations import leaky_relu
 from spade_jax.layers.convolution import Convolution
-from spade_jax.layers.resampling import resize_nearest, upsample_nearest
+from spade_jax.layers.noise_injection import NoiseInjection
+from spade_jax.layers.resampling import Upsample, resize_nearest, upsample_nearest
 from spade_jax.layers.spatially_adaptive_norm import Modulation, SpatiallyAdaptiveNorm
 
 FIRST_BLOCKS = ('head', 'middle_0', 'middle_1')  # Then up_0, up_1, ...
@@ -25,25 +26,30 @@ class SpadeResidualBlock(nn.Module):
 
     Attributes:
       features: Output channels; between the convolutions the smaller of input and output.
-      upsample: Double the resolution of the input first.
+      upsample: Doubles the resolution of the input first; None: it stays.
       norm: Makes a SPADE layer, given a name.
       conv: Makes a convolution, given channels and a name.
+      noise: Adds an image of noise to the output of each 3x3 convolution.
       rematerialize_norms: Recompute the SPADE layers in the backward pass.
     """
 
     features: int
-    upsample: bool = False
+    upsample: Upsample | None = None
     norm: Callable[..., nn.Module] = SpatiallyAdaptiveNorm
     conv: Callable[..., nn.Module] = functools.partial(Convolution, spectral_norm=True)
+    noise: Callable[..., nn.Module] | None = None
     rematerialize_norms: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, layout: Any, *, train: bool) -> jax.Array:
         """[B, H, W, C] (with `upsample`, half that size) -> [B, H, W, features]."""
 
-        def norm(name: str, x: jax.Array, upsample: bool = False) -> jax.Array:
+        def norm(name: str, x: jax.Array, upsample: Upsample | None = None) -> jax.Array:
             layer = self.norm(name=name, upsample=upsample)
             return remat_if(self.rematerialize_norms, layer, x, layout, train=train)
+
+        def with_noise(name: str, x: jax.Array) -> jax.Array:
+            return x if self.noise is None else self.noise(name=name)(x)
 
         channels = x.shape[-1]
         if channels != self.features:
@@ -51,12 +57,13 @@ class SpadeResidualBlock(nn.Module):
             conv_s = self.conv(self.features, kernel_size=1, use_bias=False, name='conv_s')
             shortcut = conv_s(shortcut, train=train)
         else:
-            shortcut = upsample_nearest(x) if self.upsample else x
+            shortcut = self.upsample(x) if self.upsample else x
         y = leaky_relu(norm('norm_0', x, self.upsample))
         y = self.conv(min(channels, self.features), name='conv_0')(y, train=train)
+        y = with_noise('noise_0', y)
         y = leaky_relu(norm('norm_1', y))
         y = self.conv(self.features, name='conv_1')(y, train=train)
-        return shortcut + y
+        return shortcut + with_noise('noise_1', y)
 
 
 class SpadeGenerator(nn.Module):
@@ -74,6 +81,8 @@ class SpadeGenerator(nn.Module):
       norm, spade_hidden, spade_kernel_size, modulation: See `SpatiallyAdaptiveNorm`.
       norm_layer: Makes another layer in the place of SPADE, for ablations; None: SPADE.
       spectral_norm: Normalize the convolutions of the residual blocks.
+      upsample: Doubles the resolution.
+      noise_injection: Add noise to the outputs of the convolutions, see `NoiseInjection`.
       rematerialize: What the backward pass recomputes: 'none', 'modulation' (SPADE) or 'blocks'.
       axis_name, dtype: The replica axis and the compute type.
     """
@@ -86,6 +95,8 @@ class SpadeGenerator(nn.Module):
     spade_hidden: int = 128
     spade_kernel_size: int = 3
     spectral_norm: bool = True
+    upsample: Upsample = upsample_nearest
+    noise_injection: bool = False
     rematerialize: str = 'none'
     modulation: Modulation | None = None
     norm_layer: Callable[..., nn.Module] | None = None
@@ -117,12 +128,13 @@ class SpadeGenerator(nn.Module):
             factor = 2 if i in upsampling else 1
             _, height, width, _ = x.shape
             m = layout_at(factor * height, factor * width)  # [B, H, W, S]
-            block = self._block(i, int(multiplier * self.width), upsample=factor == 2)
+            upsample = self.upsample if factor == 2 else None
+            block = self._block(i, int(multiplier * self.width), upsample)
             x = remat_if(self.rematerialize == 'blocks', block, x, m, train=train)
         x = Convolution(3, dtype=self.dtype, name='to_rgb')(leaky_relu(x))
         return jnp.tanh(x.astype(jnp.float32))  # [B, H, W, 3]
 
-    def _block(self, index: int, features: int, upsample: bool) -> SpadeResidualBlock:
+    def _block(self, index: int, features: int, upsample: Upsample | None) -> SpadeResidualBlock:
         norm = self.norm_layer or functools.partial(
             SpatiallyAdaptiveNorm,
             norm=self.norm,
@@ -133,8 +145,9 @@ class SpadeGenerator(nn.Module):
             dtype=self.dtype,
         )
         conv = functools.partial(Convolution, spectral_norm=self.spectral_norm, dtype=self.dtype)
+        noise = functools.partial(NoiseInjection, seed=index) if self.noise_injection else None
         remat, name = self.rematerialize == 'modulation', block_name(index)
-        return SpadeResidualBlock(features, upsample, norm, conv, remat, name=name)
+        return SpadeResidualBlock(features, upsample, norm, conv, noise, remat, name=name)
 
     def _coarse_grid(self, layout: jax.Array, style: jax.Array | None) -> jax.Array:
         """[B, h, w, C], from the style latent if there is one, else from the layout."""

@@ -12,6 +12,7 @@ from spade_jax.batch import Batch
 from spade_jax.config.config import Config
 from spade_jax.layers.cpu.fast_modulation import CACHE, FastModulation
 from spade_jax.layers.plain_norm import PlainNorm
+from spade_jax.layers.resampling import upsample_bilinear, upsample_nearest
 from spade_jax.models import losses
 from spade_jax.models.model import (
     LossOutput,
@@ -35,6 +36,8 @@ from spade_jax.random_streams import Stream
 
 Networks = Mapping[str, Variables]
 Outputs = list[losses.ScaleOutput]
+
+UPSAMPLE = {'nearest': upsample_nearest, 'bilinear': upsample_bilinear}
 
 
 class Spade(Model):
@@ -79,7 +82,7 @@ class Spade(Model):
             networks['encoder'] = StyleEncoder(
                 width=options.encoder_width,
                 style_dim=options.style_dim,
-                depth=options.encoder_depth(data),
+                depth=options.encoder_convolutions(data),
                 input_size=options.encoder_input_size,
                 norm=options.encoder_norm,
                 **self._shared,
@@ -118,6 +121,8 @@ class Spade(Model):
             style_dim=options.latent_dim,
             norm_layer=None if options.has_spade else plain_norm,
             rematerialize=options.rematerialize,
+            upsample=UPSAMPLE[options.upsampling_method],
+            noise_injection=options.noise_injection,
             **shared,
         )
 

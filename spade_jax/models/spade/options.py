@@ -19,6 +19,8 @@ _OF_DECODER = {
     'generator_start': ('layout', 'starts from the layout'),
     'style_encoder': (False, 'starts from the layout'),
     'upsampling': ('normal', 'has --generator_downsamplings'),
+    'upsampling_method': ('nearest', 'has transposed convolutions'),
+    'noise_injection': (False, 'has no noise'),
     'generator_multipliers': ('', 'has widths that double at each downsampling'),
     'rematerialize': ('none', 'keeps its activations'),
 }
@@ -71,6 +73,17 @@ class SpadeOptions(ModelOptions):
         '',
         'Channels of the residual blocks in multiples of generator_width, e.g. "8,4,2,1"; all '
         'blocks but the first upsample. Default: the published blocks, see --upsampling.',
+    )
+    upsampling_method: str = option(
+        'nearest',
+        'How a block doubles the resolution: nearest, as published, or bilinear, which has no '
+        'seams at the borders of the coarse pixels.',
+        choices=('nearest', 'bilinear'),
+    )
+    noise_injection: bool = option(
+        False,
+        'Add fixed noise, scaled per channel, to the outputs of the convolutions of the residual '
+        'blocks. From it the generator makes the detail of regions of one class.',
     )
     generator_norm: str = option(
         'sync_batch',
@@ -135,6 +148,12 @@ class SpadeOptions(ModelOptions):
     )
     encoder_width: int = option(
         64, "Channels of the encoder's first convolution.", at_least=1, at_most=1024
+    )
+    encoder_depth: int = option(
+        0,
+        'Convolutions of the style encoder. 0: as published, 6 from --crop_size=256 on, else 5.',
+        at_least=0,
+        at_most=10,
     )
     encoder_norm: str = option(
         'instance',
@@ -213,7 +232,7 @@ class SpadeOptions(ModelOptions):
             problem = f'label_conv=dedup with {cause}: it needs label maps and SPADE of 3x3 kernels'
             raise UserError(problem, 'use --label_conv=auto')
         self._check_padding(data)
-        depth, size = self.encoder_depth(data), self.encoder_input_size
+        depth, size = self.encoder_convolutions(data), self.encoder_input_size
         if self.style_encoder and size < 2 ** (depth + 1):
             problem = f'encoder_input_size={size} leaves a single pixel after {depth} convolutions'
             raise UserError(f'{problem} of stride 2', f'use {2 ** (depth + 1)} or more')
@@ -314,8 +333,13 @@ class SpadeOptions(ModelOptions):
         """Height and width of the generator's coarsest grid."""
         return data.image_height // self.size_multiple, data.image_width // self.size_multiple
 
-    def encoder_depth(self, data: DataConfig) -> int:
-        """Convolutions of the style encoder, by the published rule."""
+    def encoder_convolutions(self, data: DataConfig) -> int:
+        """Convolutions of the style encoder."""
+        return self.encoder_depth or self.published_encoder_depth(data)
+
+    @staticmethod
+    def published_encoder_depth(data: DataConfig) -> int:
+        """Convolutions of the published style encoders."""
         return 6 if data.crop_size >= 256 else 5
 
     def supports_dedup(self, data: DataConfig) -> bool:

@@ -125,7 +125,11 @@ def unsupported_by_reference(config: Config) -> list[str]:
     """Options, as flags, whose values the reference implementation cannot build networks of."""
     options = _options(config)
     fixed: dict[str, Any] = dict(
-        spade_hidden=128, generator_multipliers='', generator_start='layout'
+        spade_hidden=128,
+        generator_multipliers='',
+        generator_start='layout',
+        upsampling_method='nearest',
+        noise_injection=False,
     )
     if options.is_encoder_decoder:
         fixed = dict(generator_spectral_norm=True)
@@ -135,7 +139,10 @@ def unsupported_by_reference(config: Config) -> list[str]:
         fixed |= dict(encoder_input_size=256, style_dim=256)
     values = {name: getattr(options, name) for name in fixed}
     flags = format_flags({name: values[name] for name in values if values[name] != fixed[name]})
-    if options.style_encoder and options.encoder_depth(config.data) == 5:
+    published = options.published_encoder_depth(config.data)
+    if options.style_encoder and options.encoder_convolutions(config.data) != published:
+        flags.append(f'--encoder_depth={options.encoder_depth}')
+    elif options.style_encoder and published == 5:
         flags.append(f'--crop_size={config.data.crop_size} with a style encoder')
     return flags
 
@@ -275,7 +282,7 @@ def resolve(found: Architecture, described: Options, given: Options) -> Config:
     _check_channels(channels, options, hint)
     options.setdefault('load_size', max(286, options['crop_size']))
     config = Config.create(**options)
-    depth, size = _options(config).encoder_depth(config.data), config.data.crop_size
+    depth, size = _options(config).encoder_convolutions(config.data), config.data.crop_size
     if found.encoder_depth not in (None, depth):
         problem = f'the style encoder has {found.encoder_depth} convolutions, but with '
         problem += f'crop_size={size} it would have {depth} (6 from 256 on, 5 below)'

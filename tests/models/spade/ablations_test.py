@@ -14,6 +14,7 @@ from spade_jax.config.config import Config
 from spade_jax.errors import UserError
 from spade_jax.layers.cpu.fast_modulation import CACHE
 from spade_jax.layers.plain_norm import PlainNorm
+from spade_jax.layers.resampling import upsample_nearest
 from spade_jax.memory.step_memory import step_memory
 from spade_jax.models.model import build_model
 from spade_jax.models.spade.published import (
@@ -135,7 +136,9 @@ def test_plain_norm_joins_layout_and_normalized_activations():
     norm = PlainNorm('instance', concat=True)
     y, _ = norm.init_with_output(jax.random.key(0), x, layout, train=True)
     np.testing.assert_allclose(y[0, 0], [[1, 0, -1], [0, 1, 1]], atol=1e-5)
-    upsampled = norm.clone(upsample=True).apply({}, x[:, :, :1], layout[:, :, :1], train=True)
+    upsampled = norm.clone(upsample=upsample_nearest).apply(
+        {}, x[:, :, :1], layout[:, :, :1], train=True
+    )
     np.testing.assert_allclose(upsampled, jnp.array([1.0, 0, 0]) * jnp.ones((1, 2, 2, 3)))
 
 

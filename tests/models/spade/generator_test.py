@@ -9,7 +9,7 @@ from flax import linen as nn
 from spade_jax.layers.convolution import Convolution
 from spade_jax.layers.cpu.fast_modulation import FastModulation
 from spade_jax.layers.normalization import moments, standardize
-from spade_jax.layers.resampling import upsample_nearest
+from spade_jax.layers.resampling import upsample_bilinear, upsample_nearest
 from spade_jax.layers.spatially_adaptive_norm import SpatiallyAdaptiveNorm
 from spade_jax.models.spade.generator import SpadeGenerator, SpadeResidualBlock, upsampling_blocks
 from spade_jax.models.spade.reference_names import to_variables
@@ -62,6 +62,51 @@ def test_block_has_golden_numbers(case):
     golden.check(evaluate(variables, x, layout), 'out/eval3')
 
 
+@functools.cache
+def small_generator(upsample=upsample_nearest, noise_injection=False):
+    """Image [32, 32, 3] of a uniform layout, with noise of scale 1."""
+    generator = SpadeGenerator(
+        multipliers=(4, 4, 2, 1),
+        num_upsamplings=3,
+        width=4,
+        style_dim=2,
+        spade_hidden=4,
+        spectral_norm=False,
+        upsample=upsample,
+        noise_injection=noise_injection,
+    )
+    layout, style = jnp.ones((1, 32, 32, 1)), jnp.ones((1, 2))
+    variables = jax.jit(functools.partial(generator.init, train=False))(
+        jax.random.key(0), layout, style
+    )
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, x: jnp.ones_like(x) if 'noise' in str(path) else x, variables['params']
+    )
+    apply = jax.jit(functools.partial(generator.apply, train=False))
+    return apply({**variables, 'params': params}, layout, style)[0]
+
+
+def largest_step(image):
+    """Between neighbors in the middle row, relative to its range."""
+    row = image[16]
+    return float(jnp.abs(jnp.diff(row, axis=0)).max() / jnp.ptp(row, axis=0).max())
+
+
+def test_bilinear_upsampling_leaves_no_step_between_coarse_pixels():
+    nearest, bilinear = small_generator(), small_generator(upsample=upsample_bilinear)
+    assert nearest.shape == bilinear.shape == (32, 32, 3)
+    assert largest_step(bilinear) < 0.8 * largest_step(nearest)
+
+
+def test_noise_gives_a_uniform_region_detail():
+    def detail(image):
+        """Mean difference of neighbors in the middle row, relative to its deviation."""
+        row = image[16]
+        return float((jnp.abs(jnp.diff(row, axis=0)).mean(axis=0) / row.std(axis=0)).mean())
+
+    assert detail(small_generator(noise_injection=True)) > 1.5 * detail(small_generator())
+
+
 def sigma_of(variables, conv):
     kernel = np.asarray(variables['params'][conv]['kernel'])
     vectors = variables['spectral'][conv]['spectral_norm']
@@ -73,7 +118,7 @@ def test_upsampling_block_equals_block_after_upsampling(features):
     random = np.random.default_rng(0)
     x = random.normal(size=(2, 3, 5, 4)).astype(np.float32)
     layout = jax.nn.one_hot(random.integers(0, 3, (2, 6, 10)), 3)
-    upsampling = SpadeResidualBlock(features, upsample=True)
+    upsampling = SpadeResidualBlock(features, upsample=upsample_nearest)
     plain = SpadeResidualBlock(features)
     training = dict(train=True, mutable=MUTABLE)
     variables = jax.jit(functools.partial(upsampling.init, train=True))(

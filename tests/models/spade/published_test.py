@@ -6,7 +6,7 @@ import pytest
 from spade_jax.config import catalog
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
-from spade_jax.models.spade.published import infer, infer_config, resolve
+from spade_jax.models.spade.published import infer, infer_config, resolve, unsupported_by_reference
 from tests import parity
 from tests.convert.released_files import options_to_give, zero_states
 
@@ -309,6 +309,18 @@ def test_depth_of_encoder_must_fit_crop_size():
     found = found_in(STYLED)._replace(encoder_depth=6)
     message = refusal(found, **GIVEN_STYLED)
     assert 'has 6 convolutions, but with crop_size=64 it would have 5' in message
+
+
+@pytest.mark.parametrize(
+    'options, flag',
+    [
+        (dict(noise_injection=True), '--noise_injection'),
+        (dict(upsampling_method='bilinear'), '--upsampling_method=bilinear'),
+        (dict(style_encoder=True, encoder_depth=4), '--encoder_depth=4'),
+    ],
+)
+def test_options_that_the_reference_lacks_are_named(options, flag):
+    assert flag in unsupported_by_reference(Config.create(**options))
 
 
 @pytest.fixture(scope='module')
