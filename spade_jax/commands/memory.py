@@ -1,7 +1,13 @@
-"""Estimate the memory that a train step needs on one device, without running it."""
+"""Estimate the memory that a train step needs on one device, without running it.
+
+The flags describe the run; those of a run that exists are taken from its --workdir.
+"""
+
+import os
 
 from absl import flags
 
+from spade_jax.commands.shared import WORKDIR
 from spade_jax.config.flags import config_from_flags
 from spade_jax.config.option import LARGEST_BATCH, LARGEST_SIDE, positive_integers
 
@@ -28,8 +34,12 @@ FIRST_FLAGS = {
 
 def run() -> None:
     """Print the table of estimates."""
-    config = config_from_flags(flags.FLAGS)
     from spade_jax.memory import step_memory
+    from spade_jax.training.resume import saved_config
+
+    # A run that exists is estimated as it is, but for the given flags.
+    workdir = os.path.expanduser(WORKDIR.value or '')
+    config = config_from_flags(flags.FLAGS, saved_config(workdir, '') if workdir else None)
 
     widths = positive_integers('memory_widths', MEMORY_WIDTHS.value, LARGEST_SIDE)
     sizes = positive_integers('memory_batch_sizes', MEMORY_BATCH_SIZES.value, LARGEST_BATCH)

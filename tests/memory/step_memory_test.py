@@ -1,9 +1,12 @@
 import functools
+import re
 import types
 
 import jax
 import pytest
 
+import spade_jax
+from spade_jax.checkpoints.checkpointer import newest_config
 from spade_jax.config.config import Config
 from spade_jax.config.option import positive_integers
 from spade_jax.errors import UserError
@@ -164,3 +167,10 @@ def test_program_prints_memory():
     small = (*program.SMALL, '--generator_multipliers=2,1', '--num_classes=3')
     sizes = ('--memory_widths=32', '--memory_batch_sizes=1')
     assert '32x32      1' in succeed_inline('--mode=memory', *small, *sizes)
+
+
+def test_run_that_exists_is_estimated_as_it_is():
+    printed = succeed_inline('--mode=memory', f'--workdir={spade_jax.DEMO}')
+    config = newest_config(spade_jax.DEMO, flag='workdir')
+    size, batch = config.data.crop_size, config.optimizer.batch_size
+    assert re.search(rf' {size}x{size} +{batch} ', printed)
