@@ -10,7 +10,11 @@ import itertools
 import json
 import pathlib
 import re
+import shlex
+import subprocess
+import sys
 import types
+import urllib.request
 import zipfile
 
 import nbclient
@@ -222,6 +226,32 @@ def test_painted_map_has_all_its_classes(demo):
 @pytest.mark.slow
 def test_empty_conversion_field_converts_nothing(demo):
     assert 'empty' in printed(demo.cells['convert'])
+
+
+@pytest.mark.slow
+def test_demo_opens_no_studio(demo):
+    assert 'STUDIO is off' in printed(demo.cells['studio'])
+
+
+def test_studio_is_opened_by_the_proxy_of_colab(monkeypatch):
+    (source,) = (cell.source for cell in read_notebook().cells if cell.id == 'studio')
+    opened, host = [], '8128-m-s-1a2b.region-0.prod.colab.dev'
+    output = types.SimpleNamespace(
+        eval_js=lambda text: f'https://{host}/' if text.endswith('.proxyPort(8128)') else None,
+        serve_kernel_port_as_window=lambda port, path: opened.append((port, path)),
+    )
+    monkeypatch.setitem(sys.modules, 'google.colab', types.SimpleNamespace(output=output))
+    variables = dict(IN_COLAB=True, spade_jax=spade_jax, workdir=spade_jax.DEMO)
+    variables |= dict(subprocess=subprocess, sys=sys, shlex=shlex)
+    exec(source.replace('STUDIO = False', 'STUDIO = True'), variables)
+    try:
+        ((port, path),) = opened
+        request = urllib.request.Request(f'http://127.0.0.1:{port}/', headers={'Host': host})
+        assert b'<html' in urllib.request.urlopen(request, timeout=10).read()
+        assert re.fullmatch('/#token=[0-9a-f]{32}', path)
+    finally:
+        variables['studio'].terminate()
+        variables['studio'].wait()
 
 
 @pytest.mark.slow
