@@ -1,6 +1,7 @@
 /**
- * The connection to the server. At most one image is asked for at a time; when it is there, the
- * newest state is asked for, so that no image waits behind one that nobody wants any more.
+ * The connection to the server. While it samples, the newest state is asked for: the server keeps
+ * one waiting request of a page, which a newer one replaces. So no image waits behind one that
+ * nobody wants any more, and the server need not wait for the page.
  */
 
 import {notice} from './dialogs.js';
@@ -11,6 +12,9 @@ const PROTOCOL = 'spade-studio.1';
 const DELAYS = [500, 1000, 2000, 3000];  // Milliseconds before another attempt to connect.
 const SLOW = 400;  // Milliseconds an image, above which images follow each stroke, not each change.
 const RATE_SPAN = 2000;  // Milliseconds over which the rate is measured.
+const GAP = 20;  // Milliseconds between two requests while one waits, at least.
+const BYTES = 4000;  // Of the label map in each millisecond of the gap.
+const MOST_ASKED = 64;
 const REST = 150;  // Milliseconds without a change of the style, after which its image is exact.
 const PATIENCE = 500;  // Milliseconds after which the page says how many are before it.
 const SAME_MODEL = ['name', 'width', 'height', 'has_style', 'can_encode', 'classes'];
@@ -29,7 +33,9 @@ let isTrying = false;
 let isReady = false;  // The model is loaded.
 let wasReady = false;  // It was, in this or an earlier connection.
 let rev = 0;  // Of requests.
-let inFlight = null;  // {rev, revision, style} of the image that is asked for.
+let asked = [];  // {rev, revision, style} of the requests since that of the last answer.
+let lastSent = 0;
+let later = 0;
 let answered = {revision: -1, style: null, isExact: true};  // Of the last answer.
 let isSettled = false;  // It is time for an exact image after quick ones.
 let settling = 0;
@@ -91,7 +97,7 @@ function open() {
 
 function end(code) {
   isReady = false;
-  inFlight = null;
+  asked = [];
   clearTimeout(patience);
   variations?.reject(new Error('the connection is lost'));
   variations = null;
@@ -160,24 +166,24 @@ function takeState({state: name, stage, done, of, seconds, milliseconds}) {
 }
 
 function takeWaiting({rev: waiting, before}) {
-  if (inFlight?.rev !== waiting) return;
+  if (asked.at(-1)?.rev !== waiting) return;
   clearTimeout(patience);
-  patience = setTimeout(() => inFlight?.rev === waiting && update('link', {before}), PATIENCE);
+  patience = setTimeout(() => asked.length && update('link', {before}), PATIENCE);
 }
 
 function takeImage({rev: shown, width, height, milliseconds, exact}, rgb) {
-  if (inFlight?.rev !== shown) return;
-  const {revision, style} = finish(exact);
+  if (!isAskedFor(shown)) return;
+  const {revision, style} = finish(shown, exact);
   sendNewest();  // The server samples on while this page shows the image.
-  if (!exact && !inFlight) settling = setTimeout(settle, REST);
+  if (!exact && !asked.length) settling = setTimeout(settle, REST);
   update('image', {revision, style, rgb, width, height, milliseconds, size: 'full'});
   update('link', {state: nameNow(), before: 0, rate: rateNow(), refused: null});
   slowImages = milliseconds > SLOW ? slowImages + 1 : 0;
   if (slowImages >= 3) followStrokes(milliseconds);
 }
 
-function takeVariation({rev: asked, index}, rgb) {
-  if (variations?.rev !== asked) return;
+function takeVariation({rev: shown, index}, rgb) {
+  if (variations?.rev !== shown) return;
   variations.images[index] = rgb;
   if (variations.images.includes(null)) return;
   variations.resolve(variations.images);
@@ -188,25 +194,33 @@ function takeRefusal({rev: refused, code, problem, remedy}) {
   if (variations?.rev === refused) {
     variations.reject(new Error(problem));
     variations = null;
-  } else if (inFlight?.rev === refused) {
-    finish(true).isRefused = true;
+  } else if (isAskedFor(refused)) {
+    finish(refused, true).isRefused = true;
     sendNewest();
     update('link', {state: nameNow(), before: 0, refused: {code, problem, remedy}});
     notice([problem, remedy].filter(Boolean).join('; '), {kind: 'bad'});
   }
 }
 
-/** The request in flight, which is answered now. */
-function finish(isExact) {
+function isAskedFor(number) {
+  return asked.some((request) => request.rev === number);
+}
+
+/** The request that is answered now. The server has forgotten the older ones. */
+function finish(number, isExact) {
   clearTimeout(patience);
-  answered = {...inFlight, isExact};
-  inFlight = null;
+  answered = {...asked.find((request) => request.rev === number), isExact};
+  asked = asked.filter((request) => request.rev > number);
   return answered;
 }
 
 /** Whether the last answer is of the state as it is. */
 function isAnswered() {
-  return answered.revision === state.document.revision && answered.style === state.style.current;
+  return isOfNow(answered);
+}
+
+function isOfNow({revision, style}) {
+  return revision === state.document.revision && style === state.style.current;
 }
 
 /** Whether an image of the state as it is should be asked for. */
@@ -218,7 +232,8 @@ function isWanted() {
 }
 
 function sendNewest() {
-  if (!isReady || inFlight || document.hidden) return;
+  if (!isReady || document.hidden || asked.length && isOfNow(asked.at(-1))) return;
+  if (mustWait()) return;
   const wanted = isWanted();
   isAsked = false;
   if (!wanted) return;
@@ -227,9 +242,20 @@ function sendNewest() {
   // Only the style changes: the next image follows soon, and an exact one when the style rests.
   const quick = answered.revision === map.revision && answered.style !== current;
   clearTimeout(settling);
-  inFlight = {rev: ++rev, revision: map.revision, style: current};
+  asked = [...asked, {rev: ++rev, revision: map.revision, style: current}].slice(-MOST_ASKED);
+  lastSent = performance.now();
   socket.send(mapFrame({op: 'sample', rev, style, quick}, map));
   if (state.link.state === 'ready') update('link', {state: 'sampling'});
+}
+
+/** Whether a request was sent a moment ago that is not answered; the newest follows later. */
+function mustWait() {
+  clearTimeout(later);
+  const gap = Math.max(GAP, (state.document.ids?.byteLength ?? 0) / BYTES);
+  const pause = lastSent + gap - performance.now();
+  if (!asked.length || pause <= 0) return false;
+  later = setTimeout(sendNewest, pause);
+  return true;
 }
 
 /** Ask for what is wanted, and for an exact image where the last one was quick. */
@@ -241,7 +267,7 @@ function settle() {
 }
 
 function nameNow() {
-  return inFlight || isAnswered() && !answered.isExact ? 'sampling' : 'ready';
+  return asked.length || isAnswered() && !answered.isExact ? 'sampling' : 'ready';
 }
 
 /** The images a second over the last two seconds; none when no image comes any more. */
