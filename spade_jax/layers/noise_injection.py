@@ -1,7 +1,5 @@
 """Noise from which a generator makes the detail of uniform regions (Karras et al. 2019)."""
 
-import zlib
-
 import jax
 from flax import linen as nn
 
@@ -15,7 +13,7 @@ class NoiseInjection(nn.Module):
     is painted in one place leaves the detail of the others alone. Karras et al. 2019, section 3.2.
 
     Attributes:
-      seed: Number of the layer, with its name.
+      seed: Of the noise; each layer has its own.
     """
 
     seed: int = 0
@@ -23,6 +21,5 @@ class NoiseInjection(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param('scale', nn.initializers.zeros, x.shape[-1:])
-        key = jax.random.key(zlib.crc32(f'{self.seed} {self.name}'.encode()))
-        noise = jax.random.normal(key, (*x.shape[1:3], 1))  # [H, W, 1]
+        noise = jax.random.normal(jax.random.key(self.seed), (*x.shape[1:3], 1))  # [H, W, 1]
         return x + (scale * noise).astype(x.dtype)

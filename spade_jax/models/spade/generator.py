@@ -29,7 +29,7 @@ class SpadeResidualBlock(nn.Module):
       upsample: Doubles the resolution of the input first; None: it stays.
       norm: Makes a SPADE layer, given a name.
       conv: Makes a convolution, given channels and a name.
-      noise: Adds an image of noise to the output of each 3x3 convolution.
+      noise: Adds an image of noise to the output of the first 3x3 convolution.
       rematerialize_norms: Recompute the SPADE layers in the backward pass.
     """
 
@@ -48,9 +48,6 @@ class SpadeResidualBlock(nn.Module):
             layer = self.norm(name=name, upsample=upsample)
             return remat_if(self.rematerialize_norms, layer, x, layout, train=train)
 
-        def with_noise(name: str, x: jax.Array) -> jax.Array:
-            return x if self.noise is None else self.noise(name=name)(x)
-
         channels = x.shape[-1]
         if channels != self.features:
             shortcut = norm('norm_s', x, self.upsample)
@@ -60,10 +57,11 @@ class SpadeResidualBlock(nn.Module):
             shortcut = self.upsample(x) if self.upsample else x
         y = leaky_relu(norm('norm_0', x, self.upsample))
         y = self.conv(min(channels, self.features), name='conv_0')(y, train=train)
-        y = with_noise('noise_0', y)
+        # Before a SPADE layer, so that each class can amplify or remove it.
+        y = y if self.noise is None else self.noise(name='noise')(y)
         y = leaky_relu(norm('norm_1', y))
         y = self.conv(self.features, name='conv_1')(y, train=train)
-        return shortcut + with_noise('noise_1', y)
+        return shortcut + y
 
 
 class SpadeGenerator(nn.Module):
@@ -82,7 +80,7 @@ class SpadeGenerator(nn.Module):
       norm_layer: Makes another layer in the place of SPADE, for ablations; None: SPADE.
       spectral_norm: Normalize the convolutions of the residual blocks.
       upsample: Doubles the resolution.
-      noise_injection: Add noise to the outputs of the convolutions, see `NoiseInjection`.
+      noise_injection: Add noise inside the residual blocks, see `NoiseInjection`.
       rematerialize: What the backward pass recomputes: 'none', 'modulation' (SPADE) or 'blocks'.
       axis_name, dtype: The replica axis and the compute type.
     """

@@ -82,8 +82,8 @@ class SpadeOptions(ModelOptions):
     )
     noise_injection: bool = option(
         False,
-        'Add fixed noise, scaled per channel, to the outputs of the convolutions of the residual '
-        'blocks. From it the generator makes the detail of regions of one class.',
+        'Add fixed noise, scaled per channel, inside the residual blocks. From it the generator '
+        'makes the detail of regions of one class.',
     )
     generator_norm: str = option(
         'sync_batch',
