@@ -76,12 +76,19 @@ def bare_seconds(generator: TrainedGenerator, ids: np.ndarray) -> float:
 
 
 def painting_rate(page: Page, seconds: float) -> float:
-    """Images a second while the brush is dragged over the map."""
-    box = box_of_map(page)
-    page.mouse.move(box['x'] + box['width'] / 2, box['y'] + box['height'] / 2)
-    page.mouse.down()
+    """Images a second while the brush is dragged over the map.
+
+    Every second another material begins: one that paints over itself changes nothing to sample.
+    """
+    box, stroke = box_of_map(page), 0
     first, start = page.evaluate('measured.images'), time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
+        if elapsed >= stroke:
+            stroke += 1
+            page.mouse.up()
+            page.keyboard.press(str(1 + stroke % 9))
+            move(page, box, 3 * elapsed)
+            page.mouse.down()
         move(page, box, 3 * elapsed)
         page.wait_for_timeout(8)  # A mouse tells about 100 positions a second.
     images = page.evaluate('measured.images') - first

@@ -191,7 +191,6 @@ def test_newest_state_waits_while_an_image_is_sampled(page, sampler):
         time.sleep(0.01)
     assert sampler.sampled == before + 2
     expect_newest(page)
-    assert sampler.sampled == before + 2
 
 
 def test_each_stroke_waits_for_its_end(page, sampler):
