@@ -98,7 +98,7 @@ function open() {
 function end(code) {
   isReady = false;
   asked = [];
-  clearTimeout(patience);
+  calm();
   variations?.reject(new Error('the connection is lost'));
   variations = null;
   if (code in CLOSINGS) {
@@ -165,15 +165,14 @@ function takeState({state: name, stage, done, of, seconds, milliseconds}) {
   }
 }
 
-function takeWaiting({rev: waiting, before}) {
-  if (asked.at(-1)?.rev !== waiting) return;
-  clearTimeout(patience);
-  patience = setTimeout(() => asked.length && update('link', {before}), PATIENCE);
+function takeWaiting({before}) {
+  if (asked.length) patience ||= setTimeout(() => update('link', {before}), PATIENCE);
 }
 
 function takeImage({rev: shown, width, height, milliseconds, exact}, rgb) {
-  if (!isAskedFor(shown)) return;
-  const {revision, style} = finish(shown, exact);
+  const request = finish(shown, exact);
+  if (!request) return;
+  const {revision, style} = request;
   sendNewest();  // The server samples on while this page shows the image.
   if (!exact && !asked.length) settling = setTimeout(settle, REST);
   update('image', {revision, style, rgb, width, height, milliseconds, size: 'full'});
@@ -194,24 +193,27 @@ function takeRefusal({rev: refused, code, problem, remedy}) {
   if (variations?.rev === refused) {
     variations.reject(new Error(problem));
     variations = null;
-  } else if (isAskedFor(refused)) {
-    finish(refused, true).isRefused = true;
+  } else if (finish(refused, true)) {
+    answered.isRefused = true;
     sendNewest();
     update('link', {state: nameNow(), before: 0, refused: {code, problem, remedy}});
     notice([problem, remedy].filter(Boolean).join('; '), {kind: 'bad'});
   }
 }
 
-function isAskedFor(number) {
-  return asked.some((request) => request.rev === number);
+/** The request that is answered now; null if there is none. The server has forgotten older ones. */
+function finish(number, isExact) {
+  const request = asked.find(({rev: other}) => other === number);
+  if (!request) return null;
+  calm();
+  answered = {...request, isExact};
+  asked = asked.filter(({rev: other}) => other > number);
+  return answered;
 }
 
-/** The request that is answered now. The server has forgotten the older ones. */
-function finish(number, isExact) {
+function calm() {
   clearTimeout(patience);
-  answered = {...asked.find((request) => request.rev === number), isExact};
-  asked = asked.filter((request) => request.rev > number);
-  return answered;
+  patience = 0;
 }
 
 /** Whether the last answer is of the state as it is. */
