@@ -85,7 +85,7 @@ def resident_megabytes(process: int) -> float:
 
 
 def comparison(intervals: list[Interval]) -> str:
-    """The last interval beside the last of the start."""
+    """The last interval, compared with the last of the start."""
     start, last = intervals[INTERVALS_OF_START - 1], intervals[-1]
     images = sum(interval.images for interval in intervals)
     return (

@@ -139,11 +139,12 @@ def unsupported_by_reference(config: Config) -> list[str]:
         fixed |= dict(encoder_input_size=256, style_dim=256)
     values = {name: getattr(options, name) for name in fixed}
     flags = format_flags({name: values[name] for name in values if values[name] != fixed[name]})
-    published = options.published_encoder_depth(config.data)
-    if options.style_encoder and options.encoder_convolutions(config.data) != published:
-        flags.append(f'--encoder_depth={options.encoder_depth}')
-    elif options.style_encoder and published == 5:
-        flags.append(f'--crop_size={config.data.crop_size} with a style encoder')
+    if options.style_encoder:
+        published = options.published_encoder_depth(config.data)
+        if options.encoder_convolutions(config.data) != published:
+            flags.append(f'--encoder_depth={options.encoder_depth}')
+        elif published == 5:
+            flags.append(f'--crop_size={config.data.crop_size} with a style encoder')
     return flags
 
 
