@@ -75,9 +75,11 @@ def test_training_logs_metrics(trained):
 
 @pytest.mark.slow
 def test_training_writes_sample_grid(trained):
-    (grid,) = (trained / 'samples').iterdir()
+    grids = sorted((trained / 'samples').iterdir())
+    assert [grid.name for grid in grids] == ['step_0000000.png', 'step_0000004.png']
     # Two groups of three images, enlarged four times.
-    assert Image.open(grid).size == (2 * (3 * (128 + 4) + 4) - 8, 128)
+    for grid in grids:
+        assert Image.open(grid).size == (2 * (3 * (128 + 4) + 4) - 8, 128)
 
 
 @pytest.mark.slow
@@ -87,7 +89,7 @@ def test_training_writes_metadata_report_and_events(trained):
     assert session['devices'] == '2 x cpu'
     report = (trained / 'report.html').read_text()
     assert 'gradient norms' in report
-    assert report.count('src="data:image/') == 1
+    assert report.count('src="data:image/') == 2  # Before the first step, and at the end.
     assert any(path.name.startswith('events') for path in (trained / 'tensorboard').iterdir())
 
 

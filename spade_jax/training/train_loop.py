@@ -117,6 +117,8 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
         step_at = _pmapped_steps(session, sharding.pmap_axes(state))
         state = sharding.to_devices(state)
         step_at(first_step).compile_ahead(state, session.zero_batch())  # While data is read.
+        if first_step == 0:  # Shows labels and photos at once; compiles beside the train step.
+            _record_grid(session, state, log, progress, 0)
         for step in range(first_step + 1, last_step + 1):
             program = step_at(step - 1)
             with progress.compiling(program, _compiling(log)) as is_first_call:
@@ -146,9 +148,8 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
                 if save:
                     _save(session, sharding.to_host(state), values)
                 pending, stopwatch = [], Stopwatch()
-            if due(config.run.sample_every) and processes.is_first():
-                with progress.compiling(_sample_grid, 'Compiling the sample grid'):
-                    log.grid(step, _sample_grid(session, state))
+            if due(config.run.sample_every):
+                _record_grid(session, state, log, progress, step)
                 stopwatch = Stopwatch()
             if stop:
                 session.checkpointer.finish()
@@ -238,6 +239,15 @@ def _scores(session: Session, state: TrainState) -> dict[str, float]:
 def _evaluator(config: Config, data: TrainingData) -> Evaluator | None:
     is_needed = config.evaluation.evaluate_every and processes.is_first()
     return Evaluator(config, data) if is_needed else None
+
+
+def _record_grid(
+    session: Session, state: TrainState, log: NoLog, progress: StepProgress, step: int
+) -> None:
+    """Sample a grid from a state on the devices, in the first process."""
+    if processes.is_first():
+        with progress.compiling(_sample_grid, 'Compiling the sample grid'):
+            log.grid(step, _sample_grid(session, state))
 
 
 def _sample_grid(session: Session, state: TrainState) -> np.ndarray:
