@@ -90,6 +90,31 @@ def test_draft_is_offered_at_the_next_start_and_opened_only_when_asked(open_map)
     assert next_page.evaluate(LEFT) == []
 
 
+def test_earlier_versions_are_kept_apart_and_open_as_maps_of_their_own(open_map):
+    page = open_map()
+    later = '() => { const now = Date.now; Date.now = () => now() + 31000; }'
+    for number in range(12):
+        paint(page, (10 + 8 * number, 60), label=4)
+        wait_until(page, 'saved')
+        page.evaluate(later)
+        if number < 2:
+            paint(page, (10, 10 + 8 * number), label=5)  # At once: no version of its own.
+            wait_until(page, 'saved')
+    newest = ids_of(page)
+    page.evaluate("""() => {
+      import('/static/js/recovery.js').then(({showDrafts}) => { showDrafts(); });
+    }""")
+    page.get_by_text('Earlier versions of this map').click()
+    buttons = page.get_by_role('button', name='Open “Test”')
+    expect(buttons).to_have_count(10)
+    expect(buttons.last).to_have_accessible_name('Open “Test”, 5 minutes ago')
+    buttons.last.click()
+    expect(page.get_by_role('dialog')).to_have_count(0)
+    assert (ids_of(page) == 4).sum() < (newest == 4).sum()
+    drafts = left_drafts(page, 1)  # The newer map is kept.
+    np.testing.assert_array_equal(drafts['Test'], newest)
+
+
 def test_a_stroke_is_saved_when_the_tab_closes_or_another_document_opens(open_map):
     page = open_map()
     other = open_map(context=page.context)

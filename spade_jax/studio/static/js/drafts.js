@@ -1,5 +1,5 @@
 /**
- * Drafts: the newest state of each document, in IndexedDB.
+ * Drafts: the newest state of each document and a few earlier ones, in IndexedDB.
  *
  * The document of an open tab has a lock (without Web Locks, which need a secure origin, a
  * heartbeat). A draft whose lock is free belongs to a tab that is gone.
@@ -12,6 +12,8 @@ const PAUSE = 1000;  // Milliseconds without a change after which a draft is sav
 const LATEST = 5000;  // Milliseconds after which it is saved while changes go on.
 const BEAT = 5000;
 const MOST = 30;  // Drafts of other tabs that are kept.
+const APART = 30000;  // Milliseconds between two earlier versions of a document, at least.
+const MOST_VERSIONS = 10;  // Of a document.
 
 let database = null;
 let opening = Promise.resolve();  // Until the database is open, or cannot be opened.
@@ -19,6 +21,7 @@ let report = () => {};
 let own = {};  // The fields of the document, which stay those of the old one when another opens.
 let savedSnapshots = null;
 let isKept = false;  // Whether the document has changed since it was opened.
+let lastVersion = 0;  // When the newest earlier version of the document was kept.
 let firstChange = 0;  // When it changed first since it was saved, or 0.
 let timer = 0;
 let release = () => {};
@@ -30,11 +33,14 @@ const done = (request, success = 'onsuccess') => new Promise((resolve, reject) =
 });
 
 async function openDatabase() {
-  const request = indexedDB.open(NAME, 1);
-  request.onupgradeneeded = () => {
-    for (const store of ['drafts', 'snapshots', 'beats']) {
-      request.result.createObjectStore(store, {keyPath: 'id'});
+  const request = indexedDB.open(NAME, 2);
+  request.onupgradeneeded = ({oldVersion}) => {
+    if (oldVersion < 1) {
+      for (const store of ['drafts', 'snapshots', 'beats']) {
+        request.result.createObjectStore(store, {keyPath: 'id'});
+      }
     }
+    request.result.createObjectStore('versions', {keyPath: ['id', 'time']});
   };
   return done(request);
 }
@@ -82,6 +88,7 @@ function follow() {
   own = {...state.document};
   savedSnapshots = state.snapshots.items;
   isKept = false;
+  lastVersion = 0;
   release();
   if (!navigator.locks) return;
   const held = new Promise((resolve) => { release = resolve; });
@@ -132,8 +139,19 @@ async function save() {
     return;
   }
   if (id !== own.id) return;
+  if (draft.time - lastVersion >= APART) keepVersion(draft);
   savedSnapshots = items;
   if (!firstChange) update('document', {saved: 'saved'});
+}
+
+/** Keep a draft as an earlier version, too; where it cannot be kept, there is still the draft. */
+async function keepVersion(draft) {
+  lastVersion = draft.time;
+  const keys = await read('versions', 'getAllKeys', versionsRange(draft.id)).catch(() => []);
+  await transact(['versions'], (store) => {
+    store('versions').put(draft);
+    keys.slice(0, -(MOST_VERSIONS - 1)).forEach((key) => store('versions').delete(key));
+  }).catch(() => {});
 }
 
 function fail(error) {
@@ -167,8 +185,19 @@ export async function snapshotsOf(id) {
   return (await read('snapshots', 'get', id))?.items ?? [];
 }
 
-/** Delete a draft. */
+/** The earlier versions of a document, newest first; fields as those of its draft. */
+export async function versionsOf(id) {
+  if (!database) return [];
+  return (await read('versions', 'getAll', versionsRange(id))).reverse();
+}
+
+function versionsRange(id) {
+  return IDBKeyRange.bound([id, 0], [id, Infinity]);
+}
+
+/** Delete a draft and its earlier versions. */
 export async function deleteDraft(id) {
-  const stores = ['drafts', 'snapshots', 'beats'];
-  await transact(stores, (store) => stores.forEach((name) => store(name).delete(id)));
+  const stores = ['drafts', 'snapshots', 'beats', 'versions'];
+  await transact(stores, (store) => stores.forEach(
+    (name) => store(name).delete(name === 'versions' ? versionsRange(id) : id)));
 }

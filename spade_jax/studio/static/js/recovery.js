@@ -1,9 +1,12 @@
-/** Drafts of tabs that are gone: they are offered at the start, and opened only when asked. */
+/**
+ * Drafts of tabs that are gone: they are offered at the start, and opened only when asked. So are
+ * the earlier versions of drafts and of the document.
+ */
 
 import {colorsById} from './classes.js';
 import {element, notice, showDialog} from './dialogs.js';
 import {openDocument} from './document.js';
-import {deleteDraft, leftDrafts, snapshotsOf, startDrafts} from './drafts.js';
+import {deleteDraft, leftDrafts, snapshotsOf, startDrafts, versionsOf} from './drafts.js';
 import {colorsOf, showRgb} from './pixels.js';
 import {state, update} from './state.js';
 
@@ -46,36 +49,54 @@ export function wordsOf(milliseconds) {
   return words.format(-Math.round(minutes / 60 / 24), 'day');
 }
 
-/** Show the drafts that are left, to open or to delete. */
+/** Show the drafts that are left, to open or to delete, and the earlier versions of all maps. */
 export async function showDrafts() {
   const drafts = await leftDrafts();
-  const list = element('ul', {class: 'drafts'}, ...drafts.map((draft) => rowOf(draft)));
-  await showDialog('Drafts', drafts.length ? list : 'There are no drafts.', [
-    {name: 'close', label: 'Close', primary: true},
-  ]);
+  const own = await versionsList(state.document.id, 'Earlier versions of this map');
+  const rows = await Promise.all(drafts.map(draftRow));
+  const list = element('ul', {class: 'drafts'}, ...rows);
+  const body = element('div', {}, own, drafts.length ? list : element('p', {}, 'No drafts.'));
+  await showDialog('Drafts', body, [{name: 'close', label: 'Close', primary: true}]);
 }
 
-function rowOf(draft) {
-  const thumbnail = element('canvas', {'aria-hidden': true});
-  const colors = colorsById();
-  showRgb(thumbnail, colorsOf(draft.ids, colors), draft.width, draft.height);
+async function draftRow(draft) {
   const title = titleOf(draft);
-  const open = () => {
-    row.closest('dialog').close();
-    openDraft(draft);
-  };
   const remove = async () => {
     await deleteDraft(draft.id);
     row.remove();
   };
-  const row = element(
-    'li', {}, thumbnail, element('span', {}, title),
-    element('button', {type: 'button', class: 'button', 'aria-label': `Open ${title}`, click: open},
-      'Open'),
-    element('button', {
-      type: 'button', class: 'button', 'aria-label': `Delete ${title}`, click: remove,
-    }, 'Delete'));
+  const row = rowOf(draft, title, openDraft, element('button', {
+    type: 'button', class: 'button', 'aria-label': `Delete ${title}`, click: remove,
+  }, 'Delete'));
+  const versions = await versionsList(draft.id, 'Earlier versions', draft.time);
+  if (versions) row.append(versions);
   return row;
+}
+
+/** The versions of a document that are not of the time `newest`; null if there is none. */
+async function versionsList(id, title, newest = 0) {
+  const versions = (await versionsOf(id)).filter(({time}) => time !== newest);
+  if (!versions.length) return null;
+  const rows = versions.map((version) => rowOf(version, titleOf(version), openVersion));
+  return element('details', {}, element('summary', {}, title),
+    element('ul', {class: 'drafts'}, ...rows));
+}
+
+function rowOf(draft, title, open, ...more) {
+  const thumbnail = element('canvas', {'aria-hidden': true});
+  showRgb(thumbnail, colorsOf(draft.ids, colorsById()), draft.width, draft.height);
+  const click = ({target}) => {
+    target.closest('dialog').close();
+    open(draft);
+  };
+  const button = element(
+    'button', {type: 'button', class: 'button', 'aria-label': `Open ${title}`, click}, 'Open');
+  return element('li', {}, thumbnail, element('span', {}, title), button, ...more);
+}
+
+/** Open an earlier version as a document of its own; the newer map stays, as a draft. */
+function openVersion(version) {
+  openMap({...version, id: undefined}, []);
 }
 
 /** Open a draft in the place of the document; by the names of its materials for another model. */
@@ -85,7 +106,10 @@ export async function openDraft(draft) {
     notice(`${titleOf(draft)} is open in another tab.`);
     return;
   }
-  const items = await snapshotsOf(draft.id);
+  openMap(draft, await snapshotsOf(draft.id));
+}
+
+function openMap(draft, items) {
   const {model} = state;
   const {ids, lost} = translate(draft.ids, draft.classes, model);
   const width = model.fixed_size ? model.width : draft.width;
