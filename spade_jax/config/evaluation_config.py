@@ -58,8 +58,7 @@ class EvaluationConfig(Section):
     feature_cache_dir: str = option(
         '~/.cache/spade_jax/features',
         'Directory that keeps features and trained judges.',
-        mutable=True,
-        path=True,
+        mutable=True,  # Its "~" is expanded where it is used: checkpoints travel to other homes.
     )
     kid_subset_size: int = option(
         1000, 'Images of a subset of kid and lite0_kernel.', at_least=2, at_most=10**6, mutable=True

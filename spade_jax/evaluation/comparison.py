@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -163,7 +164,7 @@ class Comparison:
         """The features of one of FEATURE_NETWORKS; raises UserError without weights."""
         if network not in self._features:
             made = FEATURE_NETWORKS[network](self.config)
-            self._features[network] = Features(made, self.config.feature_cache_dir)
+            self._features[network] = Features(made, self._cache_dir)
         return self._features[network]
 
     def photo_gaussian(self, network: str) -> Gaussian:
@@ -195,8 +196,11 @@ class Comparison:
     @functools.cached_property
     def unet_judge(self) -> FittedJudge:
         """The U-Net, trained if need be; raises UserError if there is no training set."""
-        cache_dir = self.config.feature_cache_dir
-        return fit_unet_judge(self.training, self.photos, self.labels, cache_dir)
+        return fit_unet_judge(self.training, self.photos, self.labels, self._cache_dir)
+
+    @property
+    def _cache_dir(self) -> str:
+        return os.path.expanduser(self.config.feature_cache_dir)
 
     @functools.cached_property
     def pair_values(self) -> Mapping[str, list[float]]:

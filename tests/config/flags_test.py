@@ -72,7 +72,9 @@ def test_remedy_for_another_option_is_its_own():
 
 def test_paths_may_begin_with_the_home_directory():
     paths = [name for name, field in shared_option_fields().items() if field.metadata['path']]
-    assert all(name in paths for name in shared_option_fields() if name.endswith(('dir', 'list')))
+    later = ['feature_cache_dir']  # Its "~" is expanded where it is used.
+    directories = [name for name in shared_option_fields() if name.endswith(('dir', 'list'))]
+    assert set(directories) <= {*paths, *later}
     arguments = [f'--{name}=~/x' for name in paths]
     with parsed_flags('--dataset=folders', '--condition=labels+edges', *arguments) as values:
         config = config_from_flags(values, classes_may_be_unknown=True)
