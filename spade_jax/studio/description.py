@@ -98,4 +98,4 @@ def describe(run: Run, command: list[str]) -> dict[str, Any]:
 
 def restart_command(arguments: list[str]) -> list[str]:
     """The command that starts this server again with the same arguments."""
-    return [os.path.basename(sys.executable or 'python'), '-m', 'spade_jax.main', *arguments]
+    return [sys.executable or 'python', '-m', 'spade_jax.main', *arguments]

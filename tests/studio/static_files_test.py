@@ -39,7 +39,7 @@ def test_no_module_parses_text_as_markup_or_code():
 
 
 def test_all_icons_are_in_the_sprite():
-    sprite = set(re.findall(r'<symbol id="([\w-]+)"', (STATIC / 'icons.svg').read_text()))
+    sprite = set(re.findall(r'<symbol id="icon-([\w-]+)"', (STATIC / 'index.html').read_text()))
     for name, text in texts('.js').items():
         used = re.findall(r"(?:\bicon|iconButton)\('([\w-]+)'|\bicon: '([\w-]+)'", text)
         assert {one or other for one, other in used} <= sprite, name

@@ -28,13 +28,13 @@ function isThere(value) {
   return value !== null && value !== undefined && value !== false;
 }
 
-/** The icon `name` of icons.svg, 20 px, in the color of the text; it has no name of its own. */
+/** The icon `name` of index.html, 20 px, in the color of the text; it has no name of its own. */
 export function icon(name) {
   const made = document.createElementNS(SVG, 'svg');
   made.setAttribute('class', 'icon');
   made.setAttribute('aria-hidden', 'true');
   const use = document.createElementNS(SVG, 'use');
-  use.setAttribute('href', `/static/icons.svg#${name}`);
+  use.setAttribute('href', `#icon-${name}`);
   made.append(use);
   return made;
 }
