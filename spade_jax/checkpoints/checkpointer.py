@@ -1,6 +1,7 @@
 """Orbax checkpoints: the state of a run and its metadata, with checksums."""
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -298,7 +299,9 @@ class Checkpointer:
                 self._manager.reload()
             others = ', '.join(str(other) for other in self.steps() if other != step)
             intact = f'intact are those of {others}' if others else 'there is none before'
-            number = system_error(error)
+            # Several threads write; which of them fails first says less than what is there now.
+            is_file = os.path.isfile(self.directory)
+            number = errno.ENOTDIR if is_file else system_error(error)
             reason = os.strerror(number) if number else one_line(error)
             raise UserError(
                 f'the checkpoint of step {step} cannot be written to {self.directory} ({reason}); '

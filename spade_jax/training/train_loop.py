@@ -117,7 +117,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
         step_at = _pmapped_steps(session, sharding.pmap_axes(state))
         state = sharding.to_devices(state)
         step_at(first_step).compile_ahead(state, session.zero_batch())  # While data is read.
-        if first_step == 0:  # Shows labels and photos at once; compiles beside the train step.
+        if first_step == 0:  # Shows labels and photos while the train step compiles.
             _record_grid(session, state, log, progress, 0)
         for step in range(first_step + 1, last_step + 1):
             program = step_at(step - 1)

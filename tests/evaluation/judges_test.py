@@ -85,6 +85,17 @@ def test_single_image_has_no_other_label_map():
         judge_images(RedChannel(), images_of(LABELS[:1]), Arrays(LABELS[:1]))
 
 
+def test_cache_of_judges_is_in_the_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    # The configuration keeps its "~": checkpoints with it travel to other homes.
+    config = EvaluationConfig(feature_cache_dir='~/cache')
+    assert config.feature_cache_dir == '~/cache'
+    monkeypatch.setattr(comparison_module, 'fit_unet_judge', lambda *inputs: inputs[-1])
+    labels, photos = Arrays(LABELS), images_of(LABELS % 4)
+    sides = Sides(photos, photos, labels, None, lambda: (photos, labels))
+    assert Comparison(sides, config, ['unet_miou']).unet_judge == str(tmp_path / 'cache')
+
+
 @pytest.mark.parametrize('name, measure', [('layout', 'pixel_accuracy'), ('unet_miou', 'mean_iou')])
 def test_score_has_ceiling_and_floor(name, measure, monkeypatch):
     labels, photos = Arrays(LABELS), images_of(LABELS % 4)
