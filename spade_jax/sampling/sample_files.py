@@ -101,7 +101,9 @@ def _sample_group(
             prepared = generator.prepare(example.label, example.instance)
             yield list(prepared(latents[:, 0], batch_size=even_size))
         return
-    # A short last batch is filled up, even a single map: another shape would compile again.
+    # A short last batch is filled up: another shape would compile again. A map on its own is not,
+    # so that it gets the image of a call from Python, bit for bit.
+    batch_size = min(batch_size, len(request.maps.names))
     filled = np.arange(batch_size) % len(group)
     labels, instances = _stack([group[i] for i in filled])
     samples = []

@@ -16,6 +16,7 @@ from spade_jax.studio.examples import list_examples, read_example, read_photo_fi
 from spade_jax.studio.label_imports import import_map
 from spade_jax.studio.live import LiveHandler
 
+STOPPING = 'the studio stops'
 STATIC = pathlib.Path(__file__).with_name('static')
 _TYPES = {
     '.css': 'text/css; charset=utf-8',
@@ -44,6 +45,10 @@ class Answer(RequestHandler):
         """The `server.Studio` of the application."""
         return self.application.settings['studio']
 
+    def prepare(self) -> None:
+        if self.studio.is_stopping:  # A request of a connection that was open before.
+            self.refuse(503, STOPPING)
+
     def set_default_headers(self) -> None:
         self.clear_header('Server')
         for name, value in guards.response_headers(self.request.headers.get('Host', '')).items():
@@ -70,7 +75,7 @@ class Answer(RequestHandler):
         try:
             return await asyncio.get_running_loop().run_in_executor(self.studio.decoder, call)
         except asyncio.CancelledError:
-            raise HTTPError(503, reason='The studio stops') from None
+            raise HTTPError(503, reason=STOPPING) from None
 
     def argument(self, name: str, default: str = '', most: int = 200) -> str:
         """A value of the query, cut to `most` characters."""

@@ -43,6 +43,7 @@ class Studio:
       files: The files of the page by their addresses.
       decoder: The thread that decodes files, one at a time.
       connections: The pages, and the sampler with its thread.
+      is_stopping: Whether nothing more is answered.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Studio:
         self.attempts = guards.TokenAttempts()
         self.examples, self.files = find_examples(run.workdir), static_files()
         self.decoder = concurrent.futures.ThreadPoolExecutor(1, 'studio-decoder')
-        self.connections = Connections(sampler)
+        self.connections, self.is_stopping = Connections(sampler), False
         self._description = describe(run, [*command])
 
     def describe(self) -> dict[str, Any]:
@@ -207,6 +208,7 @@ async def serve(
         await stop.wait()
     finally:
         server.stop()
+        studio.is_stopping = True
         studio.connections.stop()
         studio.decoder.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(TimeoutError):

@@ -1,10 +1,12 @@
 import os
+import pathlib
 import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import spade_jax
 from spade_jax.data.files.label_maps import LabelFolder
 from spade_jax.data.pipeline.paired_transforms import resize_ids
 from spade_jax.errors import UserError
@@ -23,6 +25,18 @@ def sample(generator, labels, output_dir, styles=NO_STYLES, size=SIZE, batch_siz
     maps = LabelFolder(generator.config.data, str(labels))
     request = SampleRequest(maps, styles, size, batch_size)
     return write_samples(generator, request, str(output_dir))
+
+
+def test_map_on_its_own_has_the_image_of_a_call(tmp_path):
+    generator = spade_jax.load(spade_jax.DEMO)
+    ids = pixels(pathlib.Path(spade_jax.DEMO, 'labels', 'landscape_03.png'))
+    labels = tmp_path / 'labels'
+    labels.mkdir()
+    Image.fromarray(ids).save(labels / 'a.png')
+    for seed in (6, 7, 8):
+        styles = RandomStyles(generator.latent_dim, seed=seed)
+        (path,) = sample(generator, labels, tmp_path / str(seed), styles, size=None)
+        np.testing.assert_array_equal(pixels(path), generator(ids, seed=seed))
 
 
 def test_images_have_names_of_their_maps(plain, tmp_path):

@@ -1,9 +1,12 @@
-"""Slow clients, many clients, and what their number costs a page that paints."""
+"""Slow clients, many clients and what their number costs, and requests while the server stops."""
 
 import asyncio
+import http.client
+import threading
 
 import numpy as np
 
+from spade_jax.studio import handlers
 from spade_jax.studio.connections import MOST_PAGES
 from spade_jax.studio.messages import Closing
 from spade_jax.studio.server import MOST_CONNECTIONS
@@ -103,3 +106,36 @@ def test_stop_closes_pages_with_a_code():
 
     with serving() as served:
         assert asyncio.run(run(served)) == Closing.STOPPED
+
+
+def test_requests_of_open_connections_are_refused_while_the_server_stops(monkeypatch):
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(*_):
+        reading.set()
+        assert go_on.wait(20)
+        return {}
+
+    def status_of(connection, path='/api/examples/0/photo'):
+        try:
+            connection.request('GET', path)
+            return connection.getresponse().status
+        except (ConnectionError, http.client.HTTPException):
+            return None  # Closed already.
+
+    monkeypatch.setattr(handlers, 'read_example', read_slowly)
+    with serving() as served:
+        address = '127.0.0.1', served.port
+        busy, *opened = [http.client.HTTPConnection(*address, timeout=20) for _ in 'abcde']
+        assert [status_of(connection) for connection in opened] == [200] * 4
+        slow = threading.Thread(target=status_of, args=(busy, '/api/examples/0'))
+        slow.start()
+        assert reading.wait(20)
+        served.stop()
+        while not served.studio.is_stopping:
+            pass
+        try:
+            assert {status_of(connection) for connection in opened} <= {503, None}
+        finally:
+            go_on.set()
+            slow.join(20)
