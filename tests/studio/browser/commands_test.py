@@ -50,8 +50,10 @@ def test_command_makes_the_same_image(tab, workdir, generator, name, tmp_path, m
     pathlib.Path('Untitled.png').write_bytes(label_map)
     program, arguments = shlex.split(command)[:3], shlex.split(command)[3:]
     assert program == ['python', '-m', 'spade_jax.main']
-    succeed_inline(*arguments, '--output_dir=out', '--nogallery')
+    succeed_inline(*arguments, '--nogallery')
     latent = latent_of(parse_style(STYLES[name]), generator.latent_dim)
     expected = generator(ids, style=latent)
-    np.testing.assert_array_equal(decoded(pathlib.Path('out/Untitled.png').read_bytes()), expected)
+    np.testing.assert_array_equal(
+        decoded(pathlib.Path('images/Untitled.png').read_bytes()), expected
+    )
     assert len(np.unique(expected)) > 20

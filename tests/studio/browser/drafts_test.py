@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Error, expect
 
-from tests.studio.browser.pointer_test import drag, ids_of, painted, set_tool
+from tests.studio.browser.pointer_test import SET, drag, ids_of, painted, set_tool
 
 LEFT = """async () => {
   const {leftDrafts} = await import('/static/js/drafts.js');
@@ -73,6 +73,8 @@ def test_draft_of_a_lost_tab_is_offered_and_has_the_last_stroke(open_map, end):
 
 def test_draft_is_offered_at_the_next_start_and_opened_only_when_asked(open_map):
     page = open_map()
+    styles = {end: {'kind': 'seed', 'seed': seed, 'truncation': 1} for seed, end in enumerate('ab')}
+    page.evaluate(SET, ['style', styles])
     paint(page, (10, 10), (50, 90))
     wait_until(page, 'saved')
     next_page = open_map(context=page.context)
@@ -85,6 +87,8 @@ def test_draft_is_offered_at_the_next_start_and_opened_only_when_asked(open_map)
     open_draft(next_page)
     wanted = painted(('stroke', 4, 'circle', 12, [(10, 10), (50, 90)]))
     np.testing.assert_array_equal(ids_of(next_page), wanted)
+    ends = "async () => { const {a, b} = (await import('/static/js/state.js')).state.style; "
+    assert next_page.evaluate(f'{ends} return {{a, b}}; }}') == styles
     paint(next_page, (90, 90), label=5)
     wait_until(next_page, 'saved')
     assert next_page.evaluate(LEFT) == []

@@ -113,8 +113,14 @@ def test_unknown_colors_become_what_one_chooses(studio):
     by_color = {rgb(one['color']): match(one['name'], NAMES).id for one in materials()}
     known = [by_color.get(tuple(color)) for color in pixels[64:, 0].tolist()]
     np.testing.assert_array_equal(ids_of(studio)[64:, 0], known)
+    name = studio.get_by_label('Name', exact=True)
+    expect(name).to_have_value('hill')
     studio.keyboard.press('Control+z')
     np.testing.assert_array_equal(ids_of(studio), before)
+    expect(name).to_have_value('Valley with lake')
+    studio.keyboard.press('Control+Shift+z')
+    expect(name).to_have_value('hill')
+    studio.keyboard.press('Control+z')
 
 
 def test_files_are_chosen_in_the_menu(studio):
@@ -229,7 +235,8 @@ def test_image_and_command_are_copied(studio):
     choose_export(studio, 'Copy command')
     command = studio.get_by_role('dialog').get_by_label('Command').input_value()
     assert studio.evaluate('navigator.clipboard.readText()') == command
-    assert command.endswith('--label_dir=Valley_with_lake.png --seed=2 --fixed_style')
+    flags = '--label_dir=Valley_with_lake.png --seed=2 --fixed_style --output_dir=images'
+    assert command.endswith(flags)
     press(studio, 'OK')
 
 

@@ -32,6 +32,31 @@ def test_last_styles_are_gone_back_to(studio):
     expect(image_of(studio, 'seed 5')).to_be_visible()
 
 
+def test_a_bad_seed_is_named_and_changes_nothing(studio):
+    field = studio.get_by_label('Seed', exact=True)
+    for text in ('-3', '4294967296', '1.5'):
+        field.fill(text)
+        studio.keyboard.press('Enter')
+        notice = studio.get_by_text('A seed is a whole number from 0 to 4294967295.')
+        expect(notice.last).to_be_visible()
+        expect(field).to_have_value('2')
+        studio.evaluate("document.getElementById('notices').replaceChildren()")
+    assert studio.evaluate(STYLE) == SEED_2
+
+
+def test_enter_closes_the_polygon_after_a_material_is_chosen(studio):
+    first = "async () => (await import('/static/js/state.js')).state.document.ids[64 * 128 + 64]"
+    frame = studio.get_by_label('Label map, 128 by 128')
+    box = frame.bounding_box()
+    studio.keyboard.press('p')
+    for x, y in [(0.3, 0.3), (0.7, 0.3), (0.5, 0.8)]:
+        frame.click(position={'x': x * box['width'], 'y': y * box['height']})
+    studio.get_by_role('radio', name='Rock', exact=True).click()
+    studio.keyboard.press('Enter')
+    chosen = "async () => (await import('/static/js/state.js')).state.tool.first"
+    assert studio.evaluate(first) == studio.evaluate(chosen)
+
+
 def test_variety_changes_the_style_without_a_step_back(studio):
     studio.get_by_role('slider', name='Variety').fill('0.5')
     assert studio.evaluate(STYLE) == SEED_2 | {'truncation': 0.5}

@@ -1,6 +1,7 @@
 """The map under mouse and keys."""
 
 import numpy as np
+from playwright.sync_api import expect
 
 from tests.studio import rasteriser
 
@@ -110,6 +111,41 @@ def test_polygon_by_clicks_and_lasso_by_dragging(open_map):
     page.keyboard.press('Escape')
     wanted = painted(('polygon', 4, corners), ('polygon', 5, lasso))
     np.testing.assert_array_equal(ids_of(page), wanted)
+
+
+def test_stroke_begins_beside_the_map(open_map):
+    page = open_map()
+    set_tool(page, size=5, first=4)
+    page.get_by_label('Label map').focus()
+    stroke = [(-3.5, 40), (30, 44)]
+    drag(page, stroke)
+    np.testing.assert_array_equal(ids_of(page), painted(('stroke', 4, 'circle', 5, stroke)))
+    expect(page.get_by_label('Label map')).to_be_focused()
+
+
+def test_corners_near_a_border_are_on_it(open_map):
+    page = open_map()
+    set_tool(page, name='polygon', first=4)
+    corners = [(90.25, 60), (127.5, 126.75), (0.75, 127.25), (-1.5, 30.5)]
+    for corner in corners:
+        page.mouse.click(*at(*corner))
+    page.keyboard.press('Enter')
+    wanted = painted(('polygon', 4, [(90.25, 60), (128, 128), (0, 128), (0, 30.5)]))
+    np.testing.assert_array_equal(ids_of(page), wanted)
+    assert wanted[127, [0, 127]].all()
+
+
+def test_polygon_has_the_last_material_and_ends_with_another_tool(open_map):
+    page = open_map()
+    set_tool(page, name='polygon', first=4)
+    corners = [(10, 10), (60, 12), (50, 70)]
+    for corner in corners:
+        page.mouse.click(*at(*corner))
+    set_tool(page, first=6)
+    page.keyboard.press('b')
+    np.testing.assert_array_equal(ids_of(page), painted(('polygon', 6, corners)))
+    page.keyboard.press('Control+z')
+    assert not ids_of(page).any()
 
 
 def test_keys_choose_tools_sizes_and_materials(open_map):

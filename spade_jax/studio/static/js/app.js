@@ -81,7 +81,7 @@ function buildPanels() {
 function buildMap() {
   watchLayout(find('stage'));
   attachView(find('map'));
-  attachPointer(find('map'));
+  attachPointer(find('map'), find('stage'));
   attachKeys(find('map'), {
     roll, compare: holdBefore, snapshot: takeSnapshot, sample: requestImage,
     help: showKeys, save: guarded(saveProject), open: chooseFile,

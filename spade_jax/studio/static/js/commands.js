@@ -31,6 +31,6 @@ export function sampleCommand(labels = `${fileStem()}.png`) {
     `--label_dir=${labels}`,
     ...(model.has_instances ? [`--instance_dir=${labels}`] : []),
     ...(isTraining ? [] : ['--sample_size=native']),
-    ...(model.has_style ? styleFlags(style.current) : []),
+    ...(model.has_style ? styleFlags(style.current) : []), '--output_dir=images',
   ].map(quoted).join(' ');
 }

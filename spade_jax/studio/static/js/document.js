@@ -50,6 +50,7 @@ export function openDocument({
 function addStep(name, before, changed, fields) {
   const {ids, width} = state.document;
   const step = changed && makeStep(name, before, ids, width, changed);
+  if (step && fields?.name) step.renamed = {from: state.document.name, to: fields.name};
   if (step) history.push(step);
   if (step || fields) showChange(changed, fields);
   showHistory();
@@ -60,9 +61,11 @@ function addStep(name, before, changed, fields) {
  * Replace the whole map by `ids` of the same size, as one step.
  *
  * `origin` as for `openDocument`. Protected materials stay only if `isMasked`; then there is no
- * origin.
+ * origin. The document gets the name `name`, until the step is undone.
  */
-export function replaceIds(ids, {label = 'Replace', origin = null, isMasked = false} = {}) {
+export function replaceIds(
+  ids, {label = 'Replace', origin = null, isMasked = false, name = null} = {},
+) {
   endStroke();
   const before = state.document.ids.slice();
   if (isMasked) {
@@ -70,8 +73,10 @@ export function replaceIds(ids, {label = 'Replace', origin = null, isMasked = fa
   } else {
     state.document.ids.set(ids);
   }
-  const fields = origin && !isMasked ? {origin: {...origin, ids: ids.slice()}} : null;
-  return addStep(label, before, wholeMap(), fields);
+  const fields = {
+    ...(origin && !isMasked && {origin: {...origin, ids: ids.slice()}}), ...(name && {name}),
+  };
+  return addStep(label, before, wholeMap(), Object.keys(fields).length ? fields : null);
 }
 
 /** Let `paint(target)` write `id`, as one step named `name`; returns whether a pixel changed. */
@@ -144,17 +149,19 @@ export function undo() {
     cancelStroke();
     return name;
   }
-  return show(history.undo(state.document.ids));
+  return show(history.undo(state.document.ids), 'to', 'from');
 }
 
 /** Do the last step that was undone again; returns its name or null. */
 export function redo() {
-  return stroke ? null : show(history.redo(state.document.ids));
+  return stroke ? null : show(history.redo(state.document.ids), 'from', 'to');
 }
 
-function show(step) {
+function show(step, left, reached) {
   if (!step) return null;
-  showChange(step.rectangle);
+  const {rectangle, renamed} = step;
+  const isNamed = renamed && state.document.name === renamed[left];  // By nobody since.
+  showChange(rectangle, isNamed ? {name: renamed[reached]} : {});
   showHistory();
   return step.name;
 }

@@ -75,7 +75,9 @@ export function startDrafts(onFailure) {
       schedule();
     }
   });
-  subscribe('style', (_, {current}) => { if (current && isKept) schedule(); });
+  subscribe('style', (_, changed) => {
+    if (isKept && ['current', 'a', 'b'].some((field) => field in changed)) schedule();
+  });
   subscribe('snapshots', schedule);
   document.addEventListener('visibilitychange', saveNow);
   window.addEventListener('pagehide', saveNow);
@@ -122,9 +124,9 @@ async function save() {
   clearTimeout(timer);
   firstChange = 0;
   const {id, name, width, height, ids, background} = own;
-  const {items} = state.snapshots;
+  const {style: {current, a, b}, snapshots: {items}} = state;
   const draft = {
-    id, name, width, height, ids, background, style: state.style.current, time: Date.now(),
+    id, name, width, height, ids, background, style: current, ends: {a, b}, time: Date.now(),
     classes: state.model.classes.map((one) => ({id: one.id, name: one.name})),
   };
   const hasNewSnapshots = items !== savedSnapshots;

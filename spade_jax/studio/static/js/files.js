@@ -59,8 +59,7 @@ async function importMap(file, bytes) {
 /** A map of the document's size is a step of its history; another one is a new document. */
 function showMap({ids, width, height, name, origin, label}) {
   if (width === state.document.width && height === state.document.height) {
-    replaceIds(ids, {label, origin});
-    update('document', {name});
+    replaceIds(ids, {label, origin, name});
   } else {
     const background = [...countIds(ids)].reduce((most, one) => (one[1] > most[1] ? one : most))[0];
     openDocument({ids, width, height, name, origin, background});

@@ -69,7 +69,8 @@ const arrows = [['Left', -1, 0], ['Right', 1, 0], ['Up', 0, -1], ['Down', 0, 1]]
 /**
  * All shortcuts, in the order of the dialog: {group, keys, name}, and one of `run`, `hold` (called
  * with true and false) and `action` (what `attachKeys` is given under that name). `isMap`: only
- * while the map has the focus; `isFree`: or nothing has. Entries without name are not shown.
+ * while the map has the focus; `isFree`: or nothing has; `ofSketch`: or the chosen material has,
+ * while a polygon is unfinished. Entries without name are not shown.
  */
 export const shortcuts = [
   {group: 'Tools', keys: ['B'], name: 'Brush', run: choose('brush')},
@@ -119,10 +120,11 @@ export const shortcuts = [
   ]),
   {
     group: 'Map', keys: ['Enter'], name: 'Pen down or up; close the polygon', run: finish,
-    isMap: true,
+    isMap: true, ofSketch: true,
   },
   {group: 'Map', keys: ['Shift+Enter'], run: () => pressKeyboard(true), isMap: true},
-  {group: 'Map', keys: ['Backspace'], name: 'Last corner back', run: dropCorner, isMap: true},
+  {group: 'Map', keys: ['Backspace'], name: 'Last corner back', run: dropCorner, isMap: true,
+    ofSketch: true},
   {group: 'Map', keys: ['Escape'], name: 'Take the stroke back', run: abandon},
 
   {group: 'Image', keys: ['D'], name: 'Roll another style', action: 'roll'},
@@ -164,11 +166,17 @@ function isField(target) {
   return target.tagName === 'INPUT' && !plain.includes(target.type);
 }
 
+/** Whether the focus is on a material that was chosen while a polygon is unfinished. */
+function isBesideSketch(target) {
+  return state.view.sketch && target.matches('.material[aria-checked=true]');
+}
+
 function isAllowed(entry, keys, event, frame) {
   if (document.querySelector('dialog[open]')) return false;
   const {target} = event;
   const isFree = target === document.body && !entry.isMap;
-  if ((entry.isMap || entry.isFree) && target !== frame && !isFree) return false;
+  const isOnMap = target === frame || entry.ofSketch && isBesideSketch(target);
+  if ((entry.isMap || entry.isFree) && !isOnMap && !isFree) return false;
   if (keys.length === 1 && !state.view.letters) return false;
   const isText = ['Ctrl+Z', 'Ctrl+Y', 'Ctrl+Shift+Z'].includes(keys) || !keys.startsWith('Ctrl+');
   return !(isText && isField(target));

@@ -22,8 +22,12 @@ let hasPen = false;
 const fingers = new Map();  // id -> {x, y, startX, startY} of all that touch the map.
 let gesture = null;  // {time, most, isMoved, center, spread} while fingers move the view.
 
-/** Let pointers on `frame` paint; call once, after `attachView`. */
-export function attachPointer(frame) {
+/**
+ * Let pointers on `frame` paint; call once, after `attachView`.
+ *
+ * Strokes may begin beside it, on `around`: what reaches into the map is painted.
+ */
+export function attachPointer(frame, around) {
   const listeners = {
     pointerdown: onDown, pointermove: onMove, pointerup: onUp, pointercancel: onUp,
     lostpointercapture: onUp, pointerleave: onLeave, contextmenu: (event) => event.preventDefault(),
@@ -33,6 +37,11 @@ export function attachPointer(frame) {
   frame.addEventListener('mousedown', (event) => {
     if (event.button === 1) event.preventDefault();  // The middle button pans, and scrolls nothing.
   });
+  const beside = ({target}) => target === around || target === frame.parentElement;
+  around.addEventListener('pointerdown', (event) => beside(event) && onDown(event, frame));
+  for (const name of ['mousedown', 'contextmenu']) {  // The map keeps the focus.
+    around.addEventListener(name, (event) => beside(event) && event.preventDefault());
+  }
   frame.addEventListener('blur', endKeyboard);
   window.addEventListener('blur', endAll);
 }
@@ -46,15 +55,15 @@ function pointOf(event) {
   };
 }
 
-function onDown(event) {
-  event.currentTarget.focus({preventScroll: true});
+function onDown(event, frame = event.currentTarget) {
+  frame.focus({preventScroll: true});
   endKeyboard();
   if (event.pointerType === 'touch') {
-    touchDown(event);
+    touchDown(event, frame);
     return;
   }
   if (event.pointerType === 'pen') noticePen();
-  if (!painting) begin(event);  // Else it is another button of the same mouse.
+  if (!painting) begin(event, frame);  // Else it is another button of the same mouse.
 }
 
 function noticePen() {
@@ -68,8 +77,8 @@ function noticePen() {
   fingers.clear();
 }
 
-function begin(event) {
-  event.currentTarget.setPointerCapture(event.pointerId);
+function begin(event, frame) {
+  frame.setPointerCapture(event.pointerId);
   painting = {
     id: event.pointerId, type: event.pointerType, button: BUTTONS[event.button] ?? 'first',
     x: event.clientX, y: event.clientY, time: event.timeStamp,
@@ -110,7 +119,7 @@ function endAll() {
   up();
 }
 
-function touchDown(event) {
+function touchDown(event, frame) {
   if (painting && painting.type !== 'touch') return;  // The palm of a hand whose pen paints.
   fingers.set(event.pointerId, {
     x: event.clientX, y: event.clientY, startX: event.clientX, startY: event.clientY,
@@ -119,7 +128,7 @@ function touchDown(event) {
     gesture.most = Math.max(gesture.most, fingers.size);
     measure();
   } else if (fingers.size === 1 && state.tool.touchPaints) {
-    begin(event);
+    begin(event, frame);
   } else if (!painting || isEarly(event)) {
     const time = painting?.time ?? event.timeStamp;
     cancel();

@@ -120,7 +120,7 @@ function openMap(draft, items) {
     ...draft, width, height, ids: resize(ids, draft.width, draft.height, width, height),
   });
   if (isSame) {
-    update('style', {current: draft.style});
+    update('style', {current: draft.style, ...draft.ends});
     update('snapshots', {items});
   }
   if (lost.length) {

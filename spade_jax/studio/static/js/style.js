@@ -52,8 +52,14 @@ function seedField() {
     'aria-label': 'Seed',
   });
   field.addEventListener('change', () => {
-    if (field.value !== '' && field.validity.valid) chooseStyle(seedStyle(field.valueAsNumber));
-    else show();
+    if (field.value !== '' && field.validity.valid) {
+      chooseStyle(seedStyle(field.valueAsNumber));
+      return;
+    }
+    if (field.value !== '' || field.validity.badInput) {
+      notice(`A seed is a whole number from 0 to ${LARGEST_SEED}.`, {kind: 'warn'});
+    }
+    show();
   });
   const show = () => {
     const {kind, seed} = state.style.current;

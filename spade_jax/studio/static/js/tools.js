@@ -18,6 +18,14 @@ function idOf({button}) {
   return {first, second, background: state.document.background}[button];
 }
 
+/** A point that is on a border of the map if it is near one: no column or row stays beside it. */
+function toEdges(point) {
+  const near = Math.max(point.slack, 1);
+  const snap = (at, size) => (Math.abs(at) < near ? 0 : Math.abs(at - size) < near ? size : at);
+  const {width, height} = state.document;
+  return {...point, x: snap(point.x, width), y: snap(point.y, height)};
+}
+
 function distance(a, b) {
   return Math.hypot(a.x - b.x, a.y - b.y);
 }
@@ -100,9 +108,13 @@ function draggedTool(name, snap, draw) {
   };
 }
 
-/** Corners by clicks, or a lasso by dragging; ends at the first corner, or at the last again. */
+/**
+ * Corners by clicks, or a lasso by dragging; ends at the first corner, or at the last again.
+ *
+ * It has the material that is chosen at the end. Another tool ends it, too.
+ */
 function polygonTool() {
-  let id = 0;
+  let button = 'first';
   let before = null;  // The corners before this gesture, for `cancel`.
   let isClosing = false;
   let isLasso = false;
@@ -111,15 +123,18 @@ function polygonTool() {
   function close() {
     const corners = state.view.sketch;
     show(null);
-    if (corners?.length > 2) edit('Polygon', (target) => polygon(target, corners), id);
+    if (corners?.length > 2) {
+      edit('Polygon', (target) => polygon(target, corners), idOf({button}));
+    }
   }
 
   return {
     close,
-    down(point) {
+    down(clicked) {
+      const point = toEdges(clicked);
       before = state.view.sketch;
       const corners = before ?? [];
-      if (!corners.length) id = idOf(point);
+      if (!corners.length) ({button} = point);
       const isAt = (corner) => distance(corner, point) <= point.slack;
       isClosing = corners.length > 2 && (isAt(corners[0]) || isAt(corners.at(-1)));
       isLasso = false;
@@ -252,5 +267,5 @@ subscribe('document', ({id}) => {
   documentId = id;
 });
 subscribe('tool', ({name}) => {
-  if (name !== 'polygon' && state.view.sketch) update('view', {sketch: null});
+  if (name !== 'polygon' && state.view.sketch) closeSketch();
 });

@@ -20,7 +20,7 @@ update('model', {fixed_size: true, name: 'test', width, height, classes, unknown
 openDocument({ids, width, height, name: 'Test'});
 const frame = document.getElementById('map');
 attachView(frame);
-attachPointer(frame);
+attachPointer(frame, document.body);
 attachKeys(frame, {});
 await startRecovery();
 dataset.ready = '';
