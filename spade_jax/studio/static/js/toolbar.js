@@ -111,6 +111,7 @@ function photoSlider() {
     label: 'Photo', min: 0, max: 100, write: (value) => `${value} %`,
     input: (value) => update('view', {photo: {...state.view.photo, opacity: value / 100}}),
   });
+  made.root.classList.add('photo');
   const show = () => {
     made.root.hidden = state.view.photo === null;
     if (state.view.photo) made.set(Math.round(100 * state.view.photo.opacity));
