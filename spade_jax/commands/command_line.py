@@ -29,9 +29,10 @@ def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
             print(f'spade-jax {__version__}')
             sys.exit()
         arguments = [argument for argument in argv if argument not in HELP]
-        remaining = parsed(flags.FLAGS, [*with_flagfiles(arguments)], 'see --help')
+        program, *given = arguments
+        remaining = parsed(flags.FLAGS, [program, *with_flagfiles(given)], 'see --help')
         mode = flags.FLAGS.mode
-        if len(arguments) < len(argv):
+        if len(arguments) < len(argv) and len(remaining) == 1:
             show_all = not {*HELP_ALL}.isdisjoint(argv)
             has_mode = show_all or flags.FLAGS['mode'].present
             print(mode_help(mode, commands[mode], show_all) if has_mode else usage(commands))
@@ -52,7 +53,7 @@ Modes (default: train):
 
 spade-jax --mode=MODE --help lists the first flags of a mode, --mode=MODE --help=all all of them,
 and --version the version.
-A flagfile holds one flag a line; flags after it override it. --flagfile=NAME is one of the package:
+A flagfile holds one flag a line; other flags override it. --flagfile=NAME is one of the package:
 {flagfiles}.
 For the modes that read a run, --workdir=demo is the demo of the package."""
 

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from spade_jax.errors import UserError, user_errors
 from spade_jax.files.text_files import read_text
@@ -18,18 +18,19 @@ _FLAGFILE = re.compile('--?flagfile(?:[= ](.*))?')
 _REMEDY = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
 
 
-def with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> Iterator[str]:
-    """The arguments, with the lines of each flagfile in its place; absl reads only plain UTF-8.
+def with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> list[str]:
+    """The lines of the flagfiles, then the other arguments; absl reads only plain UTF-8.
 
-    A flagfile may name others; `opened` are the paths of those that led to these arguments.
+    So a flag overrides the flagfiles beside it, wherever they stand. A flagfile may name others;
+    `opened` are the paths of those that led to these arguments.
 
     Raises:
       UserError: A flagfile does not exist, cannot be read or includes itself.
     """
-    arguments = iter(arguments)
+    arguments, lines_of_files, others = iter(arguments), [], []
     for argument in arguments:
         if not (match := _FLAGFILE.fullmatch(argument)):
-            yield argument
+            others.append(argument)
             continue
         name = next(arguments, '') if match[1] is None else match[1]
         path = flagfile_path(name)
@@ -38,7 +39,8 @@ def with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> It
         with user_errors(f'flagfile={name} cannot be read', _REMEDY):
             lines = map(str.strip, read_text(path).splitlines())
         given = [line for line in lines if line and not line.startswith(('#', '//'))]
-        yield from with_flagfiles(given, (*opened, path))
+        lines_of_files += with_flagfiles(given, (*opened, path))
+    return [*lines_of_files, *others]
 
 
 def flagfile_path(name: str) -> str:

@@ -1,6 +1,7 @@
 """The arguments of a generator, checked: maps as arrays or lists, styles, whole numbers."""
 
 import operator
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from spade_jax.data.sources.source import size_of
 from spade_jax.errors import UserError
 from spade_jax.sampling.sizes import check_size, read_size, warn_of_shape
 
+_READERS = {'images': 'spade_jax.read_photo', 'label maps': 'generator.read_labels'}
 IMAGES = '[N, H, W, 3] or [H, W, 3] uint8'
 IDS = '[N, H, W] or [H, W] integers'
 NO_STYLE = 'this model has no style latent'
@@ -45,7 +47,12 @@ def check_maps(
     if is_single := labels.ndim == (2 if data.uses_labels else 3):
         labels, instances = labels[None], None if instances is None else instances[None]
     _check_type(config, labels, is_single)
-    check_size(config, *labels.shape[1:3])
+    try:
+        check_size(config, *labels.shape[1:3])
+    except UserError as error:
+        scaled = 'use size="training", or generator.resize(maps)'
+        remedy = scaled if config.model.size_is_fixed else f'{error.remedy}; or {scaled}'
+        raise UserError(error.problem, remedy) from None
     known = f'0..{data.num_classes - 1}' + ' and 255 ("unknown")' * data.dontcare
     for i, label in enumerate(labels):
         check_label_ids(label, data, f'label map {i}', f'renumber the ids to {known}')
@@ -172,6 +179,11 @@ def resize_maps(maps: Any, size: tuple[int, int], config: Config) -> np.ndarray:
 
 def _array_unless_ragged(values: Any, what: str) -> np.ndarray | None:
     """An array; None for a list of several shapes."""
+    reader = _READERS.get(what, '')
+    for value in values if isinstance(values, list | tuple) else [values]:
+        if reader and isinstance(value, str | os.PathLike):
+            problem = f'{what}: "{os.fspath(value)}" is not an array'
+            raise UserError(problem, f'if it is a file, read it with {reader}(path)')
     try:
         return np.asarray(values)
     except ValueError:

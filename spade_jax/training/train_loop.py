@@ -5,6 +5,7 @@
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from spade_jax.data.pipeline.input_pipeline import locations_of_step
 from spade_jax.data.sources.open_source import pointing_to_the_report, source_class
 from spade_jax.distributed import processes, replicas
 from spade_jax.files.image_grid import image_grid
+from spade_jax.files.names import CHECKPOINTS
 from spade_jax.files.run_lock import exclusive_lock
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState, sampling_variables
@@ -96,7 +98,7 @@ def train(
         if as_guest and preemption.requested:  # After the last step: the caller must know.
             checkpointer.finish()
             preemption.exit_after(last_step)
-        print(f'Done. Checkpoints: {checkpointer.directory}')
+        print(f'Done. Checkpoints: {os.path.join(workdir, CHECKPOINTS)}')
         columns = ['label map'] * (not config.data.unconditional) + ['fake', 'real']
         print(f'Sample grids ({" | ".join(columns)}): {samples}')
     if processes.is_first():

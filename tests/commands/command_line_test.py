@@ -58,6 +58,10 @@ def test_package_is_the_program():
     assert module.run is main.run
 
 
+def test_a_word_beside_help_is_refused():
+    assert 'train is not a flag; write --name=value' in refusal('train', '--help')
+
+
 def test_help_of_training_has_options_but_no_flags_of_sampling():
     text = succeed_inline('--mode=train', '--help=all')
     for flag in ('--dataset=', '--generator_width', '--gan_loss=', '--ema_decay', '--seed'):
@@ -188,6 +192,15 @@ def test_flagfiles_name_flagfiles(tmp_path, monkeypatch):
     (tmp_path / 'ade20k').mkdir()  # A directory, of data, is no flagfile.
     with parsed_flags('--flagfile=ade20k') as values:
         assert values.batch_size == 32
+
+
+def test_flags_override_flagfiles_wherever_they_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mine.flags').write_text('--seed=3\n--flagfile=quickstart\n--batch_size=5\n')
+    given = '--workdir', 'runs/mine', '--batch_size=6', '--flagfile=mine.flags'
+    with parsed_flags(*given) as values:
+        assert (values.workdir, values.batch_size, values.seed) == ('runs/mine', 6, 3)
+        assert values.crop_size == 64
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a generator takes as arguments, and the one line with which it refuses the rest."""
 
+import pathlib
 import re
 import warnings
 
@@ -53,7 +54,8 @@ def test_refused_label_maps_name_shapes_and_remedy(plain):
         ([[0, 1], [2]], r'\(2,\), \(1,\)'),
         ([[[0, 1], [2]]], 'rows of different lengths'),
         (None, 'type object'),
-        ('sky', 'type <U3'),
+        ('sky.png', 'label maps: "sky.png" is not an array; .* generator.read_labels'),
+        ([pathlib.Path('a.png')], '"a.png" is not an array'),
         ([], r'shape \(0,\)'),
     ],
 )
@@ -190,6 +192,15 @@ def test_images_of_several_sizes_are_encoded(styled):
     assert styled.encode(photos).shape == (2, 4)
     with pytest.raises(UserError, match=r'images of shape \(3,\)'):
         styled.encode([PHOTO, [1, 2, 3]])
+    with pytest.raises(UserError, match=r'"a.jpg" is not an array; .* spade_jax.read_photo'):
+        styled.encode('a.jpg')
+
+
+def test_maps_of_another_size_are_refused_with_what_resizes_them(plain, styled):
+    with pytest.raises(UserError, match=r'32x32 only; use size="training", or generator.resize'):
+        styled(np.zeros((32, 64), np.uint8))
+    with pytest.raises(UserError, match=r'; or use size="training", or generator.resize\(maps\)'):
+        plain(np.zeros((20, 32), np.uint8))
 
 
 def test_interpolation_ends_at_its_styles(styled):

@@ -34,7 +34,7 @@ class LabelReader:
     """
 
     def __init__(self, config: DataConfig, on_indexed: Callable[[str, Colors], None] | None = None):
-        self._on_indexed = on_indexed or IndexColors().add
+        self._on_indexed = on_indexed or IndexColors(config).add
         self._uses_labels, self._unconditional = config.uses_labels, config.unconditional
         photos, maps = image_files.PHOTO_EXTENSIONS, image_files.ID_EXTENSIONS
         self.extensions = maps if config.uses_labels else photos

@@ -16,6 +16,7 @@ UNKNOWN_COLOR = (0, 0, 0)
 MOST_COLORS = 255  # Of all color masks: more are no palette.
 _NO_CLASS, _SEVERAL_CLASSES = -1, -2
 _MANY_COLORS, _SMALL_SHARE = 10, 0.2  # What smoothing adds along the borders.
+_SHARE_OF_BLENDS = 0.02  # Of the pixels: few colors with less are blends rather than a class.
 _COLORS_OF_JPEG = 500
 _LARGEST_TOLERANCE, _FARTHEST = 8, 256
 
@@ -121,7 +122,8 @@ class ColorMask:
         if count >= _COLORS_OF_JPEG:
             again = 'export the mask again from where it was painted'
             return UserError(f'{problem}; masks that were JPEG have so many', f'{again}, as PNG')
-        remedy = f'add "{color}" to a palette file, or {unsmoothed}'
+        remedies = f'add "{color}" to a palette file (--mode=validate_data drafts one)', unsmoothed
+        remedy = ', or '.join(remedies if share > _SHARE_OF_BLENDS else remedies[::-1])
         if (largest := distances.max()) <= safe_tolerance(self._classes):
             remedy = f'set --palette_tolerance={largest} or more, or {remedy}'
         return UserError(problem, remedy)

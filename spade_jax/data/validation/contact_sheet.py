@@ -2,11 +2,13 @@
 
 import functools
 import pathlib
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+import spade_jax
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.data.files.palette import UNKNOWN_COLOR, Classes, classes_of, colorize
 from spade_jax.data.pipeline.paired_transforms import Example
@@ -14,6 +16,7 @@ from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.files.image_grid import evenly_spaced, image_grid, write_png
 
 NO_CLASS_COLOR = (255, 0, 255)
+_FONT = pathlib.Path(spade_jax.__file__).parent / 'studio/static/inter.woff2'  # Latin letters.
 _EXAMPLES = 12  # of each split
 _TEXT_WIDTH, _MARGIN = 1456, 32  # pixels
 _TILE_WIDTH, _CAPTION, _LINE = 236, 24, 28  # pixels
@@ -87,13 +90,23 @@ def _framed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _text(text: str, font_size: int, width: int = _TEXT_WIDTH, height: int = 44) -> np.ndarray:
     """One line of text on white, cut if it is too long."""
-    image, text = Image.new('RGB', (width, height), 'white'), ' '.join(text.splitlines())
-    draw, font, shown = ImageDraw.Draw(image), ImageFont.load_default(font_size), text
+    image = Image.new('RGB', (width, height), 'white')
+    text = unicodedata.normalize('NFC', ' '.join(text.splitlines()))
+    draw, font, shown = ImageDraw.Draw(image), _font(font_size), text
     while draw.textlength(shown, font) > width and text:
         text = text[:-1]
         shown = f'{text}...'
     draw.text((0, (height - font_size) // 2 - 2), shown, 'black', font)
     return np.asarray(image)
+
+
+@functools.lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of the studio; that of Pillow, which has only ASCII, cannot write many names."""
+    try:
+        return ImageFont.truetype(_FONT, size)
+    except OSError:  # A FreeType without WOFF2.
+        return ImageFont.load_default(size)
 
 
 def _legend(splits: Sequence[SplitReport], classes: Classes) -> np.ndarray:

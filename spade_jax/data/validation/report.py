@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from spade_jax.files.atomic_write import atomic_write
 MOST_ON_TERMINAL = 20  # Findings of a kind.
 _MOST_SIZES = _MOST_REMEDIES = 3
 _BAR = 40  # characters
-_OTHER_SHAPE = 1.5  # Ratio of two aspect ratios.
+_OTHER_SHAPE = 1.25  # Ratio of two aspect ratios.
 _MODES_THAT_KEEP_SHAPES = ('scale_width', 'scale_shortside', 'none')
 
 
@@ -125,7 +126,7 @@ def _inspect(
 
 
 def _inspect_splits(config: DataConfig) -> list[SplitReport]:
-    index_colors = IndexColors()
+    index_colors = IndexColors(config)
     reports = (inspect.inspect_split(config, split, index_colors) for split in SPLITS)
     return [report for report in reports if report]
 
@@ -189,7 +190,7 @@ def _summarize(
     defects = [defect for split in splits for defect in split.defects]
     ids = sorted({number for split in splits for number in split.pixels})
     flags = {name: value for name, value in given.items() if defects or name != 'output_dir'}
-    first = {'mode': 'validate_data'} if defects else {'workdir': f'runs/{config.dataset}'}
+    first = {'mode': 'validate_data'} if defects else {'workdir': _workdir(config)}
     flags = first | flags | suggest.merge_changes(suggestions)
     extra_flags = () if defects else extra_flags
     classes = [{'id': number, 'name': _class_name(number, config)} for number in ids]
@@ -206,6 +207,15 @@ def _summarize(
         'num_defects': len(defects),
         'num_files_with_defects': len({defect.path for defect in defects}),
     }
+
+
+def _workdir(config: DataConfig) -> str:
+    """A work directory for the run, called as the data set or the directory of one's own files."""
+    name = config.dataset
+    if name in ('folders', 'pairs'):
+        own = config.data_dir or os.path.dirname(config.train_image_dir.rstrip('/'))
+        name = re.sub(r'[^\w.-]+', '_', os.path.basename(os.path.abspath(own))) or name
+    return f'runs/{name}'
 
 
 def _summarize_split(split: SplitReport, config: DataConfig) -> dict[str, Any]:
@@ -241,6 +251,8 @@ def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
     """The report as text, with at most `most` findings of a kind."""
     for name, split in report['splits'].items():
         nouns = dict(photos='photo', label_maps='label map', examples='complete pair')
+        if any(found['kind'] == inspect.NOT_OPENED for found in split['defects']):
+            continue
         if split['examples'] and not split['label_maps']:  # There is no condition.
             nouns = dict(photos='photo', examples='usable one')
         yield f'{name}: {", ".join(_count(split[key], noun) for key, noun in nouns.items())}'
@@ -262,7 +274,7 @@ def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
         yield f'  {" ".join(suggestion["flags"]) or "(no flag)"}'
         yield f'      {suggestion["reason"]}'
         yield from [f'      -> {suggestion["advice"]}'] if suggestion['advice'] else []
-    if report['num_defects']:
+    if report['num_defects'] and report['suggestions']:
         yield from ['', 'To validate again, with the suggestions:', f'  {report["command"]}']
 
 

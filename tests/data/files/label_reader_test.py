@@ -66,8 +66,18 @@ def test_read_rejects_unknown_color(tmp_path, palette):
     problem = (
         r'x.png: color #78c0ff at pixel \(x=0, y=1\) is not in the palette \(1 such color, 25.00%'
     )
-    nearest = r'the nearest is #80c0ff \(sky\), at a distance of 8; add "#78c0ff" to a palette file'
+    nearest = (
+        r'the nearest is #80c0ff \(sky\), at a distance of 8; add "#78c0ff" to a palette file '
+        r'\(--mode=validate_data drafts one\), or save the mask without smoothing'
+    )
     with pytest.raises(UserError, match=f'{problem}.*; {nearest}'):
+        reader(palette=palette).read(save(tmp_path / 'x.png', colors))
+
+
+def test_a_color_of_few_pixels_is_taken_for_a_blend(tmp_path, palette):
+    colors = np.full((20, 20, 3), COLORS[0], np.uint8)
+    colors[3, 4] = (64, 96, 128)
+    with pytest.raises(UserError, match='; save the mask without .*, or add "#406080" to a'):
         reader(palette=palette).read(save(tmp_path / 'x.png', colors))
 
 
@@ -248,6 +258,22 @@ def test_read_rejects_index_of_two_colors(tmp_path, extension):
     with pytest.raises(DatasetError, match=problem):
         labels.read(other)
     labels.read(other, thorough=False)
+
+
+def test_read_rejects_a_drawing_whose_indices_number_colors_of_classes(tmp_path):
+    colors = {entry.name: entry.color[1:] for entry in builtin_classes('scenes')}
+    sky, cloud, water = (colors[name] for name in ('sky', 'cloud', 'water'))
+    drawing = save_indexed(tmp_path / 'drawing.png', [sky, water, water, sky])
+    numbered = save_indexed(tmp_path / 'numbered.png', [sky, cloud, cloud, sky])
+    other = save_indexed(tmp_path / 'other.png', [sky, 'ff00fe', 'ff00fe', sky])
+    problem = 'index 1 has #.*, the color of class 9; read the colors with --palette=scenes'
+    with pytest.raises(DatasetError, match=problem):
+        LabelReader(DataConfig(dataset='scenes')).read(drawing)
+    for path in (numbered, other):
+        assert LabelReader(DataConfig(dataset='scenes')).read(path).max() == 1
+    palette = json.dumps(builtin_classes('scenes'))
+    colored = DataConfig(dataset='folders', palette=palette)
+    assert LabelReader(colored).read(drawing).max() == 9
 
 
 @pytest.mark.parametrize('extension', ['gif', 'bmp'])

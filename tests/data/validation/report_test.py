@@ -148,7 +148,7 @@ def test_terminal_shows_training_command_for_good_data(root, output_dir, capsys)
     assert f'Contact sheet: {output_dir}/contact_sheet.png' in printed
     assert printed.endswith(
         'The data are fine. To train:\n'
-        '  python -m spade_jax.main --workdir=runs/folders --dataset=folders '
+        '  python -m spade_jax.main --workdir=runs/data --dataset=folders '
         f'--data_dir={root} --noflip --perceptual_weight=0\n'
     )
 
@@ -932,6 +932,7 @@ def test_names_that_are_not_utf_8_are_reported(root, output_dir, monkeypatch):
     [
         ((40, 72), 256, 32, '--crop_size=288 --load_size=322 --aspect_ratio=1.8 (288x160)'),
         ((40, 72), 256, 64, '--crop_size=320 --load_size=358 --aspect_ratio=1.667 (320x192)'),
+        ((48, 64), 256, 32, '--aspect_ratio=1.333 (256x192)'),
         ((40, 60), 64, 32, '--crop_size=96 --load_size=429 --aspect_ratio=1.5 (96x64)'),
         ((60, 40), 64, 32, '--aspect_ratio=0.6667 (64x96)'),
         ((40, 72), 64, 32, '--aspect_ratio=2 (64x32)'),
@@ -994,6 +995,8 @@ def test_missing_directories_are_named(root, output_dir):
     assert f'{root}/photos' in groups(report)[inspect.NOT_OPENED][0]
     assert 'nowhere' in groups(report, 'validation')[inspect.NOT_OPENED][0]
     assert message.startswith('2 defects in 2 files')
+    text = (output_dir / 'report.txt').read_text()
+    assert '0 photos' not in text and 'To validate again' not in text
 
 
 def test_one_split_is_inspected_if_the_other_is_missing(root, output_dir):
@@ -1081,6 +1084,13 @@ def test_contact_sheet_shows_colors_of_classes(root, output_dir):
     tile = 9000  # Pixels of one class in a label map, about.
     assert min(colors.get(color, 0) for color in classes) > 4 * tile
     assert colors[contact_sheet.NO_CLASS_COLOR] > tile / 3
+
+
+def test_contact_sheet_shows_letters_with_accents():
+    drawn = [contact_sheet._text(name, 13).tobytes() for name in 'öüéß']
+    assert len(set(drawn)) == 4  # A font without them has the same box for all.
+    decomposed = contact_sheet._text('o\u0308', 13)
+    np.testing.assert_array_equal(decomposed, contact_sheet._text('ö', 13))
 
 
 def test_contact_sheet_accepts_names_of_two_lines(root, output_dir):
