@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from spade_jax.config.option import Section
@@ -75,9 +75,9 @@ class ModelOptions(Section):
         """The same model, with automatic choices made as on a GPU or TPU."""
         return self
 
-    def for_cpu(self) -> Mapping[str, Any]:
-        """Options of any section with which the model trains on a CPU."""
-        return {}
+    def for_cpu(self) -> Sequence[Mapping[str, Any]]:
+        """Options of any section with which the model trains on a CPU, each with what needs it."""
+        return []
 
     def check(self, config: Config) -> None:
         """Raises UserError when these options do not fit the other sections."""

@@ -35,8 +35,7 @@ def fitting_options(config: Config, given: Collection[str]) -> dict[str, Any]:
     if jax.default_backend() != 'cpu':
         return {} if 'batch_size' in given else _largest_batch(config)
     options: dict[str, Any] = {}
-    small = ({name: value} for name, value in config.model.for_cpu().items())
-    for change in (_small_size(config), *small):
+    for change in (_small_size(config), *config.model.for_cpu()):
         if change and not change.keys() & set(given):
             with contextlib.suppress(UserError):
                 config = config.replace(**change)

@@ -15,6 +15,8 @@ from tests.fixtures.cli import parsed_flags, succeed_inline
 
 SMALL = dict(load_size=72, crop_size=64, generator_width=16, spade_hidden=16, batch_size=4)
 SMALL |= dict(discriminator_width=32, discriminator_depth=3)
+SMALL |= dict(upsampling_method='bilinear', noise_injection=True, reuse_fakes=True)
+SMALL |= dict(ttur=False, learning_rate=5e-4, adam_beta1=0.0, adam_beta2=0.9)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,9 @@ def test_given_options_stay():
     # Six convolutions of stride 2 at this size leave nothing of 64 pixels.
     assert 'encoder_input_size' not in fitting
     assert fitting['generator_width'] == 16
+    given = dict(learning_rate=1e-3)
+    fitting = machine_fit.fitting_options(Config.create(**given), given)
+    assert fitting.keys().isdisjoint({'ttur', 'adam_beta1', 'adam_beta2'})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from spade_jax.config.config import Config
@@ -124,8 +124,8 @@ class GanOptions(ModelOptions):
             problem += 'gradient of each image alone'
             raise UserError(problem, 'use --gan_discriminator_norm=none or instance')
 
-    def for_cpu(self) -> Mapping[str, Any]:
-        return dict(gan_width=16, gan_max_width=128, batch_size=16)
+    def for_cpu(self) -> Sequence[Mapping[str, Any]]:
+        return [dict(gan_width=16), dict(gan_max_width=128), dict(batch_size=16)]
 
     @property
     def has_latent(self) -> bool:

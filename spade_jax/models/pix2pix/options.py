@@ -1,7 +1,7 @@
 """The options of the pix2pix model. This module imports no JAX: the flags are generated from it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -92,8 +92,8 @@ class Pix2PixOptions(ModelOptions):
             remedy = f'use --pix2pix_patch={fitting[-1]}, or images of {needed} pixels or more'
             raise UserError(problem, remedy)
 
-    def for_cpu(self) -> Mapping[str, Any]:
-        return dict(generator_width=16, discriminator_width=16)
+    def for_cpu(self) -> Sequence[Mapping[str, Any]]:
+        return [dict(generator_width=16), dict(discriminator_width=16)]
 
     @property
     def size_multiple(self) -> int:

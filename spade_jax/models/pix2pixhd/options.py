@@ -1,7 +1,7 @@
 """The options of pix2pixHD. This module imports no JAX: the flags are generated from it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from spade_jax.config.config import Config
@@ -139,9 +139,9 @@ class Pix2PixHDOptions(ModelOptions):
             remedy = 'use --condition=labels+edges or --feature_regions=labels'
             raise UserError(f'{problem}reads no instance maps', remedy)
 
-    def for_cpu(self) -> Mapping[str, Any]:
-        generator = dict(generator_width=16, generator_blocks=3, batch_size=1)
-        return generator | dict(discriminator_width=16, discriminator_depth=3)
+    def for_cpu(self) -> Sequence[Mapping[str, Any]]:
+        generator = dict(generator_width=16), dict(generator_blocks=3), dict(batch_size=1)
+        return [*generator, dict(discriminator_width=16), dict(discriminator_depth=3)]
 
     @property
     def size_multiple(self) -> int:

@@ -1,7 +1,7 @@
 """The options of the SPADE model. This module imports no JAX: the flags are generated from it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from spade_jax.config.config import Config
@@ -265,13 +265,16 @@ class SpadeOptions(ModelOptions):
         dense = dataclasses.replace(self, label_conv='dense')
         return dense if self.label_conv == 'auto' else self
 
-    def for_cpu(self) -> Mapping[str, Any]:
-        widths = dict(generator_width=16, spade_hidden=16, batch_size=4)
-        if not self.has_spade:
-            widths.pop('spade_hidden')
-        discriminator = dict(discriminator_width=32, discriminator_depth=3)
-        encoder = dict(encoder_width=16, encoder_input_size=64) if self.style_encoder else {}
-        return widths | discriminator | encoder
+    def for_cpu(self) -> Sequence[Mapping[str, Any]]:
+        small = [dict(generator_width=16), dict(batch_size=4)]
+        small += [dict(spade_hidden=16)] * self.has_spade
+        small += [dict(discriminator_width=32), dict(discriminator_depth=3)]
+        if self.style_encoder:
+            small += [dict(encoder_width=16), dict(encoder_input_size=64)]
+        without_seams = [dict(upsampling_method='bilinear'), dict(noise_injection=True)]
+        # Runs on a CPU are short: larger steps than the published ones, and each fake twice.
+        short = dict(ttur=False, learning_rate=5e-4, adam_beta1=0.0, adam_beta2=0.9)
+        return [*small, *without_seams, short, dict(reuse_fakes=True)]
 
     @property
     def is_encoder_decoder(self) -> bool:
