@@ -109,6 +109,7 @@ class Training:
         discriminator: MultiscaleDiscriminator,
         vgg19: Vgg19 | None,
         run: Run,
+        learning_rates: tuple[float, float] = LEARNING_RATES,
     ):
         """Move the networks to the device; without `vgg19` there is no perceptual loss."""
         self.run = run
@@ -117,7 +118,7 @@ class Training:
         self.vgg19 = vgg19 and run.settings.formatted(vgg19.to(run.device))
         self._optimizers = [
             torch.optim.Adam(network.parameters(), lr=rate, betas=BETAS, fused=True)
-            for network, rate in zip((generator, discriminator), LEARNING_RATES, strict=True)
+            for network, rate in zip((generator, discriminator), learning_rates, strict=True)
         ]
         self._generator_losses = run.settings.compiled(self.generator_losses)
         self._discriminator_losses = run.settings.compiled(self.discriminator_losses)

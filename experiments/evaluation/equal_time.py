@@ -1,0 +1,97 @@
+"""Train SPADE with spade_jax and with PyTorch for the same time, and judge both.
+
+    pip install -e '.[train,torch,lite0]'
+    python -m experiments.evaluation.equal_time --workdir=runs/equal_time --minutes=20
+
+Three runs in turn, on the same landscapes at 64x64: the published recipe at small widths with
+PyTorch and with spade_jax (the flagfile `tour/spade`), and the recipe of the quickstart. The time
+of PyTorch counts from the end of its first step, that of spade_jax from the start of the program,
+compilation included. The weights of PyTorch are converted, so that one program samples and judges
+all. What is done is not repeated.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+from absl import app, flags
+
+import spade_jax
+from experiments.evaluation.held_out import Run, split_examples
+from spade_jax.data.files.palette import colorize_input
+from spade_jax.errors import UserError, one_line_errors, require_extra
+from spade_jax.files.image_grid import image_grid, write_png
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the runs.', required=True)
+_MINUTES = flags.DEFINE_float('minutes', 20.0, 'Minutes of each run.', 0)
+_EXAMPLES = flags.DEFINE_integer('examples', 6, 'Label maps on the sheet.', 1)
+SCORES = 'layout,lite0_frechet,lite0_kernel'
+RECIPE = ('--flagfile=tour/spade', '--max_steps=0')
+RUNS = {
+    'spade_jax': RECIPE,
+    'spade_jax_quickstart': ('--flagfile=quickstart', '--constant_epochs=1000', '--decay_epochs=0'),
+}
+PYTORCH = 'pytorch'
+
+
+def main(argv: list[str]) -> None:
+    """Train, judge, write the table and the sheet."""
+    with one_line_errors(argv):
+        require_extra('torch', 'the comparison with PyTorch')
+        config = spade_jax.configure('tour/spade')
+        split_examples(config.data, 'train', 1)  # Renders the landscapes: no part of the time.
+        workdirs = [train_pytorch(), *(train(name, *flags) for name, flags in RUNS.items())]
+        program('--mode=evaluate', f'--workdir={",".join(workdirs)}', f'--evaluate={SCORES}')
+        write_sheet(workdirs)
+
+
+def place(name: str) -> str:
+    """The work directory of a run."""
+    return os.path.join(_WORKDIR.value, name)
+
+
+def train(name: str, *flags: str) -> str:
+    """Train for the time with spade_jax; the work directory."""
+    if not os.path.isdir(workdir := place(name)):
+        arguments = [*flags, f'--workdir={workdir}', f'--compilation_cache_dir={place("cache")}']
+        process = subprocess.Popen([sys.executable, '-m', 'spade_jax.main', *arguments])
+        try:
+            process.wait(60 * _MINUTES.value)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)  # It saves, and ends.
+            process.wait()
+    return workdir
+
+
+def train_pytorch() -> str:
+    """Train for the time with PyTorch, and convert the weights; the work directory."""
+    if not os.path.isdir(workdir := place(PYTORCH)):
+        weights, module = place('pytorch_weights'), 'experiments.evaluation.train_pytorch'
+        arguments = f'--minutes={_MINUTES.value}', f'--weights_dir={weights}'
+        subprocess.run([sys.executable, '-m', module, *arguments], check=True)
+        files = f'--torch_checkpoint_dir={weights}', f'--workdir={workdir}'
+        program('--mode=convert', *RECIPE, '--upsampling=normal', *files)
+    return workdir
+
+
+def program(*arguments: str) -> None:
+    """Run spade_jax."""
+    if subprocess.run([sys.executable, '-m', 'spade_jax.main', *arguments]).returncode:
+        raise UserError(f'{" ".join(arguments)} failed', 'see above')
+
+
+def write_sheet(workdirs: list[str]) -> None:
+    """Label maps, an image of each run, and the rendering, side by side."""
+    runs = [Run.load(workdir) for workdir in workdirs]
+    batch = runs[0].read('validation', _EXAMPLES.value)
+    images = [run.sample(batch, seed=0) for run in runs]
+    panels = [colorize_input(batch.label, runs[0].config.data), *images, np.asarray(batch.image)]
+    path = place('sheet.png')
+    write_png(path, image_grid(panels, per_row=2))
+    print(f'{path}: label map, {", ".join(map(os.path.basename, workdirs))}, rendering')
+
+
+if __name__ == '__main__':
+    app.run(main)
