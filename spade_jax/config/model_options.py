@@ -36,6 +36,7 @@ class ModelOptions(Section):
     defaults: ClassVar[Mapping[str, Any]] = {}  # options of other sections with another default
     unused: ClassVar[tuple[str, ...]] = ()  # options of other sections that the model lacks
     conditions: ClassVar[tuple[str, ...]] = ('labels', 'labels+edges', 'rgb')  # legal --condition
+    not_in_files: ClassVar[tuple[str, ...]] = ()  # options that published files do not tell
 
     @property
     def size_multiple(self) -> int:

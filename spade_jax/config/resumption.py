@@ -67,6 +67,7 @@ def command_to_convert(config: Config, workdir: str, directory: str, epoch: str)
     data, fields = config.data, _fields(config)
     required = {'dataset', *catalog.defaults_of(data.dataset, data.data_dir)}
     required |= {'num_classes', 'dontcare'} if data.palette else set()
+    required |= {*config.model.not_in_files}
     changed = _changed_options(config, options_class(config.model.name).defaults, required)
     needed = {
         name: value

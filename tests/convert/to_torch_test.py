@@ -7,6 +7,7 @@ import shlex
 import numpy as np
 import pytest
 
+import spade_jax
 from spade_jax.checkpoints.checkpointer import newest_config
 from spade_jax.config.config import Config
 from spade_jax.convert.from_torch import PROVENANCE, convert
@@ -19,6 +20,7 @@ from tests import parity
 from tests.convert.released_files import options_to_give, random_states, write_files
 from tests.fixtures.cli import succeed_inline
 from tests.models.spade.reference_names_test import assert_same_state
+from tests.sampling import tiny
 
 STYLED = Config.create(
     num_classes=3,
@@ -123,6 +125,26 @@ def test_printed_command_converts_back(converted_run, tmp_path):
     export(f'{converted_run}_2', str(tmp_path), 'npz', 'latest')
     for network, state in read_files(tmp_path).items():
         assert_same_state(state, random_states(STYLED)[network])
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(noise_injection=True, upsampling_method='bilinear', generator_multipliers='2,1'),
+        dict(generator_multipliers='', generator_width=1, style_encoder=False),
+        dict(style_encoder=False, upsampling='more', generator_multipliers='', generator_width=1),
+    ],
+)
+def test_printed_command_tells_what_the_files_do_not(options, tmp_path):
+    config = STYLED.replace(**options, crop_size=64, load_size=64, perceptual_weight=0.0)
+    run = tiny.write_checkpoint(config, tmp_path / 'run')
+    flags = f'--output_dir={tmp_path}/files', '--torch_format=npz'
+    output = succeed_inline('--mode=export_torch', f'--workdir={run}', *flags)
+    succeed_inline(*shlex.split(output.splitlines()[-1])[3:])
+    labels = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64) // 16 % 3
+    before, after = spade_jax.load(str(run)), spade_jax.load(f'{run}_2')
+    assert after.config.model == before.config.model
+    np.testing.assert_array_equal(before(labels), after(labels))
 
 
 def test_export_adds_no_counts_to_files_without(converted_run, tmp_path):

@@ -41,6 +41,7 @@ class SpadeOptions(ModelOptions):
     """
 
     name: ClassVar[str] = 'spade'
+    not_in_files: ClassVar[tuple[str, ...]] = ('upsampling',)
 
     generator_body: str = option(
         'decoder',

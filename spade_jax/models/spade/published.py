@@ -195,6 +195,7 @@ def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
         spade_hidden=hidden[0],
         spade_kernel_size=hidden[-1],
         style_encoder=has_style,
+        noise_injection='head_0.noise.weight' in state,
     )
     if has_style:
         options['style_dim'] = first[1]

@@ -33,7 +33,7 @@ MODULES = {
         ('G_middle_{}', 'middle_{}'),
         ('up_{}', 'up_{}'),
     ),
-    'block': (*NORMS_OF_BLOCK, ('conv_{}', 'conv_{}')),
+    'block': (*NORMS_OF_BLOCK, ('conv_{}', 'conv_{}'), ('noise', 'noise')),  # Noise: ours alone.
     'norm': NORM_MODULES,
     # A hidden convolution that a normalization follows is one level deeper than one without.
     'discriminator': (
