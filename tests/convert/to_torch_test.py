@@ -130,7 +130,7 @@ def test_printed_command_converts_back(converted_run, tmp_path):
 @pytest.mark.parametrize(
     'options',
     [
-        dict(noise_injection=True, upsampling_method='bilinear', generator_multipliers='2,1'),
+        dict(noise_injection=True, upsampling_method='bilinear', generator_multipliers='6,3'),
         dict(generator_multipliers='', generator_width=1, style_encoder=False),
         dict(style_encoder=False, upsampling='more', generator_multipliers='', generator_width=1),
     ],
