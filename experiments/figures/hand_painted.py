@@ -186,8 +186,10 @@ def painted_maps(size: int = SIZE) -> np.ndarray:
     return np.stack([paint(shapes, seed, size) for seed, shapes in enumerate(MAPS.values())])
 
 
-def sheet(generator: Any, styles: int, per_row: int, seed: int = 0) -> np.ndarray:
-    """Each map with its images in some styles.
+def sheet(
+    generator: Any, styles: int, per_row: int, seed: int = 0, most_wide: int | None = None
+) -> np.ndarray:
+    """Each map with its images in some styles; wider images are scaled down to `most_wide`.
 
     Raises:
       UserError: The generator is not one of landscapes, or has no styles.
@@ -202,7 +204,7 @@ def sheet(generator: Any, styles: int, per_row: int, seed: int = 0) -> np.ndarra
         raise UserError(f'styles={styles}, but this model has no styles', 'use --styles=1')
     maps = painted_maps(config.image_width)
     images = [generator(maps, seed=seed, sample=number) for number in range(styles)]
-    return image_grid([colorize_input(maps, config), *images], per_row)
+    return image_grid([colorize_input(maps, config), *images], per_row, most_wide)
 
 
 def main(argv: list[str]) -> None:
@@ -217,7 +219,8 @@ def main(argv: list[str]) -> None:
                 Image.fromarray(ids).save(os.path.join(values.maps_dir, f'{name}.png'))
         if values.workdir:
             generator = spade_jax.load(os.path.expanduser(values.workdir))
-            write_png(values.output, sheet(generator, values.styles, values.per_row, values.seed))
+            options = values.styles, values.per_row, values.seed, values.most_wide
+            write_png(values.output, sheet(generator, *options))
 
 
 if __name__ == '__main__':
@@ -227,4 +230,5 @@ if __name__ == '__main__':
     flags.DEFINE_integer('styles', 3, 'Images of each map.', lower_bound=1)
     flags.DEFINE_integer('per_row', 2, 'Maps in a row.', lower_bound=1)
     flags.DEFINE_integer('seed', 0, 'Seed of the styles.')
+    flags.DEFINE_integer('most_wide', None, 'Scale wider images down to this.', lower_bound=1)
     app.run(main)

@@ -22,6 +22,7 @@ _STYLES = flags.DEFINE_integer(
 )
 _PER_ROW = flags.DEFINE_integer('per_row', 3, 'Label maps in a row.', lower_bound=1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Seed of the styles.')
+_MOST_WIDE = flags.DEFINE_integer('most_wide', None, 'Scale wider images down.', lower_bound=1)
 _LABELS = flags.DEFINE_bool('labels', True, 'Show the label maps.')
 
 
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
         batch = run.read('validation', _EXAMPLES.value)
         images = [run.sample(batch, seed=_SEED.value, sample=number) for number in range(count)]
         labels = [colorize_input(batch.label, run.config.data)] if _LABELS.value else []
-        write_png(_OUTPUT.value, image_grid(labels + images, per_row=_PER_ROW.value))
+        write_png(_OUTPUT.value, image_grid(labels + images, _PER_ROW.value, _MOST_WIDE.value))
         print(f'{_OUTPUT.value}: {len(batch.label)} label maps, {count} images of each')
         if count > 1:
             first, *others = (image.astype(float) for image in images)

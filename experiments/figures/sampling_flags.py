@@ -24,6 +24,7 @@ _OUTPUT = flags.DEFINE_string('output', 'docs/sampling', 'Directory for the imag
 
 DEMO = pathlib.Path(spade_jax.DEMO)
 MAPS = ('landscape_03', 'landscape_05')
+TILE = 128  # Pixels of an image; larger ones are scaled down.
 PHOTOS = [f'{DEMO}/photos/landscape_{number:02}.png' for number in range(8)]
 
 
@@ -77,7 +78,7 @@ def render(config: Config, figure: Figure) -> np.ndarray:
             labels = read(DEMO / 'labels' / f'{name}.png')[None]
             groups.append([colorize_input(labels, config.data)[0], *photos, *samples[name]])
     columns = [np.stack(column) for column in zip(*groups, strict=True)]
-    return image_grid(columns, per_row=figure.per_row)
+    return image_grid(columns, figure.per_row, most_wide=TILE)
 
 
 def sample(run_flags: tuple[str, ...], maps: tuple[str, ...]) -> dict[str, list[np.ndarray]]:

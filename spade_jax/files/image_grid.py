@@ -17,17 +17,22 @@ LEGIBLE_SIZE = 128  # pixels; smaller images are enlarged
 T = TypeVar('T')
 
 
-def image_grid(panels: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
+def image_grid(
+    panels: Sequence[np.ndarray], per_row: int = 2, most_wide: int | None = None
+) -> np.ndarray:
     """Tile groups of images on white; small images are enlarged by an integer factor.
 
     Args:
       panels: What each group shows from left to right, each [N, H, W, 3] uint8: for example the
         label maps, the fake images and the real images of N examples.
       per_row: Groups in a row.
+      most_wide: Wider images are scaled down to this width.
 
     Returns:
       [height, width, 3] uint8.
     """
+    if most_wide and panels[0].shape[2] > most_wide:
+        panels = [np.stack([_scaled_down(image, most_wide) for image in panel]) for panel in panels]
     factor = -(-LEGIBLE_SIZE // panels[0].shape[2])
     panels = [panel.repeat(factor, axis=1).repeat(factor, axis=2) for panel in panels]
     count, height, width, _ = panels[0].shape
@@ -41,6 +46,11 @@ def image_grid(panels: Sequence[np.ndarray], per_row: int = 2) -> np.ndarray:
             x = left + j * (width + GAP)
             grid[top : top + height, x : x + width] = panel[i]
     return grid
+
+
+def _scaled_down(image: np.ndarray, width: int) -> np.ndarray:
+    height = max(1, round(width * image.shape[0] / image.shape[1]))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def evenly_spaced(items: Sequence[T], most: int) -> list[T]:

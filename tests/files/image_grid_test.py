@@ -16,6 +16,15 @@ def test_grid_enlarges_and_groups_panels():
     assert grid[200, 2 * 128 + 4 * GAP, 0] == BACKGROUND  # The last row has one group.
 
 
+def test_grid_scales_wide_images_down():
+    panel = np.zeros((2, 128, 256, 3), np.uint8)
+    panel[:, :, 128:] = 200
+    grid = image_grid([panel], per_row=2, most_wide=128)
+    assert grid.shape == (64, 2 * 128 + 2 * GAP, 3)
+    np.testing.assert_array_equal(grid[30, [20, 110]], [[0] * 3, [200] * 3])
+    np.testing.assert_array_equal(image_grid([panel], 2, 256), image_grid([panel], 2))
+
+
 def test_png_of_large_image_has_its_pixels(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (1, 130, 200, 3)).astype(np.uint8)
     write_png(str(tmp_path / 'new' / 'a.png'), image_grid([image]))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import spade_jax
 from spade_jax.config.catalog import builtin_classes
 from spade_jax.config.config import Config
 from spade_jax.config.label_format import palette_text
@@ -21,8 +20,9 @@ from spade_jax.studio.correspondences import match, materials
 from spade_jax.studio.label_imports import import_map
 from spade_jax.studio.uploads import map_of
 from tests.config.catalog_test import config_of
+from tests.studio.small_demo import small_demo
 
-EXAMPLES = sorted((pathlib.Path(spade_jax.DEMO) / 'labels').glob('*.png'))
+EXAMPLES = sorted(pathlib.Path(small_demo().workdir, 'labels').glob('*.png'))
 DEMO = Config.create(crop_size=128, load_size=128)
 COCO_STUFF = DEMO.replace(
     dataset='coco_stuff', num_classes=182, dontcare=True, condition='labels+edges'

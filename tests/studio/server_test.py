@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import spade_jax
 from spade_jax.config.config import Config
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks
 from spade_jax.studio import description
+from tests.studio.small_demo import small_demo
 
 
 def test_static_files_are_served_with_types_and_etags(served):
@@ -38,7 +38,7 @@ def test_model_is_described_without_jax(served):
 def test_examples_have_the_ids_of_their_files(served):
     listed = served.get('/api/examples')['examples']
     assert [example['name'] for example in listed] == [f'landscape_0{i}' for i in range(8)]
-    path = pathlib.Path(spade_jax.DEMO, 'labels', 'landscape_03.png')
+    path = pathlib.Path(small_demo().workdir, 'labels', 'landscape_03.png')
     example = served.get('/api/examples/3')
     ids = np.frombuffer(base64.b64decode(example['ids']), np.uint8).reshape(128, 128)
     np.testing.assert_array_equal(ids, np.asarray(Image.open(path)))
@@ -53,7 +53,7 @@ def test_localhost_is_sent_to_the_one_address_of_drafts(served):
 
 
 def test_a_map_is_imported(served):
-    content = pathlib.Path(spade_jax.DEMO, 'labels', 'landscape_03.png').read_bytes()
+    content = pathlib.Path(small_demo().workdir, 'labels', 'landscape_03.png').read_bytes()
     status, imported = served.post('/api/import?name=valley.png', content, 'image/png')
     assert status == 200 and imported['report']['exact']
     assert imported['ids'] == served.get('/api/examples/3')['ids']
@@ -68,7 +68,7 @@ def test_a_bad_map_is_refused_in_a_sentence(served):
 
 
 def test_a_photo_has_a_latent(served):
-    content = pathlib.Path(spade_jax.DEMO, 'photos', 'landscape_03.png').read_bytes()
+    content = pathlib.Path(small_demo().workdir, 'photos', 'landscape_03.png').read_bytes()
     status, answer = served.post('/api/style', content, 'image/png')
     latent = np.frombuffer(base64.b64decode(answer['latent']), np.float32)
     mean = np.asarray(Image.open(io.BytesIO(content)).convert('RGB')).mean((0, 1))

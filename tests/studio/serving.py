@@ -6,8 +6,8 @@ import http.client
 import json
 import threading
 
-import spade_jax
 from spade_jax.studio import description, guards, server
+from tests.studio.small_demo import small_demo
 from tests.studio.stand_in import StandIn
 
 
@@ -50,13 +50,17 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(workdir=spade_jax.DEMO, *, access=None, sampler=None, port=0, **options):
-    """A `Served` studio; `access` is made from the port, and `options` go to `server.serve`."""
+def serving(workdir=None, *, access=None, sampler=None, port=0, **options):
+    """A `Served` studio of a work directory, or of a small demo.
+
+    `access` is made from the port, and `options` go to `server.serve`.
+    """
     sockets = server.bind('127.0.0.1', port)
     port = sockets[0].getsockname()[1]
     made = (access or (lambda port: guards.Access.create('127.0.0.1', port)))(port)
+    run = description.Run.open(workdir) if workdir else small_demo()
     home = f'http://127.0.0.1:{port}/'
-    studio = server.Studio(description.Run.open(workdir), made, sampler or StandIn(), home)
+    studio = server.Studio(run, made, sampler or StandIn(), home)
     started, ended = threading.Event(), []
 
     async def serve():

@@ -123,14 +123,14 @@ def test_stroke_begins_beside_the_map(open_map):
     expect(page.get_by_label('Label map')).to_be_focused()
 
 
-def test_corners_near_a_border_are_on_it(open_map):
+def test_corners_beside_the_map_reach_its_borders(open_map):
     page = open_map()
     set_tool(page, name='polygon', first=4)
-    corners = [(90.25, 60), (127.5, 126.75), (0.75, 127.25), (-1.5, 30.5)]
+    corners = [(90.25, 60), (130.5, 126.75), (127.75, 131), (-2.25, 129), (-3.5, 30.5)]
     for corner in corners:
         page.mouse.click(*at(*corner))
     page.keyboard.press('Enter')
-    wanted = painted(('polygon', 4, [(90.25, 60), (128, 128), (0, 128), (0, 30.5)]))
+    wanted = painted(('polygon', 4, corners))
     np.testing.assert_array_equal(ids_of(page), wanted)
     assert wanted[127, [0, 127]].all()
 

@@ -18,14 +18,6 @@ function idOf({button}) {
   return {first, second, background: state.document.background}[button];
 }
 
-/** A point that is on a border of the map if it is near one: no column or row stays beside it. */
-function toEdges(point) {
-  const near = Math.max(point.slack, 1);
-  const snap = (at, size) => (Math.abs(at) < near ? 0 : Math.abs(at - size) < near ? size : at);
-  const {width, height} = state.document;
-  return {...point, x: snap(point.x, width), y: snap(point.y, height)};
-}
-
 function distance(a, b) {
   return Math.hypot(a.x - b.x, a.y - b.y);
 }
@@ -130,8 +122,7 @@ function polygonTool() {
 
   return {
     close,
-    down(clicked) {
-      const point = toEdges(clicked);
+    down(point) {
       before = state.view.sketch;
       const corners = before ?? [];
       if (!corners.length) ({button} = point);
