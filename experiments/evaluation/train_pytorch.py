@@ -84,6 +84,9 @@ def train(training: Training, config: Config, seconds: float) -> tuple[int, Loss
     """Take steps for some seconds after the first, which compiles; their number and last losses."""
     batch = split_examples(config.data, 'train', config.data.scenes_train_examples)
     random, size, steps = np.random.default_rng(config.run.seed), len(batch.label), 0
+    if size < config.optimizer.batch_size:
+        problem = f'batch_size={config.optimizer.batch_size}, but there are {size} examples'
+        raise UserError(problem, 'use a smaller batch')
     end, losses = float('inf'), {}
     while time.monotonic() < end:
         order = random.permutation(size)

@@ -14,6 +14,7 @@ from tests.fixtures.cli import succeed_inline  # noqa: E402
 
 SMALL = dict(generator_width=2, spade_hidden=4, discriminator_width=4, num_discriminators=1)
 SMALL |= dict(crop_size=32, load_size=32, perceptual_weight=0.0, ttur=False, num_classes=13)
+SMALL |= dict(batch_size=4)
 
 
 @pytest.fixture
