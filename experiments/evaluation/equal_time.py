@@ -10,10 +10,13 @@ compilation included. The weights of PyTorch are converted, so that one program 
 all. What is done is not repeated.
 """
 
+import functools
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import app, flags
@@ -34,6 +37,7 @@ RUNS = {
     'spade_jax_quickstart': ('--flagfile=quickstart', '--constant_epochs=1000', '--decay_epochs=0'),
 }
 PYTORCH = 'pytorch'
+PROGRAM = sys.executable, '-m', 'spade_jax.main'
 
 
 def main(argv: list[str]) -> None:
@@ -42,7 +46,9 @@ def main(argv: list[str]) -> None:
         require_extra('torch', 'the comparison with PyTorch')
         config = spade_jax.configure('tour/spade')
         split_examples(config.data, 'train', 1)  # Renders the landscapes: no part of the time.
-        workdirs = [train_pytorch(), *(train(name, *flags) for name, flags in RUNS.items())]
+        workdirs = [finished(PYTORCH, train_pytorch)]
+        for name, recipe in RUNS.items():
+            workdirs.append(finished(name, functools.partial(train, recipe)))
         program('--mode=evaluate', f'--workdir={",".join(workdirs)}', f'--evaluate={SCORES}')
         write_sheet(workdirs)
 
@@ -52,33 +58,46 @@ def place(name: str) -> str:
     return os.path.join(_WORKDIR.value, name)
 
 
-def train(name: str, *flags: str) -> str:
-    """Train for the time with spade_jax; the work directory."""
-    if not os.path.isdir(workdir := place(name)):
-        arguments = [*flags, f'--workdir={workdir}', f'--compilation_cache_dir={place("cache")}']
-        process = subprocess.Popen([sys.executable, '-m', 'spade_jax.main', *arguments])
-        try:
-            process.wait(60 * _MINUTES.value)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)  # It saves, and ends.
-            process.wait()
+def finished(name: str, train_in: Callable[[str], None]) -> str:
+    """The work directory of a run, which is trained unless that was done before.
+
+    Raises:
+      UserError: The run was begun and not finished.
+    """
+    workdir, mark = place(name), pathlib.Path(f'{place(name)}.done')
+    if not mark.exists():
+        if os.path.exists(workdir):
+            raise UserError(f'{workdir} is a run that was not finished', 'remove it')
+        train_in(workdir)
+        mark.touch()
     return workdir
 
 
-def train_pytorch() -> str:
-    """Train for the time with PyTorch, and convert the weights; the work directory."""
-    if not os.path.isdir(workdir := place(PYTORCH)):
-        weights, module = place('pytorch_weights'), 'experiments.evaluation.train_pytorch'
-        arguments = f'--minutes={_MINUTES.value}', f'--weights_dir={weights}'
-        subprocess.run([sys.executable, '-m', module, *arguments], check=True)
-        files = f'--torch_checkpoint_dir={weights}', f'--workdir={workdir}'
-        program('--mode=convert', *RECIPE, '--upsampling=normal', *files)
-    return workdir
+def train(recipe: Sequence[str], workdir: str) -> None:
+    """Train for the time with spade_jax."""
+    arguments = [*recipe, f'--workdir={workdir}', f'--compilation_cache_dir={place("cache")}']
+    process = subprocess.Popen([*PROGRAM, *arguments])
+    try:
+        process.wait(60 * _MINUTES.value)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)  # It saves, and ends.
+        process.wait()
+        return
+    raise UserError(f'{" ".join(arguments)} ended before its time', 'see above')
+
+
+def train_pytorch(workdir: str) -> None:
+    """Train for the time with PyTorch, and convert the weights."""
+    weights, module = place('pytorch_weights'), 'experiments.evaluation.train_pytorch'
+    arguments = f'--minutes={_MINUTES.value}', f'--weights_dir={weights}'
+    subprocess.run([sys.executable, '-m', module, *arguments], check=True)
+    files = f'--torch_checkpoint_dir={weights}', f'--workdir={workdir}'
+    program('--mode=convert', *RECIPE, '--upsampling=normal', *files)
 
 
 def program(*arguments: str) -> None:
     """Run spade_jax."""
-    if subprocess.run([sys.executable, '-m', 'spade_jax.main', *arguments]).returncode:
+    if subprocess.run([*PROGRAM, *arguments]).returncode:
         raise UserError(f'{" ".join(arguments)} failed', 'see above')
 
 

@@ -83,23 +83,22 @@ def make_training(config: Config, settings: Settings, seed: int) -> Training:
 def train(training: Training, config: Config, seconds: float) -> tuple[int, Losses]:
     """Take steps for some seconds after the first, which compiles; their number and last losses."""
     batch = split_examples(config.data, 'train', config.data.scenes_train_examples)
-    random, size, steps = np.random.default_rng(config.run.seed), len(batch.label), 0
-    if size < config.optimizer.batch_size:
-        problem = f'batch_size={config.optimizer.batch_size}, but there are {size} examples'
+    random, steps = np.random.default_rng(config.run.seed), 0
+    size, batch_size = len(batch.label), config.optimizer.batch_size
+    if size < batch_size:
+        problem = f'batch_size={batch_size}, but there are {size} examples'
         raise UserError(problem, 'use a smaller batch')
     end, losses = float('inf'), {}
     while time.monotonic() < end:
         order = random.permutation(size)
-        for first in range(0, size - config.optimizer.batch_size + 1, config.optimizer.batch_size):
+        for first in range(0, size - batch_size + 1, batch_size):
             if time.monotonic() >= end:
                 break
-            chosen = order[first : first + config.optimizer.batch_size]
+            chosen = order[first : first + batch_size]
             images, labels = batch.image[chosen], batch.label[chosen]
             mirrored = random.random(len(chosen)) < 0.5
-            images[mirrored], labels[mirrored] = (
-                images[mirrored, :, ::-1],
-                labels[mirrored, :, ::-1],
-            )
+            for pixels in (images, labels):
+                pixels[mirrored] = pixels[mirrored, :, ::-1]
             losses, steps = training(images, labels), steps + 1
             if steps == 1:
                 end = time.monotonic() + seconds

@@ -21,8 +21,8 @@ _REMEDY = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
 def with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> list[str]:
     """The lines of the flagfiles, then the other arguments; absl reads only plain UTF-8.
 
-    So a flag overrides the flagfiles beside it, wherever they stand. A flagfile may name others;
-    `opened` are the paths of those that led to these arguments.
+    So a flag overrides the flagfiles that are given with it, wherever they stand. A flagfile may
+    name others; `opened` are the paths of those that led to these arguments.
 
     Raises:
       UserError: A flagfile does not exist, cannot be read or includes itself.

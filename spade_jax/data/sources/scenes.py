@@ -57,10 +57,8 @@ class ScenesSource(DatasetSource):
             given = f'condition={config.condition}'
             remedy = 'use --condition=labels, labels+edges or none'
         elif config.num_classes != count:
-            given, remedy = (
-                f'num_classes={config.num_classes}',
-                f'use --num_classes={count}, or --dataset=folders for your own files',
-            )
+            given = f'num_classes={config.num_classes}'
+            remedy = f'use --num_classes={count}, or --dataset=folders for your own files'
         elif names := [n for n in ('dontcare', 'palette', 'label_remap') if getattr(config, n)]:
             given, remedy = f'{names[0]} is set', f'leave --{names[0]} out'
         else:

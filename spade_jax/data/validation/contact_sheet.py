@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-import spade_jax
 from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.data.files.palette import UNKNOWN_COLOR, Classes, classes_of, colorize
 from spade_jax.data.pipeline.paired_transforms import Example
@@ -16,7 +15,7 @@ from spade_jax.data.validation.inspect import SplitReport
 from spade_jax.files.image_grid import evenly_spaced, image_grid, write_png
 
 NO_CLASS_COLOR = (255, 0, 255)
-_FONT = pathlib.Path(spade_jax.__file__).parent / 'studio/static/inter.woff2'  # Latin letters.
+_FONT = pathlib.Path(__file__).parents[2] / 'studio/static/inter.woff2'  # Latin letters.
 _EXAMPLES = 12  # of each split
 _TEXT_WIDTH, _MARGIN = 1456, 32  # pixels
 _TILE_WIDTH, _CAPTION, _LINE = 236, 24, 28  # pixels

@@ -250,9 +250,9 @@ def _class_name(number: int, config: DataConfig) -> str:
 def _lines(report: Mapping[str, Any], most: int | None = None) -> Iterator[str]:
     """The report as text, with at most `most` findings of a kind."""
     for name, split in report['splits'].items():
-        nouns = dict(photos='photo', label_maps='label map', examples='complete pair')
         if any(found['kind'] == inspect.NOT_OPENED for found in split['defects']):
             continue
+        nouns = dict(photos='photo', label_maps='label map', examples='complete pair')
         if split['examples'] and not split['label_maps']:  # There is no condition.
             nouns = dict(photos='photo', examples='usable one')
         yield f'{name}: {", ".join(_count(split[key], noun) for key, noun in nouns.items())}'

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spade_jax.config.config import Config
-from spade_jax.config.option import format_flags, positive_integers
+from spade_jax.config.option import format_flags
 from spade_jax.errors import UserError
 from spade_jax.models import torch_layout
 from spade_jax.models.model import Variables
@@ -35,6 +35,7 @@ from spade_jax.models.spade.options import PUBLISHED_MULTIPLIERS, UPSAMPLINGS, S
 # Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
 FILES = LETTERS
 REQUIRED = ('generator',)
+_WIDTHS = 'generator_width', 'generator_multipliers'
 
 _shape = functools.partial(entry_shape, 'SPADE')
 
@@ -309,31 +310,26 @@ def _missing(found: Architecture, options: Options) -> list[str]:
     return missing
 
 
-_WIDTHS = 'generator_width', 'generator_multipliers'
-
-
 def _contradictions(found: Architecture, given: Options) -> list[str]:
     def same(name: str, value: Any) -> bool:
         if name == 'encoder_input_size' and found.encoder_depth is not None:
             # Only the size after the convolutions of stride 2 matters; each rounds up.
             scale = 2**found.encoder_depth
             return math.ceil(given[name] / scale) == value // scale
-        if name in _WIDTHS and all(options.get(width) for width in _WIDTHS for options in both):
-            # 4 and "8,4" are the same as 16 and "2,1".
-            one, other = (_channels(*(options[width] for width in _WIDTHS)) for options in both)
-            return one == other
+        if name in _WIDTHS:  # 4 and "8,4" are the same as 16 and "2,1".
+            return _channels({**found.options, **given}) == _channels(found.options)
         return same_files(given[name], value)
 
-    both = found.options, given
     problems = contradictions(found.options, given, same)
     if given.get('upsampling') == 'most' and 'upsampling' not in found.options:
         problems.append('upsampling is normal or more, not most (there is no block up_4)')
     return problems
 
 
-def _channels(width: int, multipliers: str) -> list[int]:
-    numbers = positive_integers('generator_multipliers', multipliers.split(','), at_most=64)
-    return [width * number for number in numbers]
+def _channels(options: Options) -> list[float]:
+    """The channels of the residual blocks."""
+    widths = SpadeOptions(**{name: options[name] for name in _WIDTHS if name in options})
+    return [widths.generator_width * multiplier for multiplier in widths.width_multipliers]
 
 
 def _upsampling_of_grid(cells: int, options: Options) -> str:

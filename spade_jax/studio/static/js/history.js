@@ -56,11 +56,8 @@ function applyRuns(runs, ids, isUndo) {
 export function makeStep(name, before, after, width, rectangle) {
   const runs = encodeRuns(before, after, width, rectangle);
   if (!runs.length) return null;
-  const isShort = runs.length < before.byteLength;
-  return {
-    name, rectangle, runs: isShort ? runs : null, map: isShort ? null : before.slice(),
-    renamed: null,
-  };
+  if (runs.length < before.byteLength) return {name, rectangle, runs, map: null};
+  return {name, rectangle, runs: null, map: before.slice()};
 }
 
 function apply(step, ids, isUndo) {

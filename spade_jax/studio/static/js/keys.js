@@ -166,8 +166,8 @@ function isField(target) {
   return target.tagName === 'INPUT' && !plain.includes(target.type);
 }
 
-/** Whether the focus is on a material that was chosen while a polygon is unfinished. */
-function isBesideSketch(target) {
+/** Whether the focus is on the chosen material while a polygon is unfinished. */
+function isMaterialOfSketch(target) {
   return state.view.sketch && target.matches('.material[aria-checked=true]');
 }
 
@@ -175,7 +175,7 @@ function isAllowed(entry, keys, event, frame) {
   if (document.querySelector('dialog[open]')) return false;
   const {target} = event;
   const isFree = target === document.body && !entry.isMap;
-  const isOnMap = target === frame || entry.ofSketch && isBesideSketch(target);
+  const isOnMap = target === frame || entry.ofSketch && isMaterialOfSketch(target);
   if ((entry.isMap || entry.isFree) && !isOnMap && !isFree) return false;
   if (keys.length === 1 && !state.view.letters) return false;
   const isText = ['Ctrl+Z', 'Ctrl+Y', 'Ctrl+Shift+Z'].includes(keys) || !keys.startsWith('Ctrl+');

@@ -17,6 +17,7 @@ const TAP = 400;  // Milliseconds that a tap may take.
 const WHEEL_STEP = 50;
 const BUTTONS = {2: 'second', 5: 'background'};  // Right button; eraser of a pen.
 
+let map = null;  // The element that pointers paint on.
 let painting = null;  // {id, type, button, x, y, time} of the pointer that is down on a tool.
 let hasPen = false;
 const fingers = new Map();  // id -> {x, y, startX, startY} of all that touch the map.
@@ -25,9 +26,10 @@ let gesture = null;  // {time, most, isMoved, center, spread} while fingers move
 /**
  * Let pointers on `frame` paint; call once, after `attachView`.
  *
- * Strokes may begin beside it, on `around`: what reaches into the map is painted.
+ * Strokes may begin next to it, on `around`: what reaches into the map is painted.
  */
 export function attachPointer(frame, around) {
+  map = frame;
   const listeners = {
     pointerdown: onDown, pointermove: onMove, pointerup: onUp, pointercancel: onUp,
     lostpointercapture: onUp, pointerleave: onLeave, contextmenu: (event) => event.preventDefault(),
@@ -37,10 +39,10 @@ export function attachPointer(frame, around) {
   frame.addEventListener('mousedown', (event) => {
     if (event.button === 1) event.preventDefault();  // The middle button pans, and scrolls nothing.
   });
-  const beside = ({target}) => target === around || target === frame.parentElement;
-  around.addEventListener('pointerdown', (event) => beside(event) && onDown(event, frame));
+  const isAround = ({target}) => target === around || target === frame.parentElement;
+  around.addEventListener('pointerdown', (event) => isAround(event) && onDown(event));
   for (const name of ['mousedown', 'contextmenu']) {  // The map keeps the focus.
-    around.addEventListener(name, (event) => beside(event) && event.preventDefault());
+    around.addEventListener(name, (event) => isAround(event) && event.preventDefault());
   }
   frame.addEventListener('blur', endKeyboard);
   window.addEventListener('blur', endAll);
@@ -55,15 +57,15 @@ function pointOf(event) {
   };
 }
 
-function onDown(event, frame = event.currentTarget) {
-  frame.focus({preventScroll: true});
+function onDown(event) {
+  map.focus({preventScroll: true});
   endKeyboard();
   if (event.pointerType === 'touch') {
-    touchDown(event, frame);
+    touchDown(event);
     return;
   }
   if (event.pointerType === 'pen') noticePen();
-  if (!painting) begin(event, frame);  // Else it is another button of the same mouse.
+  if (!painting) begin(event);  // Else it is another button of the same mouse.
 }
 
 function noticePen() {
@@ -77,8 +79,8 @@ function noticePen() {
   fingers.clear();
 }
 
-function begin(event, frame) {
-  frame.setPointerCapture(event.pointerId);
+function begin(event) {
+  map.setPointerCapture(event.pointerId);
   painting = {
     id: event.pointerId, type: event.pointerType, button: BUTTONS[event.button] ?? 'first',
     x: event.clientX, y: event.clientY, time: event.timeStamp,
@@ -119,7 +121,7 @@ function endAll() {
   up();
 }
 
-function touchDown(event, frame) {
+function touchDown(event) {
   if (painting && painting.type !== 'touch') return;  // The palm of a hand whose pen paints.
   fingers.set(event.pointerId, {
     x: event.clientX, y: event.clientY, startX: event.clientX, startY: event.clientY,
@@ -128,7 +130,7 @@ function touchDown(event, frame) {
     gesture.most = Math.max(gesture.most, fingers.size);
     measure();
   } else if (fingers.size === 1 && state.tool.touchPaints) {
-    begin(event, frame);
+    begin(event);
   } else if (!painting || isEarly(event)) {
     const time = painting?.time ?? event.timeStamp;
     cancel();
