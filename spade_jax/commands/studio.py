@@ -62,8 +62,7 @@ def run() -> None:
     def announce() -> None:
         url = f'http://HOST:{port}/' if address in ('0.0.0.0', '::') else home
         url += f'#token={access.token}' if access.token else ''
-        step = f', step {sampled.step}' if sampled.step else ''  # The demo has none.
-        print(f'Studio: {url} ({sampled.name}{step}; Ctrl-C stops it)', flush=True)
+        print(f'Studio: {url} ({sampled.name}, step {sampled.step}; Ctrl-C stops it)', flush=True)
         if OPEN_BROWSER.value or OPEN_BROWSER.value is None and _has_display():
             import webbrowser
 
