@@ -1,7 +1,8 @@
 """Make the demo checkpoint that ships with the package from the runs that train it.
 
     python -m spade_jax.main --flagfile=demo_64
-    python -m spade_jax.main --flagfile=demo --init_from=runs/demo_64
+    python -m spade_jax.main --flagfile=demo_128 --init_from=runs/demo_64
+    python -m spade_jax.main --flagfile=demo --init_from=runs/demo_128
     python -m experiments.figures.make_demo --workdir=runs/demo
 
 The demo is a run at step 0 with fresh optimizers, to sample from and to start other runs from. Its
