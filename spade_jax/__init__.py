@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from spade_jax.errors import UserError, user_errors
+from spade_jax.files.names import DEMO
 from spade_jax.forking import check_not_forked
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ __all__ = [
     'read_photo',
     'train',
 ]
-
-DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'demo')
-"""Work directory of the demo that ships with the package.
-
-A small generator of landscapes with styles, with label maps (`labels`) and their `photos`.
-"""
 
 _IMPORTED_ON_USE = {
     'Config': 'spade_jax.config.config:Config',

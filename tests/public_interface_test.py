@@ -97,10 +97,26 @@ def test_configure_takes_over_the_options_of_init_from(tmp_path):
         spade_jax.configure(init_from=str(tmp_path / 'nowhere'))
 
 
-@pytest.mark.parametrize('workdir', ['demo', None])
+@pytest.mark.parametrize('workdir', ['nowhere', None])
 def test_load_of_no_directory_names_the_demo(workdir):
-    with pytest.raises(spade_jax.UserError, match='or spade_jax.DEMO'):
+    with pytest.raises(spade_jax.UserError, match='or demo for that of the package'):
         spade_jax.load(workdir)
+
+
+def test_load_of_a_file_names_it(tmp_path):
+    (tmp_path / 'generator.spade').write_bytes(b'')
+    with pytest.raises(spade_jax.UserError, match='generator.spade is a file; give the work'):
+        spade_jax.load(tmp_path / 'generator.spade')
+
+
+def test_demo_is_a_name_unless_a_directory_has_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    packaged = spade_jax.configure(init_from=spade_jax.DEMO)
+    assert spade_jax.configure(init_from='demo') == packaged.replace(init_from='demo')
+    assert spade_jax.load('demo').config.data == packaged.data
+    (tmp_path / 'demo').mkdir()
+    with pytest.raises(spade_jax.UserError, match='workdir=demo has no checkpoint'):
+        spade_jax.load('demo')
 
 
 def test_config_is_that_of_its_module():

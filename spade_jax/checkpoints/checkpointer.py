@@ -22,7 +22,7 @@ from spade_jax.checkpoints.retention import Retention, kept_steps
 from spade_jax.config.config import Config
 from spade_jax.distributed.devices import start_devices
 from spade_jax.errors import SYSTEM_REMEDIES, UserError, system_error, user_errors
-from spade_jax.files.names import CHECKPOINTS
+from spade_jax.files.names import CHECKPOINTS, run_directory
 from spade_jax.files.writable import check_writable
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import TrainState
@@ -336,11 +336,14 @@ def open_latest(
     flag: str = 'workdir',
     remedy: str = 'give the work directory of a run that was trained or converted',
 ) -> Iterator[tuple[Checkpointer, int]]:
-    """The checkpoints of an existing run, read-only, and the step of the newest.
+    """The checkpoints of an existing run, or of `demo`, read-only, and the step of the newest.
 
     Raises:
       UserError: There is no such directory, or it has no checkpoint.
     """
+    workdir = run_directory(workdir)
+    if os.path.isfile(workdir):
+        raise UserError(f'{flag}={workdir} is a file', remedy)
     if not os.path.isdir(workdir):
         raise UserError(f'{flag}={workdir}: no such directory', remedy)
     with Checkpointer(workdir, read_only=True) as checkpointer:
@@ -352,7 +355,7 @@ def open_latest(
 
 def newest_config(workdir: str, *, flag: str) -> Config:
     """The configuration of the newest checkpoint; raises UserError as `open_latest`."""
-    with open_latest(os.path.expanduser(workdir), flag=flag) as (checkpointer, step):
+    with open_latest(workdir, flag=flag) as (checkpointer, step):
         return checkpointer.metadata(step).config
 
 

@@ -4,6 +4,15 @@ import os
 from typing import Any
 
 CHECKPOINTS = 'checkpoints'  # The directory of them, in a work directory.
+# The work directory of the demo that ships with the package.
+DEMO = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'demo')
+
+
+def run_directory(name: str | os.PathLike[str]) -> str:
+    """Return the work directory that a path names; `demo` is the packaged one if none is here."""
+    if name == 'demo' and not os.path.isdir(name):
+        return DEMO
+    return os.path.expanduser(name)
 
 
 def is_inside(name: Any) -> bool:

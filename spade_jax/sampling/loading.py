@@ -9,6 +9,7 @@ from spade_jax.checkpoints.checkpointer import Checkpointer, open_latest
 from spade_jax.checkpoints.checksums import CorruptCheckpoint
 from spade_jax.config.config import Config
 from spade_jax.errors import UserError
+from spade_jax.files.names import run_directory
 from spade_jax.forking import check_not_forked
 from spade_jax.layers.spectral_norm import fold_spectral_norm
 from spade_jax.models.model import build_model
@@ -17,14 +18,14 @@ from spade_jax.sampling import feature_clusters
 from spade_jax.sampling.arguments import whole_number
 from spade_jax.sampling.trained_generator import TrainedGenerator
 
-_REMEDY = 'give the work directory of a run, or spade_jax.DEMO (--workdir=demo)'
+_REMEDY = 'give the work directory of a run, or demo for that of the package'
 
 
 def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) -> TrainedGenerator:
     """The generator of a checkpoint, with spectral norms folded into the kernels for speed.
 
     Args:
-      workdir: Of the run.
+      workdir: Of the run; `demo`: that of the package.
       step: Of the checkpoint; None: the newest.
       use_ema: Sample with the EMA of the weights, or with the raw weights; None: EMA if there is.
 
@@ -35,7 +36,7 @@ def load(workdir: str, step: int | None = None, *, use_ema: bool | None = None) 
     check_not_forked()
     if not isinstance(workdir, str | os.PathLike):
         raise UserError(f'workdir={workdir!r} is not a path', _REMEDY)
-    workdir = os.path.expanduser(workdir)
+    workdir = run_directory(workdir)
     step = None if step is None else whole_number('step', step, 0)
     with open_latest(workdir, remedy=_REMEDY) as (checkpointer, newest):
         step = newest if step is None else step

@@ -1,6 +1,5 @@
 """Start a run from the networks of another run."""
 
-import os
 from typing import Any
 
 import jax
@@ -30,7 +29,7 @@ def from_run(state: TrainState, config: Config) -> TrainState:
       UserError: There is no such run, its checkpoint is corrupt, or none of its arrays fits.
     """
     workdir = config.run.init_from
-    theirs, networks = networks_of(os.path.expanduser(workdir))
+    theirs, networks = networks_of(workdir)
     networks, channels = with_layout_channels(networks, theirs, state.networks, config)
     networks, report = transplanted(state.networks, networks)
     print('\n'.join([f'From init_from={workdir}:', *report, *channels]), flush=True)
