@@ -50,5 +50,6 @@ def run() -> None:
     validated = validate(config.data, output_dir, given=given, **options)
     config = dataclasses.replace(config, data=validated.config)
     if fitting:
+        fitting = {name: config.options()[name] for name in fitting}
         print(f'{" ".join(format_flags(fitting))} fit this machine; choose others on a larger one.')
     print(machine_fit.needs(config, validated.num_examples, measure=MEASURE_STEP.value))

@@ -8,7 +8,7 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +71,12 @@ def validate(
     output_dir = os.path.abspath(output_dir)
     config, splits, suggestions = _inspect(config, output_dir, given if count_classes else None)
     for split in splits:
-        split.warnings += _other_shapes(split, config, size_multiple)
+        split.warnings += _other_shapes(split, config, size_multiple, given)
+    is_fine = not any(split.defects for split in splits)
+    if is_fine and (shape := _nearer_shape(config, splits[0], size_multiple, given)):
+        config = dataclasses.replace(config, **shape.changes)
+        extra_flags = [flag for flag in extra_flags if _name_of(flag) not in shape.changes]
+        suggestions.append(shape)
     report = _summarize(config, splits, suggestions, given, extra_flags)
     text, sheet = f'{output_dir}/report.txt', f'{output_dir}/contact_sheet.png'
     files = dict(suggestion.file for suggestion in suggestions if suggestion.file)
@@ -108,10 +113,11 @@ def _inspect(
     if given is not None:
         any_ids = dataclasses.replace(config, num_classes=LARGEST_ID + 1, dontcare=False)
         splits = _inspect_splits(any_ids)
-        counted = suggest.count_classes(splits)
-        counted = {name: value for name, value in counted.items() if name not in given}
-        config = dataclasses.replace(config, **({'num_classes': 1} | counted))
-        found += [Suggestion('the classes that occur', counted)] * bool(counted)
+        config = dataclasses.replace(config, num_classes=1)
+        if counted := suggest.count_classes(config, splits):
+            free = {name: value for name, value in counted.changes.items() if name not in given}
+            config = dataclasses.replace(config, **free)
+            found.append(counted._replace(changes=free))
     if not splits or not all(is_class(id, config) for split in splits for id in split.pixels):
         splits = _inspect_splits(config)
     train = splits[0]
@@ -131,33 +137,64 @@ def _inspect_splits(config: DataConfig) -> list[SplitReport]:
     return [report for report in reports if report]
 
 
-def _other_shapes(split: SplitReport, config: DataConfig, multiple: int) -> list[Defect]:
-    """A warning if most images are stretched to another shape or lose a third of it."""
-    if not split.sizes or config.preprocess_mode in _MODES_THAT_KEEP_SHAPES:
-        return []
-    ratio = float(np.median([width / height for width, height in split.sizes.elements()]))
-    wanted = config.image_width / config.image_height
-    if max(ratio / wanted, wanted / ratio) < _OTHER_SHAPE:
+def _other_shapes(
+    split: SplitReport, config: DataConfig, multiple: int, given: Collection[str]
+) -> list[Defect]:
+    """A warning if most images are stretched to another shape or lose a fifth of it."""
+    if not (ratio := _other_ratio(split, config)):
         return []
     stretches = config.preprocess_mode in ('resize_and_crop', 'fixed')
     kind = f'images have another shape than --aspect_ratio={config.aspect_ratio:.4g}'
     result = 'stretched' if stretches else 'cropped on two sides'
     problem = f'width / height is {ratio:.3g} for most of them: they are {result}'
-    remedy = f'use {_nearer_shape(config, ratio, multiple)}, or choose another --preprocess_mode'
+    remedy = 'use a larger --crop_size'
+    if flags := _shape_flags(config, ratio, multiple):
+        shaped = dataclasses.replace(config, **flags)
+        shape = aspect_ratio_text(shaped.image_width, shaped.image_height)
+        flags.pop('aspect_ratio')
+        remedy = f'use {" ".join([*format_flags(flags), f"--aspect_ratio={shape}"])}'
+    if 'preprocess_mode' not in given:
+        remedy += ', or choose another --preprocess_mode'
     return [Defect(kind, config.train_image_dir, problem, remedy)]
 
 
-def _nearer_shape(config: DataConfig, ratio: float, multiple: int) -> str:
-    """The flags of the legal size nearest in shape that is at most half as wide again."""
+def _other_ratio(split: SplitReport, config: DataConfig) -> float | None:
+    """Width / height of most images, if they do not keep it."""
+    if not split.sizes or config.preprocess_mode in _MODES_THAT_KEEP_SHAPES:
+        return None
+    ratio = float(np.median([width / height for width, height in split.sizes.elements()]))
+    wanted = config.image_width / config.image_height
+    return ratio if max(ratio / wanted, wanted / ratio) >= _OTHER_SHAPE else None
+
+
+def _nearer_shape(
+    config: DataConfig, train: SplitReport, multiple: int, given: Collection[str]
+) -> Suggestion | None:
+    """The flags of a shape nearer to that of most images, unless one of them is given."""
+    if not (ratio := _other_ratio(train, config)):
+        return None
+    flags = _shape_flags(config, ratio, multiple)
+    if not flags or {*flags, 'preprocess_mode'} & {*given}:
+        return None
+    return Suggestion(f'width / height is {ratio:.3g} for most images', flags)
+
+
+def _shape_flags(config: DataConfig, ratio: float, multiple: int) -> dict[str, Any]:
+    """The legal size nearest in shape that is at most half as wide again; {} if none is nearer."""
     sizes, width = [(config.image_width, config.image_height)], config.image_width
     for wider in range(width, width * 3 // 2 + 1, multiple):
         sizes += [(wider, height) for height in nearest_heights(wider / ratio, multiple)]
     best = min(sizes, key=lambda size: abs(math.log(size[0] / size[1] / ratio)))
     if best == sizes[0]:
-        return 'a larger --crop_size'
+        return {}
     load_size = round(config.load_size * best[0] / width)
-    flags = dict(crop_size=best[0], load_size=load_size) if best[0] > width else {}
-    return ' '.join([*format_flags(flags), f'--aspect_ratio={aspect_ratio_text(*best)}'])
+    size = dict(crop_size=best[0], load_size=load_size) if best[0] > width else {}
+    return size | dict(aspect_ratio=float(f'{best[0] / best[1]:.4g}'))
+
+
+def _name_of(flag: str) -> str:
+    """'--crop_size=64' -> 'crop_size'."""
+    return flag.removeprefix('--').partition('=')[0]
 
 
 def _unused_classes(splits: Sequence[SplitReport], config: DataConfig) -> list[Defect]:

@@ -46,6 +46,7 @@ _MOST_NEW_COLORS = 16  # Beyond a given palette.
 _LEAST_COLORS_OF_A_TABLE = 5
 _FEW_FILES = 0.25  # of all label maps
 _FAR_BEYOND = 4  # times the number of classes below
+_GRAY_GAP = 8  # Least distance of ids that are gray levels rather than numbers of classes.
 
 
 class Suggestion(NamedTuple):
@@ -89,12 +90,29 @@ def merge_changes(suggestions: Iterable[Suggestion]) -> dict[str, Any]:
     return {name: value for found in suggestions for name, value in found.changes.items()}
 
 
-def count_classes(reports: Sequence[SplitReport]) -> dict[str, Any]:
-    """num_classes and dontcare for the ids that occur; {} if the files are no label maps."""
+def count_classes(config: DataConfig, reports: Sequence[SplitReport]) -> Suggestion | None:
+    """num_classes and dontcare for the ids that occur; None if the files are no label maps."""
     data = _merged(reports)
     ids = sorted(data.images.keys() - _suspect_ids(data, 1))
-    are_ids = ids and ids[0] >= 0 and not _count(data, {kinds.MIXED_PALETTES})
-    return _covering(ids) if are_ids and not _is_mistaken(data) else {}
+    if not ids or ids[0] < 0 or _count(data, {kinds.MIXED_PALETTES}) or _is_mistaken(data):
+        return None
+    counted = _covering(ids)
+    if remap := _gray_levels(config, ids[:-1] if 'dontcare' in counted else ids):
+        reason = f'{len(remap)} ids far apart, like gray levels, are numbered anew'
+        advice = f'or --num_classes={counted["num_classes"]}, if ids between them are classes too'
+        moved = ','.join(f'{old}:{new}' for old, new in remap.items() if old != new)
+        counted |= dict(num_classes=len(remap), label_remap=moved)
+        return Suggestion(reason, counted, advice=advice)
+    return Suggestion('the classes that occur', counted)
+
+
+def _gray_levels(config: DataConfig, ids: Sequence[int]) -> dict[int, int]:
+    """Ids that are all far apart, with ids from 0 on; {} for others."""
+    gaps = [high - low for low, high in itertools.pairwise(ids)]
+    is_free = config.dataset in ('folders', 'tfds') and not (config.palette or config.label_remap)
+    if not is_free or min(gaps, default=0) < _GRAY_GAP:
+        return {}
+    return {old: new for new, old in enumerate(ids)}
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:

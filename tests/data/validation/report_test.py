@@ -317,6 +317,17 @@ def test_classes_are_counted(root, output_dir, change, given, expected):
     assert ' '.join(expected) in report['command']
 
 
+def test_gray_levels_are_numbered_anew(root, output_dir):
+    recode(root, lambda label: (label * 100 + 5 * (label == 1)).astype(np.uint8))
+    report, message = look(config_of(root), output_dir, given={}, count_classes=True)
+    assert message is None
+    assert flags(report) == ['--num_classes=3', '--label_remap=105:1,200:2']
+    assert report['suggestions'][0]['advice'].startswith('or --num_classes=201')
+    assert ' '.join(flags(report)) in report['command']
+    assert [entry['id'] for entry in report['classes']] == [0, 1, 2]
+    assert report['splits']['train']['warnings'] == []
+
+
 def test_given_dontcare_is_not_counted(root, output_dir):
     recode(root, lambda label: np.where(label == 2, 255, label).astype(np.uint8))
     given = dict(dontcare=False)
@@ -947,6 +958,31 @@ def test_nearest_legal_shape_is_advised(tmp_path, output_dir, size, crop_size, m
     *given, shape = expected.split()
     legal = with_flags(config, given)
     assert f'({legal.image_width}x{legal.image_height})' == shape
+
+
+@pytest.mark.parametrize(
+    'given, expected',
+    [
+        ({}, ['--crop_size=96', '--load_size=429', '--aspect_ratio=1.5']),
+        ({'crop_size': 64}, []),
+        ({'aspect_ratio': 1.0}, []),
+        ({'preprocess_mode': 'resize_and_crop'}, []),
+    ],
+)
+def test_command_has_the_nearest_legal_shape_unless_another_is_given(
+    tmp_path, output_dir, given, expected
+):
+    root = write_folders(tmp_path / 'data', size=(40, 60), splits=['train'])
+    config = config_of(root, load_size=286, crop_size=64)
+    extra = ['--crop_size=64', '--batch_size=4']
+    report, _ = look(config, output_dir, given=given, extra_flags=extra)
+    assert flags(report) == expected
+    words = report['command'].split()
+    assert words[-1] == '--batch_size=4' and {*expected} <= {*words}
+    assert ('--crop_size=64' in words) != bool(expected)
+    (warning,) = report['splits']['train']['warnings']
+    chosen = 'preprocess_mode' in given
+    assert ('another --preprocess_mode' in warning['files'][0]['remedy']) != chosen
 
 
 def test_aspect_ratio_is_not_advised_if_none_is_nearer(tmp_path, output_dir):
