@@ -1,5 +1,6 @@
 """Parse the command line, print the help, and reject flags that the mode does not read."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from absl import flags
 from spade_jax import __version__
 from spade_jax.commands.shared import WORKDIR
 from spade_jax.config.config import SECTIONS, option_fields
-from spade_jax.config.flagfiles import PACKAGED_FLAGFILES, with_flagfiles
+from spade_jax.config.flagfiles import PACKAGED_FLAGFILES, Line, place_of_flag, with_flagfiles
 from spade_jax.config.flags import parsed
 from spade_jax.config.model_options import MODELS, options_class
 from spade_jax.errors import UserError, one_line_errors
@@ -30,7 +31,7 @@ def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
             sys.exit()
         arguments = [argument for argument in argv if argument not in HELP]
         program, *given = arguments
-        remaining = parsed(flags.FLAGS, [program, *with_flagfiles(given)], 'see --help')
+        remaining = _parsed(program, with_flagfiles(given))
         mode = flags.FLAGS.mode
         if len(arguments) < len(argv) and len(remaining) == 1:
             show_all = not {*HELP_ALL}.isdisjoint(argv)
@@ -38,6 +39,22 @@ def parse(argv: list[str], commands: Mapping[str, ModuleType]) -> list[str]:
             print(mode_help(mode, commands[mode], show_all) if has_mode else usage(commands))
             sys.exit()
         _reject_flags_of_other_modes(arguments[1:], mode, commands)
+    return remaining
+
+
+def _parsed(program: str, arguments: list[str]) -> list[str]:
+    """Parse the flags; returns what are no flags. An error names the line of its flagfile."""
+    try:
+        remaining = parsed(flags.FLAGS, [program, *arguments], 'see --help')
+    except UserError as error:
+        named = re.search(r"--(\w+)|flag '(\w+)'", error.problem)
+        place = named and place_of_flag(named[1] or named[2], arguments)
+        if not place:
+            raise
+        raise UserError(f'{place}: {error.problem}', error.remedy) from None
+    for word in remaining:
+        if isinstance(word, Line):
+            raise UserError(f'{word.place}: {word} is not a flag', 'write --name=value')
     return remaining
 
 

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from spade_jax.errors import UserError, user_errors
 from spade_jax.files.text_files import read_text
@@ -16,6 +16,12 @@ PACKAGED_FLAGFILES = {
 }
 _FLAGFILE = re.compile('--?flagfile(?:[= ](.*))?')
 _REMEDY = f'give a file, or one of the package: {", ".join(PACKAGED_FLAGFILES)}'
+
+
+class Line(str):
+    """A line of a flagfile; `place` says where it is."""
+
+    place = ''
 
 
 def with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> list[str]:
@@ -37,10 +43,24 @@ def with_flagfiles(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> li
         if path in opened:
             raise UserError(f'flagfile={name} includes itself', 'remove that line')
         with user_errors(f'flagfile={name} cannot be read', _REMEDY):
-            lines = map(str.strip, read_text(path).splitlines())
-        given = [line for line in lines if line and not line.startswith(('#', '//'))]
-        lines_of_files += with_flagfiles(given, (*opened, path))
+            text = read_text(path)
+        lines_of_files += with_flagfiles(_lines(text, name), (*opened, path))
     return [*lines_of_files, *others]
+
+
+def _lines(text: str, name: str) -> Iterator[Line]:
+    """The lines of a flagfile that are no comments."""
+    for number, line in enumerate(map(Line, map(str.strip, text.splitlines())), start=1):
+        if line and not line.startswith(('#', '//')):
+            line.place = f'flagfile={name}, line {number}'
+            yield line
+
+
+def place_of_flag(name: str, arguments: Iterable[str]) -> str:
+    """The flagfile and line of the first of some arguments that sets a flag; '' if none does."""
+    written = re.compile(f'--?(no)?{re.escape(name)}(=.*)?', re.DOTALL)
+    lines = (argument for argument in arguments if isinstance(argument, Line))
+    return next((line.place for line in lines if written.fullmatch(line)), '')
 
 
 def flagfile_path(name: str) -> str:

@@ -157,7 +157,8 @@ def check_same_examples(initial: InitialState, given: int, workdir: str) -> None
         had = f'a run over {initial.num_examples} training examples'
         raise UserError(
             f'workdir={workdir} holds {had}, now there are {given}',
-            f'restore the data to resume it, or start from its networks: {initial.new_run}',
+            'restore the data to resume it, or start from its networks, with steps counted from 0: '
+            f'{initial.new_run}',
         )
 
 

@@ -268,6 +268,20 @@ def test_flagfile_may_have_any_encoding_and_name_others(tmp_path, encoding):
         assert (values.workdir, values.seed) == ('für mich', 3)
 
 
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('--lerning_rate=1', "x.flags, line 4: Unknown command line flag 'lerning_rate'"),
+        ('--batch_size=four', 'x.flags, line 4: flag --batch_size=four is not an integer; write'),
+        ('--dontcare=maybe', 'x.flags, line 4: flag --dontcare=maybe is not true or false'),
+        ('batch_size=4', 'x.flags, line 4: batch_size=4 is not a flag; write --name=value'),
+    ],
+)
+def test_errors_name_the_line_of_a_flagfile(tmp_path, line, message):
+    (tmp_path / 'x.flags').write_text(f'# Mine.\n--seed=3\n\n{line}\n')
+    assert message in refusal(f'--flagfile={tmp_path}/x.flags', '--crop_size=64')
+
+
 def test_flagfile_that_includes_itself_is_refused(tmp_path):
     (tmp_path / 'x.flags').write_text(f'--flagfile={tmp_path}/x.flags')
     assert 'includes itself' in refusal(f'--flagfile={tmp_path}/x.flags')

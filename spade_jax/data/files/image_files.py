@@ -316,7 +316,8 @@ def _require_8_bits(image: ImageFile.ImageFile, path: File, role: str) -> None:
     bits = image.tag_v2.get(_TIFF_BITS, ()) if isinstance(image, TiffImageFile) else ()
     if image.mode in _DEEP_MODES or ';16' in _stored_mode(image) or max(bits, default=8) > 8:
         problem = f'{path}: the {role} has more than 8 bits a channel (mode {image.mode})'
-        raise UserError(problem, 'save it with 8 bits')
+        remedy = 'save it with 8 bits, with ImageMagick: magick FILE -depth 8 NEW_FILE'
+        raise UserError(problem, remedy)
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

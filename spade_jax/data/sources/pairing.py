@@ -181,6 +181,11 @@ def _paired_files(folders: Folders) -> Pairing:
             raise UserError(problem, f'set --data_dir or --{role.directory_flag}')
     found, defects = _files_by_role(folders.roles)
     photos, labels = found[folders.photo], found[folders.label]
+    if not photos and labels and folders.photo.directory == folders.label.directory:
+        photo, label = folders.photo, folders.label
+        problem = f'{photo.directory_flag} and {label.directory_flag} are {photo.directory}, '
+        remedy = f'tell its files apart with --{photo.suffix_flag} and --{label.suffix_flag}'
+        raise UserError(f'{problem}where every file could be a {label.name}', remedy)
     if not photos:
         role, extensions = folders.photo, ' '.join(sorted(PHOTO_EXTENSIONS))
         ending = f' whose names end in {role.suffix}' if role.suffix else ''

@@ -29,6 +29,10 @@ class PairsSource(DatasetSource):
         directory = os.path.normpath(os.path.join(config.data_dir, getattr(config, flag)))
         if not os.path.isdir(directory):
             remedy = f'set --data_dir to the directory above, or --{flag}'
+            if os.path.isdir(config.data_dir) and any(
+                extension_of(name) in PHOTO_EXTENSIONS for name in os.listdir(config.data_dir)
+            ):
+                remedy = f'set --{flag}=. to read the images of {config.data_dir} itself'
             raise UserError(f'{flag}: there is no directory {directory}', remedy)
         found: dict[str, str] = {}
         defects = []

@@ -90,6 +90,9 @@ def test_pair_of_odd_width_is_refused_by_name(root):
 def test_missing_directories_and_double_names_are_refused(root):
     text = message(open_source, config_of(root, train_image_dir='trainA'), 'train')
     assert text.startswith(f'train_image_dir: there is no directory {root}/trainA')
+    assert text.endswith('set --data_dir to the directory above, or --train_image_dir')
+    text = message(open_source, config_of(root / 'train'), 'train')
+    assert text.endswith(f'set --train_image_dir=. to read the images of {root}/train itself')
     (root / 'empty').mkdir()
     text = message(open_source, config_of(root, train_image_dir='empty'), 'train')
     assert 'no images' in text and '(it has no files)' in text
