@@ -181,15 +181,14 @@ def _paired_files(folders: Folders) -> Pairing:
             raise UserError(problem, f'set --data_dir or --{role.directory_flag}')
     found, defects = _files_by_role(folders.roles)
     photos, labels = found[folders.photo], found[folders.label]
-    if not photos and labels and folders.photo.directory == folders.label.directory:
-        photo, label = folders.photo, folders.label
-        problem = f'{photo.directory_flag} and {label.directory_flag} are {photo.directory}, '
-        remedy = f'tell its files apart with --{photo.suffix_flag} and --{label.suffix_flag}'
-        raise UserError(f'{problem}where every file could be a {label.name}', remedy)
     if not photos:
         role, extensions = folders.photo, ' '.join(sorted(PHOTO_EXTENSIONS))
         ending = f' whose names end in {role.suffix}' if role.suffix else ''
         problem = f'{role.directory_flag}: no photos ({extensions}){ending} in {role.directory}'
+        if labels and role.directory == (label := folders.label).directory:
+            problem += f', which is {label.directory_flag} too: its files count as {label.name}s'
+            remedy = f'tell them apart with --{role.suffix_flag} and --{label.suffix_flag}'
+            raise UserError(problem, remedy)
         problem += contents(role.directory)
         raise UserError(problem, f'set --{role.directory_flag} or --{role.suffix_flag}')
     complete = []
