@@ -13,7 +13,7 @@ from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
 from spade_jax.config.flags import check_given, given_options
 from spade_jax.errors import UserError, user_errors
-from spade_jax.files.names import is_below, run_directory
+from spade_jax.files.names import is_below
 from spade_jax.files.writable import probe
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def given_workdir(*, may_be_demo: bool = False) -> str:
     if WORKDIR.value is None:
         demo = ', or --workdir=demo for the packaged demo' if may_be_demo else ''
         raise UserError('--workdir is missing', f'give the directory of the run{demo}')
-    return run_directory(WORKDIR.value) if may_be_demo else os.path.expanduser(WORKDIR.value)
+    if may_be_demo and WORKDIR.value == 'demo' and not os.path.isdir('demo'):
+        return spade_jax.DEMO
+    return os.path.expanduser(WORKDIR.value)
 
 
 def given_workdirs() -> dict[str, str]:
@@ -70,7 +72,7 @@ def given_workdirs() -> dict[str, str]:
     parts = [value] if os.path.isdir(value) else [part for part in value.split(',') if part]
     if not parts:
         raise UserError(f'workdir={value} names no run', 'give the directory of the run')
-    paths = [run_directory(part) for part in parts]
+    paths = [spade_jax.DEMO if part == 'demo' else os.path.expanduser(part) for part in parts]
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise UserError(f'workdir={value} has a run twice', 'give different directories')
     names = [os.path.basename(os.path.abspath(path)) for path in paths]
