@@ -84,11 +84,14 @@ def test_training_writes_sample_grid(trained):
 
 @pytest.mark.slow
 def test_training_writes_metadata_report_and_events(trained):
-    (session,) = json.loads((trained / 'run.json').read_text())['sessions']
+    metadata = json.loads((trained / 'run.json').read_text())
+    (session,) = metadata['sessions']
+    assert metadata['parameters'].keys() == {'discriminator', 'encoder', 'generator'}
     assert (session['first_step'], session['last_step']) == (0, 4)
     assert session['devices'] == '2 x cpu'
     report = (trained / 'report.html').read_text()
     assert 'gradient norms' in report
+    assert f'<b>{metadata["parameters"]["generator"]:,}</b>parameters of the generator' in report
     assert report.count('src="data:image/') == 2  # Before the first step, and at the end.
     assert any(path.name.startswith('events') for path in (trained / 'tensorboard').iterdir())
 

@@ -10,6 +10,8 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import spade_jax
@@ -24,9 +26,9 @@ class RunMetadata:
     """Writes run.json and keeps it current; each start or resumption of the run is a session.
 
     {"config": {"data": {...}, "model": {"name": ..., ...}, ...}, "num_examples": N,
-    "sessions": [{"started", "seconds", "first_step", "last_step", "versions", "code", "devices",
-    "compilation"}, ...]}; "code" is that of `code_version`, "compilation" the seconds until the
-    first step of the session was done.
+    "parameters": {"generator": N, ...}, "sessions": [{"started", "seconds", "first_step",
+    "last_step", "versions", "code", "devices", "compilation"}, ...]}; "code" is that of
+    `code_version`, "compilation" the seconds until the first step of the session was done.
 
     Args:
       workdir: The work directory.
@@ -34,13 +36,20 @@ class RunMetadata:
       num_examples: Size of the training set.
       first_step: The step that this session starts from. 0 discards the earlier sessions.
       devices: Description of the devices.
+      parameters: Number of parameters of each network.
 
     Attributes:
       last_compilation: That of the newest session that had one; None without one.
     """
 
     def __init__(
-        self, workdir: str, config: Config, num_examples: int, first_step: int, devices: str
+        self,
+        workdir: str,
+        config: Config,
+        num_examples: int,
+        first_step: int,
+        devices: str,
+        parameters: Mapping[str, int] = MappingProxyType({}),
     ):
         self._path, self._start = os.path.join(workdir, FILE), time.monotonic()
         versions = {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -56,7 +65,8 @@ class RunMetadata:
         compilations = [seconds for seconds in known if is_number(seconds)]
         self.last_compilation: float | None = compilations[-1] if compilations else None
         sessions = [*(earlier if first_step else []), self._session]
-        self._content = dict(config=config.to_json(), num_examples=num_examples, sessions=sessions)
+        numbers = dict(num_examples=num_examples, parameters=dict(parameters))
+        self._content = dict(config=config.to_json(), **numbers, sessions=sessions)
         self.reached(first_step)
 
     def compiled(self, seconds: float) -> None:
@@ -122,6 +132,9 @@ def _known_entries(content: Any) -> dict[str, Any]:
         known.pop('config', None)
     if not is_count(content.get('num_examples')):
         known.pop('num_examples', None)
+    parameters = content.get('parameters', {})
+    if not isinstance(parameters, dict) or not all(map(is_count, parameters.values())):
+        known.pop('parameters')
     sessions = sessions if isinstance(sessions, list) else []
     return known | {'sessions': [session for session in sessions if _is_session(session)]}
 

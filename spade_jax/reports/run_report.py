@@ -133,6 +133,8 @@ def _tiles(metadata, options, records, curves) -> str:
     if sessions:
         seconds = round(sum(session['seconds'] for session in sessions))
         tiles['wall time'] = str(datetime.timedelta(seconds=seconds))
+    for name, number in metadata.get('parameters', {}).items():
+        tiles[f'parameters of the {html.escape(name)}'] = f'{number:,}'
     if speeds := [value for _, value in curves.get('images_per_second', ())]:
         tiles['images per second, median'] = f'{statistics.median(speeds):.3g}'
     boxes = (f'<div><b>{value}</b>{label}</div>' for label, value in tiles.items())

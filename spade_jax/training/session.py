@@ -92,12 +92,13 @@ class Session(NamedTuple):
         number = self.config.optimizer.accumulation_steps
         return replicas.put_batch(replicas.shard_batch(batch, jax.local_device_count(), number))
 
-    def open_log(self, first_step: int) -> RunLog | NoLog:
-        """The log of the work directory, in the first process."""
+    def open_log(self, state: TrainState) -> RunLog | NoLog:
+        """The log of the work directory from the step of a state on, in the first process."""
         if not processes.is_first():
             return NoLog()
-        examples = len(self.data.source)
-        metadata = RunMetadata(self.workdir, self.config, examples, first_step, devices())
+        first_step, examples = int(state.step), len(self.data.source)
+        of_run = self.workdir, self.config, examples, first_step, devices()
+        metadata = RunMetadata(*of_run, parameter_counts(state))
         return RunLog(self.workdir, first_step, metadata, self.on_metrics)
 
     def profiler(self, first_step: int, last_step: int) -> StepProfiler:
@@ -108,12 +109,17 @@ class Session(NamedTuple):
     def summary(self, state: TrainState, last_step: int) -> str:
         """What is about to be trained."""
         number, config = len(self.data.source), self.config.data
-        counts = (f'{name} {parameter_count(tree):,}' for name, tree in state.networks.items())
+        counts = (f'{name} {count:,}' for name, count in parameter_counts(state).items())
         return (
             f'{number} training examples of {config.image_width}x{config.image_height}, '
             f'{devices()}, steps {int(state.step) + 1} to {last_step}\n'
             f'Parameters: {", ".join(counts)}'
         )
+
+
+def parameter_counts(state: TrainState) -> dict[str, int]:
+    """The number of parameters of each network."""
+    return {name: parameter_count(tree) for name, tree in state.networks.items()}
 
 
 def devices() -> str:

@@ -113,7 +113,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
     stopwatch, pending = Stopwatch(), []
     with contextlib.ExitStack() as stack:
         batches = stack.enter_context(contextlib.closing(session.batches(first_step)))
-        log = stack.enter_context(session.open_log(first_step))
+        log = stack.enter_context(session.open_log(state))
         profiler = stack.enter_context(session.profiler(first_step, last_step))
         progress = stack.enter_context(StepProgress(first_step, last_step))
         step_at = _pmapped_steps(session, sharding.pmap_axes(state))

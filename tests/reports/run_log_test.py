@@ -70,6 +70,7 @@ DAMAGES = [
     *(('config', value) for value in (None, 'abc', [1], {'data': 3}, {'model': {'name': [1]}})),
     *(('config', {'optimizer': {'batch_size': value}}) for value in ('x', None, [2])),
     *(('num_examples', value) for value in (None, 'x', -1, [1])),
+    *(('parameters', value) for value in (None, 'x', {'generator': -1}, {'generator': '<b>'})),
 ]
 
 
