@@ -342,10 +342,9 @@ def open_latest(
       UserError: There is no such directory, or it has no checkpoint.
     """
     workdir = run_directory(workdir)
-    if os.path.isfile(workdir):
-        raise UserError(f'{flag}={workdir} is a file', remedy)
     if not os.path.isdir(workdir):
-        raise UserError(f'{flag}={workdir}: no such directory', remedy)
+        problem = ' is a file' if os.path.isfile(workdir) else ': no such directory'
+        raise UserError(f'{flag}={workdir}{problem}', remedy)
     with Checkpointer(workdir, read_only=True) as checkpointer:
         step = checkpointer.latest_step()
         if step is None:
