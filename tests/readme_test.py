@@ -5,6 +5,7 @@ import re
 import pytest
 
 from spade_jax.commands import sample
+from spade_jax.config.catalog import builtin_classes
 from tests.program import ROOT
 
 PAGES = [path for path in sorted(ROOT.glob('*.md')) + sorted(ROOT.glob('docs/*.md'))]
@@ -56,3 +57,9 @@ def test_pages_have_no_placeholders(page):
 def test_sampling_page_has_flag(flag):
     text = (ROOT / 'docs' / 'sampling.md').read_text()
     assert f'--{flag.name}' in text or f'--no{flag.name}' in text
+
+
+def test_colors_of_gaugan_are_those_of_the_palette():
+    text = (ROOT / 'docs' / 'sampling.md').read_text().split('## Colors of GauGAN drawings')[1]
+    listed = re.findall(r'([\w-]+)\s`(#\w{6})`', text)
+    assert listed == [(entry.name, entry.color) for entry in builtin_classes('gaugan')]
