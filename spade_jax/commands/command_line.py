@@ -79,6 +79,7 @@ def mode_help(mode: str, command: ModuleType, show_all: bool) -> str:
     """What a mode does, and its flags in groups: all, or those that one needs first."""
     first, every = getattr(command, 'FIRST_FLAGS', {}), dict(_groups(mode, command))
     number, own_help = sum(map(len, every.values())), getattr(command, 'OTHER_OPTIONS', {})
+    own_help = own_help | getattr(command, 'HELP', {})
     lines = [f'--mode={mode}: {str(command.__doc__).strip()}']
     for heading, names in (every if show_all or not first else first).items():
         texts = (_flag_help(flags.FLAGS[name], own_help.get(name)) for name in names)

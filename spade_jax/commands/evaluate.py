@@ -41,6 +41,7 @@ FLAGS = (
     *(IMAGE_DIR, shared.PHOTO_DIR, shared.LABEL_DIR, PREDICTION_DIR, IOU_CLASSES),
     *(shared.OUTPUT_DIR, shared.INSTANCE_DIR, *shared.GENERATOR_FLAGS),
 )
+HELP = {'output_dir': 'Directory of the results. Default: <workdir>/evaluation.'}
 SECTIONS = ('data', 'evaluation')
 OTHER_OPTIONS = shared.OPTIONS_OF_SAMPLING
 FIRST_FLAGS = {

@@ -11,6 +11,7 @@ TORCH_FORMAT = flags.DEFINE_enum(
     'torch_format', 'pth', ['pth', 'npz', 'safetensors'], 'File format; pth needs PyTorch.'
 )
 FLAGS = (OUTPUT_DIR, TORCH_EPOCH, TORCH_FORMAT)
+HELP = {'output_dir': 'Directory of the files.'}
 SECTIONS = ()
 
 

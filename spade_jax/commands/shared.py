@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run: checkpoints, logs, samples.')
 OUTPUT_DIR = flags.DEFINE_string(
-    'output_dir',
-    None,
-    'Results. Default: <workdir>/images; data_report for validate_data, evaluation for evaluate.',
+    'output_dir', None, 'Directory of the results. Default: <workdir>/images.'
 )
 LABEL_DIR = flags.DEFINE_string(
     'label_dir', None, 'Label maps. Default for sample: the validation set.'

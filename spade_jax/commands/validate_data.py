@@ -16,6 +16,7 @@ MEASURE_STEP = flags.DEFINE_bool(
     'Also compile and run a train step (a minute), to tell the time of a run.',
 )
 FLAGS = (OUTPUT_DIR, MEASURE_STEP)
+HELP = {'output_dir': 'Directory of the report. Default: data_report.'}
 SECTIONS = ('data',)
 FIRST_FLAGS = {
     'Data': ('dataset', 'data_dir', 'train_image_dir', 'train_label_dir'),

@@ -282,6 +282,20 @@ def test_errors_name_the_line_of_a_flagfile(tmp_path, line, message):
     assert message in refusal(f'--flagfile={tmp_path}/x.flags', '--crop_size=64')
 
 
+@pytest.mark.parametrize(
+    'mode, default',
+    [
+        ('sample', 'Default: <workdir>/images.'),
+        ('evaluate', 'Default: <workdir>/evaluation.'),
+        ('validate_data', 'Default: data_report.'),
+        ('export_torch', 'Directory of the files.'),
+    ],
+)
+def test_help_tells_the_output_directory_of_the_mode(mode, default):
+    text = succeed_inline(f'--mode={mode}', '--help=all')
+    assert default in text.split('  --output_dir\n')[1].split('\n')[0]
+
+
 def test_flagfile_that_includes_itself_is_refused(tmp_path):
     (tmp_path / 'x.flags').write_text(f'--flagfile={tmp_path}/x.flags')
     assert 'includes itself' in refusal(f'--flagfile={tmp_path}/x.flags')
