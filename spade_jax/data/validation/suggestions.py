@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from spade_jax.config.catalog import builtin_classes
 from spade_jax.config.data_config import CROPPING_MODES, DONTCARE_ID, DataConfig
 from spade_jax.config.label_format import LARGEST_ID, LabelClass, parse_palette, parse_remap
+from spade_jax.config.option import format_flags
 from spade_jax.data.files.image_files import ID_EXTENSIONS, PHOTO_EXTENSIONS
 from spade_jax.data.files.palette import (
     MOST_COLORS,
@@ -97,22 +98,22 @@ def count_classes(config: DataConfig, reports: Sequence[SplitReport]) -> Suggest
     if not ids or ids[0] < 0 or _count(data, {kinds.MIXED_PALETTES}) or _is_mistaken(data):
         return None
     counted = _covering(ids)
-    if remap := _gray_levels(config, ids[:-1] if 'dontcare' in counted else ids):
-        reason = f'{len(remap)} ids far apart, like gray levels, are numbered anew'
-        advice = f'or --num_classes={counted["num_classes"]}, if ids between them are classes too'
-        moved = ','.join(f'{old}:{new}' for old, new in remap.items() if old != new)
-        counted |= dict(num_classes=len(remap), label_remap=moved)
-        return Suggestion(reason, counted, advice=advice)
-    return Suggestion('the classes that occur', counted)
+    if not (remap := _gray_levels(config, ids)):
+        return Suggestion('the classes that occur', counted)
+    reason = f'{len(ids)} ids far apart, like gray levels, are numbered anew'
+    others = 'ids between them are classes too'
+    others = f'255 is unknown, or {others}' if 'dontcare' in counted else others
+    advice = f'or {" ".join(format_flags(counted))}, if {others}'
+    return Suggestion(reason, dict(num_classes=len(ids), label_remap=remap), advice=advice)
 
 
-def _gray_levels(config: DataConfig, ids: Sequence[int]) -> dict[int, int]:
-    """Ids that are all far apart, with ids from 0 on; {} for others."""
+def _gray_levels(config: DataConfig, ids: Sequence[int]) -> str:
+    """The remap, from 0 on, of ids that are all far apart; '' for others."""
     gaps = [high - low for low, high in itertools.pairwise(ids)]
     is_free = config.dataset in ('folders', 'tfds') and not (config.palette or config.label_remap)
     if not is_free or min(gaps, default=0) < _GRAY_GAP:
-        return {}
-    return {old: new for new, old in enumerate(ids)}
+        return ''
+    return ','.join(f'{old}:{new}' for new, old in enumerate(ids) if old != new)
 
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:

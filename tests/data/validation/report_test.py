@@ -317,6 +317,15 @@ def test_classes_are_counted(root, output_dir, change, given, expected):
     assert ' '.join(expected) in report['command']
 
 
+def test_white_of_binary_masks_is_a_class(root, output_dir):
+    recode(root, lambda label: np.where(label, 255, 0).astype(np.uint8))
+    report, message = look(config_of(root), output_dir, given={}, count_classes=True)
+    assert message is None
+    assert flags(report) == ['--num_classes=2', '--label_remap=255:1']
+    advice = report['suggestions'][0]['advice']
+    assert advice.startswith('or --num_classes=1 --dontcare, if 255 is unknown')
+
+
 def test_gray_levels_are_numbered_anew(root, output_dir):
     recode(root, lambda label: (label * 100 + 5 * (label == 1)).astype(np.uint8))
     report, message = look(config_of(root), output_dir, given={}, count_classes=True)
