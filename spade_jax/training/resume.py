@@ -157,7 +157,7 @@ def check_same_examples(initial: InitialState, given: int, workdir: str) -> None
         had = f'a run over {initial.num_examples} training examples'
         raise UserError(
             f'workdir={workdir} holds {had}, now there are {given}',
-            'restore the data to resume it, or start from its networks, with steps counted from 0: '
+            'restore the data to resume it, or, with steps from 0 on, start from its networks: '
             f'{initial.new_run}',
         )
 

@@ -1,4 +1,5 @@
 import functools
+import re
 import types
 
 import jax
@@ -171,6 +172,6 @@ def test_program_prints_memory():
 def test_run_that_exists_is_estimated_as_it_is():
     printed = succeed_inline('--mode=memory', f'--workdir={spade_jax.DEMO}')
     config = newest_config(spade_jax.DEMO, flag='workdir')
-    size = config.data.crop_size
-    assert size != Config.create().data.crop_size
-    assert f' {size}x{size} ' in printed
+    size, networks = config.data.crop_size, abstract_train_state(config).networks.values()
+    parameters = sum(size_of(network['params']) for network in networks)
+    assert re.search(rf' {size}x{size} +16 +{4 * parameters / 2**20:.1f} ', printed)
