@@ -109,8 +109,8 @@ class Gallery:
     def finish(self) -> None:
         """Write the contact sheet and the page; called after the last map."""
         write_png(self._sheet, contact_sheet(self._rows))
-        what = 'images' if self._data.unconditional else 'label maps'
-        count = f'<p class="quiet">{len(self._sections)} {what}</p>'
+        number, what = len(self._sections), 'image' if self._data.unconditional else 'label map'
+        count = f'<p class="quiet">{number} {what}{"s" * (number != 1)}</p>'
         page = html_page(self._title, '\n'.join([count, self._legend(), *self._sections]), _STYLE)
         with atomic_write(self._page) as partial:
             pathlib.Path(partial).write_text(page, encoding='utf-8', errors='surrogateescape')

@@ -45,6 +45,17 @@ def open_draft(page):
     expect(page.get_by_role('dialog')).to_have_count(0)
 
 
+@pytest.mark.parametrize('pause', [0, 50, 300])
+def test_stroke_just_before_a_reload_is_kept(open_map, pause):
+    page = open_map()
+    paint(page, (10, 10), (50, 90))
+    expected = ids_of(page)
+    page.wait_for_timeout(pause)
+    page.reload()
+    page.wait_for_selector('html[data-ready]', state='attached')
+    np.testing.assert_array_equal(left_drafts(page, 1)['Test'], expected)
+
+
 @pytest.mark.parametrize('end', ['close', 'crash', 'crash without locks'])
 def test_draft_of_a_lost_tab_is_offered_and_has_the_last_stroke(open_map, end):
     page = open_map()

@@ -93,6 +93,8 @@ def test_theme_follows_the_system_until_one_is_chosen(open_page, served):
         ({'width': 1040, 'height': 664}, {'columns': 2, 'scale': 4}),
         ({'width': 740, 'height': 877}, {'columns': 1, 'scale': 3}),
         ({'width': 700, 'height': 700, 'mapWidth': 512}, {'columns': 1, 'scale': 1}),
+        ({'width': 960, 'height': 600, 'mapWidth': 256, 'mapHeight': 256},
+         {'columns': 2, 'scale': 1.75}),
         ({'width': 700, 'height': 700, 'mapWidth': 2048, 'mapHeight': 1024},
          {'columns': 1, 'scale': 1 / 4}),
         ({'width': 378, 'height': 608, 'ratio': 3, 'below': 0, 'gap': 8},

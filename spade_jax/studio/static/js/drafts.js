@@ -49,6 +49,7 @@ async function openDatabase() {
 async function transact(names, write) {
   const transaction = database.transaction(names, 'readwrite', {durability: 'strict'});
   write((name) => transaction.objectStore(name));
+  transaction.commit();  // Also if the page ends before it hears of the writes.
   await done(transaction, 'oncomplete');
 }
 
@@ -80,6 +81,7 @@ export function startDrafts(onFailure) {
   });
   subscribe('snapshots', schedule);
   document.addEventListener('visibilitychange', saveNow);
+  window.addEventListener('beforeunload', saveNow);
   window.addEventListener('pagehide', saveNow);
   if (!navigator.locks) opening.then(beatOn);
   return opening;
@@ -130,7 +132,7 @@ async function save() {
     classes: state.model.classes.map((one) => ({id: one.id, name: one.name})),
   };
   const hasNewSnapshots = items !== savedSnapshots;
-  await opening;
+  if (!database) await opening;  // No pause in a page that ends.
   try {
     await transact(['drafts', 'snapshots'], (store) => {
       store('drafts').put(draft);

@@ -1,5 +1,6 @@
 /**
- * How large the two panes are: a whole number of device pixels for each pixel of the map.
+ * How large the two panes are: a whole number of device pixels for each pixel of the map. Only where
+ * that would leave a third of the room or more empty, pixels are 1.5 to 2 device pixels large.
  *
  * On a phone one of them can be large, with the other one small next to it.
  */
@@ -13,22 +14,23 @@ const SMALL = 96;  // CSS pixels: the width of a small pane.
  * Arrange two panes of one form in a room, side by side or one below the other: the larger way.
  *
  * All lengths but `mapWidth` and `mapHeight` are CSS pixels; `ratio` is device pixels a CSS pixel,
- * `below` what a caption takes below a pane. Returns {columns, scale}: the scale in device pixels
- * of a pixel of the map, or 1/n where the map has more pixels than the room.
+ * `below` what a caption takes below a pane. Returns {columns, scale}; the scale is a `fitScale`.
  */
 export function arrange({width, height, mapWidth, mapHeight, ratio, gap, below}) {
   const fit = (columns) => {
     const rows = 3 - columns;
     const paneWidth = (width - gap * (columns - 1)) / columns;
     const paneHeight = (height - gap * (rows - 1)) / rows - below;
-    return whole(Math.min(paneWidth * ratio / mapWidth, paneHeight * ratio / mapHeight));
+    return fitScale(Math.min(paneWidth * ratio / mapWidth, paneHeight * ratio / mapHeight));
   };
   const inRow = fit(2);
   const under = fit(1);
   return under > inRow ? {columns: 1, scale: under} : {columns: 2, scale: inRow};
 }
 
-function whole(scale) {
+/** A scale in device pixels of a pixel of the map, or 1/n; from 1.5 to 2 in eighths. */
+export function fitScale(scale) {
+  if (scale >= 1.5 && scale < 2) return Math.floor(scale * 8 + 1e-3) / 8;
   if (scale >= 1) return Math.floor(scale + 1e-3);
   return 1 / Math.ceil(1 / Math.max(scale, 1e-2) - 1e-3);
 }
@@ -42,7 +44,7 @@ export function watchLayout(stage) {
     const room = roomOf(stage);
     const sizes = {mapWidth: width, mapHeight: height, ratio: devicePixelRatio};
     const {large} = stage.dataset;
-    const small = whole(SMALL * devicePixelRatio / width);
+    const small = fitScale(SMALL * devicePixelRatio / width);
     const {columns, scale} = large ? arrangeLarge({...room, ...sizes, small})
       : arrange({...room, ...sizes});
     stage.style.setProperty('--columns', columns);
@@ -78,7 +80,7 @@ function roomOf(stage) {
 
 /** One large pane, with the small one below it, or next to it where that leaves more room. */
 function arrangeLarge({width, height, mapWidth, mapHeight, ratio, gap, small}) {
-  const fit = (across, down) => whole(
+  const fit = (across, down) => fitScale(
     Math.min((width - across) * ratio / mapWidth, (height - down) * ratio / mapHeight));
   const under = fit(0, gap + small * mapHeight / ratio);
   const inRow = fit(gap + small * mapWidth / ratio, 0);

@@ -286,5 +286,6 @@ function followStrokes(milliseconds) {
   if (isModeChosen) return;
   update('link', {mode: 'strokes'});
   const seconds = (milliseconds / 1000).toFixed(1);
-  notice(`An image takes ${seconds} s here, so it follows each stroke. Live is in the bar above.`);
+  notice(
+    `An image takes ${seconds} s here, so it follows each stroke. Choose Live to see every change.`);
 }

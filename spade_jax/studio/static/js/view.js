@@ -5,6 +5,7 @@
  * offsets are in device pixels, so that all pixels of the map are equal in size.
  */
 
+import {fitScale} from './layout.js';
 import {drawOverlay} from './overlay.js';
 import {union} from './raster.js';
 import {state, subscribe, update} from './state.js';
@@ -16,13 +17,6 @@ const DIMMED = 89;  // 35 % of opacity, for what is not highlighted.
 // pixels; image: the colors of the map; colors: of each id; dirty: what is not painted yet; corner:
 // where the frame is in the window.
 let stage = null;
-
-/** The largest whole number of device pixels for a pixel of the map; a fraction if it is larger. */
-export function fitZoom(width, height, availableWidth, availableHeight) {
-  const ratio = Math.min(availableWidth / width, availableHeight / height);
-  if (ratio >= 1) return Math.min(Math.floor(ratio), LARGEST_ZOOM);
-  return 1 / Math.ceil(1 / Math.max(ratio, 1 / 64));
-}
 
 /** Show the map in `frame`, an empty element without border; call once. */
 export function attachView(frame) {
@@ -77,7 +71,8 @@ function resize() {
 }
 
 function fitted() {
-  return fitZoom(state.document.width, state.document.height, stage.width, stage.height);
+  const {width, height} = state.document;
+  return Math.min(fitScale(Math.min(stage.width / width, stage.height / height)), LARGEST_ZOOM);
 }
 
 /** Paint all of the map again: its size or its colors changed. */
