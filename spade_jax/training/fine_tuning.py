@@ -9,6 +9,7 @@ from spade_jax.checkpoints.checkpointer import open_latest
 from spade_jax.checkpoints.checksums import named_leaves, paths
 from spade_jax.config.config import Config
 from spade_jax.config.data_config import DataConfig
+from spade_jax.config.label_format import parse_remap
 from spade_jax.errors import UserError
 from spade_jax.models.model import Variables, build_model
 from spade_jax.models.train_state import (
@@ -31,6 +32,7 @@ def from_run(state: TrainState, config: Config) -> TrainState:
     workdir = config.run.init_from
     theirs, networks = networks_of(workdir)
     networks, channels = with_layout_channels(networks, theirs, state.networks, config)
+    channels += renumbered(config.data, theirs.data)
     networks, report = transplanted(state.networks, networks)
     print('\n'.join([f'From init_from={workdir}:', *report, *channels]), flush=True)
     if networks is state.networks:
@@ -90,6 +92,22 @@ def shared_channels(ours: DataConfig, theirs: DataConfig) -> list[tuple[int, int
     if ours.instance_edges and theirs.instance_edges:
         pairs.append((ours.label_channels, theirs.label_channels))
     return pairs
+
+
+def renumbered(ours: DataConfig, theirs: DataConfig) -> list[str]:
+    """A warning if an id that both runs remap is another class here than there."""
+    if not (ours.uses_labels and theirs.uses_labels):
+        return []
+    here, there = (parse_remap(data.label_remap).targets for data in (ours, theirs))
+    moved = [old for old in sorted(here.keys() & there.keys()) if here[old] != there[old]]
+    if not moved:
+        return []
+    old = moved[0]
+    return [
+        f'warning: the id {old} is class {here[old]} here and {there[old]} there, so it starts with '
+        f'the weights of another class; keep --label_remap={theirs.label_remap} and add new ids to '
+        'it if the ids mean the same in both runs'
+    ]
 
 
 def layout_axes(config: Config) -> dict[str, int]:

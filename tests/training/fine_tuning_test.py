@@ -10,6 +10,7 @@ from spade_jax.training.fine_tuning import (
     from_run,
     layout_axes,
     networks_of,
+    renumbered,
     shared_channels,
     transplanted,
     with_layout_channels,
@@ -87,6 +88,22 @@ def test_run_with_other_classes_starts_with_what_fits(other, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f'From init_from={workdir}:' in out
     assert '3 of 5 layout channels taken, 2 initialized' in out
+
+
+@pytest.mark.parametrize(
+    'ours, theirs, warned',
+    [
+        ('128:1,255:2', '255:1', 'the id 255 is class 2 here and 1 there, so it starts with the w'),
+        ('255:1,128:2', '255:1', ''),
+        ('5:0,7:1', '', ''),
+        ('', '255:1', ''),
+    ],
+)
+def test_class_that_another_remap_moves_is_a_warning(ours, theirs, warned):
+    data = (Config.create(num_classes=3, label_remap=remap).data for remap in (ours, theirs))
+    lines = renumbered(*data)
+    assert len(lines) == bool(warned)
+    assert all(warned in line and '--label_remap=255:1 and add' in line for line in lines)
 
 
 EDGES = dict(condition='labels+edges')

@@ -160,7 +160,8 @@ def _id_remedy(label: np.ndarray, config: DataConfig) -> str:
     remedies = []
     largest = int(label.max(where=label != DONTCARE_ID, initial=0))
     if largest >= config.label_channels:
-        remedies.append(f'use --num_classes={largest + 1} or more')
+        remap = f', or add it to --label_remap={config.label_remap}' * bool(config.label_remap)
+        remedies.append(f'use --num_classes={largest + 1} or more{remap}')
     if DONTCARE_ID in label and not config.dontcare:
         remedies.append('use --dontcare if 255 stands for "unknown"')
     return ', and '.join(remedies) or 'number the classes from 0'

@@ -31,6 +31,7 @@ from spade_jax.files.atomic_write import atomic_write
 
 MOST_ON_TERMINAL = 20  # Findings of a kind.
 _MOST_SIZES = _MOST_REMEDIES = 3
+_MOST_NAMES = 12  # Of unused classes.
 _BAR = 40  # characters
 _OTHER_SHAPE = 1.25  # Ratio of two aspect ratios.
 _MODES_THAT_KEEP_SHAPES = ('scale_width', 'scale_shortside', 'none')
@@ -202,7 +203,9 @@ def _unused_classes(splits: Sequence[SplitReport], config: DataConfig) -> list[D
     unused = [number for number in range(config.num_classes) if not train.pixels[number]]
     if not unused:
         return []
-    listed = ', '.join(f'{number} {_class_name(number, config)}' for number in unused)
+    listed = ', '.join(f'{number} {_class_name(number, config)}' for number in unused[:_MOST_NAMES])
+    if len(unused) > _MOST_NAMES:
+        listed += f' and {len(unused) - _MOST_NAMES} more'
     problem = f'{len(unused)} of {config.num_classes}: {listed}'
     remedy = 'the generator learns nothing about them'
     used = sorted({id for split in splits for id in split.pixels if id < config.num_classes})
@@ -210,7 +213,9 @@ def _unused_classes(splits: Sequence[SplitReport], config: DataConfig) -> list[D
     if used and is_free and len(unused) * 2 >= config.num_classes:
         moved = [f'{old}:{new}' for new, old in enumerate(used) if old != new]
         remap = f' --label_remap={",".join(moved)}' if moved and not config.label_remap else ''
-        remedy += f'; use --num_classes={len(used) if remap else used[-1] + 1}{remap}'
+        number = len(used) if remap else used[-1] + 1
+        if number != config.num_classes:
+            remedy += f'; use --num_classes={number}{remap}'
     return [Defect('classes never occur in train', config.train_label_dir, problem, remedy)]
 
 

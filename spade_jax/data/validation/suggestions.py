@@ -101,9 +101,8 @@ def count_classes(config: DataConfig, reports: Sequence[SplitReport]) -> Suggest
     if not (remap := _gray_levels(config, ids)):
         return Suggestion('the classes that occur', counted)
     reason = f'{len(ids)} ids far apart, like gray levels, are numbered anew'
-    others = 'ids between them are classes too'
-    others = f'255 is unknown, or {others}' if 'dontcare' in counted else others
-    advice = f'or {" ".join(format_flags(counted))}, if {others}'
+    meaning = '255 means unknown' if 'dontcare' in counted else 'ids between them are classes too'
+    advice = f'if {meaning}: {" ".join(format_flags(counted))}'
     return Suggestion(reason, dict(num_classes=len(ids), label_remap=remap), advice=advice)
 
 

@@ -323,7 +323,7 @@ def test_white_of_binary_masks_is_a_class(root, output_dir):
     assert message is None
     assert flags(report) == ['--num_classes=2', '--label_remap=255:1']
     advice = report['suggestions'][0]['advice']
-    assert advice.startswith('or --num_classes=1 --dontcare, if 255 is unknown')
+    assert advice == 'if 255 means unknown: --num_classes=1 --dontcare'
 
 
 def test_gray_levels_are_numbered_anew(root, output_dir):
@@ -331,7 +331,8 @@ def test_gray_levels_are_numbered_anew(root, output_dir):
     report, message = look(config_of(root), output_dir, given={}, count_classes=True)
     assert message is None
     assert flags(report) == ['--num_classes=3', '--label_remap=105:1,200:2']
-    assert report['suggestions'][0]['advice'].startswith('or --num_classes=201')
+    advice = report['suggestions'][0]['advice']
+    assert advice == 'if ids between them are classes too: --num_classes=201'
     assert ' '.join(flags(report)) in report['command']
     assert [entry['id'] for entry in report['classes']] == [0, 1, 2]
     assert report['splits']['train']['warnings'] == []
@@ -930,6 +931,14 @@ def test_many_unused_classes_get_a_remedy(root, output_dir):
     report, _ = look(config_of(root, num_classes=20), output_dir)
     (group,) = report['splits']['train']['warnings']
     assert group['files'][0]['remedy'].endswith('; use --num_classes=3')
+
+
+def test_unused_classes_are_counted_not_listed_without_end(root, output_dir):
+    recode(root, lambda label: np.where(label == 2, 99, label).astype(np.uint8))
+    report, _ = look(config_of(root, num_classes=100, label_remap='7:7'), output_dir)
+    (group,) = report['splits']['train']['warnings']
+    assert group['files'][0]['problem'].endswith('13 class 13 and 85 more')
+    assert group['files'][0]['remedy'] == 'the generator learns nothing about them'
 
 
 def test_names_that_are_not_utf_8_are_reported(root, output_dir, monkeypatch):
