@@ -104,9 +104,9 @@ def renumbered(ours: DataConfig, theirs: DataConfig) -> list[str]:
         return []
     old = moved[0]
     return [
-        f'warning: the id {old} is class {here[old]} here and {there[old]} there, so it starts with '
-        f'the weights of another class; keep --label_remap={theirs.label_remap} and add new ids to '
-        'it if the ids mean the same in both runs'
+        f'warning: the id {old} is class {here[old]} here and {there[old]} there, so it starts '
+        f'with the weights of another class; keep --label_remap={theirs.label_remap} and add new '
+        'ids to it if the ids mean the same in both runs'
     ]
 
 
