@@ -176,7 +176,7 @@ def test_demo_shows_label_maps_photos_and_images(demo):
         photo = tiny.pixels(f'{spade_jax.DEMO}/photos/{name}.png')
         np.testing.assert_array_equal(groups['Label maps'][name], colorize(labels, colors))
         np.testing.assert_array_equal(groups['Photos'][name], photo)
-        assert groups['Images'][name].shape == (128, 128, 3)
+        assert groups['Images'][name].shape == photo.shape
     check_distinct(groups['Images'].values(), least=5)
 
 
