@@ -30,6 +30,7 @@ from spade_jax.data.sources.pairing import Defect, ExampleFiles
 from spade_jax.data.sources.source import require_same_size, resized_copies, size_of
 from spade_jax.data.validation.blends import blended_colors
 from spade_jax.data.validation.interpolation import interpolated_ids
+from spade_jax.data.validation.lossy_ids import has_stray_ids
 from spade_jax.errors import UserError
 
 # Kinds of findings, in addition to those of `pairing`: the headings of a report.
@@ -45,6 +46,7 @@ COPIES = {
 }
 MIXED_PALETTES = 'indexed label maps have different palettes'
 INTERPOLATED = 'label maps seem to be scaled with interpolation'
+STRAY_IDS = 'label maps seem to come from files of lossy compression'
 TURNED = 'photos are turned by EXIF, and their size does not tell whether the label maps are, too'
 UNTURNED = 'photos fit their label maps only without the turn of EXIF'
 
@@ -67,6 +69,7 @@ class ExampleReport:
       blends: Colors of a smoothed label map that are no classes, see `blended_colors`.
       index_colors: Path of an indexed label map, and the color of each index that it uses.
       is_mistaken: True if the label map has so many values that it is a photo or anti-aliased.
+      has_stray_ids: True if the label map has ids that lossy compression made up.
       digest: Hash of the pixels of the photo.
       is_readable: True if the example can be shown.
     """
@@ -82,6 +85,7 @@ class ExampleReport:
     blends: set[int] = field(default_factory=set)
     index_colors: tuple[str, Colors] | None = None
     is_mistaken: bool = False
+    has_stray_ids: bool = False
     digest: bytes | None = None
     is_readable: bool = False
 
@@ -116,7 +120,12 @@ class ExampleReport:
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
             problem = f'{path} has only the id {DONTCARE_ID}'
             self.warnings.append(Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out'))
-        if not self.is_mistaken and (pixels := interpolated_ids(label)):
+        if not self.is_mistaken and has_stray_ids(label):
+            self.has_stray_ids = True
+            problem = f'{path} has {len(self.pixels)} ids, most of them of single pixels'
+            remedy = 'make it anew from a lossless file, or give each pixel the nearest class'
+            self.warnings.append(Defect(STRAY_IDS, path, problem, remedy))
+        elif not self.is_mistaken and (pixels := interpolated_ids(label)):
             more = ', ...' * (len(pixels) > _IDS_NAMED)
             ids = ', '.join(map(str, sorted(pixels)[:_IDS_NAMED])) + more
             problem = f'{path}: {sum(pixels.values())} pixels along borders have ids between: {ids}'

@@ -58,6 +58,7 @@ class SplitReport:
       index_colors: The color of each index of indexed label maps, also of earlier splits.
       indexed_colors: Number of indexed label maps by color 0xrrggbb.
       mistaken_maps: Number of label maps that are probably photos or anti-aliased.
+      stray_ids: Number by id of the label maps that lossy compression went through.
       defects, warnings: Findings that training would stop at; that it accepts.
       defective: Kinds of the defects by name of the example.
       locations: Path of a photo by its digest.
@@ -79,6 +80,7 @@ class SplitReport:
     index_colors: IndexColors = field(default_factory=IndexColors)
     indexed_colors: Counter[int] = field(default_factory=Counter)
     mistaken_maps: int = 0
+    stray_ids: Counter[int] = field(default_factory=Counter)
     defects: list[Defect] = field(default_factory=list)
     warnings: list[Defect] = field(default_factory=list)
     defective: dict[str, set[str]] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class SplitReport:
             self.locations.setdefault(example.digest, example.location)
         self.pixels.update(example.pixels)
         self.images.update(example.pixels.keys())
+        self.stray_ids.update(example.pixels.keys() if example.has_stray_ids else ())
         # Maps with too many colors must not hide those that a tolerance fixes.
         if len(self.colors) <= MOST_COLORS or NEAR_PALETTE in self.defective.get(example.name, ()):
             self.colors.update(example.colors)

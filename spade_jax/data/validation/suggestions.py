@@ -117,21 +117,24 @@ def _gray_levels(config: DataConfig, ids: Sequence[int]) -> str:
 
 def _merged(reports: Sequence[SplitReport]) -> SplitReport:
     names = 'label_maps', 'sizes', 'images', 'colors', 'blends', 'indexed_colors'
-    names += 'mistaken_maps', 'defects'
+    names += 'mistaken_maps', 'stray_ids', 'defects'
     columns = {name: [getattr(report, name) for report in reports] for name in names}
     sums = {name: functools.reduce(operator.add, column) for name, column in columns.items()}
     return SplitReport('all', **sums)
 
 
 def _suspect_ids(data: SplitReport, num_classes: int) -> frozenset[int]:
-    """Ids far beyond num_classes and all other ids, in few label maps: probably mistakes."""
+    """Ids that are probably mistakes: far beyond all others in few label maps, or stray ids."""
     maps, few = data.images, _FEW_FILES * data.label_maps
-    ids = sorted(value for value in maps if value != DONTCARE_ID)
+    stray = frozenset(value for value, count in data.stray_ids.items() if count == maps[value])
+    if max(data.stray_ids.values(), default=0) > few:
+        stray = frozenset()
+    ids = sorted(maps.keys() - stray - {DONTCARE_ID})
     for place, value in enumerate(ids):
         if value >= _FAR_BEYOND * num_classes and sum(maps[other] for other in ids[place:]) <= few:
-            return frozenset(ids[place:])
+            return frozenset(ids[place:]) | stray
         num_classes = max(num_classes, value + 1)
-    return frozenset()
+    return stray
 
 
 def endings(config: DataConfig) -> Suggestion | None:

@@ -21,6 +21,7 @@ from spade_jax.data.sources.open_source import check_source
 from spade_jax.data.validation import contact_sheet, example_report, inspect, suggestions
 from spade_jax.data.validation import report as report_module
 from spade_jax.data.validation.blends import blended_colors
+from spade_jax.data.validation.lossy_ids import has_stray_ids
 from spade_jax.data.validation.report import validate
 from spade_jax.errors import UserError
 from tests.program import write_folders
@@ -324,6 +325,39 @@ def test_white_of_binary_masks_is_a_class(root, output_dir):
     assert flags(report) == ['--num_classes=2', '--label_remap=255:1']
     advice = report['suggestions'][0]['advice']
     assert advice == 'if 255 means unknown: --num_classes=1 --dontcare'
+
+
+def through_jpeg(label):
+    file = io.BytesIO()
+    Image.fromarray(label).save(file, 'JPEG', quality=80)
+    return np.asarray(Image.open(file))
+
+
+def test_mask_that_was_a_jpeg_file_is_named_and_its_ids_are_no_classes(root, output_dir):
+    y, x = np.indices(SIZE)
+    mask = np.where((x - 20) ** 2 + (y - 20) ** 2 < 150, 255, 0).astype(np.uint8)
+    recode(root, lambda label: mask)
+    path = root / 'train_label' / '3.png'
+    save(path, through_jpeg(mask))
+    assert len(np.unique(load(path))) > 10
+    report, message = look(config_of(root), output_dir, given={}, count_classes=True)
+    (problem,) = groups(report, what='warnings')[example_report.STRAY_IDS]
+    assert problem.startswith(str(path))
+    assert flags(report)[:2] == ['--num_classes=2', '--label_remap=255:1']
+    assert message is not None
+    assert [name for name in (output_dir / 'train_list.txt').read_text().split()] == [*'01245']
+
+
+@pytest.mark.parametrize('size', [32, 128])
+def test_rare_classes_and_noise_are_not_stray_ids(size):
+    random = np.random.default_rng(0)
+    assert not has_stray_ids(random.integers(0, 30, (size, size)).astype(np.uint8))
+    label = np.zeros((size, size), np.uint8)
+    for number in range(1, 20):  # Small areas, poles and single pixels of rare classes.
+        y, x = random.integers(0, size - 4, 2)
+        label[y : y + 3, x : x + 2] = number
+    label[:, size // 2], label[5, 7] = 20, 21
+    assert not has_stray_ids(label)
 
 
 def test_gray_levels_are_numbered_anew(root, output_dir):
