@@ -4,8 +4,11 @@ import os
 from typing import Any
 
 CHECKPOINTS = 'checkpoints'  # The directory of them, in a work directory.
-# The work directory of the demo that ships with the package.
 DEMO = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'demo')
+"""Work directory of the demo that ships with the package.
+
+A small generator of landscapes with styles, with label maps (`labels`) and their `photos`.
+"""
 
 
 def run_directory(name: str | os.PathLike[str]) -> str:

@@ -120,7 +120,7 @@ class ExampleReport:
         if config.dontcare and self.pixels.keys() == {DONTCARE_ID}:
             problem = f'{path} has only the id {DONTCARE_ID}'
             self.warnings.append(Defect(UNKNOWN_EVERYWHERE, path, problem, 'leave the example out'))
-        if not self.is_mistaken and has_stray_ids(label):
+        if not self.is_mistaken and has_stray_ids(label, self.pixels):
             self.has_stray_ids = True
             problem = f'{path} has {len(self.pixels)} ids, most of them of single pixels'
             remedy = 'make it anew from a lossless file, or give each pixel the nearest class'

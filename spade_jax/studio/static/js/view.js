@@ -2,7 +2,7 @@
  * The map on the screen: where it is and how large, and its ids as colors.
  *
  * The canvas of the map has one pixel for each pixel of the map, and is enlarged by CSS. Sizes and
- * offsets are in device pixels, so that all pixels of the map are equal in size.
+ * offsets are in device pixels, so that at whole zooms all pixels of the map are equal in size.
  */
 
 import {fitScale} from './layout.js';
