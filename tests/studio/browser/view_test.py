@@ -100,24 +100,55 @@ def test_highlight_dims_all_other_materials(open_map):
     assert page.evaluate(PIXEL, ['map', 90, 90])[3] == 89
 
 
-def test_overlay_has_outlines_grid_axis_and_ring_only_when_they_are_wanted(open_map):
+# Where the ring is on the frame, in CSS pixels, and its size without the line's width.
+RING = """() => {
+  const ring = document.querySelector('.view-ring');
+  const {e, f} = new DOMMatrix(getComputedStyle(ring).transform);
+  const {x, y, width, height} = ring.firstChild.getBBox();
+  return getComputedStyle(ring).display === 'none' ? null : [e + x, f + y, width, height];
+}"""
+
+
+def test_ring_is_the_outline_of_what_is_painted(open_map):
+    page = open_map()
+    set_tool(page, name='brush', shape='circle', size=5)
+    page.mouse.move(*at(100, 60))
+    pass_frames(page)
+    assert page.evaluate(RING) == [392, 232, 20, 20]
+    set_tool(page, shape='bar')
+    page.mouse.move(*at(20, 60))
+    pass_frames(page)
+    assert page.evaluate(RING) == [72, 240, 20, 4]
+    page.evaluate(SET, ['view', {'zoom': 8, 'x': -40, 'y': 0}])
+    pass_frames(page)
+    left, top, width, height = page.evaluate(RING)
+    assert (width, height) == (40, 8) and left % 8 == top % 8 == 0
+    page.mouse.move(5, 5)
+    pass_frames(page)
+    assert page.evaluate(RING) is None
+    page.mouse.move(*at(20, 60))
+    set_tool(page, name='pan')
+    pass_frames(page)
+    assert page.evaluate(RING) is None
+
+
+def test_overlay_has_outlines_grid_and_axis_only_when_they_are_wanted(open_map):
     page = open_map()
     set_tool(page, first=4, name='rectangle')
     drag(page, [(20, 20), (39, 39)])
-    page.mouse.move(*at(100, 100))
 
     def opacity(x, y):
         pass_frames(page)
         return page.evaluate(PIXEL, ['overlay', x, y])[3]
 
-    places = {'outline': (160, 100), 'axis': (256, 3), 'ring': (400, 402)}
+    places = {'outline': (160, 100), 'axis': (256, 3)}
     shown = [{name: opacity(*place) > 0 for name, place in places.items()}]
     page.evaluate(SET, ['view', {'outlines': True}])
     set_tool(page, mirrorX=True)
     shown.append({name: opacity(*place) > 0 for name, place in places.items()})
-    assert shown == [
-        {'outline': False, 'axis': False, 'ring': True},
-        {'outline': True, 'axis': True, 'ring': True},
-    ]
+    assert shown == [{'outline': False, 'axis': False}, {'outline': True, 'axis': True}]
     page.evaluate(SET, ['view', {'zoom': 8, 'x': 0, 'y': 0, 'outlines': False}])
     assert opacity(480, 300) > 0 and opacity(484, 300) == 0
+    page.evaluate(SET, ['view', {'grid': False}])
+    set_tool(page, mirrorX=False)
+    assert opacity(480, 300) == 0  # The last of it is cleared.

@@ -1,19 +1,25 @@
-/** What is drawn over the map and is not part of it: grid, outlines, mirror axes, polygon, ring. */
+/** What lies over the map and is not part of it: grid, outlines, mirror axes, polygon, ring. */
 
 import {dabRows, dabStart} from './raster.js';
 import {state} from './state.js';
 
 const GRID_FROM = 8;  // Device pixels of a pixel of the map.
 
-/** Draw the overlay on a canvas of the frame's size in device pixels. */
+let isBlank = true;
+
+/** Draw what lies over all of the map on a canvas of the frame's size in device pixels. */
 export function drawOverlay(context, width, height) {
-  context.clearRect(0, 0, width, height);
   const {grid, outlines, zoom, sketch} = state.view;
-  if (grid && zoom >= GRID_FROM) drawGrid(context);
+  const {mirrorX, mirrorY} = state.tool;
+  const hasGrid = grid && zoom >= GRID_FROM;
+  const wasBlank = isBlank;
+  isBlank = !(hasGrid || outlines || mirrorX || mirrorY || sketch);
+  if (wasBlank && isBlank) return;  // A change costs the browser the whole area.
+  context.clearRect(0, 0, width, height);
+  if (hasGrid) drawGrid(context);
   if (outlines) drawOutlines(context);
-  drawAxes(context);
+  if (mirrorX || mirrorY) drawAxes(context);
   if (sketch) drawSketch(context, sketch);
-  if (state.view.cursor) drawRing(context, state.view.cursor);
 }
 
 function toDevice(x, y) {
@@ -79,7 +85,6 @@ function strokeTwice(context, line) {
 
 function drawAxes(context) {
   const {mirrorX, mirrorY} = state.tool;
-  if (!mirrorX && !mirrorY) return;
   const {width, height} = state.document;
   context.beginPath();
   if (mirrorX) addLine(context, width / 2, 0, width / 2, height);
@@ -100,24 +105,52 @@ function drawSketch(context, corners) {
   strokeTwice(context, 1.5 * window.devicePixelRatio);
 }
 
-/** The exact outline of the dab, or of the pixel under the pointer for tools without one. */
-function drawRing(context, cursor) {
-  const {held, name} = state.tool;
+/** The ring around the cursor: an element, since moving one is cheaper than drawing it again. */
+export function createRing() {
+  const create = (name) => document.createElementNS('http://www.w3.org/2000/svg', name);
+  const ring = create('svg');
+  ring.style.overflow = 'visible';
+  for (const [stroke, width] of [['rgb(0 0 0 / 0.7)', 4.5], ['white', 1.5]]) {
+    const line = create('path');
+    Object.assign(line.style, {fill: 'none', stroke, strokeWidth: width, strokeLinejoin: 'round'});
+    ring.append(line);
+  }
+  return ring;
+}
+
+/** Put the ring around the dab, or around the pixel under the pointer for tools without one. */
+export function placeRing(ring) {
+  const {cursor, zoom} = state.view;
+  const {held, name, shape, size} = state.tool;
+  const isShown = cursor !== null && (held ?? name) !== 'pan';
+  ring.style.display = isShown ? 'block' : 'none';
+  if (!isShown) return;
   const hasDab = ['brush', 'line'].includes(held ?? name);
-  if ((held ?? name) === 'pan') return;
-  const size = hasDab ? cursor.size ?? state.tool.size : 1;
-  const rows = dabRows(hasDab ? state.tool.shape : 'square', size);
-  const [left, top] = [dabStart(cursor.x, size), dabStart(cursor.y, size)];
-  context.beginPath();
+  const dab = hasDab ? {shape, size: cursor.size ?? size} : {shape: 'square', size: 1};
+  const scale = zoom / window.devicePixelRatio;
+  const form = `${dab.shape} ${dab.size} ${scale}`;
+  if (ring.dataset.form !== form) {
+    ring.dataset.form = form;
+    const outline = outlineOf(dab, scale);
+    for (const line of ring.children) line.setAttribute('d', outline);
+  }
+  const [x, y] = toDevice(dabStart(cursor.x, dab.size), dabStart(cursor.y, dab.size));
+  const ratio = window.devicePixelRatio;
+  ring.style.transform = `translate(${x / ratio}px, ${y / ratio}px)`;
+}
+
+/** The exact outline of a dab as SVG has it: down the right edge, and up the left one. */
+function outlineOf({shape, size}, scale) {
+  const rows = dabRows(shape, size);
+  const corners = [];
   for (const isRight of [1, 0]) {
     for (let k = 0; k < size; k++) {
       const row = isRight ? k : size - 1 - k;
       if (!rows[2 * row + 1]) continue;
       for (const end of isRight ? [row, row + 1] : [row + 1, row]) {
-        context.lineTo(...toDevice(left + rows[2 * row + isRight], top + end));
+        corners.push(`${rows[2 * row + isRight] * scale} ${end * scale}`);
       }
     }
   }
-  context.closePath();
-  strokeTwice(context, 1.5 * window.devicePixelRatio);
+  return `M${corners.join('L')}Z`;
 }

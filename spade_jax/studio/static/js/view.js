@@ -6,37 +6,37 @@
  */
 
 import {fitScale} from './layout.js';
-import {drawOverlay} from './overlay.js';
+import {createRing, drawOverlay, placeRing} from './overlay.js';
 import {union} from './raster.js';
 import {state, subscribe, update} from './state.js';
 
 const LARGEST_ZOOM = 32;
 const DIMMED = 89;  // 35 % of opacity, for what is not highlighted.
 
-// frame: the element; map, photo, overlay: its canvases; width, height: of the frame in device
-// pixels; image: the colors of the map; colors: of each id; dirty: what is not painted yet; corner:
-// where the frame is in the window.
+// frame: the element; map, photo, overlay: its canvases; ring: around the cursor; width, height: of
+// the frame in device pixels; image: the colors of the map; colors: of each id; dirty: what is not
+// painted yet; corner: where the frame is in the window.
 let stage = null;
 
 /** Show the map in `frame`, an empty element without border; call once. */
 export function attachView(frame) {
-  const [photo, map, overlay] = ['photo', 'map', 'overlay'].map((name) => {
-    const canvas = document.createElement('canvas');
-    canvas.className = `view-${name}`;
-    canvas.setAttribute('aria-hidden', 'true');
-    Object.assign(canvas.style, {
+  const [photo, map, overlay] = [1, 2, 3].map(() => document.createElement('canvas'));
+  const ring = createRing();
+  for (const [name, layer] of Object.entries({photo, map, overlay, ring})) {
+    layer.setAttribute('class', `view-${name}`);
+    layer.setAttribute('aria-hidden', 'true');
+    Object.assign(layer.style, {
       position: 'absolute', left: '0', top: '0', transformOrigin: '0 0', pointerEvents: 'none',
     });
-    return canvas;
-  });
+  }
   map.style.imageRendering = 'pixelated';
   if (getComputedStyle(frame).position === 'static') frame.style.position = 'relative';
   Object.assign(frame.style, {
     overflow: 'hidden', touchAction: 'none', userSelect: 'none', webkitUserSelect: 'none',
   });
-  frame.append(photo, map, overlay);
+  frame.append(photo, map, overlay, ring);
   stage = {
-    frame, photo, map, overlay, width: 0, height: 0, image: null, colors: null, dirty: null,
+    frame, photo, map, overlay, ring, width: 0, height: 0, image: null, colors: null, dirty: null,
     isScheduled: false, bitmap: null, corner: null,
   };
   new ResizeObserver(resize).observe(frame);
@@ -122,6 +122,7 @@ function paint() {
   moveCanvases();
   stage.frame.style.cursor = (state.tool.held ?? state.tool.name) === 'pan' ? 'grab' : 'crosshair';
   drawOverlay(stage.overlay.getContext('2d'), stage.width, stage.height);
+  placeRing(stage.ring);
 }
 
 function paintIds(pixels, {left, top, right, bottom}) {
