@@ -72,7 +72,8 @@ def test_text_is_readable_where_something_is_chosen(theme):
     assert contrast(colors['on-accent'], colors['accent']) >= 4.5
 
 
+@pytest.mark.parametrize('badge', ['badge', 'badge-hover'])
 @pytest.mark.parametrize('image', [0, 1])
-def test_badge_is_readable_on_any_image(image):
+def test_badge_is_readable_on_any_image(badge, image):
     colors = themes()['dark']
-    assert contrast(colors['on-badge'], over(colors['badge'], [image] * 3)) >= 4.5
+    assert contrast(colors['on-badge'], over(colors[badge], [image] * 3)) >= 4.5

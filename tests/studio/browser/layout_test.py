@@ -50,6 +50,14 @@ def test_page_fits_its_window(open_page, served, name):
     assert page.evaluate(outside, [width, height]) == []
 
 
+def test_button_on_the_image_is_readable_under_the_pointer(open_page, served):
+    page = open_at(open_page, served.url, 390, 844, 1, False, color_scheme='light')
+    button = page.get_by_role('button', name='One pane large, or both')
+    button.hover()
+    expect(button).to_have_css('background-color', 'rgba(16, 18, 20, 0.94)')
+    expect(button).to_have_css('color', 'rgb(236, 239, 242)')
+
+
 def test_one_pane_is_large_on_a_phone_and_a_tap_exchanges_them(open_page, served):
     page = open_at(open_page, served.url, 390, 844, 3, True)
     widths = """() => ['map', 'image'].map((name) =>
