@@ -4,7 +4,8 @@
 
 The studio is a process of its own. Times are compared to those of `generator(labels, style=latent)`
 in this one, measured before and after while the studio waits, so that the ratios hold on busy
-machines. Needs Playwright and Chromium.
+machines; each time with the label map that is on the page then, since what was painted has more
+edges and takes longer. Needs Playwright and Chromium.
 """
 
 import functools
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> None:
         generator = spade_jax.load(_WORKDIR.value)
         studio = served(_WORKDIR.value, _PORT.value)
         with studio as (url, _), opened(url, _CHROMIUM.value) as page:
-            bare = functools.partial(bare_seconds, generator, label_map(page))
+            bare = functools.partial(bare_seconds, generator, page)
             print(f'bare generator: {1000 * bare():.0f} ms an image')
             rate, seconds = _measured(lambda: painting_rate(page, _SECONDS.value), bare)
             print(f'painting: {rate:.1f} images/s, {rate * seconds:.2f} of the bare rate')
@@ -62,9 +63,9 @@ def main(argv: list[str]) -> None:
             print(f'style slider: {rate:.1f} images/s, {rate * seconds:.2f} of the bare rate')
 
 
-def bare_seconds(generator: TrainedGenerator, ids: np.ndarray) -> float:
-    """The median time of 20 images of a label map."""
-    dim = generator.latent_dim
+def bare_seconds(generator: TrainedGenerator, page: Page) -> float:
+    """The median time of 20 images of the label map on the page."""
+    ids, dim = label_map(page), generator.latent_dim
     instances = ids if generator.config.data.instance_edges else None
     style = None if dim is None else np.zeros(dim, np.float32)
     times = []
