@@ -30,7 +30,8 @@ from spade_jax.files.image_grid import image_grid, write_png
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the runs.', required=True)
 _MINUTES = flags.DEFINE_float('minutes', 20.0, 'Minutes of each run.', 0)
 _EXAMPLES = flags.DEFINE_integer('examples', 6, 'Label maps on the sheet.', 1)
-SCORES = 'layout,lite0_frechet,lite0_kernel'
+# A run of landscapes has 64 held-out label maps.
+SCORES = '--evaluate=layout,lite0_frechet,lite0_kernel', '--kid_subset_size=64'
 RECIPE = ('--flagfile=tour/spade', '--max_steps=0')
 RUNS = {
     'spade_jax': RECIPE,
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> None:
         workdirs = [finished(PYTORCH, train_pytorch)]
         for name, recipe in RUNS.items():
             workdirs.append(finished(name, functools.partial(train, recipe)))
-        program('--mode=evaluate', f'--workdir={",".join(workdirs)}', f'--evaluate={SCORES}')
+        program('--mode=evaluate', f'--workdir={",".join(workdirs)}', *SCORES)
         write_sheet(workdirs)
 
 
