@@ -46,6 +46,7 @@ from spade_jax.data.pipeline.input_pipeline import abstract_batch, training_batc
 from spade_jax.data.records import writer
 from spade_jax.data.sources.open_source import open_source
 from spade_jax.errors import one_line_errors
+from spade_jax.reports.run_report import bytes_below
 
 EXAMPLES = flags.DEFINE_integer('examples', 96, 'Examples that are made.', lower_bound=8)
 ROUNDS = flags.DEFINE_integer(
@@ -285,11 +286,6 @@ def report(
         sizes = dict(bytes_to_device=traffic, bytes_of_files=files, bytes_of_records=records)
         with open(JSON.value, 'w') as file:
             json.dump(dict(rates=rates, ratios=ratios, **sizes), file, indent=1)
-
-
-def bytes_below(directory: pathlib.Path) -> int:
-    """Return the size of all files in a directory."""
-    return sum(path.stat().st_size for path in directory.rglob('*') if path.is_file())
 
 
 if __name__ == '__main__':

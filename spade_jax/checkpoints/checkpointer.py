@@ -313,8 +313,6 @@ class Checkpointer:
 class NullCheckpointer:
     """Replaces `Checkpointer` in all processes but the first, which reads and writes alone."""
 
-    directory = ''
-
     def latest_step(self) -> int | None:
         """Unknown here."""
         return None

@@ -17,7 +17,6 @@ from spade_jax.files.names import is_below
 from spade_jax.files.writable import probe
 
 if TYPE_CHECKING:
-    from spade_jax.config.config import Config
     from spade_jax.data.files.label_maps import LabelMaps
     from spade_jax.sampling import TrainedGenerator
 

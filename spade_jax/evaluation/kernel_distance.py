@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spade_jax.errors import UserError
-
 
 class KernelDistance(NamedTuple):
     """The distance over subsets, with the population standard deviation over them."""
@@ -20,16 +18,8 @@ class KernelDistance(NamedTuple):
 def squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
     """The unbiased squared discrepancy of features [M, D] and [N, D]; it may be negative.
 
-    The kernel is (x . y / D + 1)^3.
-
-    Raises:
-      UserError: A side has fewer than two images.
+    The kernel is (x . y / D + 1)^3; M and N are at least 2.
     """
-    if min(len(x), len(y)) < 2:
-        raise UserError(
-            f'a kernel distance of {len(x)} and {len(y)} images is not defined',
-            'give two images or more on each side',
-        )
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** 3
@@ -51,17 +41,10 @@ def kernel_distance(
 
 
 def random_subsets(
-    num_x: int, num_y: int, *, size: int = 1000, count: int = 100, seed: int = 2020
+    num_x: int, num_y: int, *, size: int, count: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices of `count` subsets of both sides, without replacement; those of torch-fidelity.
-
-    Raises:
-      UserError: A side has fewer images than a subset.
-    """
-    if (fewest := min(num_x, num_y)) < size:
-        problem = f'subsets of {size} images need as many on each side; there are {fewest}'
-        raise UserError(problem, f'use subsets of {fewest} or fewer')
-    random = np.random.RandomState(seed)
+    """Indices of `count` subsets of both sides, without replacement; those of torch-fidelity."""
+    random = np.random.RandomState(2020)
     return [
         (random.choice(num_x, size, replace=False), random.choice(num_y, size, replace=False))
         for _ in range(count)

@@ -63,13 +63,7 @@ def _with_cloud(layout: Layout, rng: _Random, center: tuple[float, float], radiu
 
 
 def _summit(
-    layout: Layout,
-    rng: _Random,
-    u: float,
-    rise: float,
-    width: float,
-    z: float,
-    wooded: bool = False,
+    rng: _Random, u: float, rise: float, width: float, z: float, wooded: bool = False
 ) -> Summit:
     """A summit of a random silhouette, of about a half width."""
     bulge, steepness = rng.choice([1.0, 1.0, 1.0, 1.3, 2.2]), rng.choice([1.0, 1.3, 0.8])
@@ -87,14 +81,14 @@ def _peak(layout: Layout, rng: _Random) -> Layout:
     horizon = rng.uniform(0.5, 1.0)
     z, u = rng.uniform(80, 150), rng.uniform(-0.22, 0.22)
     rise = horizon - rng.uniform(0.06, 0.3)
-    summits = [_summit(layout, rng, u, rise, rise * rng.uniform(0.6, 1.5), z)]
+    summits = [_summit(rng, u, rise, rise * rng.uniform(0.6, 1.5), z)]
     others = rng.choice([0, 0, 1, 1, 2, 4])
     for _ in range(others):
         lower, aside = rise * rng.uniform(0.45, 0.95), rng.uniform(0.2, 0.6) * rng.choice([-1, 1])
         # Those of a crest are at one distance; others overlap.
         at = z if others == 4 else z * rng.uniform(0.75, 1.3)
         width = lower * rng.uniform(0.5, 1.3)
-        summits.append(_summit(layout, rng, u + aside, lower, width, at))
+        summits.append(_summit(rng, u + aside, lower, width, at))
     top = layout.eye + rise * z / layout.focal
     snow_line = top * rng.choice(
         [rng.uniform(0.45, 0.95), rng.uniform(0, 0.4), 2.0], p=[0.6, 0.1, 0.3]
@@ -125,7 +119,7 @@ def _hill(layout: Layout, rng: _Random) -> Layout:
     for _ in range(rng.randint(1, 3)):
         rise = horizon - rng.uniform(0.3, 0.55)
         u = rng.uniform(-0.45, 0.45)
-        summits.append(_summit(layout, rng, u, rise, rng.uniform(0.35, 0.9), z, wooded=True))
+        summits.append(_summit(rng, u, rise, rng.uniform(0.35, 0.9), z, wooded=True))
         z *= rng.uniform(1.1, 1.3)
     foot = min(summit.z - summit.depth for summit in summits)
     near = tuple(item for item in layout.objects if item.z < 30 and rng.rand() < 0.5)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 LATENT_DIM = 64  # One dimension for each bit of a key.
+# (features [B, H, W, C], block=index of the block) -> features of which some are 0.
 Dropout = Callable[..., jax.Array]
 
 

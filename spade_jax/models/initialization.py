@@ -91,7 +91,8 @@ def init_variables(
         random = np.random.Generator(np.random.PCG64(entropy))
         collection, *module, name = path.split('/')
         if collection == SPECTRAL:
-            return _unit_vector(random.standard_normal(shape))
+            vector = random.standard_normal(shape)
+            return vector / np.linalg.norm(vector)
         if name == 'kernel':
             has_spectral_norm = '/'.join([SPECTRAL, *module, 'spectral_norm/u']) in flat
             if initialization == 'published' and has_spectral_norm:
@@ -118,7 +119,3 @@ def _fans(kernel: jax.ShapeDtypeStruct) -> tuple[int, ...]:
     *window, inputs, outputs = kernel.shape
     is_transposed = isinstance(kernel, TransposedKernel)
     return (*window, outputs, inputs) if is_transposed else kernel.shape
-
-
-def _unit_vector(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)

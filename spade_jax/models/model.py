@@ -23,6 +23,7 @@ from spade_jax.random_streams import Stream
 # to the schedule of a run (a number of steps): the updates advance them, EMA does not average them,
 # and `init_from` does not take them over.
 Variables = dict[str, Any]
+Networks = Mapping[str, Variables]  # By name.
 # Noise of an update: (stream, dim) -> [B, dim] standard normal, one row for each example.
 Noise = Callable[[Stream, int], jax.Array]
 
@@ -89,6 +90,7 @@ class Model(Protocol):
       sampling_networks: Those that sampling needs and EMA averages; the first makes the image.
       latent_dim: Dimensions of the latent; None if the condition alone determines the image.
       axis_name: Axis of the replicas over which batch statistics are synchronized, or None.
+      config: Of the run.
     """
 
     networks: Mapping[str, nn.Module]
@@ -96,13 +98,19 @@ class Model(Protocol):
     sampling_networks: tuple[str, ...]
     latent_dim: int | None
     axis_name: str | None
+    config: Config
 
     def __init__(self, config: Config, axis_name: str | None = None, *, portable: bool = False):
         """Build the networks; `portable` if the program may run on another platform than this."""
 
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
-        """The updates of a step; steps and epochs count from 0."""
-        ...
+        """The updates of a step; steps and epochs count from 0.
+
+        By default the generator is updated in every `discriminator_steps`-th step only.
+        """
+        if step % self.config.optimizer.discriminator_steps == 0:
+            return self.updates
+        return tuple(update for update in self.updates if update.player == 'discriminator')
 
     def example_inputs(self) -> Mapping[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of the inputs of each network, for initialization."""
@@ -172,15 +180,6 @@ def build_model(config: Config, axis_name: str | None = None, *, portable: bool 
     """The model of a configuration; see `Model` for the arguments."""
     model_class = pkgutil.resolve_name(MODELS[config.model.name].model)
     return model_class(config, axis_name, portable=portable)
-
-
-def updates_due(
-    updates: tuple[Update, ...], step: int, discriminator_steps: int
-) -> tuple[Update, ...]:
-    """The updates of a step if only every `discriminator_steps`-th one updates the generator."""
-    if step % discriminator_steps == 0:
-        return updates
-    return tuple(update for update in updates if update.player == 'discriminator')
 
 
 def one_example(*shape: int) -> jax.ShapeDtypeStruct:

@@ -10,10 +10,8 @@ from flax.typing import Dtype
 
 from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Convolution, TransposedConvolution
+from spade_jax.layers.dropout import Dropout
 from spade_jax.layers.normalization import Normalization
-
-# (features [B, H, W, C], block=index of the block) -> features of which some are 0.
-Dropout = Callable[..., jax.Array]
 
 
 class ConvolutionLayer(nn.Module):

@@ -7,7 +7,7 @@ materials: if "earth" is the same as GauGAN's "dirt", the "earth" of a file is a
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spade_jax.config.catalog import builtin_palette
@@ -50,7 +50,7 @@ def match(name: str, names: Sequence[str]) -> Match | None:
     for spelling in (str, _stem):
         ids = {spelling(known): number for number, known in reversed([*enumerate(names)])}
         for entry in entries:
-            spelled = {key: _spelled(entry.get(key, ()), spelling) for key in ('same', 'like')}
+            spelled = {key: [*map(spelling, entry.get(key, ()))] for key in ('same', 'like')}
             if found := counterpart({'name': spelling(entry['name']), **spelled}, ids):
                 return Match(ids[found.name], found.is_same)
     return None
@@ -73,10 +73,6 @@ def materials_of(names: Sequence[str]) -> list[Material]:
 def _rank(material: str, is_same: bool, name: str) -> tuple[bool, bool]:
     """Return what sorts materials of a class: of its very name first, then the same thing."""
     return material != name, not is_same
-
-
-def _spelled(names: Sequence[str], spelling: Callable[[str], str]) -> list[str]:
-    return [spelling(name) for name in names]
 
 
 def _stem(name: str) -> str:

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from spade_jax.errors import UserError
 from spade_jax.evaluation.kernel_distance import (
     kernel_distance,
     random_subsets,
@@ -36,10 +35,3 @@ def test_discrepancy_by_hand():
     x, y = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0]])
     # Kernels (ab + 1)^3: 27 within x, 1 within y, and 1, 8, 1, 27 between them.
     assert squared_discrepancy(x, y) == pytest.approx(27 + 1 - 2 * 37 / 4)
-
-
-def test_too_few_images_are_refused_with_their_number():
-    with pytest.raises(UserError, match='subsets of 10 images .*there are 7; use subsets of 7'):
-        random_subsets(8, 7, size=10)
-    with pytest.raises(UserError, match='1 and 8 images is not defined'):
-        squared_discrepancy(np.zeros((1, 2)), np.zeros((8, 2)))

@@ -58,18 +58,12 @@ class LabelFolder:
 
     These are the files whose stems end in `config.label_suffix`; if there are none, all files.
     `instance_dir` (for models with edges) and `photo_dir` (see `files_for`) have the same names.
-    The default `reader` reads label maps as training did.
     """
 
     def __init__(
-        self,
-        config: DataConfig,
-        label_dir: str,
-        instance_dir: str = '',
-        photo_dir: str = '',
-        reader: LabelReader | None = None,
+        self, config: DataConfig, label_dir: str, instance_dir: str = '', photo_dir: str = ''
     ):
-        self._config, self._reader = config, reader or LabelReader(config)
+        self._config, self._reader = config, LabelReader(config)
         if config.instance_edges and not instance_dir:
             raise UserError('this model was trained with instance edges', 'give --instance_dir')
         if instance_dir and not config.instance_edges:

@@ -132,13 +132,9 @@ class Drn:
     def predict(
         self, image: np.ndarray, size: tuple[int, int] | None = None, multi_scale: bool = False
     ) -> np.ndarray:
-        """The classes [H, W] int32 of an image.
+        """The classes [H, W] int32 of an image [H, W, 3] uint8; `multi_scale` as of `scores`.
 
-        Args:
-          image: [H, W, 3] uint8.
-          size: Height and width to which the log-probabilities are resized, such as those of the
-            label map; those of the image by default.
-          multi_scale: See `scores`.
+        `size` is the (height, width) of the result; that of the image by default.
         """
         height, width = size or image.shape[:2]
         scores = _resize(self.scores(image, multi_scale=multi_scale), (height, width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -47,16 +48,6 @@ def _bilinear(image: np.ndarray, *, half_pixel: bool) -> np.ndarray:
     return result
 
 
-def bilinear(image: np.ndarray) -> np.ndarray:
-    """PyTorch's bilinear resizing with half-pixel centers."""
-    return _bilinear(image, half_pixel=True)
-
-
-def tensorflow_bilinear(image: np.ndarray) -> np.ndarray:
-    """Bilinear resizing of TensorFlow 1, which shifts the image up and left."""
-    return _bilinear(image, half_pixel=False)
-
-
 def bicubic(image: np.ndarray, size: int = SIZE) -> np.ndarray:
     """Pillow's bicubic resizing with antialiasing in float32, clipped to [0, 255]."""
     channels = [
@@ -66,6 +57,9 @@ def bicubic(image: np.ndarray, size: int = SIZE) -> np.ndarray:
     return np.clip(np.stack(channels, axis=-1), 0, 255)
 
 
+# With the half-pixel centers of PyTorch, or as in TensorFlow 1, which shifts the image up and left.
+bilinear = functools.partial(_bilinear, half_pixel=True)
+tensorflow_bilinear = functools.partial(_bilinear, half_pixel=False)
 _PER_255, _PER_128 = ((2 / 255,) * 3, (-1.0,) * 3), ((1 / 128,) * 3, (-1.0,) * 3)
 # By the name of the implementation that defines it; the first is the usual one. The two of
 # pytorch-fid before May 2019 are most likely those of the SPADE paper.

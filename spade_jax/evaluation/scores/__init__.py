@@ -9,6 +9,13 @@ from spade_jax.errors import UserError
 from spade_jax.evaluation.comparison import Score
 from spade_jax.evaluation.scores import distances, judged, pairs, segmentation
 
+
+def of_pairs(name: str, text: str, is_better: str = 'lower') -> Score:
+    """A score of the pairs of an image and the photo of the same name."""
+    prepare = functools.partial(pairs.prepare, name)
+    return Score(functools.partial(pairs.mean, name), text, is_better, prepare=prepare)
+
+
 # To add a score, add its row.
 SCORES: Mapping[str, Score] = {
     'fid': Score(
@@ -21,34 +28,16 @@ SCORES: Mapping[str, Score] = {
         'kernel inception distance',
         prepare=functools.partial(distances.photo_features, 'inception'),
     ),
-    'lpips': Score(
-        functools.partial(pairs.mean, 'lpips'),
-        'LPIPS to the photo of the same name',
-        prepare=functools.partial(pairs.prepare, 'lpips'),
-    ),
+    'lpips': of_pairs('lpips', 'LPIPS to the photo of the same name'),
     'lpips_diversity': Score(
         pairs.style_diversity,
         'LPIPS between random styles of a label map',
         'higher',
         prepare=lambda comparison: comparison.lpips,
     ),
-    'l1': Score(
-        functools.partial(pairs.mean, 'l1'),
-        'mean absolute difference, of 255',
-        prepare=functools.partial(pairs.prepare, 'l1'),
-    ),
-    'psnr': Score(
-        functools.partial(pairs.mean, 'psnr'),
-        'signal to noise in dB',
-        'higher',
-        prepare=functools.partial(pairs.prepare, 'psnr'),
-    ),
-    'ssim': Score(
-        functools.partial(pairs.mean, 'ssim'),
-        'structural similarity',
-        'higher',
-        prepare=functools.partial(pairs.prepare, 'ssim'),
-    ),
+    'l1': of_pairs('l1', 'mean absolute difference, of 255'),
+    'psnr': of_pairs('psnr', 'signal to noise in dB', 'higher'),
+    'ssim': of_pairs('ssim', 'structural similarity', 'higher'),
     'layout': Score(
         judged.layout,
         'accuracy of a judge of color and texture, for one data set only',

@@ -1,7 +1,6 @@
 """An unconditional GAN: networks, losses, sampling, and growth (Karras et al. 2018)."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ from spade_jax.models.gan.options import GanOptions
 from spade_jax.models.model import (
     LossOutput,
     Model,
+    Networks,
     Noise,
     Update,
     Variables,
@@ -27,8 +27,6 @@ from spade_jax.models.model import (
     train_forward,
 )
 from spade_jax.random_streams import Stream
-
-Networks = Mapping[str, Variables]
 
 
 class Gan(Model):

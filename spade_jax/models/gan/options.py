@@ -13,7 +13,6 @@ from spade_jax.config.option import aspect_ratio_text, nearest_heights, option
 from spade_jax.errors import UserError
 
 NORMS = ('pixel', *BATCH_NORMS, 'instance', 'none')
-_MOST_LEVELS = 12
 
 
 class Growth(NamedTuple):

@@ -1,7 +1,6 @@
 """pix2pix: networks, condition, losses and sampling (Isola et al. 2017)."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,13 +15,13 @@ from spade_jax.models import losses
 from spade_jax.models.model import (
     LossOutput,
     Model,
+    Networks,
     Noise,
     Update,
     Variables,
     one_example,
     to_signed,
     train_forward,
-    updates_due,
 )
 from spade_jax.models.patch_discriminator import PatchDiscriminator
 from spade_jax.models.pix2pix.options import PATCHES, Pix2PixOptions
@@ -31,8 +30,6 @@ from spade_jax.models.pix2pix.resnet import ResNet
 from spade_jax.models.pix2pix.unet import UNet
 from spade_jax.models.semantic_layout import condition_of
 from spade_jax.random_streams import Stream
-
-Networks = Mapping[str, Variables]
 
 
 class Pix2Pix(Model):
@@ -91,11 +88,6 @@ class Pix2Pix(Model):
             max_features=8 * options.discriminator_width,
             **shared,
         )
-
-    def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
-        """The generator is updated in every `discriminator_steps`-th step only."""
-        del epoch
-        return updates_due(self.updates, step, self.config.optimizer.discriminator_steps)
 
     def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of one condition, latent and image."""

@@ -20,7 +20,6 @@ from spade_jax.models.pix2pix.options import PATCHES, Pix2PixOptions
 from spade_jax.models.pix2pix.reference_names import (
     PIXEL_NAMES,
     patch_names,
-    resnet_names,
     unet_level,
     unet_names,
 )
@@ -33,7 +32,7 @@ from spade_jax.models.published_files import (
     entry_shape,
     is_this_the_file,
 )
-from spade_jax.models.torch_layout import ModuleNames
+from spade_jax.models.torch_layout import ModuleNames, residual_generator_names
 
 # Network -> letter of its file `<epoch>_net_<letter>`; those that a checkpoint must have.
 FILES = {name: LETTERS[name] for name in ('generator', 'discriminator')}
@@ -50,12 +49,7 @@ def recognizes(generator: State) -> bool:
 
 
 def infer_config(states: Mapping[str, State], described: Options, given: Options) -> Config:
-    """The configuration of a published checkpoint.
-
-    Args:
-      states: Network -> state dictionary; the generator at least.
-      described: Options that flags, data set and palette set.
-      given: Those of them that flags set.
+    """The configuration of a published checkpoint; for the arguments see `spade.published`.
 
     Raises:
       UserError: The files are no pix2pix networks, or flags contradict them.
@@ -99,7 +93,8 @@ def names_of(network: str, config: Config) -> ModuleNames:
         return patch_names(halvings) if halvings else PIXEL_NAMES
     if options.pix2pix_generator == 'unet':
         return unet_names(options.pix2pix_depth)
-    return resnet_names(options.pix2pix_blocks, dropout=options.pix2pix_dropout)
+    # A dropout in its blocks shifts the numbers of the layers.
+    return residual_generator_names(2, options.pix2pix_blocks, dropout=options.pix2pix_dropout)
 
 
 def unsupported_by_reference(config: Config) -> list[str]:

@@ -1,6 +1,6 @@
 """Names of the modules of the published PyTorch checkpoints of pix2pix."""
 
-from spade_jax.models.torch_layout import ModuleNames, residual_generator_names
+from spade_jax.models.torch_layout import ModuleNames
 
 
 def unet_level(level: int) -> str:
@@ -19,11 +19,6 @@ def unet_names(depth: int) -> ModuleNames:
         modules[f'up_{level}'] = f'{inside}.model.{up}'
         modules[f'up_norm_{level}'] = f'{inside}.model.{up + 1}'
     return ModuleNames(modules, frozenset(f'up_{level}' for level in range(1, depth + 1)))
-
-
-def resnet_names(blocks: int, *, dropout: bool) -> ModuleNames:
-    """The modules of a `ResNet`; a dropout in its blocks shifts the numbers of the layers."""
-    return residual_generator_names(2, blocks, dropout=dropout)
 
 
 def patch_names(halvings: int) -> ModuleNames:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from spade_jax.models import losses
 from spade_jax.models.model import (
     LossOutput,
     Model,
+    Networks,
     Noise,
     Update,
     Variables,
@@ -32,7 +32,6 @@ from spade_jax.models.pix2pixhd.options import Pix2PixHDOptions
 from spade_jax.models.semantic_layout import condition_of
 from spade_jax.random_streams import Stream
 
-Networks = Mapping[str, Variables]
 Pair = tuple[jax.Array, jax.Array]  # Condition [B, H, W, S] and image [B, H, W, 3].
 
 

@@ -56,12 +56,7 @@ def recognizes(generator: State) -> bool:
 
 
 def infer_config(states: Mapping[str, State], described: Options, given: Options) -> Config:
-    """The configuration of a published checkpoint.
-
-    Args:
-      states: Network -> state dictionary; the generator at least.
-      described: Options that flags, data set and palette set.
-      given: Those of them that flags set.
+    """The configuration of a published checkpoint; for the arguments see `spade.published`.
 
     Raises:
       UserError: The files are no pix2pixHD networks or do not belong together; flags contradict

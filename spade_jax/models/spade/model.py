@@ -1,7 +1,6 @@
 """SPADE: networks, condition, losses and sampling (Park et al. 2019)."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,13 +16,13 @@ from spade_jax.models import losses
 from spade_jax.models.model import (
     LossOutput,
     Model,
+    Networks,
     Noise,
     Update,
     Variables,
     one_example,
     to_signed,
     train_forward,
-    updates_due,
 )
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.perceptual import PerceptualTerm
@@ -34,7 +33,6 @@ from spade_jax.models.spade.generator import SpadeGenerator
 from spade_jax.models.spade.options import SpadeOptions
 from spade_jax.random_streams import Stream
 
-Networks = Mapping[str, Variables]
 Outputs = list[losses.ScaleOutput]
 
 UPSAMPLE = {'nearest': upsample_nearest, 'bilinear': upsample_bilinear}
@@ -125,11 +123,6 @@ class Spade(Model):
             noise_injection=options.noise_injection,
             **shared,
         )
-
-    def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
-        """The generator is updated in every `discriminator_steps`-th step only."""
-        del epoch
-        return updates_due(self.updates, step, self.config.optimizer.discriminator_steps)
 
     def example_inputs(self) -> dict[str, tuple[jax.ShapeDtypeStruct | None, ...]]:
         """Shapes of one layout, style latent and image."""
