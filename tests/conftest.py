@@ -42,8 +42,10 @@ for _number, _handler in (
         signal.signal(_number, _handler)
 
 TESTS = pathlib.Path(__file__).parent
-# Seconds of each test file; `SPADE_JAX_RECORD_DURATIONS=1 pytest` rewrites it.
+# Seconds of each test that takes `SLOW_SECONDS` or more, and is marked slow for it.
+# `SPADE_JAX_RECORD_DURATIONS=1 pytest -m ''` rewrites it; a selection rewrites those that run.
 DURATIONS_FILE = TESTS / 'durations.json'
+SLOW_SECONDS = 2.0
 # They test what is not part of the product, and need extra packages or minutes.
 TOOL_TESTS = ('experiments', 'notebook_test.py')
 
@@ -84,27 +86,40 @@ def relative_path(path):
     return pathlib.Path(path).relative_to(TESTS).as_posix()
 
 
+def relative_name(nodeid):
+    return nodeid.removeprefix(f'{TESTS.name}/')
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the tests of tools, and start with the files that take longest."""
+    """Mark the tests of tools and the slow ones; start with the files that take longest."""
+    seconds = json.loads(DURATIONS_FILE.read_text())
+    of_files = collections.Counter()
+    for name, value in seconds.items():
+        of_files[name.partition('::')[0]] += value
     for item in items:
         if relative_path(item.path).startswith(TOOL_TESTS):
             item.add_marker(pytest.mark.tools)
-    seconds = json.loads(DURATIONS_FILE.read_text())
-    items.sort(key=lambda item: -seconds.get(relative_path(item.path), 0))
+        elif relative_name(item.nodeid) in seconds:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: -of_files[relative_path(item.path)])
+
+
+def record_durations(reports):
+    """Rewrite the seconds of the tests of these reports."""
+    took = collections.Counter()
+    for report in reports:
+        took[relative_name(report.nodeid)] += report.duration
+    seconds = {**json.loads(DURATIONS_FILE.read_text()), **took}
+    slow = {name: round(seconds[name]) for name in sorted(seconds) if seconds[name] >= SLOW_SECONDS}
+    DURATIONS_FILE.write_text(json.dumps(slow, indent=0) + '\n')
 
 
 def pytest_terminal_summary(terminalreporter):
     """Record durations if asked to; print how far the golden numbers were from ours."""
     if os.environ.get('SPADE_JAX_RECORD_DURATIONS'):
-        seconds = collections.Counter()
-        for reports in terminalreporter.stats.values():
-            for report in reports:
-                if hasattr(report, 'duration'):
-                    path = terminalreporter.config.rootpath / report.nodeid.partition('::')[0]
-                    seconds[relative_path(path)] += report.duration
-        rounded = {path: round(value) for path, value in seconds.most_common() if value >= 1}
-        DURATIONS_FILE.write_text(json.dumps(rounded, indent=0) + '\n')
+        reports = sum(terminalreporter.stats.values(), [])
+        record_durations([report for report in reports if hasattr(report, 'duration')])
     from tests import parity
 
     shares = [error / scale for _, error, scale in parity.COMPARED if scale > 1e-6]

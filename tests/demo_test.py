@@ -91,7 +91,6 @@ def test_style_of_a_photo_transfers_its_colors(generator, labels):
     assert distance(one) < 0.7 * distance(other)
 
 
-@pytest.mark.slow
 def test_all_styles_follow_the_layout(generator, labels, random_styles):
     scenes = [render_scene(seed, *labels.shape[1:]) for seed in range(48)]
     examples = [(scene.image, scene.label) for scene in scenes]

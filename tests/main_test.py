@@ -53,7 +53,6 @@ def trained(trained_output):
     return trained_output[0]
 
 
-@pytest.mark.slow
 def test_training_prints_its_results(trained_output):
     workdir, output = trained_output
     assert re.search(r'^Parameters: generator [\d,]+, discriminator [\d,]+', output, re.MULTILINE)
@@ -62,7 +61,6 @@ def test_training_prints_its_results(trained_output):
     assert f'Report: {workdir}/report.html' in output
 
 
-@pytest.mark.slow
 def test_training_logs_metrics(trained):
     records = read_scalars(trained)
     assert [record['step'] for record in records] == [2, 4]
@@ -73,7 +71,6 @@ def test_training_logs_metrics(trained):
     assert {name for name in names if not np.isfinite(records[-1][name])} == set()
 
 
-@pytest.mark.slow
 def test_training_writes_sample_grid(trained):
     grids = sorted((trained / 'samples').iterdir())
     assert [grid.name for grid in grids] == ['step_0000000.png', 'step_0000004.png']
@@ -82,7 +79,6 @@ def test_training_writes_sample_grid(trained):
         assert Image.open(grid).size == (2 * (3 * (128 + 4) + 4) - 8, 128)
 
 
-@pytest.mark.slow
 def test_training_writes_metadata_report_and_events(trained):
     metadata = json.loads((trained / 'run.json').read_text())
     (session,) = metadata['sessions']
@@ -96,13 +92,11 @@ def test_training_writes_metadata_report_and_events(trained):
     assert any(path.name.startswith('events') for path in (trained / 'tensorboard').iterdir())
 
 
-@pytest.mark.slow
 def test_training_writes_profile(trained):
     (trace,) = (trained / 'profile').rglob('perfetto_trace.json.gz')
     assert trace.stat().st_size > 1000
 
 
-@pytest.mark.slow
 def test_sampling_needs_no_flags_of_the_model(trained, folders, tmp_path):
     flags = [f'--label_dir={folders}/val_label', f'--instance_dir={folders}/val_inst']
     flags += [f'--output_dir={tmp_path}', '--num_samples=2', '--seed=3', '--nogallery']
@@ -115,13 +109,11 @@ def test_sampling_needs_no_flags_of_the_model(trained, folders, tmp_path):
     assert np.any(images[0] != images[1])  # two styles of one map
 
 
-@pytest.mark.slow
 def test_model_with_edges_needs_instance_maps(trained, folders):
     flags = ['--mode=sample', f'--workdir={trained}', f'--label_dir={folders}/val_label']
     assert 'give --instance_dir' in refusal(*flags)
 
 
-@pytest.mark.slow
 def test_native_size_of_model_with_encoder_is_refused(trained, folders):
     flags = [f'--label_dir={folders}/val_label', f'--instance_dir={folders}/val_inst']
     flags += ['--sample_size=native']
@@ -130,7 +122,6 @@ def test_native_size_of_model_with_encoder_is_refused(trained, folders):
     assert '--sample_size=training' in message
 
 
-@pytest.mark.slow
 def test_python_interface(trained, folders):
     generator = spade_jax.load(str(trained))
     label = Image.open(folders / 'val_label' / '0.png').resize((32, 32), Image.Resampling.NEAREST)
@@ -143,13 +134,11 @@ def test_python_interface(trained, folders):
     assert generator.encode(images[:1]).shape == (1, 8)
 
 
-@pytest.mark.slow
 def test_load_names_steps_that_exist(trained):
     with pytest.raises(UserError, match='no checkpoint of step 3; it has 4'):
         spade_jax.load(str(trained), step=3)
 
 
-@pytest.mark.slow
 def test_resume_refuses_another_configuration(trained, styled_flags):
     changed = ['--condition=labels', '--learning_rate=0.001', '--max_steps=6']
     message = refusal(f'--workdir={trained}', *styled_flags, *changed)
@@ -160,14 +149,12 @@ def test_resume_refuses_another_configuration(trained, styled_flags):
     assert 'max_steps: ' not in message
 
 
-@pytest.mark.slow
 def test_resume_refuses_another_number_of_examples(trained, styled_flags, tmp_path):
     data = program.write_folders(tmp_path / 'data', count=7)
     message = refusal(f'--workdir={trained}', *styled_flags, f'--data_dir={data}')
     assert 'over 6 training examples, now there are 7' in message
 
 
-@pytest.mark.slow
 def test_corrupt_checkpoint_is_named(trained, tmp_path):
     shutil.copytree(trained, tmp_path / 'corrupt')
     for path in (tmp_path / 'corrupt' / 'checkpoints' / '4').rglob('*'):
@@ -281,7 +268,6 @@ def test_file_in_place_of_a_directory_is_refused_at_the_start(name, folder_flags
     assert f'{tmp_path}/{name} cannot be used (File exists); make it a directory' in message
 
 
-@pytest.mark.slow
 def test_diverged_run_stops_and_saves_nothing(folder_flags, tmp_path):
     flags = [*folder_flags, '--learning_rate=1e30', '--max_steps=8']
     result = run_inline(f'--workdir={tmp_path}', *flags)
@@ -302,7 +288,6 @@ def uninterrupted(folder_flags, tmp_path_factory):
     return workdir, flags
 
 
-@pytest.mark.slow
 def test_preempted_run_resumes_exactly_despite_corruption(uninterrupted, tmp_path, monkeypatch):
     """SIGTERM after step 6, whose checkpoint is corrupt: it resumes from step 4."""
     whole, flags = uninterrupted
@@ -344,7 +329,6 @@ def flip_bits(directory):
             path.write_bytes(content)
 
 
-@pytest.mark.slow
 def test_killed_run_resumes_exactly(uninterrupted, tmp_path):
     """SIGKILL between checkpoints, then at random moments of the saves."""
     (whole, flags), killed = uninterrupted, tmp_path / 'killed'

@@ -158,13 +158,11 @@ def demo_images(demo, name):
     return shown(demo.cells[name].outputs)
 
 
-@pytest.mark.slow
 def test_demo_lists_its_classes(demo):
     assert '13 classes: sky, cloud, sun' in printed(demo.cells['workdir'])
     assert 'sky</span>' in json.dumps(demo.cells['images'].outputs)
 
 
-@pytest.mark.slow
 def test_demo_shows_label_maps_photos_and_images(demo):
     groups = demo_images(demo, 'images')
     names = list(groups['Images'])
@@ -180,7 +178,6 @@ def test_demo_shows_label_maps_photos_and_images(demo):
     check_distinct(groups['Images'].values(), least=5)
 
 
-@pytest.mark.slow
 def test_seeds_of_demo_differ(demo):
     (seeds,) = demo_images(demo, 'seeds').values()
     assert len(seeds) == 4
@@ -189,13 +186,11 @@ def test_seeds_of_demo_differ(demo):
     np.testing.assert_array_equal(seeds['seed 0'], first)
 
 
-@pytest.mark.slow
 def test_styles_of_photos_differ(demo):
     name = next(iter(demo_images(demo, 'images')['Images']))
     check_distinct(demo_images(demo, 'photo')[f'Their styles for {name}'].values(), least=3)
 
 
-@pytest.mark.slow
 def test_interpolation_ends_at_its_seeds(demo):
     images = demo_images(demo, 'between')['From 1 to 2']
     (seeds,) = demo_images(demo, 'seeds').values()
@@ -204,7 +199,6 @@ def test_interpolation_ends_at_its_seeds(demo):
         assert np.abs(images[share].astype(int) - seeds[seed]).max() <= 1
 
 
-@pytest.mark.slow
 def test_slider_shows_another_interpolated_image(demo):
     widgets = demo.executed.metadata.widgets[WIDGETS]['state'].values()
     (outputs,) = [
@@ -214,7 +208,6 @@ def test_slider_shows_another_interpolated_image(demo):
     check_distinct([*images.values(), shown(outputs)['Slider']['1 to 2']])
 
 
-@pytest.mark.slow
 def test_painted_map_has_all_its_classes(demo):
     images = demo_images(demo, 'own')['My label map']
     assert list(images) == ['label map', 'seed 0', 'seed 1', 'seed 2']
@@ -223,12 +216,10 @@ def test_painted_map_has_all_its_classes(demo):
     check_distinct(images.values())
 
 
-@pytest.mark.slow
 def test_empty_conversion_field_converts_nothing(demo):
     assert 'empty' in printed(demo.cells['convert'])
 
 
-@pytest.mark.slow
 def test_demo_opens_no_studio(demo):
     assert 'STUDIO is off' in printed(demo.cells['studio'])
 
@@ -254,7 +245,6 @@ def test_studio_is_opened_by_the_proxy_of_colab(monkeypatch):
         variables['studio'].wait()
 
 
-@pytest.mark.slow
 def test_demo_trains_nothing_and_exports(demo):
     assert 'STEPS is 0' in printed(demo.cells['train'])
     (file,) = (demo.directory / 'files').glob('*/generator.jaxexport')
@@ -262,7 +252,6 @@ def test_demo_trains_nothing_and_exports(demo):
     assert 'arguments labels, style' in printed(demo.cells['export'])
 
 
-@pytest.mark.slow
 def test_download_has_every_image(demo):
     (archive,) = (demo.directory / 'files').glob('*/images.zip')
     code = [cell for cell in demo.cells.values() if cell.cell_type == 'code']
@@ -354,7 +343,6 @@ def own_images(cell):
     return shown(cell.outputs)['My label map']
 
 
-@pytest.mark.slow
 def test_folders_are_shown_at_training_size(others):
     groups = shown(others.sampling['plain']['images'].outputs)
     for title in ('Label maps', 'Photos', 'Images'):
@@ -363,7 +351,6 @@ def test_folders_are_shown_at_training_size(others):
     check_distinct(groups['Images'].values())
 
 
-@pytest.mark.slow
 def test_model_without_styles_samples_one_image(others):
     by_name = others.sampling['plain']
     assert 'no style latent' in printed(by_name['workdir'])
@@ -376,19 +363,16 @@ def test_model_without_styles_samples_one_image(others):
     assert not by_name['slider'].outputs
 
 
-@pytest.mark.slow
 def test_own_label_map_gives_image_of_its_ids(others):
     image = shown(others.sampling['plain']['images'].outputs)['Images']['a']
     np.testing.assert_array_equal(own_images(others.last['plain'])['seed 0'], image)
     np.testing.assert_array_equal(own_images(others.last['mask'])['seed 0'], image)
 
 
-@pytest.mark.slow
 def test_remapped_id_is_shown_as_unknown(others):
     assert not own_images(others.last['remapped'])['label map'][2, 1].any()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, words',
     [
@@ -405,7 +389,6 @@ def test_bad_field_is_refused_in_one_line(others, name, words):
     assert [word for word in words if word not in line] == []
 
 
-@pytest.mark.slow
 def test_converted_checkpoint_samples(others):
     images = shown(others.last['converted'].outputs)['Converted']
     assert images['image'].shape == (32, 32, 3)
@@ -413,14 +396,12 @@ def test_converted_checkpoint_samples(others):
     assert 'set WORKDIR above to ' in printed(others.last['converted'])
 
 
-@pytest.mark.slow
 def test_small_run_is_trained_and_samples(others):
     (images,) = shown(others.last['trained'].outputs).values()
     assert images['image'].shape == (32, 32, 3)
     assert 'set WORKDIR above to ' in printed(others.last['trained'])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', ['edges', 'rgb'])
 def test_bands_replace_missing_label_maps(others, name):
     by_name = others.sampling[name]
@@ -430,11 +411,9 @@ def test_bands_replace_missing_label_maps(others, name):
     check_distinct(own_images(by_name['own']).values())
 
 
-@pytest.mark.slow
 def test_rgb_model_says_what_it_is_conditioned_on(others):
     assert 'conditioned on images' in printed(others.sampling['rgb']['workdir'])
 
 
-@pytest.mark.slow
 def test_download_names_archive(others):
     assert 'images.zip' in printed(others.last['download'])

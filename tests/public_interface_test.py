@@ -123,7 +123,6 @@ def test_config_is_that_of_its_module():
     assert isinstance(spade_jax.Config.create(), type(spade_jax.configure('quickstart')))
 
 
-@pytest.mark.slow
 def test_training_from_python_reports_and_can_be_loaded(tmp_path):
     data = program.write_folders(tmp_path / 'data')
     tiny = SMALL | {'generator_multipliers': '1', 'discriminator_depth': 1, 'batch_size': 2}

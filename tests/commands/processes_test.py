@@ -15,7 +15,6 @@ from spade_jax.models.train_state import init_train_state
 from tests import program
 from tests.fixtures.cli import parsed_flags, succeed_inline
 
-pytestmark = pytest.mark.slow
 PACKAGE = program.ROOT / 'spade_jax'
 
 

@@ -117,7 +117,6 @@ def test_a_damaged_checkpoint_is_refused(served, port, tmp_path):
         assert f'{tmp_path}/checkpoints/5/metadata' in message
 
 
-@pytest.mark.slow
 def test_server_ends_without_a_trace_while_the_model_loads(port):
     arguments = program.command('--mode=studio', f'--port={port}', '--noopen_browser')
     options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

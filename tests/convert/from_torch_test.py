@@ -195,7 +195,6 @@ def test_convert_suggests_existing_epochs(tmp_path, states):
         convert(str(files), 'latest', str(tmp_path / 'run'), OPTIONS, OPTIONS)
 
 
-@pytest.mark.slow
 def test_converted_model_trains_on(tmp_path):
     """At almost no learning rate the weights stay, so training starts from them."""
     data = program.write_folders(tmp_path / 'data')

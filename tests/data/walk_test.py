@@ -44,7 +44,6 @@ def test_data_set_is_validated_prepared_and_read(name, tmp_path, monkeypatch):
     assert (batch.instance is not None) == config.instance_edges
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', KINDS)
 def test_kind_of_layout_is_trained_and_sampled(name, tmp_path):
     workdir, images = tmp_path / 'run', tmp_path / 'images'

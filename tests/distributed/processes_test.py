@@ -132,7 +132,6 @@ def assert_same_losses(records, expected):
             np.testing.assert_allclose(record[name], other[name], rtol=1e-4, err_msg=message)
 
 
-@pytest.mark.slow
 def test_run_is_the_same_with_one_and_two_processes(options, config, single, tmp_path):
     """One process; two, of which one gets SIGTERM, then is killed; then one."""
     flags = [f'--workdir={tmp_path}', *format_flags(options)]
@@ -217,14 +216,12 @@ with processes.joined(coordinator, 2, process_id):
 """
 
 
-@pytest.mark.slow
 def test_others_wait_for_the_first_to_end():
     statuses, outputs = run_pair(SCRIPT, 'exit')
     assert statuses == [143, 143], outputs
     assert 'written' in outputs[0]
 
 
-@pytest.mark.slow
 def test_processes_with_different_flags_are_refused():
     statuses, outputs = run_pair(SCRIPT, 'disagree')
     assert statuses[1] == 2, outputs
@@ -232,7 +229,6 @@ def test_processes_with_different_flags_are_refused():
     assert 'different settings: here seed=4' in outputs[1]
 
 
-@pytest.mark.slow
 def test_error_in_first_process_stops_the_other():
     statuses, outputs = run_pair(SCRIPT, 'error')
     assert statuses[0] == 2, outputs

@@ -131,7 +131,6 @@ def test_report_rejects_illegal_width_before_tracing(capsys):
     assert capsys.readouterr().out == ''
 
 
-@pytest.mark.slow
 def test_estimate_is_near_the_plan_of_the_compiler():
     found = step_memory.step_memory(WIDE, 4, compiled=True)
     assert 0.7 < found.peak / found.compiled < 1.4

@@ -62,7 +62,6 @@ def test_nogallery_writes_images_only(plain_run, data, tmp_path):
     assert files_below(tmp_path) == ['a.png', 'b.png']
 
 
-@pytest.mark.slow
 def test_validation_set_is_default_and_has_photos(tmp_path):
     data = program.write_folders(tmp_path / 'data', count=2)
     config = tiny.PLAIN.replace(dataset='folders', data_dir=str(data))
@@ -97,7 +96,6 @@ def sample_styled(styled_run, data, tmp_path):
     return sample
 
 
-@pytest.mark.slow
 def test_flags_of_image_styles(sample_styled, data):
     ends = [f'--style_image={data}/photos/a.jpg', f'--style_image_to={data}/photos/b.jpg']
     first = sample_styled('first', ends[0])
@@ -107,7 +105,6 @@ def test_flags_of_image_styles(sample_styled, data):
     assert np.any(images['a_2.png'] != first['a.png'])
 
 
-@pytest.mark.slow
 def test_flags_of_random_styles(sample_styled):
     flags = ['--fixed_style', '--truncation=0.5']
     seeds = ['--seed=1', '--seed_to=2', '--style_interpolation=2']
@@ -222,7 +219,6 @@ def test_photo_dir_without_label_dir_is_refused(plain_run):
     assert 'photo_dir=photos without label_dir' in message
 
 
-@pytest.mark.slow
 def test_exported_file_needs_only_jax(styled_run, tmp_path):
     file = tmp_path / 'generator.jaxexport'
     output = succeed_inline('--mode=export', f'--workdir={styled_run}', f'--output_file={file}')

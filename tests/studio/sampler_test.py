@@ -203,7 +203,6 @@ def test_too_large_a_map_is_refused_when_memory_is_short(loaded):
     assert refused.value.code == 'memory'
 
 
-@pytest.mark.slow
 def test_images_of_the_demo_are_those_of_the_generator_to_the_bit():
     """Over the WebSocket: seed, photo and blend, of a changed map and of one that is prepared."""
     generator = spade_jax.load(spade_jax.DEMO)

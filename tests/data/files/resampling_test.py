@@ -209,7 +209,6 @@ def test_compiled_code_is_kept_outside_of_the_package():
         assert package not in pathlib.Path(function.stats.cache_path).parents
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'obstacle',
     ['caching.tempfile.TemporaryFile = refuse', 'caching.IndexDataCacheFile._save_data = refuse'],

@@ -36,7 +36,6 @@ def rows_of(record, part):
     return [row for row in record['rows'] if row['part'] == part]
 
 
-@pytest.mark.slow
 def test_record_tells_environment(measured):
     _, record = measured
     expected = {'date', 'arguments', 'config', 'measured_cpu_peaks', 'load_at_start', 'speedups'}
@@ -45,7 +44,6 @@ def test_record_tells_environment(measured):
     assert 'jax' in record['versions']
 
 
-@pytest.mark.slow
 def test_every_row_has_its_figures(measured):
     _, record = measured
     for row in record['rows']:
@@ -58,7 +56,6 @@ def test_every_row_has_its_figures(measured):
         assert row['peak_memory_bytes'] > 2**20
 
 
-@pytest.mark.slow
 def test_xla_counts_about_the_model_flops(measured):
     _, record = measured
     rows = rows_of(record, 'train') + rows_of(record, 'sampling')
@@ -69,7 +66,6 @@ def test_xla_counts_about_the_model_flops(measured):
             assert 0.1 < row['xla_flops'] / row['model_flops'] < 2
 
 
-@pytest.mark.slow
 def test_tables_have_a_line_for_each_variant(measured):
     output, record = measured
     assert 'images/s' in output
@@ -77,7 +73,6 @@ def test_tables_have_a_line_for_each_variant(measured):
     assert [row['variant'] for row in rows_of(record, 'input')] == ['input pipeline']
 
 
-@pytest.mark.slow
 @needs_torch
 def test_first_variant_is_in_every_session(measured):
     _, record = measured
@@ -88,7 +83,6 @@ def test_first_variant_is_in_every_session(measured):
     assert last['variant'] == bfloat16 + '+folded'
 
 
-@pytest.mark.slow
 @needs_torch
 def test_failing_variant_leaves_others_alone(tmp_path):
     # PyTorch's batch normalization rejects a single pixel.
@@ -114,7 +108,6 @@ def convolutions(tmp_path_factory):
     return result.stdout, json.loads(path.read_text())
 
 
-@pytest.mark.slow
 def test_convolutions_add_up_to_model_flops(convolutions):
     _, record = convolutions
     config = Config.from_json(record['config'])
@@ -124,7 +117,6 @@ def test_convolutions_add_up_to_model_flops(convolutions):
     assert measured == 2 * model_flops.forward_flops(convs)
 
 
-@pytest.mark.slow
 def test_every_needed_gradient_of_a_convolution_is_measured(convolutions):
     output, record = convolutions
     rows = [row for row in record['rows'] if 'flops' in row]
@@ -139,7 +131,6 @@ def test_every_needed_gradient_of_a_convolution_is_measured(convolutions):
         assert seconds['weight_gradient']
 
 
-@pytest.mark.slow
 def test_label_convs_are_measured_on_large_grids(convolutions):
     _, record = convolutions
     rows = {row['layer']: row for row in record['rows'] if 'layer' in row}

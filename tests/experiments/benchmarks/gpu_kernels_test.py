@@ -164,13 +164,11 @@ def test_floor_of_a_kernel_is_the_longer_of_both(kernel_bytes, expected):
     assert Kernel('convolution', '', 1000, kernel_bytes).seconds(100.0, 10.0) == expected
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CAN_COMPILE, reason='JAX can compile for GPUs here')
 def test_compile_for_gpu_without_compiler_says_what_to_install():
     assert '[cuda]' in refusal(run('benchmarks.compile_for_gpu', *TINY_NETWORKS))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not CAN_COMPILE, reason="needs pip install -e '.[cuda]'")
 def test_compile_for_gpu_counts_train_step_and_sampling(tmp_path):
     size = ['--crop_size=32', '--load_size=32', '--batch_sizes=2']

@@ -125,7 +125,6 @@ def test_frame_is_read_by_the_server(page):
     np.testing.assert_array_equal(request.ids, 99 * np.arange(4, 12).reshape(2, 4))
 
 
-@pytest.mark.slow
 def test_newest_image_is_shown_after_random_edits(open_studio):
     """1,000 edits, with random delays and 5 % of the connections dropped: nothing stale stays."""
     rng = random.Random(0)
@@ -341,7 +340,6 @@ def start_server(port=0):
     return process, int(process.stdout.readline())
 
 
-@pytest.mark.slow
 def test_page_goes_on_when_the_server_is_killed(open_studio, expected_problems):
     expected_problems.append('ERR_CONNECTION_REFUSED|WebSocket connection|Failed to load')
     process, port = start_server()
