@@ -10,6 +10,7 @@ edges and takes longer. Needs Playwright and Chromium.
 
 import functools
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -41,9 +42,34 @@ _SLIDE = """(seconds) => new Promise((resolve) => {
 })"""
 
 
+# Keeps the milliseconds from each motion of the pointer to its frame, and those of long tasks.
+_WATCH_FRAMES = """() => {
+  const {port1, port2} = new MessageChannel();
+  let motions = [];
+  port1.onmessage = () => {
+    measured.frames.push(...motions.map((time) => performance.now() - time));
+    motions = [];
+  };
+  document.getElementById('map').addEventListener('pointermove', ({timeStamp}) => {
+    motions.push(timeStamp);
+    if (motions.length === 1) requestAnimationFrame(() => port2.postMessage(null));
+  }, {capture: true});
+  new PerformanceObserver((list) => {
+    measured.tasks.push(...list.getEntries().map(({duration}) => duration));
+  }).observe({type: 'longtask'});
+}"""
+_BYTES = """() => ['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type))
+  .reduce((sum, {transferSize}) => sum + transferSize, 0)"""
+
+
 def main(argv: list[str]) -> None:
     """Print the figures of the bare generator and of the page."""
     with one_line_errors(argv):
+        with tempfile.TemporaryDirectory() as cache:
+            for state in ('compiled at the first start', 'with the compiled programs of the first'):
+                answer, image, size = start_seconds(cache)
+                print(f'{state}: page {answer:.1f} s, first image {image:.1f} s after the start')
+            print(f'the page loads {size / 1000:.0f} kB')
         generator = spade_jax.load(_WORKDIR.value)
         studio = served(_WORKDIR.value, _PORT.value)
         with studio as (url, _), opened(url, _CHROMIUM.value) as page:
@@ -58,9 +84,35 @@ def main(argv: list[str]) -> None:
                 f'of 2 bare + 60 = {2000 * seconds + 60:.0f}; '
                 f'95 % {late:.0f} ms, of 3 bare + 120 = {3000 * seconds + 120:.0f}'
             )
+            page.evaluate(_WATCH_FRAMES)
+            for mode in ('demand', 'live'):
+                late, longest = frame_delays(page, mode, _SECONDS.value)
+                print(
+                    f'mode {mode}: 95 % of the motions of the brush are on the map within '
+                    f'{late:.0f} ms; the longest task takes {longest:.0f} ms'
+                )
             page.evaluate(_SLIDE, 2)  # Meanwhile the label map is prepared.
             rate, seconds = _measured(lambda: page.evaluate(_SLIDE, _SECONDS.value), bare)
             print(f'style slider: {rate:.1f} images/s, {rate * seconds:.2f} of the bare rate')
+
+
+def start_seconds(cache_dir: str) -> tuple[float, float, int]:
+    """Seconds from a start to the page's address and to its first image; bytes that it loads."""
+    start = time.perf_counter()
+    options = f'--compilation_cache_dir={cache_dir}'
+    with served(_WORKDIR.value, _PORT.value, options) as (url, _):
+        answer = time.perf_counter() - start
+        with opened(url, _CHROMIUM.value) as page:
+            return answer, time.perf_counter() - start, page.evaluate(_BYTES)
+
+
+def frame_delays(page: Page, mode: str, seconds: float) -> tuple[float, float]:
+    """Milliseconds within which 95 % of motions are on the map, and those of the longest task."""
+    page.evaluate('(mode) => measured.update("link", {mode})', mode)
+    page.evaluate('Object.assign(measured, {frames: [], tasks: []})')
+    painting_rate(page, seconds)
+    delays, tasks = page.evaluate('[measured.frames, measured.tasks]')
+    return statistics.quantiles(delays, n=20)[-1], max(tasks, default=0)
 
 
 def bare_seconds(generator: TrainedGenerator, page: Page) -> float:

@@ -33,10 +33,10 @@ _LONGEST_START = 300  # Seconds, compilation included.
 
 
 @contextlib.contextmanager
-def served(workdir: str, port: int) -> Iterator[tuple[str, int]]:
+def served(workdir: str, port: int, *options: str) -> Iterator[tuple[str, int]]:
     """The address of a studio of a work directory, and the number of its process."""
     command = [sys.executable, '-m', 'spade_jax.main', '--mode=studio', f'--workdir={workdir}']
-    command += [f'--port={port}', '--noopen_browser']
+    command += [f'--port={port}', '--noopen_browser', *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

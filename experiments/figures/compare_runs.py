@@ -4,7 +4,8 @@
     python -m experiments.figures.compare_runs --workdir=runs/before,runs/after --label_dir=maps \
       --output=sheet.png
 
-The runs have label maps of the same classes, without instance edges; their sizes may differ.
+Without --label_dir, the held-out label maps of the data, whose photos are beside the images. The
+runs have label maps of the same classes, without instance edges; their sizes may differ.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from absl import app, flags
 from PIL import Image
 
 import spade_jax
+from experiments.evaluation.held_out import Run
 from spade_jax.errors import UserError, one_line_errors
 from spade_jax.files.image_grid import image_grid, write_png
 from spade_jax.sampling import TrainedGenerator
@@ -22,20 +24,25 @@ from spade_jax.sampling import TrainedGenerator
 def panels(workdirs: Sequence[str], label_dir: str, most: int, seed: int) -> list[np.ndarray]:
     """Label maps in colors, and their images by each run, each [N, H, W, 3] uint8.
 
+    Without a directory they are held-out ones, and the photos follow.
+
     Raises:
       UserError: The runs do not fit each other or the label maps.
     """
     generators = [spade_jax.load(workdir) for workdir in workdirs]
     check_comparable(workdirs, generators)
-    maps = []
+    maps, photos = [], []
     for generator in generators:
-        scenes = generator.read_folder(label_dir, most=most)
-        maps.append(np.stack([scene.labels for scene in scenes]))
+        if label_dir:
+            scenes = generator.read_folder(label_dir, most=most)
+            maps.append(np.stack([scene.labels for scene in scenes]))
+        else:
+            batch = Run(generator, generator.config).read('validation', most)
+            maps.append(batch.label)
+            photos = [np.asarray(batch.image)]
     pairs = zip(generators, maps, strict=True)
-    return [
-        generators[-1].colorize(maps[-1]),
-        *(generator(labels, seed=seed) for generator, labels in pairs),
-    ]
+    images = [generator(labels, seed=seed) for generator, labels in pairs]
+    return [generators[-1].colorize(maps[-1]), *images, *photos]
 
 
 def check_comparable(workdirs: Sequence[str], generators: Sequence[TrainedGenerator]) -> None:
@@ -70,12 +77,12 @@ def main(argv: list[str]) -> None:
         columns = panels(values.workdir, values.label_dir, values.examples, values.seed)
         columns = [scaled(panel, values.width) for panel in columns]
         write_png(values.output, image_grid(columns, values.per_row))
-        print(f'{values.output}: {len(columns[0])} label maps, {len(columns) - 1} runs')
+        print(f'{values.output}: {len(columns[0])} label maps, {len(values.workdir)} runs')
 
 
 if __name__ == '__main__':
     flags.DEFINE_list('workdir', None, 'Work directories of the runs.', required=True)
-    flags.DEFINE_string('label_dir', None, 'Label maps.', required=True)
+    flags.DEFINE_string('label_dir', '', 'Label maps. Default: held-out ones of the data.')
     flags.DEFINE_string('output', None, 'The PNG file to write.', required=True)
     flags.DEFINE_integer('examples', 8, 'Most label maps, evenly spaced.', lower_bound=1)
     flags.DEFINE_integer('per_row', 2, 'Label maps in a row.', lower_bound=1)

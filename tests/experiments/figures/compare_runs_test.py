@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import spade_jax
+from experiments.evaluation.held_out import Run
 from experiments.figures import compare_runs
 from spade_jax.errors import UserError
+from tests.program import write_folders
 from tests.sampling import tiny
 
 CLASSES = dict(dataset='folders', num_classes=3)
@@ -35,6 +38,17 @@ def test_label_maps_have_the_images_of_each_run(tmp_path, maps):
     assert compare_runs.scaled(images[1], size).shape == images[0].shape
     again = compare_runs.panels(workdirs[:1], maps, most=3, seed=0)
     np.testing.assert_array_equal(again[1], images[0])
+
+
+def test_held_out_label_maps_are_followed_by_their_photos(tmp_path):
+    data = write_folders(tmp_path / 'data')
+    options = dict(data_dir=str(data), load_size=tiny.PLAIN.data.crop_size)
+    workdirs = [run(tmp_path, 'one', **options), run(tmp_path, 'other', seed=1, **options)]
+    labels, one, other, photos = compare_runs.panels(workdirs, '', most=3, seed=0)
+    assert labels.shape == one.shape == other.shape == photos.shape
+    batch = Run.load(workdirs[0]).read('validation', 3)
+    np.testing.assert_array_equal(photos, batch.image)
+    np.testing.assert_array_equal(one, spade_jax.load(workdirs[0])(batch.label, seed=0))
 
 
 @pytest.mark.parametrize(
