@@ -105,12 +105,13 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -of_files[relative_path(item.path)])
 
 
-def record_durations(reports):
-    """Rewrite the seconds of the tests of these reports."""
+def record_durations(reports, *, of_all):
+    """Rewrite the seconds of these tests; if they are all there are, forget all others."""
     took = collections.Counter()
     for report in reports:
-        took[relative_name(report.nodeid)] += report.duration
-    seconds = {**json.loads(DURATIONS_FILE.read_text()), **took}
+        if not (name := relative_name(report.nodeid)).startswith(TOOL_TESTS):
+            took[name] += report.duration
+    seconds = took if of_all else {**json.loads(DURATIONS_FILE.read_text()), **took}
     slow = {name: round(seconds[name]) for name in sorted(seconds) if seconds[name] >= SLOW_SECONDS}
     DURATIONS_FILE.write_text(json.dumps(slow, indent=0) + '\n')
 
@@ -119,7 +120,10 @@ def pytest_terminal_summary(terminalreporter):
     """Record durations if asked to; print how far the golden numbers were from ours."""
     if os.environ.get('SPADE_JAX_RECORD_DURATIONS'):
         reports = sum(terminalreporter.stats.values(), [])
-        record_durations([report for report in reports if hasattr(report, 'duration')])
+        config = terminalreporter.config
+        of_all = not config.option.markexpr and config.args == config.getini('testpaths')
+        timed = [report for report in reports if hasattr(report, 'duration')]
+        record_durations(timed, of_all=of_all)
     from tests import parity
 
     shares = [error / scale for _, error, scale in parity.COMPARED if scale > 1e-6]
