@@ -59,7 +59,8 @@ _WATCH_FRAMES = """() => {
   }).observe({type: 'longtask'});
 }"""
 _BYTES = """() => ['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type))
-  .reduce((sum, {transferSize}) => sum + transferSize, 0)"""
+  .filter(({name}) => !new URL(name).pathname.startsWith('/api/'))
+  .reduce((sum, {encodedBodySize}) => sum + encodedBodySize, 0)"""
 
 
 def main(argv: list[str]) -> None:
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> None:
             for state in ('compiled at the first start', 'with the compiled programs of the first'):
                 answer, image, size = start_seconds(cache)
                 print(f'{state}: page {answer:.1f} s, first image {image:.1f} s after the start')
-            print(f'the page loads {size / 1000:.0f} kB')
+            print(f'the page loads {size / 1000:.0f} kB, without the examples of the model')
         generator = spade_jax.load(_WORKDIR.value)
         studio = served(_WORKDIR.value, _PORT.value)
         with studio as (url, _), opened(url, _CHROMIUM.value) as page:
@@ -97,7 +98,7 @@ def main(argv: list[str]) -> None:
 
 
 def start_seconds(cache_dir: str) -> tuple[float, float, int]:
-    """Seconds from a start to the page's address and to its first image; bytes that it loads."""
+    """Seconds from a start to the page's address and to its first image; bytes of the page."""
     start = time.perf_counter()
     options = f'--compilation_cache_dir={cache_dir}'
     with served(_WORKDIR.value, _PORT.value, options) as (url, _):

@@ -41,6 +41,8 @@ def test_rates_and_delays_are_measured():
 
 def test_soak_tells_rates_and_memory():
     lines = measured('soak_studio', '--minutes=0.4', '--interval=6', '--port=8199')
-    assert len(re.findall(r'images, +[\d.]+/s, studio', lines)) == 4
-    (growth,) = re.findall(r'studio ([+-][\d.]+) MB', lines)
-    assert float(growth) < 60
+    rows = re.findall(r'images, +([\d.]+)/s, studio +([\d.]+) MB, page +([\d.]+) MB', lines)
+    assert len(rows) == 4
+    for rate, studio, page in rows:
+        assert float(rate) > 0.2 and 100 < float(studio) < 3000 and 0.5 < float(page) < 100
+    assert re.search(r'since interval 3: studio [+-][\d.]+ MB, page [\d.]+ times, rate', lines)
