@@ -82,12 +82,12 @@ def release_programs():
         gc.collect()
 
 
-def relative_path(path):
-    return pathlib.Path(path).relative_to(TESTS).as_posix()
-
-
 def relative_name(nodeid):
     return nodeid.removeprefix(f'{TESTS.name}/')
+
+
+def file_of(name):
+    return name.partition('::')[0]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,13 +96,14 @@ def pytest_collection_modifyitems(items):
     seconds = json.loads(DURATIONS_FILE.read_text())
     of_files = collections.Counter()
     for name, value in seconds.items():
-        of_files[name.partition('::')[0]] += value
+        of_files[file_of(name)] += value
     for item in items:
-        if relative_path(item.path).startswith(TOOL_TESTS):
+        name = relative_name(item.nodeid)
+        if name.startswith(TOOL_TESTS):
             item.add_marker(pytest.mark.tools)
-        elif relative_name(item.nodeid) in seconds:
+        elif name in seconds:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: -of_files[relative_path(item.path)])
+    items.sort(key=lambda item: -of_files[file_of(relative_name(item.nodeid))])
 
 
 def record_durations(reports, *, of_all):

@@ -40,8 +40,6 @@ _SLIDE = """(seconds) => new Promise((resolve) => {
   };
   step();
 })"""
-
-
 # Keeps the milliseconds from each motion of the pointer to its frame, and those of long tasks.
 _WATCH_FRAMES = """() => {
   const {port1, port2} = new MessageChannel();

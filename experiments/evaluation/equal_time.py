@@ -24,14 +24,17 @@ from absl import app, flags
 import spade_jax
 from experiments.evaluation.held_out import Run, split_examples
 from spade_jax.data.files.palette import colorize_input
+from spade_jax.data.sources.scenes import SCENES_VALIDATION_EXAMPLES
 from spade_jax.errors import UserError, one_line_errors, require_extra
 from spade_jax.files.image_grid import image_grid, write_png
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the runs.', required=True)
 _MINUTES = flags.DEFINE_float('minutes', 20.0, 'Minutes of each run.', 0)
 _EXAMPLES = flags.DEFINE_integer('examples', 6, 'Label maps on the sheet.', 1)
-# A run of landscapes has 64 held-out label maps.
-SCORES = '--evaluate=layout,lite0_frechet,lite0_kernel', '--kid_subset_size=64'
+SCORES = (
+    '--evaluate=layout,lite0_frechet,lite0_kernel',
+    f'--kid_subset_size={SCENES_VALIDATION_EXAMPLES}',
+)
 RECIPE = ('--flagfile=tour/spade', '--max_steps=0')
 RUNS = {
     'spade_jax': RECIPE,

@@ -4,8 +4,8 @@
     python -m experiments.figures.compare_runs --workdir=runs/before,runs/after --label_dir=maps \
       --output=sheet.png
 
-Without --label_dir, the held-out label maps of the data, whose photos are beside the images. The
-runs have label maps of the same classes, without instance edges; their sizes may differ.
+Without --label_dir, the held-out label maps of the data; their photos follow the images. The runs
+have label maps of the same classes, without instance edges; their sizes may differ.
 """
 
 from collections.abc import Sequence

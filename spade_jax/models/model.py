@@ -64,7 +64,7 @@ class Update:
 
     player: str
     networks: tuple[str, ...]
-    loss: Callable[[Mapping[str, Variables], Batch, Noise, Any], LossOutput]
+    loss: Callable[[Networks, Batch, Noise, Any], LossOutput]
     runs: tuple[str, ...]
     time_scale: float = 1.0
     frozen: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ class Model(Protocol):
 
     def sample(
         self,
-        variables: Mapping[str, Variables],
+        variables: Networks,
         condition: jax.Array,
         latent: jax.Array | None = None,
         *,
@@ -159,7 +159,7 @@ class Model(Protocol):
 
     def encode(
         self,
-        variables: Mapping[str, Variables],
+        variables: Networks,
         image: jax.Array,
         label: jax.Array | None = None,
         instance: jax.Array | None = None,
@@ -170,7 +170,7 @@ class Model(Protocol):
         """
         raise NotImplementedError(f'{type(self).__name__} has no encoder, see `ModelOptions`')
 
-    def prepare(self, variables: Mapping[str, Variables], condition: jax.Array) -> Variables:
+    def prepare(self, variables: Networks, condition: jax.Array) -> Variables:
         """What of `sample` does not depend on the latent, as collections of the generator."""
         return {}
 

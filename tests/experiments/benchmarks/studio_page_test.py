@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from tests import program
+from tests.studio.browser.conftest import CHROMIUM
 
-CHROMIUM = '/usr/bin/chromium'
-pytestmark = pytest.mark.skipif(not os.path.exists(CHROMIUM), reason=f'needs {CHROMIUM}')
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f'needs {CHROMIUM}')
 
 
 def measured(module, *options):

@@ -122,12 +122,14 @@ export function createRing() {
 export function placeRing(ring) {
   const {cursor, zoom} = state.view;
   const {held, name, shape, size} = state.tool;
-  const isShown = cursor !== null && (held ?? name) !== 'pan';
+  const tool = held ?? name;
+  const isShown = cursor !== null && tool !== 'pan';
   ring.style.display = isShown ? 'block' : 'none';
   if (!isShown) return;
-  const hasDab = ['brush', 'line'].includes(held ?? name);
+  const hasDab = ['brush', 'line'].includes(tool);
   const dab = hasDab ? {shape, size: cursor.size ?? size} : {shape: 'square', size: 1};
-  const scale = zoom / window.devicePixelRatio;
+  const ratio = window.devicePixelRatio;
+  const scale = zoom / ratio;
   const form = `${dab.shape} ${dab.size} ${scale}`;
   if (ring.dataset.form !== form) {
     ring.dataset.form = form;
@@ -135,7 +137,6 @@ export function placeRing(ring) {
     for (const line of ring.children) line.setAttribute('d', outline);
   }
   const [x, y] = toDevice(dabStart(cursor.x, dab.size), dabStart(cursor.y, dab.size));
-  const ratio = window.devicePixelRatio;
   ring.style.transform = `translate(${x / ratio}px, ${y / ratio}px)`;
 }
 

@@ -20,23 +20,23 @@ let stage = null;
 
 /** Show the map in `frame`, an empty element without border; call once. */
 export function attachView(frame) {
-  const [photo, map, overlay] = [1, 2, 3].map(() => document.createElement('canvas'));
-  const ring = createRing();
-  for (const [name, layer] of Object.entries({photo, map, overlay, ring})) {
+  const canvas = () => document.createElement('canvas');
+  const layers = {photo: canvas(), map: canvas(), overlay: canvas(), ring: createRing()};
+  for (const [name, layer] of Object.entries(layers)) {
     layer.setAttribute('class', `view-${name}`);
     layer.setAttribute('aria-hidden', 'true');
     Object.assign(layer.style, {
       position: 'absolute', left: '0', top: '0', transformOrigin: '0 0', pointerEvents: 'none',
     });
   }
-  map.style.imageRendering = 'pixelated';
+  layers.map.style.imageRendering = 'pixelated';
   if (getComputedStyle(frame).position === 'static') frame.style.position = 'relative';
   Object.assign(frame.style, {
     overflow: 'hidden', touchAction: 'none', userSelect: 'none', webkitUserSelect: 'none',
   });
-  frame.append(photo, map, overlay, ring);
+  frame.append(...Object.values(layers));
   stage = {
-    frame, photo, map, overlay, ring, width: 0, height: 0, image: null, colors: null, dirty: null,
+    frame, ...layers, width: 0, height: 0, image: null, colors: null, dirty: null,
     isScheduled: false, bitmap: null, corner: null,
   };
   new ResizeObserver(resize).observe(frame);
