@@ -3,8 +3,8 @@
     python -m experiments.figures.perceptual_networks --seconds=420 --seeds=0,1,2
 
 trains without the loss and with each network, at a constant learning rate, and writes a table and a
-sheet of samples into the root of the work directories: four times three runs of seven minutes. What
-is done is not repeated: the same command resumes, and more --seconds extend all runs.
+sheet of samples into the root of the work directories: nine runs of seven minutes. What is done is
+not repeated: the same command resumes, and more --seconds extend all runs.
 
 A Frechet distance over the features that a run was trained with flatters it (a star in the table):
 compare by that over the other network.
@@ -156,7 +156,7 @@ def main(argv: list[str]) -> None:
 if __name__ == '__main__':
     flags.DEFINE_string('workdir_root', 'runs/perceptual', 'Directory of the work directories.')
     flags.DEFINE_float('seconds', 420, 'Training time of each run.', 1)
-    flags.DEFINE_list('networks', NETWORKS, 'Networks; "none" for a run without the loss.')
+    flags.DEFINE_list('networks', [*NETWORKS], 'Networks; "none" for a run without the loss.')
     flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of the runs.')
     flags.DEFINE_string('vgg19_weights', '', 'The weights of VGG19, for --networks=vgg19.')
     app.run(main)
