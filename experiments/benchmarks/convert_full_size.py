@@ -1,8 +1,8 @@
 """Convert a COCO-Stuff generator of the published size, and sample with it: seconds and memory.
 
-    python -m experiments.benchmarks.convert_full_size [DIRECTORY]
+    python -m experiments.benchmarks.convert_full_size
 
-The weights are random.
+The weights are random. With --directory all files are kept.
 """
 
 import os
@@ -11,17 +11,27 @@ import tempfile
 import time
 
 import numpy as np
+from absl import app, flags
 from PIL import Image
 
 from experiments.benchmarks.workloads import random_generator
 from spade_jax.config import catalog
 from spade_jax.config.config import Config
+from spade_jax.errors import one_line_errors
 from spade_jax.files.weight_files import write_state
 from spade_jax.models.spade.reference_names import to_state
 from spade_jax.models.train_state import parameter_count
 
+_DIRECTORY = flags.DEFINE_string('directory', '', 'New directory of all files. Default: temporary.')
 
-def main(directory: str) -> None:
+
+def main(argv: list[str]) -> None:
+    """Convert and sample in the directory of the flags."""
+    with one_line_errors(argv), tempfile.TemporaryDirectory() as temporary:
+        convert_and_sample(os.path.expanduser(_DIRECTORY.value) or temporary)
+
+
+def convert_and_sample(directory: str) -> None:
     """Write the PyTorch checkpoint and a label map, and run --mode=convert and --mode=sample."""
     config = Config.create(**catalog.defaults_of('coco_stuff', ''))
     generator = random_generator(config)
@@ -53,8 +63,4 @@ def measure(mode: str, *flags: str) -> None:
 
 
 if __name__ == '__main__':
-    if len(sys.argv) > 1:
-        main(sys.argv[1])
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            main(temporary)
+    app.run(main)
