@@ -57,7 +57,6 @@ _WATCH_FRAMES = """() => {
   }).observe({type: 'longtask'});
 }"""
 _BYTES = """() => ['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type))
-  .filter(({name}) => !new URL(name).pathname.startsWith('/api/'))
   .reduce((sum, {encodedBodySize}) => sum + encodedBodySize, 0)"""
 
 
@@ -68,7 +67,7 @@ def main(argv: list[str]) -> None:
             for state in ('compiled at the first start', 'with the compiled programs of the first'):
                 answer, image, size = start_seconds(cache)
                 print(f'{state}: page {answer:.1f} s, first image {image:.1f} s after the start')
-            print(f'the page loads {size / 1000:.0f} kB, without the examples of the model')
+            print(f'the page loads {size / 1000:.0f} kB')
         generator = spade_jax.load(_WORKDIR.value)
         studio = served(_WORKDIR.value, _PORT.value)
         with studio as (url, _), opened(url, _CHROMIUM.value) as page:

@@ -1,18 +1,22 @@
 """The label maps and photos next to a checkpoint, with which a page can begin."""
 
 import base64
+import io
 import os
 from typing import Any, NamedTuple
+
+from PIL import Image
 
 from spade_jax.config.config import Config
 from spade_jax.data.files.image_files import PHOTO_EXTENSIONS
 from spade_jax.files.whole_file import read_file
 from spade_jax.studio.label_imports import import_map
-from spade_jax.studio.uploads import map_of
+from spade_jax.studio.uploads import map_of, photo_of
 
 _MOST = 100
 _TYPES = {'.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg', '.webp': 'image/webp'}
 _MOST_BYTES = 20 << 20
+_THUMBNAIL = 128  # Pixels of its longer side: twice what the page shows, for fine displays.
 
 
 class Example(NamedTuple):
@@ -70,3 +74,12 @@ def read_photo_file(example: Example) -> tuple[bytes, str]:
     extension = os.path.splitext(example.photo)[1].lower()
     kind = _TYPES.get(extension, 'application/octet-stream')
     return read_file(example.photo, _MOST_BYTES), kind
+
+
+def thumbnail_of(example: Example) -> bytes:
+    """The photo of an example, which has one, as a small JPEG file; raises UserError."""
+    pixels = photo_of(read_file(example.photo, _MOST_BYTES), example.photo)
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    image.save(file, 'JPEG', quality=85)
+    return file.getvalue()

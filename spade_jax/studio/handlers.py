@@ -12,7 +12,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from spade_jax.errors import UserError
 from spade_jax.studio import guards, time_lapse, uploads
-from spade_jax.studio.examples import list_examples, read_example, read_photo_file
+from spade_jax.studio.examples import list_examples, read_example, read_photo_file, thumbnail_of
 from spade_jax.studio.label_imports import import_map
 from spade_jax.studio.live import LiveHandler
 
@@ -119,15 +119,18 @@ class Model(Answer):
 class Examples(Answer):
     """The label maps with which a page can begin; with a number: that one, or its photo."""
 
-    async def get(self, number: str = '', photo: str = '') -> None:
+    async def get(self, number: str = '', part: str = '') -> None:
         examples = self.studio.examples
         if not number:
             self.finish(list_examples(examples))
             return
         example = examples[int(number)] if int(number) < len(examples) else None
-        if example is None or photo and not example.photo:
+        if example is None or part and not example.photo:
             self.refuse(404, f'there is no example {number}')
-        elif photo:
+        elif part == 'thumbnail':
+            self.set_header('Content-Type', 'image/jpeg')
+            await self.answer(thumbnail_of, example)
+        elif part == 'photo':
             content, kind = await self.in_thread(read_photo_file, example)
             self.set_header('Content-Type', kind)
             self.finish(content)
@@ -216,7 +219,7 @@ ROUTES = [
     (r'/api/model', Model),
     (r'/api/examples', Examples),
     (r'/api/examples/(\d{1,4})', Examples),
-    (r'/api/examples/(\d{1,4})/(photo)', Examples),
+    (r'/api/examples/(\d{1,4})/(photo|thumbnail)', Examples),
     (r'/api/import', Import),
     (r'/api/style', Style),
     (r'/api/timelapse', TimeLapse),

@@ -73,6 +73,7 @@ def application(studio: Studio) -> Application:
         studio=studio,
         default_handler_class=NotFound,
         log_function=lambda _: None,
+        compress_response=True,
         websocket_ping_interval=_PING_SECONDS,
         websocket_ping_timeout=_PING_SECONDS,
     )

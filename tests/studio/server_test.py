@@ -1,6 +1,7 @@
 """What the server answers to a page."""
 
 import base64
+import gzip
 import io
 import pathlib
 import zlib
@@ -10,9 +11,11 @@ import pytest
 from PIL import Image
 
 from spade_jax.config.config import Config
+from spade_jax.errors import UserError
 from spade_jax.models.model import build_model
 from spade_jax.models.train_state import abstract_networks
 from spade_jax.studio import description
+from spade_jax.studio.examples import Example, thumbnail_of
 from tests.studio.small_demo import small_demo
 
 
@@ -22,6 +25,17 @@ def test_static_files_are_served_with_types_and_etags(served):
     assert headers['Content-Type'] == 'text/javascript; charset=utf-8'
     assert 'Server' not in headers
     again = served.request('GET', '/static/js/state.js', If_None_Match=headers['Etag'])
+    assert again[0] == 304 and not again[2]
+
+
+def test_files_are_compressed_for_clients_that_read_that(served):
+    whole = served.request('GET', '/static/js/state.js')[2]
+    status, headers, content = served.request('GET', '/static/js/state.js', Accept_Encoding='gzip')
+    assert status == 200 and headers['Content-Encoding'] == 'gzip'
+    assert gzip.decompress(content) == whole and len(content) < len(whole) / 2
+    again = served.request(
+        'GET', '/static/js/state.js', Accept_Encoding='gzip', If_None_Match=headers['Etag']
+    )
     assert again[0] == 304 and not again[2]
 
 
@@ -45,6 +59,30 @@ def test_examples_have_the_ids_of_their_files(served):
     assert base64.b64decode(example['file']) == path.read_bytes()
     status, headers, _ = served.request('GET', '/api/examples/3/photo')
     assert status == 200 and headers['Content-Type'] == 'image/png'
+
+
+def test_photos_of_examples_have_thumbnails(served):
+    status, headers, content = served.request('GET', '/api/examples/3/thumbnail')
+    assert status == 200 and headers['Content-Type'] == 'image/jpeg'
+    path = pathlib.Path(small_demo().workdir, 'photos', 'landscape_03.png')
+    photo, thumbnail = (Image.open(file).convert('RGB') for file in (path, io.BytesIO(content)))
+    assert np.abs(np.asarray(thumbnail, int) - np.asarray(photo, int)).mean() < 8
+    assert len(content) < path.stat().st_size / 2
+
+
+def test_thumbnail_of_a_large_photo_is_small(tmp_path):
+    Image.new('RGB', (600, 450), 'green').save(tmp_path / 'lake.png')
+    content = thumbnail_of(Example('lake', '', str(tmp_path / 'lake.png')))
+    thumbnail = Image.open(io.BytesIO(content))
+    assert thumbnail.size == (128, 96)
+    np.testing.assert_allclose(thumbnail.getpixel((60, 40)), (0, 128, 0), atol=3)
+
+
+def test_thumbnail_of_a_damaged_photo_is_refused_in_a_sentence(tmp_path):
+    photo = tmp_path / 'lake.jpg'
+    photo.write_bytes(b'GIF89a')
+    with pytest.raises(UserError, match='lake.jpg is a GIF file; give a photo in PNG'):
+        thumbnail_of(Example('lake', '', str(photo)))
 
 
 def test_localhost_is_sent_to_the_one_address_of_drafts(served):

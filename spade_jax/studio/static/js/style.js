@@ -199,8 +199,8 @@ function presetRow(before) {
 /** Offer the styles of the photos of examples, after those that the user kept. */
 export function offerPhotos(examples) {
   const photos = examples.filter((example) => example.has_photo).map(({name, number}) => {
-    const url = `/api/examples/${number}/photo`;
-    return {name, image: url, url};
+    const url = `/api/examples/${number}`;
+    return {name, image: `${url}/thumbnail`, url: `${url}/photo`};
   });
   update('style', {presets: [...setting('presets', []), ...photos]});
 }
