@@ -15,6 +15,7 @@ from spade_jax.studio.connections import MOST_PAGES
 from spade_jax.studio.correspondences import materials, materials_of
 from spade_jax.studio.guards import UPLOADS
 from spade_jax.studio.label_numbers import class_ids, file_values
+from spade_jax.studio.messages import LARGEST_PIXELS
 from spade_jax.studio.proposals import take_as_choices
 from spade_jax.studio.time_lapse import MOST_FRAMES
 
@@ -83,7 +84,7 @@ def describe(run: Run, command: list[str]) -> dict[str, Any]:
         # A table of features by class needs the label map of the photo, too.
         can_encode=model.can_encode and model.feature_table is None,
         has_instances=data.instance_edges,
-        workdir=run.workdir,
+        workdir=os.path.abspath(run.workdir),
         command=command,
         limits=dict(
             upload_bytes=UPLOADS['/api/import'].most_bytes,
@@ -91,6 +92,7 @@ def describe(run: Run, command: list[str]) -> dict[str, Any]:
             frames=MOST_FRAMES,
             side=MOST_SIDE,
             pixels=MOST_PIXELS,
+            map_pixels=LARGEST_PIXELS,
             pages=MOST_PAGES,
         ),
     )

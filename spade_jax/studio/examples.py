@@ -1,6 +1,7 @@
 """The label maps and photos next to a checkpoint, with which a page can begin."""
 
 import base64
+import functools
 import io
 import os
 from typing import Any, NamedTuple
@@ -8,10 +9,11 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from spade_jax.config.config import Config
-from spade_jax.data.files.image_files import PHOTO_EXTENSIONS
+from spade_jax.data.files.image_files import PHOTO_EXTENSIONS, read_photo
+from spade_jax.errors import user_errors
 from spade_jax.files.whole_file import read_file
 from spade_jax.studio.label_imports import import_map
-from spade_jax.studio.uploads import map_of, photo_of
+from spade_jax.studio.uploads import map_of
 
 _MOST = 100
 _TYPES = {'.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg', '.webp': 'image/webp'}
@@ -61,7 +63,7 @@ def read_example(example: Example, config: Config) -> dict[str, Any]:
     Raises:
       UserError: The file is no label map of this model.
     """
-    content = read_file(example.path, _MOST_BYTES)
+    content = _content(example.path)
     read = import_map(map_of(content, example.path), config, example.path)
     file = base64.b64encode(content).decode() if read['report']['exact'] else ''
     return dict(
@@ -70,16 +72,21 @@ def read_example(example: Example, config: Config) -> dict[str, Any]:
 
 
 def read_photo_file(example: Example) -> tuple[bytes, str]:
-    """The content and the type of the photo of an example, which has one."""
+    """The content and the type of the photo of an example, which has one; raises UserError."""
     extension = os.path.splitext(example.photo)[1].lower()
     kind = _TYPES.get(extension, 'application/octet-stream')
-    return read_file(example.photo, _MOST_BYTES), kind
+    return _content(example.photo), kind
 
 
+@functools.lru_cache(_MOST)
 def thumbnail_of(example: Example) -> bytes:
     """The photo of an example, which has one, as a small JPEG file; raises UserError."""
-    pixels = photo_of(read_file(example.photo, _MOST_BYTES), example.photo)
-    image, file = Image.fromarray(pixels), io.BytesIO()
+    image, file = Image.fromarray(read_photo(example.photo)), io.BytesIO()
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     image.save(file, 'JPEG', quality=85)
     return file.getvalue()
+
+
+def _content(path: str) -> bytes:
+    with user_errors(f'{path} cannot be read', 'restore or remove it'):
+        return read_file(path, _MOST_BYTES)

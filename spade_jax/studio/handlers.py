@@ -131,7 +131,11 @@ class Examples(Answer):
             self.set_header('Content-Type', 'image/jpeg')
             await self.answer(thumbnail_of, example)
         elif part == 'photo':
-            content, kind = await self.in_thread(read_photo_file, example)
+            try:
+                content, kind = await self.in_thread(read_photo_file, example)
+            except UserError as error:
+                self.refuse(422, error.problem, error.remedy)
+                return
             self.set_header('Content-Type', kind)
             self.finish(content)
         else:

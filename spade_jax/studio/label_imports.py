@@ -25,6 +25,7 @@ from spade_jax.data.files.label_reader import LabelReader, check_label_ids, labe
 from spade_jax.data.pipeline.paired_transforms import resize_ids
 from spade_jax.errors import UserError
 from spade_jax.studio.label_numbers import class_ids
+from spade_jax.studio.messages import LARGEST_PIXELS
 from spade_jax.studio.proposals import AUTO, IDS, OWN, Proposals, page_ids, take_as_choices
 
 ASK, NEAREST, MAJORITY, KEEP = 'ask', 'nearest', 'majority', 'keep'
@@ -201,6 +202,8 @@ def _fitted(
         if width % multiple or height % multiple:
             reason = f'not divisible by {multiple} ({config.model.size_reason})'
             raise UserError(f'{found} is {reason}', 'resize it')
+        if values.size > LARGEST_PIXELS:
+            raise UserError(f'{found} has more than {LARGEST_PIXELS} pixels', 'resize it')
         return values, None
     if fit == MAJORITY:
         return _majority(values, ids, size), MAJORITY

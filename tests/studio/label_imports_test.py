@@ -197,6 +197,8 @@ def test_another_size_is_scaled_as_chosen_and_told():
     np.testing.assert_array_equal(kept, ids)
     with pytest.raises(UserError, match='x.png: 100x128 is not divisible by 32 .*; resize it'):
         import_map(encoded(np.zeros((128, 100), np.uint8)), DEMO, 'x.png', fit='keep')
+    with pytest.raises(UserError, match='x.png: 4096x2048 has more than 4194304 pixels; resize'):
+        import_map(encoded(np.zeros((2048, 4096), np.uint8)), DEMO, 'x.png', fit='keep')
 
 
 def test_majority_counts_materials_of_one_class_together():

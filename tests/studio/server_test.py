@@ -1,8 +1,11 @@
 """What the server answers to a page."""
 
 import base64
+import dataclasses
 import gzip
 import io
+import json
+import os
 import pathlib
 import zlib
 
@@ -71,17 +74,31 @@ def test_photos_of_examples_have_thumbnails(served):
 
 
 def test_thumbnail_of_a_large_photo_is_small(tmp_path):
-    Image.new('RGB', (600, 450), 'green').save(tmp_path / 'lake.png')
+    Image.new('RGB', (6000, 4500), 'green').save(tmp_path / 'lake.png')
     content = thumbnail_of(Example('lake', '', str(tmp_path / 'lake.png')))
     thumbnail = Image.open(io.BytesIO(content))
     assert thumbnail.size == (128, 96)
     np.testing.assert_allclose(thumbnail.getpixel((60, 40)), (0, 128, 0), atol=3)
 
 
+@pytest.mark.parametrize('part', ['', '/photo', '/thumbnail'])
+def test_example_that_is_gone_is_refused_in_a_sentence(served, monkeypatch, part):
+    gone = Example('lake', '/no/label.png', '/no/photo.png')
+    monkeypatch.setattr(served.studio, 'examples', [gone])
+    status, _, content = served.request('GET', f'/api/examples/0{part}')
+    assert status == 422
+    assert json.loads(content)['problem'].startswith('/no/')
+
+
+def test_copied_command_works_in_any_directory():
+    run = dataclasses.replace(small_demo(), workdir='runs/mine')
+    assert description.describe(run, [])['workdir'] == os.path.abspath('runs/mine')
+
+
 def test_thumbnail_of_a_damaged_photo_is_refused_in_a_sentence(tmp_path):
     photo = tmp_path / 'lake.jpg'
     photo.write_bytes(b'GIF89a')
-    with pytest.raises(UserError, match='lake.jpg is a GIF file; give a photo in PNG'):
+    with pytest.raises(UserError, match='lake.jpg'):
         thumbnail_of(Example('lake', '', str(photo)))
 
 

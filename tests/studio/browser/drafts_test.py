@@ -194,11 +194,28 @@ def test_draft_of_another_model_is_opened_by_the_names_of_its_materials(open_map
       const {classes} = state.model;
       update('model', {classes: classes.map(({id, ...rest}) => ({...rest, id: 11 - id}))});
     }""")
+    kept = left_drafts(other, 1)['Test']
     open_draft(other)
     expect(notice(other, 'This model has no class 12')).to_be_visible()
+    expect(notice(other, 'scaled from 128 × 128 to 96 × 64 pixels')).to_be_visible()
     ids = ids_of(other, 96)
     assert ids.shape == (64, 96)
     assert ids[5, 7] == 9 and ids[45, 67] == 11 and ids[60, 5] == 11
+    paint(other, (30, 30), label=3)
+    wait_until(other, 'saved')
+    np.testing.assert_array_equal(left_drafts(other, 1)['Test'], kept)  # Not overwritten.
+
+
+def test_ids_and_background_are_translated_by_number_and_name(page):
+    translated = page.evaluate("""async () => {
+      const {translate} = await import('/static/js/recovery.js');
+      const classes = (...names) => names.map((name, id) => ({id, name}));
+      const draft = {ids: [0, 1, 2, 3], background: 3, classes: classes('sky', 'x', 'x', 'lake')};
+      const same = translate(draft, {classes: draft.classes});
+      const other = translate(draft, {classes: classes('lake', 'sky')});
+      return [same, other].map(({ids, background, lost}) => [[...ids], background, lost]);
+    }""")
+    assert translated == [[[0, 1, 2, 3], 3, []], [[1, 0, 0, 0], 0, ['x', 'x']]]
 
 
 def test_map_is_resized_from_the_nearest_pixels(page):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import pathlib
 import urllib.parse
 
@@ -20,6 +21,7 @@ from tests.studio.label_imports_test import DEMO, EXAMPLES, FOREIGN, drawing, en
 from tests.studio.serving import serving
 
 NAMES = classes_of(DEMO.data).names
+SEED = {'kind': 'seed', 'seed': 7, 'truncation': 1}
 
 
 @pytest.fixture(scope='module')
@@ -261,6 +263,21 @@ def test_gaugan_drawings_come_back_byte_for_byte(studio):
     assert export(studio, 'GauGAN drawing') == ('hill.gaugan.png', content)
 
 
+def test_drawing_of_which_a_class_is_changed_is_no_more_the_file(studio):
+    content = encoded(drawing(1024)[0])
+    open_file(studio, 'hill.png', content)
+    dialog = studio.get_by_role('dialog', name='Import hill.png')
+    dialog.get_by_text('as they are').click()
+    dialog.get_by_label('Class for Sky').select_option(label='Water')
+    press(studio, 'Import')
+    expect(studio.locator('#notices')).to_contain_text('hill.png is imported')
+    name, exported = export(studio, 'GauGAN drawing')
+    colors = {tuple(color) for color in decoded(exported).reshape(-1, 3)}
+    by_name = {entry['name']: rgb(entry['color']) for entry in materials()}
+    assert name == 'hill.gaugan.png'
+    assert by_name['sky'] not in colors and by_name['water'] in colors
+
+
 def test_gaugan_export_asks_for_materials_that_it_lacks(studio):
     ids = np.full((128, 128), NAMES.index('tree'), np.uint8)
     ids[:9, :9] = NAMES.index('sun')
@@ -353,6 +370,33 @@ def test_other_projects_are_refused(studio, content, reason):
     open_file(studio, 'x.json', content)
     expect(studio.locator('#notices')).to_contain_text(reason)
     np.testing.assert_array_equal(ids_of(studio), before)
+
+
+@pytest.mark.parametrize(
+    'style',
+    [
+        {'kind': 'seed', 'seed': -1, 'truncation': 1},
+        {'kind': 'seed', 'seed': 1, 'truncation': 'x'},
+        {'kind': 'photo', 'latent': 'AAA=', 'strength': 1},
+        {'kind': 'blend', 'from': SEED, 'to': SEED, 'share': 2},
+        None,
+    ],
+)
+def test_project_with_a_style_that_no_page_writes_is_refused(studio, style):
+    before, project = ids_of(studio), json.loads(export(studio, 'Project')[1])
+    project['style']['current'] = style
+    open_file(studio, 'x.json', json.dumps(project).encode())
+    expect(studio.locator('#notices')).to_contain_text('the project is damaged (style)')
+    np.testing.assert_array_equal(ids_of(studio), before)
+
+
+def test_project_sets_no_more_than_styles(studio):
+    project = json.loads(export(studio, 'Project')[1])
+    project['style'] |= {'presets': None, 'a': SEED | {'x': 1}}
+    open_file(studio, 'x.json', json.dumps(project).encode())
+    expect(studio.locator('#notices')).to_contain_text('The project Valley with lake is open')
+    style = studio.evaluate("async () => (await import('/static/js/state.js')).state.style")
+    assert len(style['presets']) == 8 and style['a'] == SEED
 
 
 def test_time_lapse_ends_with_the_image(studio):

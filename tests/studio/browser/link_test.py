@@ -291,6 +291,37 @@ def test_page_says_how_many_are_before_it(page, open_studio, running, sampler):
     expect(other.get_by_text('1 before you').first).not_to_be_visible()
 
 
+def test_slow_model_shows_images_while_one_paints(page, sampler):
+    sampler.delay = lambda: 2.5  # Meanwhile the page asks for more than a hundred.
+    shown = page.evaluate("""async () => {
+      const before = test.images.length;
+      let id = 0;
+      const painting = setInterval(() => test.paint(++id % 13), 10);
+      await new Promise((resolve) => setTimeout(resolve, 6000));
+      clearInterval(painting);
+      return test.images.length - before;
+    }""")
+    assert shown >= 1
+    sampler.delay = None
+    expect_newest(page, 20_000)
+
+
+def test_variations_are_of_the_seeds_below_them(page, sampler):
+    others = page.get_by_role('button', name='Six other variations')
+    others.click()
+    sampler.go.clear()
+    others.click()
+    others.click()  # While those of the former seeds are sampled.
+    sampler.go.set()
+    last = page.get_by_role('radio', name='Seed 23')
+    expect(last.locator('canvas')).to_be_visible()
+    ids = page.evaluate('[...test.state.document.ids]')
+    pixels = last.locator('canvas').evaluate(
+        '(canvas) => [...canvas.getContext("2d").getImageData(0, 0, 1, 1).data]'
+    )
+    assert pixels[:3] == image_of(np.array(ids[:1]), Seed(23))[0].tolist()
+
+
 def test_variations_are_those_of_the_map(page):
     images = page.evaluate("""async () => {
       const {requestVariations} = await import('/static/js/link.js');
@@ -321,6 +352,24 @@ def test_another_model_after_a_restart_is_told(page, running):
         assert 'another model' in page.evaluate('test.state.link.refused.problem')
     finally:
         description['classes'] = classes
+
+
+def test_another_model_is_told_to_a_page_that_was_never_ready(open_page):
+    stages = threading.Event()
+
+    class Loading(StandIn):
+        def load(self, report):
+            assert stages.wait(60)
+
+    with serving(sampler=Loading()) as running:
+        page = open_page(running.url, reduced_motion='reduce')
+        expect(page.locator('html')).to_have_attribute('data-link', 'warming')
+        description, connections = running.studio._description, running.studio.connections
+        description['width'] = 64
+        connections.post(drop_connections, connections)
+        expect(page.locator('html')).to_have_attribute('data-link', 'refused')
+        expect(page.get_by_text('The server has another model').first).to_be_visible()
+        stages.set()
 
 
 SERVER = """

@@ -1,9 +1,12 @@
 """Style, snapshots and comparison as one uses them."""
 
+import pathlib
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.studio.browser.accessibility_test import DESKTOP, open_studio
+from tests.studio.small_demo import small_demo
 
 STYLE = "async () => (await import('/static/js/state.js')).state.style.current"
 SEED_2 = {'kind': 'seed', 'seed': 2, 'truncation': 1}
@@ -80,6 +83,27 @@ def test_photo_gives_its_style_and_a_strength(studio):
     studio.get_by_role('slider', name='Strength').fill('0.4')
     style = studio.evaluate(STYLE)
     assert (style['kind'], style['strength']) == ('photo', 0.4)
+
+
+def test_photos_are_kept_for_the_model_without_those_of_examples(studio, served):
+    presets = studio.locator('.presets .thumbnail')
+    expect(presets).to_have_count(8)
+    studio.get_by_role('radio', name='Style of landscape_00').click()
+    expect(image_of(studio, 'style of a photo')).to_be_visible()
+    photo = pathlib.Path(small_demo().workdir, 'photos', 'landscape_03.png')
+    studio.locator('input[type=file][accept^="image/png"]').set_input_files(photo)
+    expect(presets).to_have_count(9)
+    studio.reload()
+    expect(presets).to_have_count(9)
+    expect(presets.first).to_have_accessible_name('Style of landscape_03.png')
+    description = served.studio._description
+    workdir = description['workdir']
+    description['workdir'] = '/another'
+    try:
+        studio.reload()
+        expect(presets).to_have_count(8)
+    finally:
+        description['workdir'] = workdir
 
 
 def test_snapshot_brings_back_map_and_style(studio):

@@ -1,6 +1,7 @@
 """The map under mouse and keys."""
 
 import numpy as np
+import pytest
 from playwright.sync_api import expect
 
 from tests.studio import rasteriser
@@ -113,6 +114,24 @@ def test_polygon_by_clicks_and_lasso_by_dragging(open_map):
     np.testing.assert_array_equal(ids_of(page), wanted)
 
 
+@pytest.mark.parametrize('key', ['b', 'Backspace'])
+def test_lasso_that_a_key_ends_has_no_more_corners(open_map, key):
+    page = open_map()
+    page.get_by_label('Label map').focus()
+    set_tool(page, name='polygon', first=4)
+    page.mouse.move(*at(10, 10))
+    page.mouse.down()
+    if key == 'b':
+        for corner in [(60, 12), (50, 70)]:
+            page.mouse.move(*at(*corner))
+    page.keyboard.press(key)
+    page.mouse.move(*at(90, 90))
+    page.mouse.up()
+    wanted = painted(('polygon', 4, [(10, 10), (60, 12), (50, 70)])) if key == 'b' else 0
+    np.testing.assert_array_equal(ids_of(page), wanted)
+    assert page.evaluate(STATE)['sketch'] is None
+
+
 def test_stroke_begins_beside_the_map(open_map):
     page = open_map()
     set_tool(page, size=5, first=4)
@@ -176,6 +195,25 @@ def test_keys_choose_tools_sizes_and_materials(open_map):
     assert state()['protected'] == []
 
 
+@pytest.mark.parametrize(
+    'event, size, first',
+    [
+        (dict(code='Digit2', key='é'), 12, 5),  # A French keyboard.
+        (dict(code='Digit8', key='[', modifierAltGraph=True, ctrlKey=True, altKey=True), 11, 1),
+        (dict(code='Numpad2', key='2'), 12, 5),
+        (dict(code='Numpad2', key='ArrowDown'), 12, 1),  # Without NumLock.
+    ],
+)
+def test_keys_are_what_the_keyboard_makes_of_them(open_map, event, size, first):
+    page = open_map()
+    set_tool(page, digits=[3, 5, 8, 0, 0, 0, 0, 7], first=1, size=12)
+    page.evaluate(
+        "(event) => document.body.dispatchEvent(new KeyboardEvent('keydown', event))",
+        event | {'bubbles': True},
+    )
+    assert [page.evaluate(STATE)[key] for key in ('size', 'first')] == [size, first]
+
+
 def test_letters_are_text_in_fields_and_can_be_turned_off(open_map):
     page = open_map()
     page.get_by_label('Field').focus()
@@ -183,9 +221,11 @@ def test_letters_are_text_in_fields_and_can_be_turned_off(open_map):
     assert page.get_by_label('Field').input_value() == 'f2'
     assert page.evaluate(STATE)['name'] == 'brush'
     page.get_by_label('Label map').focus()
+    size = page.evaluate(STATE)['size']
     page.evaluate(SET, ['view', {'letters': False}])
     page.keyboard.press('f')
-    assert page.evaluate(STATE)['name'] == 'brush'
+    page.keyboard.press('Shift+]')
+    assert page.evaluate(STATE)['name'] == 'brush' and page.evaluate(STATE)['size'] == size
 
 
 def test_keyboard_alone_paints_and_undoes(open_map):

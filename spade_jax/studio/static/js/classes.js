@@ -20,3 +20,14 @@ export function colorsById() {
   for (const {id, color} of state.model?.classes ?? []) colors[id] = color;
   return colors;
 }
+
+/**
+ * The ids of a model by those of other classes, as a Map: of the same id and name, else of the same
+ * name; a class without has none.
+ */
+export function counterparts(classes, model = state.model) {
+  const byName = new Map(model.classes.map(({id, name}) => [name, id]));
+  const own = new Set(model.classes.map(({id, name}) => `${id} ${name}`));
+  const idOf = ({id, name}) => (own.has(`${id} ${name}`) ? id : byName.get(name));
+  return new Map(classes.filter(({name}) => byName.has(name)).map((one) => [one.id, idOf(one)]));
+}

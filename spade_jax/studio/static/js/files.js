@@ -1,12 +1,13 @@
 /** Files in: label maps, projects, photos, by a dialog, dropped on the page or pasted. */
 
+import {counterparts} from './classes.js';
 import {element, notice, showDialog} from './dialogs.js';
 import {openDocument, replaceIds} from './document.js';
 import {guarded} from './exports.js';
 import {FileError, countIds} from './formats.js';
 import {classField, decide, readMap} from './imports.js';
 import {readPngText} from './png.js';
-import {EXTENSION, KEYWORD, idsByName, readProject} from './project.js';
+import {EXTENSION, KEYWORD, readProject} from './project.js';
 import {watchImages} from './recorder.js';
 import {state, update} from './state.js';
 import {usePhoto} from './style.js';
@@ -50,7 +51,7 @@ async function importMap(file, bytes) {
   const {taken_for: takenFor, report} = decision.answer;
   const isKnown = report.sources.every(({kind}) => kind !== 'unknown');
   const format = report.exact ? 'ids' : takenFor === 'gaugan' && isKnown ? 'gaugan' : null;
-  const origin = format && {bytes, format};
+  const origin = format && decision.isAsRead ? {bytes, format} : null;
   const name = file.name.replace(/\.[^.]*$/, '').replaceAll('_', ' ').slice(0, 80) || 'Untitled';
   showMap({ids, width, height, name, origin, label: `Import ${file.name}`});
   notice(`${file.name} is imported: ${width} × ${height} pixels, ${countIds(ids).size} materials.`);
@@ -84,7 +85,7 @@ async function offerPhoto(file, error) {
 
 async function openProjectText(text) {
   const project = await readProject(text);
-  const ids = idsByName(project.classes);
+  const ids = counterparts(project.classes);
   if (!await chooseMissing(project, ids)) return;
   const {width, height, style, name} = project;
   checkSize(width, height);
@@ -100,7 +101,11 @@ async function openProjectText(text) {
 }
 
 function checkSize(width, height) {
-  const {fixed_size: isFixed, multiple, width: ownWidth, height: ownHeight} = state.model;
+  const {fixed_size: isFixed, multiple, width: ownWidth, height: ownHeight, limits} = state.model;
+  if (width * height > limits.map_pixels) {
+    throw new FileError(
+      `the project has ${width}×${height} pixels`, `at most ${limits.map_pixels} are sampled`);
+  }
   const fits = isFixed ? width === ownWidth && height === ownHeight
     : width % multiple === 0 && height % multiple === 0;
   if (fits) return;

@@ -37,7 +37,8 @@ export async function readMap(file, takeAs = 'auto', fit = 'ask') {
 }
 
 /**
- * Let one decide about the answer of `readMap`: {ids, width, height, answer}, or null.
+ * Let one decide about the answer of `readMap`: {ids, width, height, answer, isAsRead}, or null.
+ * isAsRead: the classes that the file has by itself are not changed.
  *
  * A file that holds the model's ids at the model's size needs no decision.
  */
@@ -74,6 +75,8 @@ export async function decide(file, answer) {
   return {
     ids: Ids.from(values, (source) => choices[source]),
     width: current.width, height: current.height, answer: current,
+    isAsRead: current.report.sources.every(
+      ({kind, id}, source) => kind !== 'same' || choices[source] === id),
   };
 }
 

@@ -148,7 +148,8 @@ export function writtenKeys(keys) {
 function keysOf(event) {
   const same = {' ': 'Space', '{': '[', '}': ']', '=': '+', '|': '\\', '_': '-', '−': '-'};
   let {key = ''} = event;  // Filling in a form sends events without key.
-  if (/^(Digit|Numpad)\d$/.test(event.code)) key = event.code.at(-1);
+  const isDigit = /^(Digit|Numpad)\d$/.test(event.code) && key.length === 1;
+  if (isDigit && !isThirdLevel(event)) key = event.code.at(-1);
   key = same[key] ?? (key.length === 1 ? key.toUpperCase() : key);
   const isShift = event.shiftKey && !'?+'.includes(key) && key !== 'Shift';
   const isControl = isMac ? event.metaKey : event.ctrlKey && !isThirdLevel(event);
@@ -177,7 +178,7 @@ function isAllowed(entry, keys, event, frame) {
   const isFree = target === document.body && !entry.isMap;
   const isOnMap = target === frame || entry.ofSketch && isMaterialOfSketch(target);
   if ((entry.isMap || entry.isFree) && !isOnMap && !isFree) return false;
-  if (keys.length === 1 && !state.view.letters) return false;
+  if (/^(Shift\+)?.$/.test(keys) && !state.view.letters) return false;
   const isText = ['Ctrl+Z', 'Ctrl+Y', 'Ctrl+Shift+Z'].includes(keys) || !keys.startsWith('Ctrl+');
   return !(isText && isField(target));
 }

@@ -14,7 +14,6 @@ const SLOW = 400;  // Milliseconds an image, above which images follow each stro
 const RATE_SPAN = 2000;  // Milliseconds over which the rate is measured.
 const GAP = 20;  // Milliseconds between two requests while one waits, at least.
 const BYTES = 4000;  // Of the label map in each millisecond of the gap.
-const MOST_ASKED = 64;
 const REST = 150;  // Milliseconds without a change of the style, after which its image is exact.
 const PATIENCE = 500;  // Milliseconds after which the page says how many are before it.
 const SAME_MODEL = ['name', 'width', 'height', 'has_style', 'can_encode', 'classes'];
@@ -31,7 +30,6 @@ let attempts = 0;
 let retry = 0;
 let isTrying = false;
 let isReady = false;  // The model is loaded.
-let wasReady = false;  // It was, in this or an earlier connection.
 let rev = 0;  // Of requests.
 let asked = [];  // {rev, revision, style} of the requests since that of the last answer.
 let lastSent = 0;
@@ -134,7 +132,7 @@ async function reconnect() {
 
 function reopen(model) {
   const isSame = (name) => JSON.stringify(model[name]) === JSON.stringify(state.model[name]);
-  if (wasReady && !SAME_MODEL.every(isSame)) {
+  if (!SAME_MODEL.every(isSame)) {
     const problem = `The server has another model: ${model.name}`;
     refuse({code: 'model', problem, remedy: 'Reload the page: your map is kept'});
   } else {
@@ -157,7 +155,7 @@ function takeState({state: name, stage, done, of, seconds, milliseconds}) {
   } else if (name !== 'ready') {
     update('link', {state: 'warming', stage: {name: stage, done, of, seconds}});
   } else {
-    isReady = wasReady = true;
+    isReady = true;
     if (answered.isRefused) answered = {revision: -1, style: null, isExact: true};
     if (milliseconds > SLOW) followStrokes(milliseconds);
     settle();
@@ -244,7 +242,7 @@ function sendNewest() {
   // Only the style changes: the next image follows soon, and an exact one when the style rests.
   const quick = answered.revision === map.revision && answered.style !== current;
   clearTimeout(settling);
-  asked = [...asked, {rev: ++rev, revision: map.revision, style: current}].slice(-MOST_ASKED);
+  asked.push({rev: ++rev, revision: map.revision, style: current});
   lastSent = performance.now();
   socket.send(mapFrame({op: 'sample', rev, style, quick}, map));
   if (state.link.state === 'ready') update('link', {state: 'sampling'});

@@ -3,6 +3,7 @@
 import {bytesOfIds, deflate, fromBase64, idsOfBytes, inflate, toBase64} from './bytes.js';
 import {FileError, countIds} from './formats.js';
 import {state} from './state.js';
+import {checkedStyle} from './styles.js';
 
 export const KEYWORD = 'spade_jax.studio';  // Of the text in a PNG file.
 export const EXTENSION = '.studio.json';
@@ -41,8 +42,7 @@ export async function projectText({withSnapshots = true} = {}) {
 /**
  * Read the text of a project: {name, ids, width, height, background, classes, style, snapshots}.
  *
- * Its ids are those of its own `classes`, see `classesWithoutTwin`. A text that is none is a
- * FileError.
+ * Its ids are those of its own `classes`, see `counterparts`. A text that is none is a FileError.
  */
 export async function readProject(text) {
   const project = parsed(text);
@@ -54,14 +54,12 @@ export async function readProject(text) {
       && one.color.length === 3), 'classes');
     check(known.has(background), 'background');
     check(snapshots.length <= MOST_SNAPSHOTS, 'snapshots');
-    for (const one of [style.current, style.a, style.b, ...snapshots.map((item) => item.style)]) {
-      check(one === null || ['seed', 'photo', 'blend'].includes(one.kind), 'style');
-    }
-    check(style.current !== null, 'style');
+    const endOf = (one) => (one === null ? null : checkedStyle(one));
     return {
-      name, background, classes, style, ...await unpackedMap(project, known),
+      name, background, classes, ...await unpackedMap(project, known),
+      style: {current: checkedStyle(style.current), a: endOf(style.a), b: endOf(style.b)},
       snapshots: await Promise.all(snapshots.map(async (item) => ({
-        name: String(item.name), ...await unpackedMap(item, known), style: item.style,
+        name: String(item.name), ...await unpackedMap(item, known), style: checkedStyle(item.style),
         rgb: item.rgb && await inflate(fromBase64(item.rgb), 3 * item.width * item.height),
       }))),
     };
@@ -101,11 +99,4 @@ async function unpackedMap({ids: text, width, height, dtype}, known) {
 
 function check(isTrue, what) {
   if (!isTrue) throw new Error(what);
-}
-
-/** The ids of the model by those of a project's classes of the same names, as a Map. */
-export function idsByName(classes) {
-  const own = new Map(state.model.classes.map(({id, name}) => [name, id]));
-  const shared = classes.filter(({name}) => own.has(name));
-  return new Map(shared.map(({id, name}) => [id, own.get(name)]));
 }

@@ -3,7 +3,7 @@
  * the earlier versions of drafts and of the document.
  */
 
-import {colorsById} from './classes.js';
+import {colorsById, counterparts} from './classes.js';
 import {element, notice, showDialog} from './dialogs.js';
 import {openDocument} from './document.js';
 import {deleteDraft, leftDrafts, snapshotsOf, startDrafts, versionsOf} from './drafts.js';
@@ -99,7 +99,7 @@ function openVersion(version) {
   openMap({...version, id: undefined}, []);
 }
 
-/** Open a draft in the place of the document; by the names of its materials for another model. */
+/** Open a draft in the place of the document; for another model or size, a copy of it. */
 export async function openDraft(draft) {
   const isFree = (await leftDrafts()).some(({id}) => id === draft.id);
   if (!isFree) {
@@ -111,17 +111,22 @@ export async function openDraft(draft) {
 
 function openMap(draft, items) {
   const {model} = state;
-  const {ids, lost} = translate(draft.ids, draft.classes, model);
+  const {ids, background, lost} = translate(draft, model);
   const width = model.fixed_size ? model.width : draft.width;
   const height = model.fixed_size ? model.height : draft.height;
   const isSame = !lost.length && sameClasses(draft.classes, model.classes)
     && width === draft.width && height === draft.height;
   openDocument({
-    ...draft, width, height, ids: resize(ids, draft.width, draft.height, width, height),
+    ...draft, width, height, background,
+    ids: resize(ids, draft.width, draft.height, width, height),
+    id: isSame ? draft.id : undefined,  // What is changed here must not replace the draft.
   });
   if (isSame) {
     update('style', {current: draft.style, ...draft.ends});
     update('snapshots', {items});
+  }
+  if (width !== draft.width || height !== draft.height) {
+    notice(`The map is scaled from ${draft.width} × ${draft.height} to ${width} × ${height} pixels.`);
   }
   if (lost.length) {
     notice(`This model has no ${lost.join(', ')}: look for ${nameOf(replacement(model))} there.`, {
@@ -143,15 +148,21 @@ function nameOf(id) {
   return state.model.classes.find((one) => one.id === id)?.name ?? 'unknown';
 }
 
-/** The ids of a model for those of `classes` of another one, by name; `lost`: names it lacks. */
-export function translate(ids, classes, model) {
-  const byName = new Map(model.classes.map(({id, name}) => [name, id]));
+/**
+ * A map for another model: its ids and background as `counterparts` says, the replacement for
+ * classes without one; `lost`: the names of those.
+ */
+export function translate({ids, background, classes}, model) {
+  const known = counterparts(classes, model);
   const table = new Uint16Array(65536).fill(replacement(model));
-  for (const {id, name} of classes) table[id] = byName.get(name) ?? replacement(model);
+  for (const [id, own] of known) table[id] = own;
   const used = new Set(ids);
-  const lost = classes.filter(({id, name}) => used.has(id) && !byName.has(name));
+  const lost = classes.filter(({id}) => used.has(id) && !known.has(id));
   const Ids = model.classes.length > 256 ? Uint16Array : Uint8Array;
-  return {ids: Ids.from(ids, (id) => table[id]), lost: lost.map(({name}) => name)};
+  return {
+    ids: Ids.from(ids, (id) => table[id]), background: table[background],
+    lost: lost.map(({name}) => name),
+  };
 }
 
 /** A map of another size, each pixel from the nearest. */

@@ -3,15 +3,15 @@
 import {check, roving, slider} from './controls.js';
 import {element, icon, iconButton, notice} from './dialogs.js';
 import {openMenu} from './menus.js';
-import {postPhoto, thumbnailOf} from './photos.js';
+import {Refusal, postPhoto, thumbnailOf} from './photos.js';
 import {remember, setting} from './settings.js';
 import {state, subscribe, update} from './state.js';
 import {
-  adjustStyle, blend, canStep, chooseStyle, keepEnd, roll, seedStyle, stepStyle, varietyOf,
+  LARGEST_SEED, adjustStyle, blend, canStep, chooseStyle, keepEnd, roll, seedStyle, stepStyle,
+  varietyOf,
 } from './styles.js';
 import {buildVariations} from './variations.js';
 
-const LARGEST_SEED = 2 ** 32 - 1;
 const MOST_PRESETS = 24;
 const percent = (value) => `${Math.round(100 * value)} %`;
 
@@ -165,14 +165,19 @@ export async function usePhoto(file, name = file.name) {
     const others = state.style.presets.filter((preset) => preset.style?.latent !== latent);
     const presets = [{name, image, style}, ...others].slice(0, MOST_PRESETS);
     update('style', {presets});
-    remember('presets', presets.filter((preset) => preset.style));
+    remember('photos', {...setting('photos', {}), [state.model.workdir]: presets.filter(isOwn)});
     chooseStyle(style);
   } catch (error) {
     notice(error.message, {kind: 'bad'});
   }
 }
 
-/** Photos whose style can be taken: {name, image, style} or, before the server read it, {url}. */
+const isOwn = ({url}) => !url;  // Not of an example.
+
+/**
+ * Photos whose style can be taken: {name, image, style}, and those of examples with {url}, whose
+ * style is there once the server has read it.
+ */
 function presetRow(before) {
   const row = element('div', {
     class: 'strip presets', role: 'radiogroup', 'aria-label': 'Styles of photos',
@@ -202,13 +207,16 @@ export function offerPhotos(examples) {
     const url = `/api/examples/${number}`;
     return {name, image: `${url}/thumbnail`, url: `${url}/photo`};
   });
-  update('style', {presets: [...setting('presets', []), ...photos]});
+  const own = setting('photos', {})[state.model.workdir] ?? [];  // A latent is for one model.
+  update('style', {presets: [...own, ...photos]});
 }
 
 async function choosePreset(preset) {
   try {
     if (!preset.style) {
-      const file = await (await fetch(preset.url)).blob();
+      const answer = await fetch(preset.url);
+      if (!answer.ok) throw new Refusal(await answer.json());
+      const file = await answer.blob();
       preset.style = {kind: 'photo', latent: await postPhoto(file), strength: 1};
     }
     chooseStyle(preset.style);

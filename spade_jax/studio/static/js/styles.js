@@ -1,9 +1,11 @@
 /** The style of the image: roll, seeds, blends, and the way back through the last fifty. */
 
+import {fromBase64} from './bytes.js';
 import {state, subscribe, update} from './state.js';
 
 const MOST_RECENT = 50;
 const SEEDS = 2 ** 31;
+export const LARGEST_SEED = 2 ** 32 - 1;
 
 let place = -1;
 let isAdjusting = false;
@@ -73,4 +75,32 @@ export function watchStyles() {
   };
   subscribe('style', (_, changed) => 'current' in changed && record());
   record();
+}
+
+/** A style of a file with the fields that the server takes, see style_messages.py; else an error. */
+export function checkedStyle(style) {
+  if (style?.kind !== 'blend') return checkedEnd(style);
+  const [from, to] = [checkedEnd(style.from), checkedEnd(style.to)];
+  return {kind: 'blend', from, to, share: checkedShare(style.share)};
+}
+
+function checkedEnd(style) {
+  const {kind, seed, truncation, latent, strength} = style ?? {};
+  if (kind === 'seed' && Number.isInteger(seed) && seed >= 0 && seed <= LARGEST_SEED) {
+    return {kind, seed, truncation: checkedShare(truncation)};
+  }
+  if (kind === 'photo' && typeof latent === 'string' && isLatent(fromBase64(latent))) {
+    return {kind, latent, strength: checkedShare(strength)};
+  }
+  throw new Error('style');
+}
+
+function checkedShare(share) {
+  if (typeof share !== 'number' || !(share >= 0 && share <= 1)) throw new Error('style');
+  return share;
+}
+
+function isLatent(bytes) {
+  if (bytes.length === 0 || bytes.length % 4 !== 0) return false;
+  return new Float32Array(bytes.slice().buffer).every(Number.isFinite);
 }

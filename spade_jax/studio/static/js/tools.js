@@ -132,7 +132,7 @@ function polygonTool() {
       if (!isClosing) show([...corners, {x: point.x, y: point.y}]);
     },
     move(points) {
-      if (isClosing) return;
+      if (isClosing || !state.view.sketch) return;  // A key has ended it.
       const corners = [...state.view.sketch];
       for (const {x, y, slack} of points) {
         if (distance(corners.at(-1), {x, y}) < (isLasso ? 1 : Math.max(slack, 1))) continue;

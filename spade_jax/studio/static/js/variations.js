@@ -26,12 +26,14 @@ export function buildVariations(requestVariations) {
   const mark = () => showSeeds(items, first);
   const sample = async () => {
     const {revision, width, height} = state.document;
-    const styles = items.map((_, index) => seedStyle(first + index));
+    const start = first;
+    const styles = items.map((_, index) => seedStyle(start + index));
     const wanted = JSON.stringify([state.document.id, revision, styles]);
     if (wanted === shown || isAsking || !state.model?.has_style) return;
     isAsking = true;
     try {
       const images = await requestVariations(styles);
+      if (first !== start) return;  // They are no more those of the items.
       images.forEach((rgb, index) => {
         showRgb(items[index].canvas, rgb, width, height);
         items[index].canvas.hidden = false;
@@ -41,6 +43,7 @@ export function buildVariations(requestVariations) {
       // No connection, or something else came first: the next rest asks again.
     } finally {
       isAsking = false;
+      if (first !== start) sample();
     }
   };
   const rest = () => {
