@@ -10,9 +10,11 @@ docs/evaluation.md explains the scores.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
@@ -37,6 +39,10 @@ PREDICTION_DIR = flags.DEFINE_string(
 IOU_CLASSES = flags.DEFINE_integer(
     'iou_classes', 0, 'Classes of --label_dir without a run; other ids are unlabeled.', 0, 4096
 )
+_SIDES_OF_RUN = (shared.LABEL_DIR, shared.PHOTO_DIR, PREDICTION_DIR)
+# Options of the scores that do not change a value.
+_NO_PROTOCOL = ('evaluate', 'inception_weights', 'lpips_weights', 'segmentation_weights')
+_NO_PROTOCOL += ('feature_cache_dir',)
 FLAGS = (
     *(IMAGE_DIR, shared.PHOTO_DIR, shared.LABEL_DIR, PREDICTION_DIR, IOU_CLASSES),
     *(shared.OUTPUT_DIR, shared.INSTANCE_DIR, *shared.GENERATOR_FLAGS),
@@ -71,7 +77,6 @@ class _Request(NamedTuple):
 
 def run() -> None:
     """Print the scores and write them."""
-    from spade_jax.evaluation import runs_page
     from spade_jax.evaluation.scores import parse_names
 
     names = parse_names(str(flags.FLAGS['evaluate'].value))
@@ -79,15 +84,24 @@ def run() -> None:
         _evaluate(_folders(), names)
         return
     workdirs = shared.given_workdirs()
+    if len(workdirs) > 1:
+        _compare(workdirs, names)
+    else:
+        (workdir,) = workdirs.values()
+        _evaluate(_of_run(workdir, '', names), names)
+
+
+def _compare(workdirs: Mapping[str, str], names: list[str]) -> None:
+    """Score runs, and write their comparison."""
+    from spade_jax.evaluation import runs_page
+
+    output_dir = shared.checked_output_dir(_results(next(iter(workdirs.values()))))
     runs = []
     for name, workdir in workdirs.items():
-        if len(workdirs) > 1:
-            print(f'{name}: {workdir}')
-        comparison, scores = _evaluate(_of_run(workdir, name if len(workdirs) > 1 else ''), names)
+        print(f'{name}: {workdir}')
+        comparison, scores = _evaluate(_of_run(workdir, name, names), names)
         runs.append(runs_page.Evaluated(name, comparison, scores))
-    if len(runs) > 1:
-        output_dir = shared.checked_output_dir(os.path.join([*workdirs.values()][0], 'evaluation'))
-        print('Comparison: {}, {}'.format(*runs_page.write(runs, output_dir)))
+    print('Comparison: {}, {}'.format(*runs_page.write(runs, output_dir)))
 
 
 def _evaluate(request: _Request, names: list[str]) -> tuple[Comparison, Results]:
@@ -102,13 +116,17 @@ def _evaluate(request: _Request, names: list[str]) -> tuple[Comparison, Results]
         comparison.set_images(images := request.sample(), request.sides.restyled)
         request.about['image_dir'] = images.directory
     scores = results.score_all(comparison)
+    request.about['fingerprints'] = comparison.fingerprints()
     print(results.table(scores))
     path = os.path.join(request.about['output_dir'], 'evaluation.json')
     results.write_json(scores, path, request.about)
     print(f'Scores: {path}')
     if request.log_step is not None:
         values = results.finite_values(scores)
-        append_scores(request.about['workdir'], request.log_step, values)
+        try:
+            append_scores(request.about['workdir'], request.log_step, values)
+        except OSError as error:
+            print(f'warning: the scores are not in the log of the run ({error})', file=sys.stderr)
     return comparison, scores
 
 
@@ -136,36 +154,56 @@ def _folders() -> _Request:
     return _Request(sides, EvaluationConfig(**options), about | {'output_dir': output_dir})
 
 
-def _of_run(workdir: str, subdirectory: str) -> _Request:
+def _of_run(workdir: str, subdirectory: str, names: list[str]) -> _Request:
     """The images of a run, or images of --image_dir, and the data of the run."""
     from spade_jax.data.files.label_maps import EvenlySpaced
     from spade_jax.evaluation import run_data
+    from spade_jax.sampling import sample_files
 
     given = given_flags(flags.FLAGS)
     generator = shared.load_generator(workdir).on_all_devices()
     config = generator.config.replace(**given_options(flags.FLAGS, generator.config))
-    is_demo = shared.is_demo(workdir)
-    output_dir = 'demo_evaluation' if is_demo else os.path.join(workdir, 'evaluation')
+    output_dir = _results(workdir)
     if shared.OUTPUT_DIR.value:
         output_dir = os.path.join(os.path.expanduser(shared.OUTPUT_DIR.value), subdirectory)
     shared.check_directory('output_dir', output_dir, _inputs(config.data))
     maps, evaluation = shared.label_maps(config), config.evaluation
-    maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names))
+    bad = {}
+    if config.data.on_bad_example == 'skip':
+        size = config.data.image_width, config.data.image_height
+        bad = sample_files.check_maps(maps, config, size, with_photos=True)
+    maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names), bad)
     sides = run_data.sides_of(config, maps, _folder(PREDICTION_DIR))
     sides = sides._replace(missing={**sides.missing, 'restyled': _one_style(generator)})
     about = {'workdir': workdir, 'output_dir': output_dir}
+    about |= {flag.name: flag.value for flag in (IMAGE_DIR, *_SIDES_OF_RUN) if flag.value}
     if images := _folder(IMAGE_DIR):
         return _Request(sides._replace(images=images), evaluation, about)
+    run_data.check_styles(config.model, evaluation.style_rule, names)
     choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
     size = given.get('batch_size', shared.MAPS_TOGETHER * generator.num_devices)
     log_step = generator.step
     sample = functools.partial(run_data.sample_images, generator, maps, output_dir, batch_size=size)
     if generator.latent_dim is not None:
         sides = sides._replace(restyled=functools.partial(sample, style_rule='random'))
-    is_logged = not (is_demo or shared.LABEL_DIR.value)
+    is_logged = not (shared.is_demo(workdir) or shared.LABEL_DIR.value) and (
+        not evaluation.evaluate_every or _is_of_training(evaluation, generator.config.evaluation)
+    )
     about |= {'checkpoint_step': log_step, **choices}
     sample = functools.partial(sample, **choices)
     return _Request(sides, evaluation, about, sample, log_step if is_logged else None)
+
+
+def _results(workdir: str) -> str:
+    """The directory of the results of a run; that of the demo is part of the package."""
+    return 'demo_evaluation' if shared.is_demo(workdir) else os.path.join(workdir, 'evaluation')
+
+
+def _is_of_training(evaluation: EvaluationConfig, trained: EvaluationConfig) -> bool:
+    """True if scores are those that the run logs by itself: no curve has values of two kinds."""
+    places = dict.fromkeys(_NO_PROTOCOL, '')
+    same = dataclasses.replace(evaluation, **places) == dataclasses.replace(trained, **places)
+    return same and shared.WEIGHTS.value is None
 
 
 def _one_style(generator: TrainedGenerator) -> UserError:

@@ -108,6 +108,9 @@ def label_maps(config: Config, workdir: str | None = None) -> LabelMaps:
     except UserError as error:
         remedy = f'{error.remedy}; or give other label maps with --label_dir'
         raise type(error)(error.problem, remedy) from error
+    if source is None and config.data.unconditional:
+        remedy = 'add --validation_image_dir, a directory below --data_dir'
+        raise UserError('the run has no validation set, whose images are compared', remedy)
     if source is None:
         problem = '--label_dir is missing, and the run has no validation set'
         directory = config.data.data_dir

@@ -111,6 +111,11 @@ class Comparison:
         """The images to evaluate; this and its siblings raise UserError if there are none."""
         return self._given('images', '--image_dir is missing', 'the images')
 
+    def fingerprints(self) -> dict[str, str]:
+        """Digests that change with the images, the photos and the predictions that there are."""
+        sides = {name: getattr(self._sides, name) for name in ('images', 'photos', 'predictions')}
+        return {name: side.fingerprint() for name, side in sides.items() if side is not None}
+
     @property
     def photos(self) -> ImageSet:
         """The real images."""

@@ -25,6 +25,7 @@ from spade_jax.errors import UserError
 from spade_jax.files.html_page import GALLERY_DIRECTORY, GALLERY_SHEET
 
 _MAX_NAMED = 3
+_CITYSCAPES_IDS = '_gtFine_labelIds'
 
 
 class ImageSet(Protocol):
@@ -149,10 +150,16 @@ class ImageFolder:
 
 
 class LabelFiles:
-    """The label maps of a directory; see `LabelSet` and `ImageFolder`."""
+    """The label maps of a directory; see `LabelSet` and `ImageFolder`.
+
+    Of Cityscapes as downloaded, these are the files of label ids alone.
+    """
 
     def __init__(self, flag: str, directory: str, num_classes: int):
         self._folder, self.num_classes = ImageFolder(flag, directory), num_classes
+        names = self._folder.names
+        ids = [name for name in names if os.path.splitext(name)[0].endswith(_CITYSCAPES_IDS)]
+        self._folder.names = ids or names
         self.read, self.location = self._folder.read_ids, self._folder.location
         self.read_file, self.stems = self.read, self._folder.stems
 
@@ -200,7 +207,7 @@ def by_name(side: ImageSet | LabelSet) -> dict[str, int]:
 
 def _without_ending(stem: str) -> str:
     """The name that the files of an example of Cityscapes share."""
-    return stem.removesuffix('_leftImg8bit').removesuffix('_gtFine_labelIds')
+    return stem.removesuffix('_leftImg8bit').removesuffix(_CITYSCAPES_IDS)
 
 
 def warn_of_differences(images: ImageFolder, photos: ImageFolder) -> None:

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from spade_jax.config.config import Config
+from spade_jax.config.model_options import ModelOptions
 from spade_jax.data.files.image_files import read_ids
-from spade_jax.data.files.label_maps import LabelMaps, LabelsOfSource
+from spade_jax.data.files.label_maps import EvenlySpaced, LabelMaps, LabelsOfSource
 from spade_jax.data.files.palette import colorize_input
 from spade_jax.data.pipeline.paired_transforms import resize_image
 from spade_jax.data.records.fingerprint import digest
-from spade_jax.data.sources.open_source import open_source
+from spade_jax.data.sources.open_source import bad_examples, open_source
+from spade_jax.data.sources.source import Source
 from spade_jax.errors import UserError
 from spade_jax.evaluation.comparison import Sides
 from spade_jax.evaluation.image_sets import ImageFolder
+from spade_jax.sampling.arguments import NO_STYLE, NO_STYLE_REMEDY
 from spade_jax.sampling.sample_files import SampleRequest, load_for_sampling, write_samples
 from spade_jax.sampling.style_flags import StyleOptions, StylesOfPhotos
 from spade_jax.sampling.styles import Styles
@@ -104,8 +107,17 @@ def training_examples(config: Config) -> tuple[RunPhotos, RunLabels]:
         raise _needs_label_maps(config, 'a judge')
     source = open_source(config.data, 'train')
     assert source is not None  # Only a validation set may be missing.
-    maps = LabelsOfSource(source, config.data)
+    maps: LabelMaps = LabelsOfSource(source, config.data)
+    if bad := unusable(source, config):
+        maps = EvenlySpaced(maps, len(maps.names), bad)
     return RunPhotos(maps, config), RunLabels(maps, config)
+
+
+def unusable(source: Source, config: Config) -> set[str]:
+    """The locations of the examples that `on_bad_example` 'skip' leaves out; reads all of them."""
+    if config.data.on_bad_example == 'error':
+        return set()
+    return {*bad_examples(source.locations, source.read, config.data)}
 
 
 def _needs_label_maps(config: Config, what: str) -> UserError:
@@ -148,6 +160,17 @@ def sample_images(
     request = SampleRequest(maps, styles, size, batch_size)
     write_samples(generator, request, output_dir, keep_existing=True)
     return ImageFolder('images', output_dir, is_temporary=is_temporary)
+
+
+def check_styles(model: ModelOptions, style_rule: str, names: Sequence[str]) -> None:
+    """Raise a UserError for a style rule or a score that a model cannot have."""
+    remedy = 'use --style_rule=random'
+    if style_rule != 'random' and not model.has_latent:
+        raise UserError(f'style_rule={style_rule}, but {NO_STYLE}', remedy)
+    if style_rule == 'photo' and not model.can_encode:
+        raise UserError('style_rule=photo, but this model has no style encoder', remedy)
+    if 'lpips_diversity' in names and not model.has_latent:
+        raise UserError(f'lpips_diversity compares styles, but {NO_STYLE}', NO_STYLE_REMEDY)
 
 
 def styles_of(generator: TrainedGenerator, maps: LabelMaps, style_rule: str, seed: int) -> Styles:

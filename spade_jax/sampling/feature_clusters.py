@@ -61,7 +61,7 @@ class FeatureClusters:
         return latents.reshape(len(noise), -1).astype(np.float32)
 
     def cluster(self, number: int) -> np.ndarray:
-        """The latent [classes * features] of a center of each class; with fewer, counted on."""
+        """The latent [classes * features] of a center of each class; `number` wraps around."""
         choices = number % np.maximum(self.counts, 1)
         return self.centers[np.arange(len(self.counts)), choices].reshape(-1)
 

@@ -39,7 +39,8 @@ class StyleOptions:
         for given in ('style_image', 'style_cluster'):
             if getattr(self, given) in ('', None):
                 continue
-            for name in ('seed', 'num_samples', 'truncation', 'fixed_style'):
+            ends = ('seed_to', 'style_interpolation') if given == 'style_cluster' else ()
+            for name in ('seed', 'num_samples', 'truncation', 'fixed_style', *ends):
                 if (value := getattr(self, name)) != getattr(StyleOptions, name):
                     problem = f'{name}={value} with {given}={getattr(self, given)}'
                     remedy = 'leave one of the two out'
@@ -78,8 +79,14 @@ class StyleOptions:
                 return start
             end = encode_files(generator, maps, self.style_image_to, 'style_image_to')
         else:
-            random = self.num_samples, self.truncation, self.fixed_style, generator.clusters
-            start = styles.RandomStyles(generator.latent_dim, self.seed, *random)
+            start = styles.RandomStyles(
+                generator.latent_dim,
+                self.seed,
+                self.num_samples,
+                self.truncation,
+                self.fixed_style,
+                generator.clusters,
+            )
             if self.seed_to is None:
                 return start
             end = dataclasses.replace(start, seed=self.seed_to)

@@ -27,14 +27,22 @@ class Evaluator:
         if data.validation is None:
             problem = f'evaluate_every={config.evaluation.evaluate_every} without a validation set'
             flags = '--validation_image_dir and --validation_label_dir'
-            raise UserError(problem, f'set {flags}, or leave --evaluate_every out')
+            if config.data.dataset == 'tfds':
+                flags = '--tfds_validation_split'
+            raise UserError(problem, f'set {flags}, or use --evaluate_every=0')
+        names = parse_names(config.evaluation.evaluate)
+        rule = config.evaluation.style_rule
+        run_data.check_styles(config.model, rule, names)
+        if config.model.feature_table and (rule != 'photo' or 'lpips_diversity' in names):
+            problem = 'evaluate_every needs random styles, whose clusters come after the training'
+            remedy = 'use --style_rule=photo without lpips_diversity, or --mode=evaluate'
+            raise UserError(problem, remedy)
         maps = LabelsOfSource(data.validation, config.data)
         most = config.evaluation.evaluate_examples or len(maps.names)
-        self._config, self._maps = config, EvenlySpaced(maps, most, data.skipped.reasons)
+        unusable = data.skipped.reasons.keys() | run_data.unusable(data.validation, config)
+        self._config, self._maps = config, EvenlySpaced(maps, most, unusable)
         sides = run_data.sides_of(config, self._maps)
-        self._comparison = Comparison(
-            sides, config.evaluation, parse_names(config.evaluation.evaluate)
-        )
+        self._comparison = Comparison(sides, config.evaluation, names)
         results.prepare(self._comparison)
 
     def __call__(self, generator: TrainedGenerator) -> dict[str, float]:

@@ -13,6 +13,11 @@ from spade_jax.training.session import TrainingData
 MOST_IMAGES = 2000
 
 
+def are_missing(config: Config, workdir: str) -> bool:
+    """True if a run should have clusters and has none: it ended before it wrote them."""
+    return config.model.feature_table is not None and feature_clusters.read(workdir) is None
+
+
 def write_clusters(config: Config, workdir: str, data: TrainingData) -> None:
     """Write the clusters of a run, if the latent of its model is a table of features."""
     if not config.model.feature_table:

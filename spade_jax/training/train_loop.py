@@ -74,7 +74,8 @@ def train(
         model = build_model(config, replicas.REPLICA_AXIS)
         constants = model.load_constants()
         processes.check_agreed(shared_options(config))
-        source_class(config.data).check_options(config.data)  # No command below may offer them.
+        # First, since the errors below print commands, which must not repeat illegal options.
+        source_class(config.data).check_options(config.data)
         initial = initial_state(checkpointer, config, workdir)
         with pointing_to_the_report(config.data):
             data = open_training_data(config)
@@ -90,6 +91,8 @@ def train(
             print(
                 f'{workdir} has done {initial.step} of {last_step} steps already. {remedy}'.strip()
             )
+            if processes.is_first() and feature_clusters.are_missing(config, workdir):
+                feature_clusters.write_clusters(config, workdir, data)
             return
         fixed = config, workdir, model, constants, data, checkpointer, preemption
         session = Session(*fixed, on_metrics, _evaluator(config, data))
@@ -144,7 +147,7 @@ def _run_steps(session: Session, state: TrainState, last_step: int) -> str:
             if save or due(config.run.log_every):
                 values = _means(session, step, state, pending)  # Waits for the devices.
                 values |= stopwatch.rates(config.optimizer.batch_size)
-                values |= _scores(session, state) if evaluate else {}
+                values |= _scores(session, sharding, state, values) if evaluate else {}
                 log.scalars(step, values)
                 progress.set_postfix(progress_fields(values))
                 if save:
@@ -233,9 +236,16 @@ def _generator(session: Session, state: TrainState) -> TrainedGenerator:
     return TrainedGenerator(session.config, variables)
 
 
-def _scores(session: Session, state: TrainState) -> dict[str, float]:
-    """The scores of a state on the devices, in the first process."""
-    return session.evaluate(_generator(session, state)) if session.evaluate else {}
+def _scores(
+    session: Session, sharding: StateSharding, state: TrainState, metrics: dict[str, float]
+) -> dict[str, float]:
+    """The scores of a state on the devices, in the first process; if they fail, it is saved."""
+    try:
+        return session.evaluate(_generator(session, state)) if session.evaluate else {}
+    except Exception:
+        _save(session, sharding.to_host(state), metrics)
+        session.checkpointer.finish()
+        raise
 
 
 def _evaluator(config: Config, data: TrainingData) -> Evaluator | None:

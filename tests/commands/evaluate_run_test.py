@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 import spade_jax
+from spade_jax.commands import evaluate as evaluate_command
 from spade_jax.config.config import Config
 from spade_jax.evaluation import comparison
 from spade_jax.reports.run_log import read_scalars
 from spade_jax.sampling import sample_files
 from tests import program
-from tests.fixtures.cli import refusal, succeed_inline
+from tests.fixtures.cli import refusal, run_inline, succeed_inline
 from tests.sampling import tiny
 
 
@@ -103,6 +104,50 @@ def test_given_images_replace_those_of_the_run(styled_run, tmp_path):
     record, _ = evaluate(styled_run, f'--image_dir={tmp_path}')
     assert record['scores']['l1']['value'] > 0 and 'seed' not in record
     assert read_scalars(str(styled_run)) == records
+    for name in '012':
+        Image.new('RGB', (32, 32), 'red').save(tmp_path / f'{name}.png')
+    record, _ = evaluate(styled_run, f'--image_dir={tmp_path}', '--evaluate=psnr')
+    assert list(record['scores']) == ['psnr']  # The others were of other images.
+    assert record['image_dir'] == str(tmp_path)
+
+
+def test_log_has_no_scores_of_another_protocol_than_that_of_the_training(data, tmp_path):
+    options = dict(dataset='folders', data_dir=str(data), evaluate_every=2, evaluate='l1')
+    config = tiny.STYLED.replace(**options)
+    workdir = tiny.write_checkpoint(config, tmp_path / 'run')
+    for flag in ('--weights=raw', '--style_rule=fixed', '--evaluate_examples=2'):
+        evaluate(workdir, flag)
+    assert not [entry for entry in read_scalars(str(workdir)) if 'l1' in entry]
+    evaluate(workdir)
+    assert 'l1' in read_scalars(str(workdir))[-1]
+
+
+def test_scores_of_a_run_that_cannot_be_written_are_given(styled_run, tmp_path, monkeypatch):
+    def fail(*_):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr('spade_jax.reports.run_log.append_scores', fail)
+    flags = [f'--workdir={styled_run}', '--evaluate=l1', f'--output_dir={tmp_path}']
+    result = run_inline('--mode=evaluate', *flags)
+    assert result.status == 0 and (tmp_path / 'evaluation.json').exists()
+    assert 'warning: the scores are not in the log of the run ([Errno 13]' in result.stderr
+
+
+def test_damaged_examples_are_skipped(tmp_path):
+    data = program.write_folders(tmp_path / 'data', count=3)
+    (data / 'val_img' / '1.jpg').write_bytes(b'no image')
+    config = tiny.STYLED.replace(dataset='folders', data_dir=str(data), on_bad_example='skip')
+    record, _ = evaluate(tiny.write_checkpoint(config, tmp_path / 'run'))
+    assert record['scores']['l1']['protocol'] == {'pairs': 2}
+
+
+def test_runs_are_not_compared_inside_of_the_package(monkeypatch, tmp_path, styled_run):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate_command, '_of_run', lambda *_: None)
+    monkeypatch.setattr(evaluate_command, '_evaluate', lambda *_: (None, None))
+    monkeypatch.setattr('spade_jax.evaluation.runs_page.write', lambda _, path: (path, path))
+    output = succeed_inline('--mode=evaluate', f'--workdir=demo,{styled_run}', '--evaluate=l1')
+    assert 'Comparison: demo_evaluation, demo_evaluation' in output
 
 
 def test_model_without_styles_has_none_to_choose(data, tmp_path):

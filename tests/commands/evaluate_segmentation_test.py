@@ -59,7 +59,9 @@ def directories(tmp_path):
     for i, (ids, red) in enumerate(((IDS, RED), (IDS[::-1], RED[::-1]))):
         label = np.kron(ids, np.ones((4, 4), np.uint8))
         Image.fromarray(label).save(tmp_path / f'labels/ulm/{i}_gtFine_labelIds.png')
-        Image.fromarray(label).save(tmp_path / f'labels/ulm/{i}_gtFine_instanceIds.png')
+        instances = Image.fromarray(label.astype(np.uint16) * 1000 + 1)
+        instances.save(tmp_path / f'labels/ulm/{i}_gtFine_instanceIds.png')
+        Image.new('RGBA', (16, 8)).save(tmp_path / f'labels/ulm/{i}_gtFine_color.png')
         image = np.stack([red] * 3, axis=-1)
         Image.fromarray(image).save(tmp_path / f'images/ulm/{i}_leftImg8bit.png')
     return tmp_path

@@ -128,16 +128,28 @@ def test_judges_need_a_training_set(name):
         SCORES[name].compute(Comparison(sides, EvaluationConfig(), [name]))
 
 
+def comparison_config(directory, count, **options):
+    data = program.write_folders(directory / 'data', count=count)
+    cache = str(directory / 'cache')
+    return tiny.PLAIN.replace(
+        dataset='folders', data_dir=str(data), feature_cache_dir=cache, **options
+    )
+
+
 def comparison_of_run(directory, count, name, **options):
     """The photos of the validation set of a run, as if they were sampled, and the run's data."""
-    data = program.write_folders(directory / 'data', count=count)
-    config = tiny.PLAIN.replace(
-        dataset='folders', data_dir=str(data), feature_cache_dir=str(directory / 'cache'), **options
-    )
+    config = comparison_config(directory, count, **options)
     maps = LabelsOfSource(open_source(config.data, 'validation'), config.data)
     comparison = Comparison(run_data.sides_of(config, maps), config.evaluation, [name])
     comparison.set_images(comparison.photos)
     return comparison
+
+
+def test_judge_is_not_fitted_to_examples_that_are_skipped(tmp_path):
+    config = comparison_config(tmp_path, 4, on_bad_example='skip')
+    (tmp_path / 'data' / 'train_img' / '2.jpg').write_bytes(b'no image')
+    images, labels = run_data.training_examples(config)
+    assert [*images.stems()] == [*labels.stems()] and len(images) == 3
 
 
 @pytest.mark.parametrize('name', ['layout', 'unet_miou'])

@@ -5,11 +5,17 @@ import pytest
 
 from spade_jax.checkpoints.checkpointer import Checkpointer
 from spade_jax.config import model_options
+from spade_jax.config.config import Config
+from spade_jax.data.pipeline.input_pipeline import Skipped
+from spade_jax.data.sources.open_source import open_source
 from spade_jax.errors import UserError
 from spade_jax.evaluation.comparison import Result, Score
+from spade_jax.evaluation.run_data import check_styles
 from spade_jax.evaluation.scores import SCORES
 from spade_jax.reports.run_log import read_scalars
 from spade_jax.training import train_loop
+from spade_jax.training.evaluation import Evaluator
+from spade_jax.training.session import TrainingData
 from spade_jax.training.train_loop import train
 from tests.models.toy_model_test import ROW, config_of
 from tests.program import write_folders
@@ -61,6 +67,26 @@ def test_best_checkpoint_is_kept_in_the_direction_of_the_score(
     assert np.any(images[0] != images[2])  # They are those of the current weights.
 
 
+def test_step_whose_scores_fail_is_saved(data, tmp_path, monkeypatch):
+    def fail(*_):
+        raise UserError('val_img/3.jpg is truncated', 'remove it')
+
+    monkeypatch.setattr(Evaluator, '__call__', fail)
+    with pytest.raises(UserError, match='truncated'):
+        trained(tmp_path / 'run', data, evaluate_every=2, evaluate='l1')
+    with Checkpointer(str(tmp_path / 'run'), read_only=True) as checkpointer:
+        assert checkpointer.steps() == [2]
+
+
+def test_validation_photos_that_cannot_be_read_are_skipped(tmp_path):
+    data = write_folders(tmp_path / 'data', count=16, size=(16, 16))
+    photo = data / 'val_img' / '7.jpg'
+    photo.write_bytes(photo.read_bytes()[:-200])
+    options = dict(evaluate_every=6, evaluate='l1', on_bad_example='skip')
+    log = trained(tmp_path / 'run', data, **options)
+    assert 'l1' in log[6]
+
+
 def test_rate_includes_waiting_for_the_devices_and_no_evaluation(data, tmp_path, monkeypatch):
     calls = []
 
@@ -94,11 +120,38 @@ def test_rate_includes_waiting_for_the_devices_and_no_evaluation(data, tmp_path,
             'val_label/0.png: the id 2 without any of 19 to 33 looks like trainIds',
         ),
         (dict(evaluate_every=2), 'fid and kid need the weights of Inception; download'),
+        (dict(evaluate_every=2, evaluate='l1', style_rule='fixed'), 'style_rule=fixed, but this'),
     ],
 )
 def test_what_cannot_be_scored_is_refused_at_the_start(options, message, data, tmp_path):
     with pytest.raises(UserError, match=message):
         trained(tmp_path / 'run', data, **options)
+
+
+@pytest.mark.parametrize(
+    'options, rule, names, message',
+    [
+        ({}, 'photo', [], 'style_rule=photo, but this model has no style latent; use --style_rule'),
+        (dict(generator_start='noise'), 'photo', [], 'style_rule=photo, but .* no style encoder'),
+        ({}, 'random', ['lpips_diversity'], 'lpips_diversity compares styles, but this model has'),
+    ],
+)
+def test_styles_that_a_model_cannot_have_are_refused(options, rule, names, message):
+    with pytest.raises(UserError, match=message):
+        check_styles(Config.create(**options).model, rule, names)
+    check_styles(Config.create(style_encoder=True).model, rule, names)
+
+
+def test_random_features_wait_for_their_clusters(tmp_path):
+    data = write_folders(tmp_path / 'data', count=2, size=(16, 16))
+    options = dict(dataset='folders', data_dir=str(data), crop_size=16, load_size=16)
+    options |= dict(generator_downsamplings=1, encoder_downsamplings=1, num_classes=3)
+    options |= dict(instance_features=True, feature_regions='labels')
+    config = Config.create('pix2pixhd', **options)
+    config = config.replace(evaluate_every=2, evaluate='l1')
+    source = open_source(config.data, 'validation')
+    with pytest.raises(UserError, match='random styles, whose clusters come after the training'):
+        Evaluator(config, TrainingData(source, None, Skipped(), source))
 
 
 def test_scores_need_a_validation_set(tmp_path):

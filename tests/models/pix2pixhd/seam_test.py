@@ -1,6 +1,7 @@
 """pix2pixHD behind the seam: devices, resume, styles, export, memory, bad input."""
 
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -112,6 +113,18 @@ def test_features_are_clustered_by_class(trained):
     np.testing.assert_array_equal(images, generator(labels, labels, style=latent))
 
 
+def test_clusters_that_a_run_did_not_write_are_written_when_it_is_started_again(
+    data, trained, tmp_path
+):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    written = spade_jax.load(str(tmp_path)).clusters
+    (tmp_path / 'feature_clusters.npz').unlink()
+    train(config_of(data), str(tmp_path))
+    again = spade_jax.load(str(tmp_path)).clusters
+    np.testing.assert_array_equal(again.centers, written.centers)
+    assert again.counts.all()
+
+
 def test_style_is_taken_from_image_with_its_maps(data, trained):
     generator = spade_jax.load(str(trained))
     folder = LabelFolder(
@@ -135,6 +148,7 @@ def test_style_is_taken_from_image_with_its_maps(data, trained):
 @pytest.mark.parametrize(
     'options, message',
     [
+        (dict(style_cluster=0, seed_to=2, style_interpolation=5), 'seed_to=2 with style_cluster=0'),
         (dict(style_image='a.png'), 'without a label map.*style_label'),
         (dict(style_image='a.png', style_label='b.png'), 'without a instance map|style_instance'),
         (dict(style_label='b.png'), 'without an image'),
