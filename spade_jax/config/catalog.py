@@ -92,8 +92,8 @@ CATALOG: dict[str, DataSet] = {
         (_COCO_STUFF, _PAIRED),
     ),
     # Scene parsing (Zhou et al. 2017), ADEChallengeData2016: http://sceneparsing.csail.mit.edu
-    # The ids of the files: 0 for unknown, 1..150 for the classes. Like the published models, with
-    # one more channel that no pixel uses.
+    # The ids of the files: 0 for unknown, 1..150 for the classes, as in the published models. So
+    # class 150 has the channel of don't-care pixels.
     'ade20k': DataSet('ade20k', dict(num_classes=150, dontcare=True), (_ADE20K, _PAIRED)),
     # Cordts et al. 2016, all label ids: https://www.cityscapes-dataset.com
     'cityscapes': DataSet('cityscapes', dict(num_classes=35), (_CITYSCAPES,)),

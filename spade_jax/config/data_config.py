@@ -176,7 +176,7 @@ class DataConfig(Section):
         if self.coarsen_labels and self.condition != 'labels':
             problem = f'coarsen_labels={self.coarsen_labels:g}, but condition={self.condition} '
             has = 'has edges that would not fit' if self.instance_edges else 'has no label maps'
-            raise UserError(problem + has, 'use --condition=labels, or leave --coarsen_labels out')
+            raise UserError(problem + has, 'use --condition=labels, or --coarsen_labels=0')
         remap = parse_remap(self.label_remap)
         classes = parse_palette(self.palette) if self.palette else []
         if not self.uses_labels:

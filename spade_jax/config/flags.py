@@ -9,7 +9,7 @@ from absl import flags
 
 from spade_jax.config import catalog
 from spade_jax.config.config import SECTIONS, Config, option_fields, shared_option_fields
-from spade_jax.config.data_config import DONTCARE_ID
+from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.config.flagfiles import with_flagfiles
 from spade_jax.config.label_format import parse_palette, parse_remap
 from spade_jax.config.model_options import MODELS, options_class
@@ -107,6 +107,7 @@ def config_from_flags(
     """
     options = described_options(values, saved)
     unknown = lacks_classes(values) and 'num_classes' not in options
+    unknown = unknown and options['condition'] not in ('rgb', 'none')  # Those of a saved run, too.
     if unknown and not classes_may_be_unknown:
         dataset, remedy = values['dataset'].value, 'add --num_classes=N or --palette=FILE'
         problem = f'num_classes is not set, and dataset={dataset} does not define it'
@@ -126,7 +127,8 @@ def described_options(
     defaults = inherited_options(saved, given) if saved else {}
     own = ('data_dir', 'records_dir')
     endings = ('_dir', '_list', '_suffix')
-    folder_flags = [name for name in given if name.endswith(endings) and name not in own]
+    of_data = {*option_fields(DataConfig)} - {*own}
+    folder_flags = [name for name in given if name.endswith(endings) and name in of_data]
     dataset = (defaults | given).get('dataset', values['dataset'].value)
     if folder_flags and dataset == 'scenes':
         problem = f'{folder_flags[0]} is set, but dataset=scenes has no files'

@@ -60,11 +60,12 @@ def with_layout_channels(
     """
     size, other_size = ours.data.layout_channels, theirs.data.layout_channels
     shared = shared_channels(ours.data, theirs.data)
-    if len(shared) == size == other_size:
+    labels = [config for config in (ours, theirs) if config.data.uses_labels]
+    if len(shared) == size == other_size or not labels:
         return other, []
     to, source = np.array(shared, int).reshape(-1, 2).T
     initial, arrays = named_leaves(networks), named_leaves(other)
-    for path, axis in layout_axes(ours if ours.data.uses_labels else theirs).items():
+    for path, axis in layout_axes(labels[0]).items():
         if path not in initial or path not in arrays:
             continue
         fitted = initial[path].copy()
@@ -112,7 +113,8 @@ def renumbered(ours: DataConfig, theirs: DataConfig) -> list[str]:
 
 def layout_axes(config: Config) -> dict[str, int]:
     """The axis of the layout channels in each array that has one: a class more extends it by 1."""
-    sizes = (dict(num_classes=number, dontcare=False, palette='') for number in (1, 2))
+    others = dict(dontcare=False, palette='', palette_tolerance=0, label_remap='')
+    sizes = (dict(num_classes=number, **others) for number in (1, 2))
     one, two = (_shapes(config.replace(**options)) for options in sizes)
     growth = {path: np.subtract(two[path], one[path]) for path in one}
     return {path: int(by.argmax()) for path, by in growth.items() if by.sum() == 1}

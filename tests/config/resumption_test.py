@@ -59,6 +59,18 @@ def test_another_data_set_brings_its_own_options():
         config_of('--dataset=folders', saved=CAMVID)
 
 
+def test_saved_model_without_condition_has_no_classes_to_count():
+    saved = Config.create('gan')
+    config = config_of('--dataset=folders', '--train_image_dir=photos', saved=saved)
+    assert (config.data.condition, config.data.train_image_dir) == ('none', 'photos')
+
+
+def test_rendered_scenes_have_directories_of_features():
+    assert config_of('--feature_cache_dir=f', saved=None).evaluation.feature_cache_dir == 'f'
+    with pytest.raises(UserError, match='train_image_dir is set, but dataset=scenes has no files'):
+        config_of('--train_image_dir=f', saved=None)
+
+
 def test_given_palette_replaces_the_saved_one(tmp_path):
     path = tmp_path / 'palette.json'
     path.write_text(json.dumps([{'name': name} for name in 'abcde']))

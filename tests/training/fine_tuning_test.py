@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -137,6 +139,21 @@ def test_layout_axes_are_those_of_kernels_over_the_layout(options):
     scales = {f'scale_{i}/conv_0' for i in range(2)}
     assert kernels - {name for name in kernels if name.endswith('/shared')} == first | scales
     assert set(axes.values()) == {2}
+
+
+def test_layout_axes_do_not_depend_on_how_label_maps_are_read():
+    palette = json.dumps([[i, str(i), f'#{i:06x}'] for i in range(4)])
+    config = Config.create(**OPTIONS, num_classes=4, dataset='folders')
+    masks = config.replace(palette=palette, palette_tolerance=3)
+    assert layout_axes(masks) == layout_axes(config)
+
+
+def test_images_without_condition_and_rgb_conditions_share_nothing():
+    theirs = Config.create('gan', crop_size=16, load_size=16, gan_width=2)
+    ours = Config.create(**OPTIONS, condition='rgb')
+    networks = init_train_state(theirs).networks
+    fitted, report = with_layout_channels(networks, theirs, init_train_state(ours).networks, ours)
+    assert fitted is networks and not report
 
 
 def test_layouts_of_one_size_and_other_channels_are_told_apart(other):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-# Ranges of the random amounts; lengths in shorter sides of the label map, areas in its area.
+# Ranges of the random amounts: lengths as shares of the map's shorter side, areas of its area.
 _BLUR = (0.012, 0.08)  # Standard deviation of the blur.
 _SMALL_AREA = (0.0005, 0.02)  # Components below it are dropped.
 _DROPPING, _STRAIGHTENING = 0.5, 0.35  # Shares of the coarsened maps.
@@ -28,7 +28,8 @@ def coarsened(label: np.ndarray, share: float, numbers: Sequence[float]) -> np.n
     Args:
       label: [H, W] class ids of any integer dtype.
       share: Share of the label maps that are coarsened, in [0, 1].
-      numbers: Five random numbers in [0, 1), which decide everything.
+      numbers: Five random numbers in [0, 1), which decide: whether it is coarsened, the blur,
+        whether components are dropped, whether outlines are straightened, the smallest area.
 
     Returns:
       [H, W] ids that occur in `label`, of its dtype; `label` itself if it is not coarsened.

@@ -61,7 +61,8 @@ def source_class(config: DataConfig) -> type[DatasetSource]:
 
 def change_since_prepared(config: DataConfig, split: str) -> str | None:
     """Return a warning if files have other sizes or times than the split was prepared from."""
-    if not config.records_dir or not source_class(config).pairs_files:
+    source = source_class(config)
+    if not config.records_dir or not (source.pairs_files or config.dataset == 'pairs'):
         return None
     from spade_jax.data.records.reader import read_manifest
 
@@ -69,7 +70,10 @@ def change_since_prepared(config: DataConfig, split: str) -> str | None:
     prepared = manifest.splits.get(split) if manifest else None
     if prepared and prepared.states:
         with contextlib.suppress(UserError):
-            files = pair_files(folders_of(config, split)).files
+            if source.pairs_files:
+                files = pair_files(folders_of(config, split)).files
+            else:
+                files = source(config, split).files
             if files and (change := first_change(files, prepared.states)):
                 changed = f'the {split} files have changed since records_dir={config.records_dir}'
                 update = 'remove it and run --mode=prepare_data with the same flags'

@@ -5,6 +5,7 @@ import os
 from spade_jax.config.catalog import CATALOG
 from spade_jax.config.data_config import DataConfig
 from spade_jax.data.files.image_files import PHOTO_EXTENSIONS, read_photo
+from spade_jax.data.files.label_reader import empty_condition
 from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.sources.pairing import (
     Defect,
@@ -48,6 +49,7 @@ class PairsSource(DatasetSource):
             problem = f'{flag}: no images ({extensions}) in {directory}{contents(directory)}'
             raise UserError(problem, f'set --data_dir or --{flag}')
         self._left_is_condition = config.direction == 'a_to_b'
+        self._unconditional = config.unconditional
         self.files = [ExampleFiles(name, path, '') for name, path in sorted(found.items())]
         self.names = [files.name for files in self.files]
         self.locations = [files.photo for files in self.files]
@@ -70,6 +72,8 @@ class PairsSource(DatasetSource):
             raise UserError(problem, 'put two images of one size side by side')
         left, right = pixels[:, : width // 2], pixels[:, width // 2 :]
         condition, image = (left, right) if self._left_is_condition else (right, left)
+        if self._unconditional:
+            condition = empty_condition(width // 2, height)
         return Example(image, condition)
 
     def read_maps(self, index: int) -> Example:

@@ -97,13 +97,13 @@ def count_classes(config: DataConfig, reports: Sequence[SplitReport]) -> Suggest
     ids = sorted(data.images.keys() - _suspect_ids(data, 1))
     if not ids or ids[0] < 0 or _count(data, {kinds.MIXED_PALETTES}) or _is_mistaken(data):
         return None
-    counted = _covering(ids)
-    if not (remap := _gray_levels(config, ids)):
+    counted, classes = _covering(ids), [i for i in ids if i != DONTCARE_ID or not config.dontcare]
+    if not (remap := _gray_levels(config, classes)):
         return Suggestion('the classes that occur', counted)
-    reason = f'{len(ids)} ids far apart, like gray levels, are numbered anew'
+    reason = f'{len(classes)} ids far apart, like gray levels, are numbered anew'
     meaning = '255 means unknown' if 'dontcare' in counted else 'ids between them are classes too'
     advice = f'if {meaning}: {" ".join(format_flags(counted))}'
-    return Suggestion(reason, dict(num_classes=len(ids), label_remap=remap), advice=advice)
+    return Suggestion(reason, dict(num_classes=len(classes), label_remap=remap), advice=advice)
 
 
 def _gray_levels(config: DataConfig, ids: Sequence[int]) -> str:

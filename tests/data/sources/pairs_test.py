@@ -11,7 +11,7 @@ from spade_jax.config.data_config import DataConfig
 from spade_jax.data.pipeline.paired_transforms import Geometry, transform
 from spade_jax.data.records.reader import open_records
 from spade_jax.data.records.writer import prepare
-from spade_jax.data.sources.open_source import check_source, open_source
+from spade_jax.data.sources.open_source import change_since_prepared, check_source, open_source
 from spade_jax.data.validation.report import validate
 from spade_jax.errors import UserError
 
@@ -57,6 +57,12 @@ def test_direction_chooses_the_condition(root, direction):
     np.testing.assert_array_equal(example.image, image)
     assert source.names == ['0', '1', '2']
     assert source.locations[1] == f'{root}/train/1.png'
+
+
+def test_model_without_condition_has_the_images_alone(root):
+    source = open_source(config_of(root, condition='none'), 'train')
+    np.testing.assert_array_equal(source.read(1).image, halves(1)[1])
+    assert source.read(1).label.shape == source.read_maps(1).label.shape == (40, 44, 0)
 
 
 def test_halves_are_scaled_cropped_and_mirrored_alike(root):
@@ -129,6 +135,9 @@ def test_prepared_pairs_are_those_of_the_files(root, tmp_path):
     plain = transform(source.read(0), Geometry.from_config(config))
     np.testing.assert_array_equal(image, plain.label)
     np.testing.assert_array_equal(label, plain.image)
+    assert change_since_prepared(config, 'train') is None
+    Image.new('RGB', (88, 40)).save(root / 'train' / '1.png')
+    assert f'{root}/train/1.png has changed' in change_since_prepared(config, 'train')
     other = config_of(root, records_dir=config.records_dir)
     assert 'direction: b_to_a -> a_to_b' in message(open_records, other, 'train')
 

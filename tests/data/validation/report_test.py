@@ -374,6 +374,13 @@ def test_gray_levels_are_numbered_anew(root, output_dir):
     assert report['splits']['train']['warnings'] == []
 
 
+def test_unknown_pixels_are_no_gray_level(root, output_dir):
+    recode(root, lambda label: np.array([0, 128, 255], np.uint8)[label])
+    given = dict(dontcare=True)
+    report, _ = look(config_of(root, dontcare=True), output_dir, given=given, count_classes=True)
+    assert '--num_classes=2' in flags(report) and '--label_remap=128:1' in flags(report)
+
+
 def test_given_dontcare_is_not_counted(root, output_dir):
     recode(root, lambda label: np.where(label == 2, 255, label).astype(np.uint8))
     given = dict(dontcare=False)
