@@ -38,6 +38,7 @@ def style_noise(
     Returns:
       [B, style_dim] float32.
     """
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
+    key = jax.random.key(seed, impl='threefry2x32')  # Whatever JAX's default is.
+    key = jax.random.fold_in(jax.random.fold_in(key, int(stream)), step)
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
     return jax.vmap(lambda key: jax.random.normal(key, (style_dim,)))(keys)

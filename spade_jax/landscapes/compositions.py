@@ -1,4 +1,4 @@
-"""Simple compositions: one large, near thing fills the image, as in pictures that people paint."""
+"""Simple compositions: one large, near thing fills the image, as in what people paint."""
 
 from collections.abc import Callable
 from typing import Any

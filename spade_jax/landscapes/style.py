@@ -15,7 +15,6 @@ class Style(NamedTuple):
     Colors are red, green, blue. The other numbers are about in [0, 1].
     """
 
-    time_of_day: str  # mood with the larger weight; informative only
     zenith: Color  # display color of the sky overhead, in [0, 1]
     horizon: Color  # display color
     glow: Color  # display color around the sun
@@ -63,7 +62,7 @@ def sample_style(seed: int) -> Style:
     sunlight, ambient = map(_color, light)
     sun_height, haze, mist = (number * rng.uniform(0.75, 1.25) for number in air.tolist())
     palette = rng.rand(5).tolist()  # season, dryness, rock_warmth, water_teal, flower_hue
-    return Style(first, zenith, horizon, glow, sunlight, ambient, sun_height, haze, mist, *palette)
+    return Style(zenith, horizon, glow, sunlight, ambient, sun_height, haze, mist, *palette)
 
 
 def _color(channels: np.ndarray) -> Color:

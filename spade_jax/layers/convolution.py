@@ -23,7 +23,7 @@ convolve = faster_on_cpu(xla_conv)
 
 
 class Weights(NamedTuple):
-    """Kernel [K, K, I, O] in the compute type and bias [O] (or a scalar 0) in float32."""
+    """Kernel [K, K, I, O] in the compute type and bias [O] in float32, 0 without one."""
 
     kernel: jax.Array
     bias: jax.Array
@@ -69,7 +69,7 @@ class Convolution(nn.Module):
         kernel = self.param('kernel', nn.initializers.glorot_normal(), shape)
         if self.spectral_norm:
             kernel = SpectralNorm(name='spectral_norm')(kernel, train=train)
-        bias = jnp.zeros(())
+        bias = jnp.zeros(self.features)
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros, (self.features,))
         return Weights(kernel.astype(self.dtype), bias)
@@ -83,7 +83,7 @@ class TransposedConvolution(nn.Module):
 
     Attributes:
       features: Output channels.
-      kernel_size: 3 or 4, with 1 pixel cut off each side (and with 3, one less on two of them).
+      kernel_size: 3 or 4: PyTorch's `padding=1`, with `output_padding=1` for 3.
       use_bias: Add a bias per channel.
       spectral_norm: Divide the kernel by its spectral norm, see `SpectralNorm`.
       dtype: Compute type; the parameters are float32.
@@ -112,7 +112,7 @@ class TransposedConvolution(nn.Module):
         )
         if not self.use_bias:
             return y
-        # The name tells the initialization of weights that PyTorch counts its inputs otherwise.
+        # A name of its own, kept because checkpoints have it.
         bias = self.param('transposed_bias', nn.initializers.zeros, (self.features,))
         return add_bias(y, bias)
 

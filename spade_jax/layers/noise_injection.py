@@ -21,5 +21,6 @@ class NoiseInjection(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param('scale', nn.initializers.zeros, x.shape[-1:])
-        noise = jax.random.normal(jax.random.key(self.seed), (*x.shape[1:3], 1))  # [H, W, 1]
+        key = jax.random.key(self.seed, impl='threefry2x32')  # Whatever JAX's default is.
+        noise = jax.random.normal(key, (*x.shape[1:3], 1))  # [H, W, 1]
         return x + (scale * noise).astype(x.dtype)

@@ -55,7 +55,7 @@ def power_iteration(matrix: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 def unit_vector(x: jax.Array) -> jax.Array:
-    """X / |x|."""
+    """Return x / |x|; 0 stays 0."""
     return x / jnp.maximum(jnp.linalg.norm(x), EPSILON)
 
 

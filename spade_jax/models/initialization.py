@@ -6,7 +6,8 @@ for 3x3 from 256 to 256 channels a standard deviation of 0.0120 instead of 0.000
 `initialization='published'`.
 
 The values are computed on the host, without compilation. The name of each variable is part of its
-seed, so a variable starts the same in any network.
+seed, so a variable starts the same in any network. Training and fine-tuning take all values from
+here: the initializers that a layer hands to `self.param` serve those who use the layer alone.
 """
 
 import functools
@@ -32,7 +33,9 @@ KERNEL_STDS: dict[str, Callable[[tuple[int, ...], float], float]] = {
     'kaiming': lambda shape, gain: math.sqrt(2 / math.prod(shape[:-1])),
 }
 KERNEL_STDS['published'] = KERNEL_STDS['glorot']
+# By the name of a variable, or that of its module and its own.
 CONSTANTS = {'bias': 0, 'transposed_bias': 0, 'mean': 0, 'var': 1, 'steps': 0, 'pairs': 0}
+CONSTANTS['noise/scale'] = 0  # `NoiseInjection` begins as the identity.
 
 
 class TransposedKernel(jax.ShapeDtypeStruct):
@@ -73,8 +76,8 @@ def init_variables(
       seed: Of the run.
       stream: Of the network.
       initialization: Key of `KERNEL_STDS`; spectrally normalized 'published' kernels are uniform.
-      gain: Of the Glorot, standard deviation of the normal initialization, and of the scales of
-        normalization layers around 1.
+      gain: Factor of the Glorot initialization; standard deviation of 'normal', and of the scales
+        of normalization layers, whose mean is 1.
       biases: 'zeros', or 'uniform' in +-1/sqrt(fan_in), PyTorch's default, for those of kernels.
 
     Returns:
@@ -100,6 +103,8 @@ def init_variables(
                 return random.uniform(-bound, bound, shape)
             std = KERNEL_STDS[initialization](_fans(leaf), gain)
             return std * random.standard_normal(shape, np.float32)
+        if (owned := '/'.join([*module[-1:], name])) in CONSTANTS:
+            return np.full(shape, CONSTANTS[owned])
         if name == 'scale':
             return 1 + gain * random.standard_normal(shape)
         kernel = flat.get('/'.join(['params', *module, 'kernel']))

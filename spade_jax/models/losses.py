@@ -43,7 +43,7 @@ def saturating(logits: jax.Array, target: int) -> jax.Array:
     """Mean of log(1 - sigmoid(logits)), the generator's side of the minimax game.
 
     Goodfellow et al. 2014, equation 1. Its gradient vanishes where the discriminator is sure that
-    an image is fake. The game has no `target` of the generator.
+    an image is fake. `target` is ignored.
     """
     del target
     return -cross_entropy(logits, 0)
@@ -55,13 +55,17 @@ def wasserstein(logits: jax.Array, target: int) -> jax.Array:
 
 
 class GanLoss(NamedTuple):
-    """An adversarial loss, from functions of logits and a target, which is 1 for real images."""
+    """An adversarial loss, from functions of logits and a target, which is 1 for real images.
+
+    Attributes:
+      discriminator: Of real images, and of fake ones with `fake_target`.
+      fake_target: 0 or -1.
+      generator: Of fake images, with the target of real ones.
+    """
 
     discriminator: Callable[[jax.Array, int], jax.Array]
-    fake_target: int  # Of the discriminator.
-    generator: Callable[
-        [jax.Array, int], jax.Array
-    ]  # Of fake images, with the target of real ones.
+    fake_target: int
+    generator: Callable[[jax.Array, int], jax.Array]
 
 
 GAN_LOSSES = {

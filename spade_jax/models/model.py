@@ -50,7 +50,7 @@ class Update:
 
     Attributes:
       player: Its name; it names the optimizer state and, by its first letter, the metrics.
-      networks: The networks whose parameters the optimizer moves.
+      networks: The networks whose parameters the optimizer updates.
       loss: (variables of all networks and constants, batch, noise, `reusable` of the previous
         update of the step or None) -> LossOutput. Means over the examples of the batch.
       runs: The networks that run in training mode; their spectral norms do a power iteration.

@@ -22,9 +22,11 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def decay_factor(step: jax.Array | int, *, num_examples: int, config: OptimizerConfig) -> jax.Array:
     """Factor of the learning rate: 1 in the constant epochs, then linear to 0, epoch by epoch.
 
-    With 'late', the first epoch of the decay still has the full rate, since the published models
-    of SPADE decayed after an epoch; 'even' is one epoch sooner, 'early' two, and both take one more
-    decay to 0. Steps count from 0; `num_examples` are those of the training set.
+    In the n epochs of the decay, the factors are
+      late: n/n, ..., 1/n (the published models of SPADE decayed after an epoch);
+      even: n/(n+1), ..., 1/(n+1);
+      early: (n-1)/(n+1), ..., 0, and n/(n+1) in the last constant epoch.
+    Steps count from 0; `num_examples` are those of the training set.
     """
     sooner = LR_DECAYS.index(config.lr_decay) if config.decay_epochs else 0
     num_decays = max(config.decay_epochs, 1) + (sooner > 0)
@@ -44,7 +46,7 @@ def apply_gradients(
     rate: jax.Array,
     axis_name: str | None = None,
 ) -> tuple[Any, optax.OptState, jax.Array]:
-    """One descent step along the gradient of the global batch.
+    """One optimizer step with the mean gradient of the global batch.
 
     If the optimizer state is sharded over the replicas (`state_sharding.py`), each replica updates
     its shard of the parameters and they all-gather the shards (ZeRO stage 1, Rajbhandari et al.
@@ -66,9 +68,9 @@ def apply_gradients(
         assert axis_name is not None
         return _apply_to_shard(optimizer, gradients, state, params, rate, axis_name)
     gradients = replicas.mean(gradients, axis_name)
-    directions, state = optimizer.update(gradients, state, params)
-    steps = jax.tree.map(lambda direction: -rate * direction, directions)
-    return optax.apply_updates(params, steps), state, optax.tree.norm(gradients)
+    updates, state = optimizer.update(gradients, state, params)
+    updates = jax.tree.map(lambda update: -rate * update, updates)
+    return optax.apply_updates(params, updates), state, optax.tree.norm(gradients)
 
 
 def is_sharded(state: optax.OptState, params: Any) -> bool:

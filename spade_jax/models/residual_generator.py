@@ -10,7 +10,6 @@ from flax.typing import Dtype
 
 from spade_jax.layers.activations import relu
 from spade_jax.layers.convolution import Convolution, TransposedConvolution
-from spade_jax.layers.dropout import Dropout
 from spade_jax.layers.normalization import Normalization
 
 
@@ -71,11 +70,15 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, *, train: bool, dropout: Callable[[jax.Array], jax.Array] | None = None
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        between_layers: Callable[[jax.Array], jax.Array] | None = None,
     ) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, C]; `dropout` acts between the layers."""
+        """[B, H, W, C] -> [B, H, W, C]; `between_layers` acts there, such as dropout."""
         y = self.layer(x.shape[-1], name='layer_0')(x, train=train)
-        y = y if dropout is None else dropout(y)
+        y = y if between_layers is None else between_layers(y)
         return x + self.layer(x.shape[-1], activate=False, name='layer_1')(y, train=train)
 
 
@@ -111,11 +114,13 @@ class ResidualGenerator(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, dropout: Dropout | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, train: bool, between_layers: Callable[..., jax.Array] | None = None
+    ) -> jax.Array:
         """[B, H, W, I] -> [B, H, W, features] float32 in [-1, 1]; or [B, H, W, width].
 
-        Height and width must be divisible by 2 ** num_downsamplings. `dropout` acts within the
-        residual blocks.
+        Height and width must be divisible by 2 ** num_downsamplings. `between_layers(x, block=i)`
+        acts between the layers of residual block i, such as dropout.
         """
         layer = functools.partial(
             ConvolutionLayer,
@@ -134,8 +139,8 @@ class ResidualGenerator(nn.Module):
             block = ResidualBlock(
                 functools.partial(layer, kernel_size=self.kernel_size), name=f'block_{i}'
             )
-            in_block = None if dropout is None else functools.partial(dropout, block=i)
-            x = block(x, train=train, dropout=in_block)
+            between = between_layers and functools.partial(between_layers, block=i)
+            x = block(x, train=train, between_layers=between)
         for i, width in enumerate(reversed(widths[:-1])):  # [B, 2 H, 2 W, width]
             x = layer(width, scale=2, name=f'up_{i}')(x, train=train)
         if self.features is None:

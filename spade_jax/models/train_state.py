@@ -35,7 +35,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def trained_params(networks: Mapping[str, Variables], update: Update) -> dict[str, Any]:
-    """The parameters that the optimizer of an update moves, by network."""
+    """The parameters that the optimizer of an update changes, by network."""
     return {name: networks[name]['params'] for name in update.networks}
 
 
@@ -48,7 +48,7 @@ def ema_part(networks: Mapping[str, Variables], names: tuple[str, ...]) -> dict[
 def update_ema(
     ema: dict[str, Variables], networks: Mapping[str, Variables], *, step: jax.Array, decay: float
 ) -> dict[str, Variables]:
-    """Decay * ema + (1 - decay) * networks.
+    """Return decay * ema + (1 - decay) * networks.
 
     In the first steps the decay is at most (1 + step) / (10 + step), so that the initial weights
     are forgotten soon. Steps count from 0.

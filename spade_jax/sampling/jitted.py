@@ -24,8 +24,8 @@ def in_batches(
 ) -> np.ndarray:
     """Apply a function to arrays [N, ...] in batches; entries from the start pad the last one.
 
-    Batches of more than N have the next power of two, at least `BATCH_SIZE`: few programs for
-    any number N. Sizes are rounded up to a multiple of `multiple`.
+    A batch larger than N shrinks to the next power of two, but not below `BATCH_SIZE`: few programs
+    for any number N. Sizes are rounded up to a multiple of `multiple`.
     """
     count = len(arrays[0])  # pyright: ignore[reportArgumentType]
     size = 1 if count == 1 else min(size, max(BATCH_SIZE, 1 << (count - 1).bit_length()))

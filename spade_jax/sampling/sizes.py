@@ -18,7 +18,7 @@ def check_size(config: Config, height: int, width: int) -> None:
     training_size = f'{config.data.image_width}x{config.data.image_height}'
     multiple, found = config.model.size_multiple, f'a label map of {width}x{height}'
     if config.model.size_is_fixed and f'{width}x{height}' != training_size:
-        of_model, remedy = 'a model with style encoder', 'bring it to that size'
+        of_model, remedy = 'a generator that starts from a latent', 'bring it to that size'
         if config.data.unconditional:
             found, of_model = f'{width}x{height}', 'a model without condition'
             remedy = 'leave the size out'

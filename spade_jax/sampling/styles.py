@@ -48,19 +48,26 @@ class NoStyles:
 
 @dataclasses.dataclass(frozen=True)
 class RandomStyles:
-    """Random latents, see `random_styles`."""
+    """Random latents, see `random_styles`.
+
+    Attributes:
+      style_dim, seed, truncation, clusters: See `random_styles`.
+      num_samples: Of each label map.
+      fixed: All maps share the latents of map 0, as the frames of a video should.
+    """
 
     style_dim: int
     seed: int = 0
     num_samples: int = 1
     truncation: float = 1.0
-    fixed: bool = False  # All maps share the latents of map 0, as the frames of a video should.
+    fixed: bool = False
     clusters: FeatureClusters | None = None
 
     def of(self, sample: int, indices: np.ndarray) -> np.ndarray:
         indices = np.zeros_like(indices) if self.fixed else indices
-        options = self.truncation, self.clusters
-        return random_styles(self.style_dim, self.seed, sample, indices, *options)
+        return random_styles(
+            self.style_dim, self.seed, sample, indices, self.truncation, self.clusters
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +150,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions, *, on_circle: boo
         )
     way = spherical if on_circle else linear
     latents = [way(start, end, float(share)) for share in np.atleast_1d(shares)]
-    return np.stack(latents).reshape(*shares.shape, len(start))
+    return np.reshape(latents, (*shares.shape, len(start))).astype(np.float32)
 
 
 def check_random(seed: Any, sample: Any, truncation: Any) -> tuple[int, int]:

@@ -116,14 +116,14 @@ class TrainedGenerator:
         Args:
           labels: [N, H, W] class ids, or for condition "rgb" [N, H, W, 3] uint8; without N: one
             map. A list of maps and ids [..., H, W, 1] are the same. H and W: multiples of the
-            model's total upsampling; the training size if the model has a style encoder.
+            model's total upsampling; the training size if the generator starts from a latent.
           instances: Instance ids [N, H, W], exactly if the model was trained with instance edges.
           num: Number of images of a model without condition, instead of label maps; None: one.
           style: Latents [N, latent_dim], see `encode`; [latent_dim] or [1, latent_dim] for all
             maps; None: random, from (seed, sample, index of the map). Seed, sample and truncation
             are for random styles only.
           seed: Names a random style, with `sample`; 0 to 2**32 - 1.
-          sample: See `seed`.
+          sample: With `seed`; 0 to 2**31 - 1.
           truncation: Scale of random styles in [0, 1]; smaller: closer to the mean style.
           size: "native": the maps keep their sizes. Other values resize them, see `resize`.
           batch_size: Maps sampled at a time, over all devices; smaller groups, but not single maps,
@@ -391,10 +391,10 @@ class TrainedGenerator:
         if self.latent_dim is None:
             check_random(seed, sample, truncation)  # As with the models that use them.
             return None
-        options = truncation, self.clusters
-        return random_styles(self.latent_dim, seed, sample, np.arange(count), *options)
+        indices = np.arange(count)
+        return random_styles(self.latent_dim, seed, sample, indices, truncation, self.clusters)
 
     def _check_has_batch_statistics(self) -> None:
         if 'batch_stats' not in self._variables[self._model.sampling_networks[0]]:
-            problem = 'this model normalizes each image by its own statistics'
+            problem = 'this model has no batch normalization'
             raise UserError(problem, 'it has no batch statistics to choose')

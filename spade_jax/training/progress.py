@@ -14,9 +14,10 @@ INTERVAL = 10.0  # Seconds between two lines about a compilation.
 
 
 class StepProgress(tqdm):
-    """The progress bar of the steps, on standard error; the first call of a program is in no rate.
+    """The progress bar of the steps, on standard error.
 
-    That call compiles for as long as hundreds of steps take, which would spoil the time left.
+    The rate leaves out the first call of each program, which compiles for as long as hundreds of
+    steps take and would spoil the time left.
     """
 
     def __init__(self, first_step: int, last_step: int):

@@ -37,7 +37,14 @@ SHARED_BY_PROCESSES = (
 
 
 class TrainingData(NamedTuple):
-    """The training examples, those of the sample grids, and a count of the unusable ones."""
+    """What a run reads.
+
+    Attributes:
+      source: The training examples.
+      preview: Those of the sample grids.
+      skipped: Those that are unusable.
+      validation: Held-out examples, for scores during training.
+    """
 
     source: Source
     preview: Batch
@@ -46,7 +53,7 @@ class TrainingData(NamedTuple):
 
 
 class Session(NamedTuple):
-    """What a session of a run works with; nothing here changes while it trains.
+    """What a session of a run works with; its fields are not assigned again.
 
     Attributes:
       config: Of the run.

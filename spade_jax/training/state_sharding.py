@@ -22,7 +22,7 @@ class StateSharding:
     """Moves the states of a run between host and devices.
 
     Args:
-      model: Its updates tell which parameters an optimizer moves.
+      model: Its updates tell which parameters an optimizer changes.
       state: Of the run, concrete or abstract.
       shard: Shard the optimizer state if there is more than one replica.
       devices: Default: all devices.

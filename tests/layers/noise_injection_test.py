@@ -39,3 +39,9 @@ def test_zero_scale_has_a_gradient():
         return (NoiseInjection().apply({'params': params}, X) * jnp.arange(32)[:, None, None]).sum()
 
     assert (jax.grad(loss)({'scale': jnp.zeros(3)})['scale'] != 0).all()
+
+
+def test_noise_is_that_of_threefry_whatever_the_default_is():
+    noise = noise_of(1)
+    with jax.default_prng_impl('rbg'):
+        np.testing.assert_array_equal(noise_of(1), noise)

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spade_jax.config.config import Config
 from spade_jax.layers.convolution import TransposedConvolution
 from spade_jax.models.initialization import abstract_variables, init_variables
 from spade_jax.models.patch_discriminator import MultiscaleDiscriminator, PatchDiscriminator
 from spade_jax.models.spade.reference_names import to_variables
+from spade_jax.models.train_state import init_train_state
 from spade_jax.random_streams import Stream
 from tests import parity
 
@@ -161,3 +163,11 @@ def test_outputs_of_transposed_kernels_count_as_their_inputs(spectral_norm, init
     abstract = abstract_variables(network, array(1, 8, 8, 16))
     variables = init_variables(abstract, 0, GENERATOR, initialization=initialization)
     np.testing.assert_allclose(variables['params']['kernel'].std(), std, rtol=0.02)
+
+
+def test_noise_injection_starts_as_the_identity():
+    options = dict(crop_size=32, generator_width=2, spade_hidden=4, discriminator_width=4)
+    config = Config.create(noise_injection=True, num_classes=3, **options)
+    params = init_train_state(config).networks['generator']['params']
+    scales = [block['noise']['scale'] for block in params.values() if 'noise' in block]
+    assert len(scales) == 7 and not np.concatenate(scales).any()

@@ -99,5 +99,5 @@ def test_dropout_acts_within_each_block():
         blocks.append((block, features.shape))
         return features
 
-    generator.apply(variables, x, train=False, dropout=dropout)
+    generator.apply(variables, x, train=False, between_layers=dropout)
     assert blocks == [(0, (1, 4, 4, 4)), (1, (1, 4, 4, 4))]

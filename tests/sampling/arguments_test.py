@@ -209,6 +209,7 @@ def test_interpolation_ends_at_its_styles(styled):
         np.testing.assert_array_equal(styled(LABEL, style=latent), styled(LABEL, seed=seed))
     middle = styled.interpolate([0.0] * 4, [2.0] * 4, 0.5)
     np.testing.assert_array_equal(middle, np.ones(4))
+    assert styled.interpolate(1, 2, []).shape == (0, 4)
     with pytest.raises(UserError, match='fractions=2 are not numbers'):
         styled.interpolate(1, 2, 2)
 

@@ -96,7 +96,7 @@ def test_batch_statistics_are_chosen(generator, request_of_folder):
 @pytest.mark.parametrize('kind', ['batch', 'recalibrated'])
 def test_model_without_batch_statistics_is_refused(kind, request_of_folder):
     generator = tiny.generator(CONFIG.replace(generator_norm='instance'))
-    with pytest.raises(UserError, match='normalizes each image by its own statistics'):
+    with pytest.raises(UserError, match='this model has no batch normalization'):
         with_statistics(generator, kind, request_of_folder)
 
 

@@ -125,7 +125,7 @@ def _buckets(columns: list[jax.Array]) -> list[jax.Array]:
         state = (state ^ column.astype(jnp.uint32)) * np.uint32(0x9E3779B1)
         state = state ^ (state >> 15)
     number = jnp.asarray(_BUCKETS * columns[0].size, jnp.uint32)
-    return [(state * np.uint32(odd) ^ state >> 13) % number for odd in (0x85EBCA77, 0xC2B2AE3D)]
+    return [((state * np.uint32(odd)) ^ (state >> 13)) % number for odd in (0x85EBCA77, 0xC2B2AE3D)]
 
 
 def conv_relu_conv(layout: jax.Array | PatchIndex, first: Weights, second: Weights) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What generator and discriminator share: the convolution block, and the mean of four pixels."""
+"""What generator and discriminator share: blocks of convolutions, pixel norm, average pooling."""
 
 import functools
 from typing import Any
@@ -51,6 +51,6 @@ def pixel_norm(x: jax.Array) -> jax.Array:
 
 
 def halve(x: jax.Array, times: int = 1) -> jax.Array:
-    """The means of squares of 2^times pixels a side. [B, H, W, C] -> [B, H/2, W/2, C]."""
+    """Average-pool by 2^times. [B, H, W, C] -> [B, H / 2^times, W / 2^times, C]."""
     side = 1 << times
     return x if side == 1 else nn.avg_pool(x, (side, side), (side, side))

@@ -17,7 +17,7 @@ EPSILON = 1e-8
 
 
 class GrowingDiscriminator(nn.Module):
-    """A block of two convolutions for each level, then half of the resolution; one logit an image.
+    """A block of two convolutions (level 0: one) for each level, then half of the resolution.
 
     Attributes:
       widths: Channels of the levels, from the coarsest.
@@ -85,7 +85,10 @@ class GrowingDiscriminator(nn.Module):
 
 
 def minibatch_deviation(x: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """The deviation over the global batch, mean over pixels and channels. -> [B, H, W, 1]."""
+    """The standard deviation over the images of all replicas, mean over pixels and channels.
+
+    [B, H, W, C] -> [B, H, W, 1].
+    """
     _, variance = moments(x, (0,), axis_name)
     deviation = jnp.mean(jnp.sqrt(variance + EPSILON))
     return jnp.broadcast_to(deviation, (*x.shape[:-1], 1)).astype(x.dtype)

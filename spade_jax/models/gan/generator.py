@@ -18,11 +18,11 @@ SCHEDULE = 'schedule'  # The collection of the number of steps that are done.
 
 
 class GrowingGenerator(nn.Module):
-    """A block of two convolutions for each level, at twice the resolution of the one before.
+    """A block of two convolutions (level 0: one) for each level, which doubles the resolution.
 
-    The image is the sum of what the levels paint, enlarged, weighted by how far each has faded in:
-    while level l fades in by a, level l - 1 has the weight 1 - a. The weights follow from the
-    collection `schedule`, so that a network knows by itself how far it has grown.
+    The image is the sum of the RGB outputs of the levels, upsampled and weighted by how far each
+    has faded in: while level l fades in by a, level l - 1 has the weight 1 - a. The weights follow
+    from the collection `schedule`, so that a network knows by itself how far it has grown.
 
     Attributes:
       widths: Channels of the levels, from the coarsest.
@@ -40,7 +40,7 @@ class GrowingGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, latent: jax.Array, level: int | None = None, *, train: bool) -> jax.Array:
-        """Paint images.
+        """Sample images.
 
         Args:
           latent: [B, D].

@@ -65,7 +65,7 @@ class Gan(Model):
         self._updates_of = functools.cache(self._updates)  # The engine compiles each tuple once.
         self.updates = self._updates_of(self._top, True)
 
-    def _updates(self, level: int, moves_generator: bool) -> tuple[Update, ...]:
+    def _updates(self, level: int, updates_generator: bool) -> tuple[Update, ...]:
         """The updates of a step at a level; the last one counts the step."""
         slow, fast = self.config.optimizer.time_scales
         everything = tuple(self.networks)
@@ -74,12 +74,12 @@ class Gan(Model):
             loss = functools.partial(loss, level, counts)
             return Update(player, (player,), loss, everything, time_scale)
 
-        first = update('discriminator', self._discriminator_loss, fast, not moves_generator)
+        first = update('discriminator', self._discriminator_loss, fast, not updates_generator)
         second = update('generator', self._generator_loss, slow, True)
-        return (first, second)[: 1 + moves_generator]
+        return (first, second) if updates_generator else (first,)
 
     def updates_at(self, step: int, epoch: int) -> tuple[Update, ...]:
-        """The updates at the level of the step; the generator moves in every n-th step."""
+        """The updates at the level of the step; the generator is updated in every n-th step."""
         del epoch
         due = (step + 1) % self.config.optimizer.discriminator_steps == 0
         return self._updates_of(self.growth.level_at(step), due)
@@ -130,7 +130,9 @@ class Gan(Model):
             fractions = jax.scipy.stats.norm.cdf(noise(Stream.GRADIENT_PENALTY, 1))  # Uniform.
             penalty = losses.gradient_penalty(
                 lambda image: train_forward(discriminator, trained, image, fade, level)[0],
-                *(fake, real, fractions),
+                fake,
+                real,
+                fractions,
             )
             terms['gradient_penalty'] = weight * penalty
         changed = {'generator': updated, 'discriminator': statistics}

@@ -37,7 +37,10 @@ class Growth(NamedTuple):
 class GanOptions(ModelOptions):
     """A generator from a latent and its mirrored discriminator, which may grow together.
 
-    The defaults are those of Karras et al. 2018, but for their runtime scaling of the weights.
+    The defaults follow Karras et al. 2018, made smaller: a latent of 128 dimensions, 16 channels at
+    the finest level, no growth. Other than there, weights are not scaled at run time, the
+    Wasserstein loss has no drift term, each level ends in a tanh, a single dense layer makes the
+    logit, and pixel norm adds 1e-5 below the root.
     """
 
     name: ClassVar[str] = 'gan'

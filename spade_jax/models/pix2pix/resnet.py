@@ -13,4 +13,4 @@ class ResNet(ResidualGenerator):
         self, condition: jax.Array, latent: jax.Array | None = None, *, train: bool
     ) -> jax.Array:
         """Images [B, H, W, 3] in [-1, 1] from [B, H, W, S] and latents of `dropout_of`."""
-        return super().__call__(condition, train=train, dropout=dropout_of(latent))
+        return super().__call__(condition, train=train, between_layers=dropout_of(latent))

@@ -47,8 +47,9 @@ class Pix2PixHD(Model):
         self.dtype = jnp.dtype(config.optimizer.compute_dtype)
         self.networks = self._build_networks()
         self.perceptual = PerceptualTerm(config.losses, self.dtype)
-        self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.can_encode]
-        classes = config.data.label_channels if self.options.can_encode else 0
+        can_encode = self.options.can_encode
+        self.sampling_networks = ('generator', 'encoder') if can_encode else ('generator',)
+        classes = config.data.label_channels if can_encode else 0
         self.latent_dim = classes * self.options.feature_dim or None
         self.updates = self._updates()
         frozen = ['global', *(f'enhancer_{i}' for i in range(1, self.options.num_enhancers))]
@@ -207,13 +208,13 @@ class Pix2PixHD(Model):
         fake, updated = self._generate(variables, batch, condition, real)
         judged, pool = self._exchange(variables, (condition, jax.lax.stop_gradient(fake)), noise)
         updated |= pool
-        # The statistics of batch norms move with each pass, in this order.
+        # Each pass updates the statistics of batch norms, in this order.
         passes = [judged, (condition, real), (condition, fake)]
         discriminator, outputs = variables['discriminator'], []
         for pair in passes if 'batch_stats' in discriminator else passes[1:]:
-            output, moved = train_forward(self.networks['discriminator'], discriminator, *pair)
-            discriminator, outputs = discriminator | moved, [*outputs, output]
-            updated['discriminator'] = moved
+            output, statistics = train_forward(self.networks['discriminator'], discriminator, *pair)
+            discriminator, outputs = discriminator | statistics, [*outputs, output]
+            updated['discriminator'] = statistics
         real_outputs, fake_outputs = outputs[-2:]
         gan = losses.generator_loss(weights.gan_loss, fake_outputs)
         terms = {'gan': options.num_discriminators * gan}

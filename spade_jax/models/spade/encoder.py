@@ -12,7 +12,7 @@ from spade_jax.layers.convolution import Convolution
 from spade_jax.layers.normalization import Normalization
 from spade_jax.layers.resampling import resize_bilinear
 
-MULTIPLIERS = (1, 2, 4, 8, 8, 8)
+LARGEST_MULTIPLIER = 8  # The channels double up to it.
 
 
 class StyleEncoder(nn.Module):
@@ -23,9 +23,9 @@ class StyleEncoder(nn.Module):
     one take their sizes from the input, so that any crop works.
 
     Attributes:
-      width: Channels of the first convolution; the others have 2, 4, 8, 8, 8 times as many.
+      width: Channels of the first convolution; the others have 2, 4, 8, 8, ... times as many.
       style_dim: Length of the latent.
-      depth: Number of convolutions, at most 6. Published: 6, but 5 for training crops below 256.
+      depth: Number of convolutions. Published: 6, but 5 for training crops below 256.
       input_size: Side of the square to which the image is resized first.
       norm: See `Normalization`; 'instance' as published.
       axis_name, dtype: The replica axis and the compute type.
@@ -44,7 +44,8 @@ class StyleEncoder(nn.Module):
         """[B, H, W, 3] in [-1, 1] -> mean and log-variance, [B, style_dim] float32 each."""
         conv = functools.partial(Convolution, strides=2, use_bias=False, spectral_norm=True)
         x = resize_bilinear(image, self.input_size, self.input_size).astype(self.dtype)
-        for i, multiplier in enumerate(MULTIPLIERS[: self.depth]):
+        for i in range(self.depth):
+            multiplier = min(2**i, LARGEST_MULTIPLIER)
             x = conv(multiplier * self.width, dtype=self.dtype, name=f'conv_{i}')(x, train=train)
             # [B, ceil(H/2), ceil(W/2), multiplier * width]
             norm = Normalization(self.norm, affine=True, axis_name=self.axis_name, name=f'norm_{i}')

@@ -80,6 +80,5 @@ class EncoderDecoder(nn.Module):
             dtype=self.dtype,
             name='body',
         )
-        # The layout is appended where other models have dropout.
         between = append_layout if self.conditioning == 'concat' else None
-        return body(layout, train=train, dropout=between)
+        return body(layout, train=train, between_layers=between)

@@ -50,7 +50,8 @@ class Spade(Model):
         self._chooses_dedup = portable and may_choose
         self.networks = self._build_networks()
         self.perceptual = PerceptualTerm(config.losses, dtype)
-        self.sampling_networks = ('generator', 'encoder')[: 1 + self.options.style_encoder]
+        has_encoder = self.options.style_encoder
+        self.sampling_networks = ('generator', 'encoder') if has_encoder else ('generator',)
         self.latent_dim = self.options.latent_dim
         slow, fast = config.optimizer.time_scales
         everything, discriminator = tuple(self.networks), ('discriminator',)

@@ -13,6 +13,7 @@ from spade_jax.errors import UserError
 UPSAMPLINGS = {'normal': 5, 'more': 6, 'most': 7}
 # Channels of the residual blocks; the last one is there with upsampling=most only.
 PUBLISHED_MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1, 0.5)
+LARGEST_ENCODER_DEPTH = 10
 _MOST_BLOCKS = 14  # All but the first double the resolution.
 # Options of the decoder that an encoder-decoder lacks: their values without effect, and why.
 _OF_DECODER = {
@@ -154,7 +155,7 @@ class SpadeOptions(ModelOptions):
         0,
         'Convolutions of the style encoder. 0: as published, 6 from --crop_size=256 on, else 5.',
         at_least=0,
-        at_most=10,
+        at_most=LARGEST_ENCODER_DEPTH,
     )
     encoder_norm: str = option(
         'instance',
@@ -351,6 +352,9 @@ class SpadeOptions(ModelOptions):
         return self.has_spade and data.uses_labels and self.spade_kernel_size == 3
 
     def use_dedup(self, data: DataConfig, backend: str) -> bool:
-        """True if it is: on accelerators the dense convolution is faster than the lookup."""
+        """True if each distinct patch is convolved once.
+
+        Accelerators convolve the whole layout, which is faster there than the lookup.
+        """
         wanted = 'dedup' if self.label_conv == 'auto' and backend == 'cpu' else self.label_conv
         return wanted == 'dedup' and self.supports_dedup(data)

@@ -183,7 +183,7 @@ def infer(
 def _generator_options(state: State) -> tuple[dict[str, Any], int, int | None]:
     """Options, channels of the layout, and cells of the coarsest grid or None."""
     spectral = 'head_0.conv_0.weight_orig' in state
-    conv = 'head_0.conv_0.weight' + '_orig' * spectral
+    conv = 'head_0.conv_0.weight_orig' if spectral else 'head_0.conv_0.weight'
     first = _shape('generator', state, 'fc.weight', ranks=(2, 4))
     hidden = _shape('generator', state, 'head_0.norm_0.mlp_shared.0.weight')
     features = _shape('generator', state, conv)[0]

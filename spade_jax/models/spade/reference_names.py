@@ -14,6 +14,7 @@ from flax import traverse_util
 
 from spade_jax.errors import UserError
 from spade_jax.models import torch_layout
+from spade_jax.models.spade.options import LARGEST_ENCODER_DEPTH
 from spade_jax.models.torch_layout import ModuleNames
 
 # (name of a module there, name here); {} is the same number or letter in both. The first row that
@@ -24,7 +25,9 @@ NORM_MODULES = (
     ('mlp_gamma', 'gamma'),
     ('mlp_beta', 'beta'),
 )
-NORMS_OF_BLOCK = ((f'norm_{{}}.{theirs}', f'norm_{{}}/{ours}') for theirs, ours in NORM_MODULES)
+NORMS_OF_BLOCK = tuple(
+    (f'norm_{{}}.{theirs}', f'norm_{{}}/{ours}') for theirs, ours in NORM_MODULES
+)
 MODULES = {
     'generator': (
         ('fc', 'first'),
@@ -42,8 +45,8 @@ MODULES = {
         ('discriminator_{}.model{}.0.1', 'scale_{}/norm_{}'),
     ),
     'encoder': (
-        *((f'layer{i + 1}.0', f'conv_{i}') for i in range(9)),
-        *((f'layer{i + 1}.1', f'norm_{i}') for i in range(9)),
+        *((f'layer{i + 1}.0', f'conv_{i}') for i in range(LARGEST_ENCODER_DEPTH)),
+        *((f'layer{i + 1}.1', f'norm_{i}') for i in range(LARGEST_ENCODER_DEPTH)),
         ('fc_mu', 'mean'),
         ('fc_var', 'log_variance'),
     ),

@@ -75,14 +75,17 @@ def test_gradients_have_golden_norms(case):
     jax.tree.map(check, gradients, to_variables(full, 'encoder')['params'])
 
 
-@pytest.mark.parametrize('crop, depth, input_size', [(64, 5, 256), (96, 4, 64), (320, 6, 256)])
+@pytest.mark.parametrize(
+    'crop, depth, input_size', [(64, 5, 256), (96, 4, 64), (320, 6, 256), (256, 8, 512)]
+)
 def test_any_crop_and_latent_fit(crop, depth, input_size):
     encoder = StyleEncoder(width=2, style_dim=7, depth=depth, input_size=input_size)
     init = functools.partial(encoder.init_with_output, train=True)
     image = jnp.zeros((3, crop, crop // 2, 3))
-    (mean, log_variance), _ = jax.eval_shape(init, jax.random.key(0), image)
+    (mean, log_variance), variables = jax.eval_shape(init, jax.random.key(0), image)
     assert mean.shape == (3, 7)
     assert log_variance.shape == (3, 7)
+    assert sum(name.startswith('conv_') for name in variables['params']) == depth
 
 
 @pytest.mark.parametrize('norm', ['batch', 'sync_batch'])
