@@ -15,6 +15,7 @@ from spade_jax.commands.shared import OUTPUT_DIR, WORKDIR, checked_output_dir, i
 from spade_jax.config.flags import config_from_flags, given_flags, lacks_classes
 from spade_jax.config.option import format_flags
 from spade_jax.errors import require_extra
+from spade_jax.files.names import CHECKPOINTS, run_directory
 
 if TYPE_CHECKING:
     from spade_jax.config.config import Config
@@ -68,10 +69,11 @@ def run() -> None:
 
 
 def _saved_config() -> Config | None:
-    """The configuration of the run in --workdir or of --init_from; None for a new run."""
-    workdir, init_from = WORKDIR.value or '', str(flags.FLAGS['init_from'].value)
-    if not workdir and not init_from:
-        return None
-    from spade_jax.training.resume import saved_config
+    """The configuration of the run in --workdir, else of --init_from; None for a new run."""
+    from spade_jax.checkpoints.stored_metadata import stored_metadata
 
-    return saved_config(os.path.expanduser(workdir), init_from)
+    for run in (WORKDIR.value, str(flags.FLAGS['init_from'].value)):
+        directory = run_directory(run) if run else ''
+        if os.path.isdir(os.path.join(directory, CHECKPOINTS)):
+            return stored_metadata(directory)[1].config
+    return None
