@@ -358,7 +358,7 @@ def test_model_without_styles_samples_one_image(others):
     assert list(seeds) == ['seed 0']
     image = shown(by_name['images'].outputs)['Images']['a']
     np.testing.assert_array_equal(seeds['seed 0'], image)
-    assert 'No style latent' in printed(by_name['photo'])
+    assert 'No style encoder' in printed(by_name['photo'])
     assert 'No style latent' in printed(by_name['between'])
     assert not by_name['slider'].outputs
 
