@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from spade_jax.evaluation.comparison import Comparison, Sides
     from spade_jax.evaluation.image_sets import ImageFolder
     from spade_jax.evaluation.results import Results
-    from spade_jax.sampling.trained_generator import TrainedGenerator
 
 IMAGE_DIR = flags.DEFINE_string('image_dir', None, 'Images to evaluate.')
 PREDICTION_DIR = flags.DEFINE_string(
@@ -39,12 +38,12 @@ PREDICTION_DIR = flags.DEFINE_string(
 IOU_CLASSES = flags.DEFINE_integer(
     'iou_classes', 0, 'Classes of --label_dir without a run; other ids are unlabeled.', 0, 4096
 )
-_SIDES_OF_RUN = (shared.LABEL_DIR, shared.PHOTO_DIR, PREDICTION_DIR)
+_SIDES = (IMAGE_DIR, shared.PHOTO_DIR, shared.LABEL_DIR, PREDICTION_DIR)
 # Options of the scores that do not change a value.
 _NO_PROTOCOL = ('evaluate', 'inception_weights', 'lpips_weights', 'segmentation_weights')
 _NO_PROTOCOL += ('feature_cache_dir',)
 FLAGS = (
-    *(IMAGE_DIR, shared.PHOTO_DIR, shared.LABEL_DIR, PREDICTION_DIR, IOU_CLASSES),
+    *(*_SIDES, IOU_CLASSES),
     *(shared.OUTPUT_DIR, shared.INSTANCE_DIR, *shared.GENERATOR_FLAGS),
 )
 HELP = {'output_dir': 'Directory of the results. Default: <workdir>/evaluation.'}
@@ -149,9 +148,8 @@ def _folders() -> _Request:
     if images and photos:
         warn_of_differences(images, photos)
     sides = Sides(images, photos, labels, _folder(PREDICTION_DIR))
-    given = (IMAGE_DIR, shared.PHOTO_DIR, shared.LABEL_DIR, PREDICTION_DIR)
-    about = {flag.name: flag.value for flag in given if flag.value}
-    return _Request(sides, EvaluationConfig(**options), about | {'output_dir': output_dir})
+    about = _given_sides() | {'output_dir': output_dir}
+    return _Request(sides, EvaluationConfig(**options), about)
 
 
 def _of_run(workdir: str, subdirectory: str, names: list[str]) -> _Request:
@@ -174,13 +172,13 @@ def _of_run(workdir: str, subdirectory: str, names: list[str]) -> _Request:
         bad = sample_files.check_maps(maps, config, size, with_photos=True)
     maps = EvenlySpaced(maps, evaluation.evaluate_examples or len(maps.names), bad)
     sides = run_data.sides_of(config, maps, _folder(PREDICTION_DIR))
-    sides = sides._replace(missing={**sides.missing, 'restyled': _one_style(generator)})
-    about = {'workdir': workdir, 'output_dir': output_dir}
-    about |= {flag.name: flag.value for flag in (IMAGE_DIR, *_SIDES_OF_RUN) if flag.value}
+    sides = sides._replace(missing={**sides.missing, 'restyled': _one_style()})
+    about = {'workdir': workdir, 'output_dir': output_dir} | _given_sides()
+    style_rule = 'random' if IMAGE_DIR.value else evaluation.style_rule
+    run_data.check_styles(config.model, style_rule, names)
     if images := _folder(IMAGE_DIR):
         return _Request(sides._replace(images=images), evaluation, about)
-    run_data.check_styles(config.model, evaluation.style_rule, names)
-    choices: dict[str, Any] = dict(style_rule=evaluation.style_rule, seed=given.get('seed', 0))
+    choices: dict[str, Any] = dict(style_rule=style_rule, seed=given.get('seed', 0))
     size = given.get('batch_size', shared.MAPS_TOGETHER * generator.num_devices)
     log_step = generator.step
     sample = functools.partial(run_data.sample_images, generator, maps, output_dir, batch_size=size)
@@ -206,12 +204,13 @@ def _is_of_training(evaluation: EvaluationConfig, trained: EvaluationConfig) -> 
     return same and shared.WEIGHTS.value is None
 
 
-def _one_style(generator: TrainedGenerator) -> UserError:
-    """Why the images of a label map cannot be compared with each other."""
-    from spade_jax.sampling.arguments import NO_STYLE, NO_STYLE_REMEDY
+def _given_sides() -> dict[str, str]:
+    """The directories that the flags give, by flag."""
+    return {flag.name: flag.value for flag in _SIDES if flag.value}
 
-    if generator.latent_dim is None:
-        return UserError(f'lpips_diversity compares styles, but {NO_STYLE}', NO_STYLE_REMEDY)
+
+def _one_style() -> UserError:
+    """Why the given images of a label map cannot be compared with each other."""
     problem = f'image_dir={IMAGE_DIR.value} has one image of each label map'
     remedy = 'leave --image_dir out: the run samples images in several styles'
     return UserError(f'{problem}, but lpips_diversity compares several', remedy)

@@ -71,11 +71,15 @@ def read_example(example: Example, config: Config) -> dict[str, Any]:
     )
 
 
-def read_photo_file(example: Example) -> tuple[bytes, str]:
-    """The content and the type of the photo of an example, which has one; raises UserError."""
+def type_of_photo(example: Example) -> str:
+    """The type of the photo's file, as a response tells it."""
     extension = os.path.splitext(example.photo)[1].lower()
-    kind = _TYPES.get(extension, 'application/octet-stream')
-    return _content(example.photo), kind
+    return _TYPES.get(extension, 'application/octet-stream')
+
+
+def read_photo_file(example: Example) -> bytes:
+    """The file of the photo of an example, which has one; raises UserError."""
+    return _content(example.photo)
 
 
 @functools.lru_cache(_MOST)

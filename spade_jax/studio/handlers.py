@@ -12,7 +12,13 @@ from tornado.web import HTTPError, RequestHandler
 
 from spade_jax.errors import UserError
 from spade_jax.studio import guards, time_lapse, uploads
-from spade_jax.studio.examples import list_examples, read_example, read_photo_file, thumbnail_of
+from spade_jax.studio.examples import (
+    list_examples,
+    read_example,
+    read_photo_file,
+    thumbnail_of,
+    type_of_photo,
+)
 from spade_jax.studio.label_imports import import_map
 from spade_jax.studio.live import LiveHandler
 
@@ -131,13 +137,8 @@ class Examples(Answer):
             self.set_header('Content-Type', 'image/jpeg')
             await self.answer(thumbnail_of, example)
         elif part == 'photo':
-            try:
-                content, kind = await self.in_thread(read_photo_file, example)
-            except UserError as error:
-                self.refuse(422, error.problem, error.remedy)
-                return
-            self.set_header('Content-Type', kind)
-            self.finish(content)
+            self.set_header('Content-Type', type_of_photo(example))
+            await self.answer(read_photo_file, example)
         else:
             await self.answer(read_example, example, self.studio.run.config)
 

@@ -16,7 +16,6 @@ PROGRAMS = sorted(
 OPTIONAL = ('torch', 'matplotlib')
 
 
-@pytest.mark.tools
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_help_shows_docstring_and_flags(program):
     result = runner.run(program, '--help')

@@ -19,6 +19,8 @@ EPSILON = 1e-8
 class GrowingDiscriminator(nn.Module):
     """A block of two convolutions (level 0: one) for each level, then half of the resolution.
 
+    One logit for each image.
+
     Attributes:
       widths: Channels of the levels, from the coarsest.
       first: The coarsest level that images enter at.
