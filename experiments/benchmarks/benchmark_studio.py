@@ -19,7 +19,15 @@ from absl import app, flags
 from playwright.sync_api import Page
 
 import spade_jax
-from experiments.benchmarks.studio_page import box_of_map, label_map, move, opened, served
+from experiments.benchmarks.studio_page import (
+    box_of_map,
+    label_map,
+    move,
+    opened,
+    served,
+    stroke_of_finger,
+    wait_until_compiled,
+)
 from spade_jax.errors import one_line_errors
 from spade_jax.sampling import TrainedGenerator
 
@@ -28,6 +36,8 @@ _SECONDS = flags.DEFINE_float('seconds', 6.0, 'Seconds of each measured drag.', 
 _STROKES = flags.DEFINE_integer('strokes', 50, 'Measured strokes.', lower_bound=2)
 _PORT = flags.DEFINE_integer('port', 8188, 'Port of the studio.', 1, 65535)
 _CHROMIUM = flags.DEFINE_string('chromium', '/usr/bin/chromium', 'The browser.')
+
+GOLDEN_ANGLE = 2.4  # Radians between strokes: they cover the map.
 
 _SLIDE = """(seconds) => new Promise((resolve) => {
   const {state, update} = measured;
@@ -72,6 +82,7 @@ def main(argv: list[str]) -> None:
         studio = served(_WORKDIR.value, _PORT.value)
         with studio as (url, _), opened(url, _CHROMIUM.value) as page:
             bare = functools.partial(bare_seconds, generator, page)
+            wait_until_compiled(page)
             print(f'bare generator: {1000 * bare():.0f} ms an image')
             rate, seconds = _measured(lambda: painting_rate(page, _SECONDS.value), bare)
             print(f'painting: {rate:.1f} images/s, {rate * seconds:.2f} of the bare rate')
@@ -127,25 +138,17 @@ def bare_seconds(generator: TrainedGenerator, page: Page) -> float:
 
 
 def painting_rate(page: Page, seconds: float) -> float:
-    """Images a second while the brush is dragged over the map.
+    """Images a second while the brush paints strokes across the map, a second each.
 
-    Every second another material begins: one that paints over itself changes nothing to sample.
+    Each is of another material: one that paints over itself changes nothing to sample.
     """
     box, stroke = box_of_map(page), 0
     first, start = page.evaluate('measured.images'), time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
-        if elapsed >= stroke:
-            stroke += 1
-            page.mouse.up()
-            page.keyboard.press(str(1 + stroke % 9))
-            move(page, box, 3 * elapsed)
-            page.mouse.down()
-        move(page, box, 3 * elapsed)
-        page.wait_for_timeout(8)  # A mouse tells about 100 positions a second.
-    images = page.evaluate('measured.images') - first
-    elapsed = time.perf_counter() - start
-    page.mouse.up()
-    return images / elapsed
+        stroke += 1
+        page.keyboard.press(str(1 + stroke % 9))
+        stroke_of_finger(page, box, GOLDEN_ANGLE * stroke, seconds=1)
+    return (page.evaluate('measured.images') - first) / elapsed
 
 
 def stroke_delays(page: Page, count: int) -> list[float]:

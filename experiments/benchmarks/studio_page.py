@@ -52,7 +52,10 @@ def served(workdir: str, port: int, *options: str) -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def opened(url: str, chromium: str) -> Iterator[Page]:
-    """The page, when it shows its first image; `measured` in it has what `_WATCH` counts."""
+    """The page, when it shows its first image; `measured` in it has what `_WATCH` counts.
+
+    The server may still compile what images do not need, see `wait_until_compiled`.
+    """
     arguments = ['--no-sandbox', '--disable-quic', '--disable-background-networking']
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
@@ -63,6 +66,11 @@ def opened(url: str, chromium: str) -> Iterator[Page]:
         page.evaluate(_WATCH)
         yield page
         browser.close()
+
+
+def wait_until_compiled(page: Page) -> None:
+    """Wait until the server has compiled everything."""
+    page.wait_for_selector('#status:not(:has-text("compiling"))', timeout=1000 * _LONGEST_START)
 
 
 def label_map(page: Page) -> np.ndarray:
@@ -76,6 +84,27 @@ def box_of_map(page: Page) -> FloatRect:
     box = page.locator('#map').bounding_box()
     assert box
     return box
+
+
+def stroke_of_finger(page: Page, box: FloatRect, angle: float, seconds: float) -> None:
+    """A straight stroke across the middle of the map, which the browser itself makes.
+
+    It tells 60 positions a second as a hand would. Those of `Page.mouse.move` take as much of a
+    core as the page does with them.
+    """
+    x, y = 0.4 * box['width'] * np.cos(angle), 0.4 * box['height'] * np.sin(angle)
+    stroke = {
+        'x': round(box['x'] + box['width'] / 2 - x),
+        'y': round(box['y'] + box['height'] / 2 - y),
+        'xDistance': round(2 * x),
+        'yDistance': round(2 * y),
+        'speed': round(2 * np.hypot(x, y) / seconds),
+        'gestureSourceType': 'touch',
+        'preventFling': True,
+    }
+    session = page.context.new_cdp_session(page)
+    session.send('Input.synthesizeScrollGesture', stroke)
+    session.detach()
 
 
 def move(page: Page, box: FloatRect, angle: float) -> None:

@@ -69,7 +69,7 @@ def run() -> None:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, url)
 
     asyncio.run(server.serve_until_signal(studio, sockets, announce))
-    if not studio.connections.queue.stop():
+    if not studio.connections.has_ended:
         # It loads or compiles: nothing interrupts that, and it must not outlive what it uses.
         sys.stdout.flush()
         os._exit(0)

@@ -1,7 +1,7 @@
 """The connected pages: the newest request of each, and what it has not read yet.
 
 Everything here runs in the thread of the event loop, but for the jobs, which run in the sampling
-thread and hand their answers back.
+thread, and the loading of the model; they hand their answers back.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -51,31 +52,42 @@ class Connections:
     """All connected pages, with the sampler and its thread.
 
     Args:
-      sampler: It is loaded in the sampling thread.
+      sampler: It is loaded in a thread of its own. The sampling thread begins as soon as there can
+        be images.
     """
 
     def __init__(self, sampler: Sampler):
         self.sampler, self.queue = sampler, RequestQueue()
         self.pages: set[Page] = set()
-        self.progress = Progress('loading')
+        self.progress, self._has_images = Progress('loading'), threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loading: threading.Thread | None = None
         self._started = 0.0
 
     def start(self) -> None:
-        """Start the sampling thread, which loads the model; the event loop is running."""
+        """Load the model, and start the sampling thread; the event loop is running."""
         self._loop, self._started = asyncio.get_running_loop(), time.monotonic()
-        self.queue.start(self._load)
+        self._loading = threading.Thread(target=self._load, name='loading', daemon=True)
+        self._loading.start()
+        self.queue.start(self._has_images.wait)
         self._beat()
 
     def stop(self) -> None:
-        """Close the pages and end the sampling thread, without waiting for it."""
+        """Close the pages and end the sampling thread, without waiting for its job."""
         for page in [*self.pages]:
             self.remove(page)
             page.socket.close(Closing.STOPPED, 'the server stops')
         self.queue.stop()
+        self._has_images.set()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the threads have ended, after `stop`."""
+        is_loading = self._loading is not None and self._loading.is_alive()
+        return self.queue.stop() and not is_loading
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call a function in the thread of the event loop, from the sampling thread."""
+        """Call a function in the thread of the event loop, from another thread."""
         assert self._loop is not None
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *args)
@@ -98,10 +110,12 @@ class Connections:
         return await asyncio.wrap_future(self.queue.submit(self.sampler.encode, image))
 
     def _load(self) -> None:
-        """In the sampling thread: load the model, and report it to the pages."""
+        """In a thread of its own: load the model, and report it to the pages."""
 
         def report(stage: str, done: int, of: int) -> None:
-            self._report(Progress('compiling' if done else 'loading', stage, done, of))
+            milliseconds = self.sampler.milliseconds
+            state = 'ready' if milliseconds else 'compiling' if done else 'loading'
+            self._report(Progress(state, stage, done, of, milliseconds=milliseconds))
 
         try:
             self.sampler.load(report)
@@ -111,11 +125,19 @@ class Connections:
             self._report(Progress('failed', f'the model cannot be loaded: {error}'))
             return
         self._report(Progress('ready', milliseconds=self.sampler.milliseconds))
+        self.post(self._prepare)
 
     def _report(self, progress: Progress) -> None:
-        """In the sampling thread: let all pages know the progress."""
+        """In the loading thread: let all pages know the progress."""
         self.progress = progress
+        if progress.state in ('ready', 'failed'):
+            self._has_images.set()
         self.post(self._tell)
+
+    def _prepare(self) -> None:
+        """Prepare what was not while the sampler was loaded."""
+        for page in self.pages:
+            page.prepare()
 
     def _tell(self) -> None:
         for page in [*self.pages]:
@@ -165,6 +187,11 @@ class Page:
             self._unread += 1
             sent.add_done_callback(self._read)
 
+    def prepare(self) -> None:
+        """Prepare the label map of the newest request, in turn."""
+        if self._ids is not None and not self._is_closed:
+            self._queue.put(self, Rank.PREPARATION, functools.partial(self._prepare, self._ids))
+
     def close(self) -> None:
         """Forget its requests."""
         self._is_closed, self._newest, self._variations, self._next = True, None, None, None
@@ -198,9 +225,7 @@ class Page:
         self._ids = ids
         if self._timer:
             self._timer.cancel()
-        job = functools.partial(self._prepare, ids)
-        put = functools.partial(self._queue.put, self, Rank.PREPARATION, job)
-        self._timer = asyncio.get_running_loop().call_later(STILL, put)
+        self._timer = asyncio.get_running_loop().call_later(STILL, self.prepare)
 
     def _sample(self, request: SampleRequest, since: float) -> None:
         """In the sampling thread: sample an image."""

@@ -1,4 +1,4 @@
-"""What samples the images of the studio. JAX is imported by `load`, in the sampling thread."""
+"""What samples the images of the studio. JAX is imported by `load`, in the loading thread."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spade_jax.sampling.prepared_map import PreparedMap
 
 Result = TypeVar('Result')
+Maps = tuple[np.ndarray, np.ndarray | None]  # Labels and instances.
 VARIATIONS_TOGETHER = 4
 MOST_PREPARED, MOST_BYTES = 4, 2**28  # Label maps, and what is prepared of all of them.
 # (stage in words, number of finished stages, number of all stages)
@@ -39,10 +40,11 @@ class Refused(UserError):
 
 
 class Sampler(Protocol):
-    """A model that samples images. Its methods are for one thread.
+    """A model that samples images. Its methods are for one thread, `load` for another one.
 
     Attributes:
-      milliseconds: What an image takes, measured by `load`; 0 before.
+      milliseconds: What an image takes; 0 until `load` has measured it. From then on the other
+        methods may be called, while `load` compiles what is not needed for images.
     """
 
     milliseconds: int
@@ -90,6 +92,7 @@ class GeneratorSampler:
         self._generator: TrainedGenerator | None = None
         self._prepared: dict[bytes, PreparedMap] = {}  # The one that was used last is the last.
         self._least_unprepared = float('inf')  # Pixels from which on maps are not prepared.
+        self._is_compiling = False  # What is not needed for images; nothing is prepared meanwhile.
         self.milliseconds = 0
 
     def load(self, report: Report) -> None:
@@ -101,12 +104,16 @@ class GeneratorSampler:
         self._latent_of = functools.lru_cache(64)(
             lambda style: latent_of(style, generator.latent_dim or 0, generator.clusters)
         )
-        stages = self._stages(ids, style)
-        for done, (name, compile_stage) in enumerate(stages.items(), 1):
-            report(f'compiling {name}', done, len(stages) + 1)
-            compile_stage()
-        self._prepared.clear()
-        self.milliseconds = _milliseconds(lambda: self.sample(ids, style))
+        others = self._other_programs(ids, style)
+        report('compiling images', 1, len(others) + 2)
+        self.sample(ids, style)
+        self._is_compiling = True
+        self.milliseconds = max(1, _milliseconds(lambda: self.sample(ids, style)))
+        for done, (name, compile_program) in enumerate(others.items(), 2):
+            report(f'compiling {name}', done, len(others) + 2)
+            with contextlib.suppress(Refused):  # Images do without it.
+                self._within_memory(ids, compile_program)
+        self._is_compiling = False
 
     def sample(self, ids: np.ndarray, style: Style | None) -> np.ndarray:
         """See `Sampler`."""
@@ -123,14 +130,14 @@ class GeneratorSampler:
         maps = self._maps(ids)
         if self._loaded.latent_dim is None or ids.size >= self._least_unprepared:
             return
-        if self._find(ids) is not None:
+        if self._is_compiling or self._find(ids) is not None:
             return
         try:
             prepared = self._within_memory(ids, lambda: self._loaded.prepare(*maps))
         except Refused:
             self._least_unprepared = ids.size
             raise
-        if not 0 < prepared.nbytes <= self._most_bytes:
+        if not self._is_kept(prepared):
             self._least_unprepared = ids.size if prepared.nbytes else 0  # Nothing to prepare.
             return
         self._prepared[_key(ids)] = prepared
@@ -139,16 +146,12 @@ class GeneratorSampler:
 
     def variations(self, ids: np.ndarray, styles: Sequence[Style]) -> np.ndarray:
         """See `Sampler`."""
-        latents = np.asarray([self._latent(style) for style in styles])
-        maps = [None if map is None else np.stack([map] * len(styles)) for map in self._maps(ids)]
+        if self._is_compiling:
+            return np.stack([self.sample(ids, style) for style in styles])
+        latents, maps = np.asarray([self._latent(style) for style in styles]), self._maps(ids)
         with contextlib.suppress(Refused):
             self.prepare(ids)
-
-        def sample() -> np.ndarray:
-            prepared = self._find(ids)
-            return prepared(latents) if prepared else self._loaded(*maps, style=latents)
-
-        return self._within_memory(ids, sample)
+        return self._within_memory(ids, lambda: self._vary(self._find(ids), maps, latents))
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """See `Sampler`."""
@@ -160,17 +163,36 @@ class GeneratorSampler:
             raise Refused('failed', 'the model is not loaded')
         return self._generator
 
-    def _stages(self, ids: np.ndarray, style: Style | None) -> dict[str, Callable[[], object]]:
-        """What compiles each program that is used later."""
+    def _other_programs(
+        self, ids: np.ndarray, style: Style | None
+    ) -> dict[str, Callable[[], object]]:
+        """What compiles each program but that of images; the other thread samples meanwhile."""
         model, image = self._loaded.config.model, np.zeros((*ids.shape, 3), np.uint8)
-        stages: dict[str, Callable[[], object]] = {'images': lambda: self.sample(ids, style)}
+        programs: dict[str, Callable[[], object]] = {}
         if style is not None:
-            stages['label maps'] = lambda: self.prepare(ids)
-            stages['styles'] = lambda: self.quick(ids, style)
-            stages['variations'] = lambda: self.variations(ids, [style] * VARIATIONS_TOGETHER)
+            latents = np.asarray([self._latent(style)] * VARIATIONS_TOGETHER)
+            maps = self._maps(ids)
+            prepare = functools.cache(lambda: self._loaded.prepare(*maps))
+
+            def vary() -> np.ndarray:
+                return self._vary(prepare() if self._is_kept(prepare()) else None, maps, latents)
+
+            programs['label maps'] = prepare
+            programs['styles'] = lambda: prepare()(latents[0])
+            programs['variations'] = vary
         if model.can_encode and not model.feature_table:
-            stages['photos'] = lambda: self.encode(image)
-        return stages
+            programs['photos'] = lambda: self.encode(image)
+        return programs
+
+    def _vary(self, prepared: PreparedMap | None, maps: Maps, latents: np.ndarray) -> np.ndarray:
+        """Images of one label map in some styles."""
+        if prepared:
+            return prepared(latents)
+        repeated = [None if map is None else np.stack([map] * len(latents)) for map in maps]
+        return self._loaded(*repeated, style=latents)
+
+    def _is_kept(self, prepared: PreparedMap) -> bool:
+        return 0 < prepared.nbytes <= self._most_bytes
 
     def _latent(self, style: Style | None) -> np.ndarray | None:
         """The latent of a style; None for a model without."""
@@ -180,7 +202,7 @@ class GeneratorSampler:
         with _refusals('style'):
             return None if style is None else self._latent_of(style)
 
-    def _maps(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def _maps(self, ids: np.ndarray) -> Maps:
         """Label map and instance map, checked; a region of a class is one instance."""
         from spade_jax.sampling import arguments, sizes
 

@@ -83,6 +83,33 @@ def test_stages_are_told_until_the_model_is_ready():
     with_server(test, Slow(stages=('load', 'compile')))
 
 
+def test_images_come_while_it_still_compiles(monkeypatch):
+    monkeypatch.setattr(connections, 'STILL', 60)
+    is_loaded = threading.Event()
+
+    class Slow(StandIn):
+        def load(self, report):
+            super().load(report)
+            report('compiling styles', 2, 3)
+            assert is_loaded.wait(20)
+
+    async def test(running, url):
+        page = await Client.connect(url)
+        header, payload = await page.ask(1, IDS)
+        assert header['op'] == 'image' and payload == image_of(IDS, Seed(2)).tobytes()
+        state = running.progress
+        assert (state.state, state.stage, state.milliseconds) == ('ready', 'compiling styles', 1)
+        assert not running.sampler.prepared
+        is_loaded.set()
+        while (await page.read('state'))[0]['stage']:
+            pass
+        await page.ask(2, IDS)
+        await page.ask(3, IDS)  # What was sampled before is prepared now.
+        np.testing.assert_array_equal(running.sampler.prepared, [IDS])
+
+    with_server(test, Slow())
+
+
 def test_progress_is_repeated_while_a_stage_takes_long(monkeypatch):
     monkeypatch.setattr(connections, 'HEARTBEAT', 0.02)
     is_loaded = threading.Event()

@@ -120,6 +120,26 @@ def test_nothing_compiles_after_the_start(loaded):
     assert [program._cache_size() for program in programs] == before
 
 
+def test_images_are_sampled_while_the_rest_compiles(loaded):
+    generator, _, _ = loaded('styles')
+    sampler, found = GeneratorSampler(lambda: generator), {}
+
+    def report(stage, *_):
+        if stage == 'compiling styles':
+            sampler.prepare(IDS)
+            found['quick'] = sampler.quick(IDS, Seed(1))
+            found['image'] = sampler.sample(IDS, Seed(1))
+            found['variations'] = sampler.variations(IDS, [Seed(1), Seed(2)])
+
+    sampler.load(report)
+    assert found['quick'] is None
+    expected = [generator(IDS, seed=seed) for seed in (1, 2)]
+    np.testing.assert_array_equal(found['image'], expected[0])
+    np.testing.assert_array_equal(found['variations'], expected)
+    sampler.prepare(IDS)
+    assert sampler.quick(IDS, Seed(1)) is not None
+
+
 @pytest.mark.parametrize(
     'name, ids, style, code, message',
     [

@@ -372,6 +372,26 @@ def test_another_model_is_told_to_a_page_that_was_never_ready(open_page):
         stages.set()
 
 
+def test_page_samples_while_the_rest_is_compiled(open_page):
+    is_loaded = threading.Event()
+
+    class Loading(StandIn):
+        def load(self, report):
+            super().load(report)
+            report('compiling styles', 2, 3)
+            assert is_loaded.wait(60)
+
+    with serving(sampler=Loading()) as running:
+        page = open_page(running.url, reduced_motion='reduce')
+        expect(page.locator('html')).to_have_attribute('data-link', 'ready')
+        expect(page.locator('html')).to_have_attribute('data-shown', re.compile(r'\d+'))
+        expect(page.locator('#status')).to_contain_text('compiling styles')
+        is_loaded.set()
+        expect(page.locator('#status')).not_to_contain_text('compiling')
+        expect(page.locator('html')).to_have_attribute('data-link', 'ready')
+        page.close()  # It may still load thumbnails.
+
+
 SERVER = """
 import sys, threading
 from tests.studio.serving import serving

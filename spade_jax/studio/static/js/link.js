@@ -159,7 +159,10 @@ function takeState({state: name, stage, done, of, seconds, milliseconds}) {
     if (answered.isRefused) answered = {revision: -1, style: null, isExact: true};
     if (milliseconds > SLOW) followStrokes(milliseconds);
     settle();
-    update('link', {state: nameNow(), stage: null, refused: null});
+    // It may still compile what images do not need.
+    update('link', {
+      state: nameNow(), stage: stage ? {name: stage, done, of, seconds} : null, refused: null,
+    });
   }
 }
 
