@@ -9,6 +9,7 @@ edges and takes longer. Needs Playwright and Chromium.
 """
 
 import functools
+import itertools
 import statistics
 import tempfile
 import time
@@ -37,7 +38,9 @@ _STROKES = flags.DEFINE_integer('strokes', 50, 'Measured strokes.', lower_bound=
 _PORT = flags.DEFINE_integer('port', 8188, 'Port of the studio.', 1, 65535)
 _CHROMIUM = flags.DEFINE_string('chromium', '/usr/bin/chromium', 'The browser.')
 
-GOLDEN_ANGLE = 2.4  # Radians between strokes: they cover the map.
+_DRAGS = 3
+_NUMBERS = itertools.count()  # Of the drags.
+GOLDEN_ANGLE = 2.4  # Radians between them: no two are the same.
 
 _SLIDE = """(seconds) => new Promise((resolve) => {
   const {state, update} = measured;
@@ -119,7 +122,7 @@ def frame_delays(page: Page, mode: str, seconds: float) -> tuple[float, float]:
     """Milliseconds within which 95 % of motions are on the map, and those of the longest task."""
     page.evaluate('(mode) => measured.update("link", {mode})', mode)
     page.evaluate('Object.assign(measured, {frames: [], tasks: []})')
-    painting_rate(page, seconds)
+    drag(page, seconds)
     delays, tasks = page.evaluate('[measured.frames, measured.tasks]')
     return statistics.quantiles(delays, n=20)[-1], max(tasks, default=0)
 
@@ -137,18 +140,22 @@ def bare_seconds(generator: TrainedGenerator, page: Page) -> float:
     return statistics.median(times)
 
 
-def painting_rate(page: Page, seconds: float) -> float:
-    """Images a second while the brush paints strokes across the map, a second each.
+def drag(page: Page, seconds: float) -> list[list[float]]:
+    """Drag the brush across the map some times; returns when the images of each came, in ms."""
+    box, times = box_of_map(page), []
+    for number in itertools.islice(_NUMBERS, _DRAGS):
+        page.keyboard.press(str(1 + number % 9))  # Another material: each drag changes the map.
+        page.evaluate('measured.times.length = 0')
+        stroke_of_finger(page, box, GOLDEN_ANGLE * number, seconds)
+        times.append(page.evaluate('measured.times'))
+    return times
 
-    Each is of another material: one that paints over itself changes nothing to sample.
-    """
-    box, stroke = box_of_map(page), 0
-    first, start = page.evaluate('measured.images'), time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        stroke += 1
-        page.keyboard.press(str(1 + stroke % 9))
-        stroke_of_finger(page, box, GOLDEN_ANGLE * stroke, seconds=1)
-    return (page.evaluate('measured.images') - first) / elapsed
+
+def painting_rate(page: Page, seconds: float) -> float:
+    """Images a second while the brush is dragged."""
+    times = drag(page, seconds)
+    elapsed = sum(ends[-1] - ends[0] for ends in times) / 1000
+    return sum(len(ends) - 1 for ends in times) / elapsed
 
 
 def stroke_delays(page: Page, count: int) -> list[float]:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
-# In the page: counts the images, and keeps the milliseconds from the end of each stroke to the
-# image of its map.
+# In the page: counts the images, keeps when each of them came, and the milliseconds from the end of
+# each stroke to the image of its map.
 _WATCH = """async () => {
   const {state, subscribe, update} = await import('/static/js/state.js');
   update('link', {mode: 'live'});  // Also where the page has chosen another mode for itself.
-  const measured = {images: 0, strokes: [], state, update};
+  const measured = {images: 0, times: [], strokes: [], state, update};
   let end = null;
   subscribe('link', (link, changed) => {
     if (changed.isStroke === false) end = {time: performance.now(), of: state.document.revision};
@@ -22,6 +22,7 @@ _WATCH = """async () => {
   subscribe('image', (image, changed) => {
     if (!('rgb' in changed)) return;
     measured.images++;
+    measured.times.push(performance.now());
     if (end && image.revision >= end.of) {
       measured.strokes.push(performance.now() - end.time);
       end = null;

@@ -14,6 +14,7 @@ const SLOW = 400;  // Milliseconds an image, above which images follow each stro
 const RATE_SPAN = 2000;  // Milliseconds over which the rate is measured.
 const GAP = 20;  // Milliseconds between two requests while one waits, at least.
 const BYTES = 4000;  // Of the label map in each millisecond of the gap.
+const EARLY = 0.7;  // Share of the time of an image in which the server needs no newer request.
 const REST = 150;  // Milliseconds without a change of the style, after which its image is exact.
 const PATIENCE = 500;  // Milliseconds after which the page says how many are before it.
 const SAME_MODEL = ['name', 'width', 'height', 'has_style', 'can_encode', 'classes'];
@@ -33,6 +34,7 @@ let isReady = false;  // The model is loaded.
 let rev = 0;  // Of requests.
 let asked = [];  // {rev, revision, style} of the requests since that of the last answer.
 let lastSent = 0;
+let lastAnswered = 0;
 let later = 0;
 let answered = {revision: -1, style: null, isExact: true};  // Of the last answer.
 let isSettled = false;  // It is time for an exact image after quick ones.
@@ -174,6 +176,7 @@ function takeImage({rev: shown, width, height, milliseconds, exact}, rgb) {
   const request = finish(shown, exact);
   if (!request) return;
   const {revision, style} = request;
+  lastAnswered = performance.now();
   sendNewest();  // The server samples on while this page shows the image.
   if (!exact && !asked.length) settling = setTimeout(settle, REST);
   update('image', {revision, style, rgb, width, height, milliseconds, size: 'full'});
@@ -251,12 +254,15 @@ function sendNewest() {
   if (state.link.state === 'ready') update('link', {state: 'sampling'});
 }
 
-/** Whether a request was sent a moment ago that is not answered; the newest follows later. */
+/** Whether a request is on its way that is new enough for now; the newest follows later. */
 function mustWait() {
   clearTimeout(later);
+  if (!asked.length) return false;
   const gap = Math.max(GAP, (state.document.ids?.byteLength ?? 0) / BYTES);
-  const pause = lastSent + gap - performance.now();
-  if (!asked.length || pause <= 0) return false;
+  const isEnough = asked.length > 1 && state.link.isStroke;  // One is sampled, another one waits.
+  const until = isEnough ? lastAnswered + EARLY * state.image.milliseconds : 0;
+  const pause = Math.max(lastSent + gap, until) - performance.now();
+  if (pause <= 0) return false;
   later = setTimeout(sendNewest, pause);
   return true;
 }
