@@ -48,8 +48,9 @@ class Folders:
     """Where the files of a split are; `listing` is the file that lists its examples, or ''."""
 
     photo: Role
-    label: Role
+    label: Role  # The photo, if there is no condition.
     instance: Role | None  # None if no files of instance maps are paired.
+    unused: Role | None  # The label maps, if there is no condition: they may be beside the photos.
     listing: str
     listing_flag: str
     config: DataConfig
@@ -65,13 +66,16 @@ class Folders:
             return Role(name, directory, flag, suffix, suffix_flag, extensions)
 
         photo = role('photo', 'image', PHOTO_EXTENSIONS)
-        label_extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
-        label = role(condition_role(config), 'label', label_extensions)
-        label = photo if config.unconditional else label
+        unused = None
+        if config.unconditional:
+            label, unused = photo, role('label map', 'label', ID_EXTENSIONS)
+        else:
+            extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
+            label = role(condition_role(config), 'label', extensions)
         instance = role('instance map', 'instance', ID_EXTENSIONS) if instance_files else None
         listing = getattr(config, f'{split}_list')
         path = os.path.join(root, listing) if listing else ''
-        return cls(photo, label, instance, path, f'{split}_list', config)
+        return cls(photo, label, instance, unused, path, f'{split}_list', config)
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -179,13 +183,14 @@ def _paired_files(folders: Folders) -> Pairing:
         if not os.path.isdir(role.directory):
             problem = f'{role.directory_flag}: there is no directory {role.directory}'
             raise UserError(problem, f'set --data_dir or --{role.directory_flag}')
-    found, defects = _files_by_role(folders.roles)
+    found, defects = _files_by_role(folders)
     photos, labels = found[folders.photo], found[folders.label]
     if not photos:
         role, extensions = folders.photo, ' '.join(sorted(PHOTO_EXTENSIONS))
         ending = f' whose names end in {role.suffix}' if role.suffix else ''
         problem = f'{role.directory_flag}: no photos ({extensions}){ending} in {role.directory}'
-        if labels and role.directory == (label := folders.label).directory:
+        label = folders.unused or folders.label
+        if role.directory == label.directory and (labels or folders.unused):
             problem += f', which is {label.directory_flag} too: its files count as {label.name}s'
             remedy = f'tell them apart with --{role.suffix_flag} and --{label.suffix_flag}'
             raise UserError(problem, remedy)
@@ -218,7 +223,7 @@ def _listed_files(folders: Folders) -> Pairing:
         """Find the files of another split than the one that is listed; '' for this one."""
         config, instances = folders.config, folders.instance is not None
         other = Folders.from_config(config, split, instances) if split else folders
-        found, defects = _files_by_role(other.roles)
+        found, defects = _files_by_role(other)
         duplicates.extend(defects)
         return found
 
@@ -298,12 +303,13 @@ def _stem_at_end(path: str, stems: Collection[str]) -> str | None:
     return next((end for end in ends if end in stems), None)
 
 
-def _files_by_role(roles: Sequence[Role]) -> tuple[dict[Role, dict[str, str]], list[Defect]]:
+def _files_by_role(folders: Folders) -> tuple[dict[Role, dict[str, str]], list[Defect]]:
     """Return the files {stem: path} of each role, and the defects of duplicates.
 
     Roles may share a directory. A file then belongs to the role with the longest suffix that it
     has; with equal suffixes, to the map (x.jpg and x.png side by side).
     """
+    roles = (*folders.roles, *filter(None, [folders.unused]))
     for one, other in itertools.combinations(roles, 2):
         same_names = (one.directory, one.suffix) == (other.directory, other.suffix)
         if same_names and other.extensions >= one.extensions:
@@ -313,10 +319,10 @@ def _files_by_role(roles: Sequence[Role]) -> tuple[dict[Role, dict[str, str]], l
     candidates = {role: dict(_candidates(role)) for role in roles}
     by_suffix = sorted(roles, key=lambda role: len(role.suffix))  # Stable: maps after photos.
     owner = {path: role for role in by_suffix for path in candidates[role]}  # The last one wins.
-    found: dict[Role, dict[str, str]] = {role: {} for role in roles}
+    found: dict[Role, dict[str, str]] = {role: {} for role in folders.roles}
     defects = []
-    for role, stems in candidates.items():
-        for path, stem in stems.items():
+    for role in folders.roles:
+        for path, stem in candidates[role].items():
             if owner[path] is role and found[role].setdefault(stem, path) != path:
                 problem = f'{stem} has two files as {role.name}: {found[role][stem]} and {path}'
                 remedy = f'remove one, or tell them apart with --{role.suffix_flag}'

@@ -309,6 +309,24 @@ def test_one_directory_of_png_files_for_photos_and_label_maps_is_named(root):
     )
 
 
+def test_label_maps_beside_the_photos_are_no_photos_without_a_condition(root):
+    message = _message(
+        open_source, _config(root, condition='none', train_image_dir='train_label'), 'train'
+    )
+    assert 'its files count as label maps; tell them apart with --image_suffix' in message
+    for name in ('a', 'b', 'sub/c'):
+        (root / 'train_label' / f'{name}.png').rename(root / 'train_img' / f'{name}.png')
+    together = dict(condition='none', train_label_dir='train_img')
+    source = open_source(_config(root, **together), 'train')
+    assert source.names == ['a', 'b', 'sub/c']
+    assert source.locations[0].endswith('a.jpg') and source.read(0).image.shape == (36, 40, 3)
+    for name in ('a', 'b', 'sub/c'):
+        (root / 'train_img' / f'{name}.png').rename(root / 'train_img' / f'{name}_L.png')
+    source = open_source(_config(root, **together, label_suffix='_L'), 'train')
+    assert source.names == ['a', 'b', 'sub/c']
+    assert len(open_source(_config(root, condition='none'), 'train')) == 6
+
+
 def test_source_rejects_jpeg_label_maps(root):
     (root / 'train_label' / 'a.png').unlink()
     _ids(root / 'train_label' / 'a.jpg')
