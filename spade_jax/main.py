@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from spade_jax.commands.command_line import parse
 from spade_jax.config.flags import define_flags
 from spade_jax.errors import one_line_errors
-from spade_jax.streams import protect_standard_streams
+from spade_jax.standard_streams import protect_standard_streams
 
 MODES = (
     *('train', 'sample', 'validate_data', 'prepare_data', 'report', 'memory'),

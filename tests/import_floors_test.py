@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'spade_jax'
 FLOORS = [
     ['errors'],
     ['forking'],
-    ['files', 'streams'],
+    ['files', 'standard_streams'],
     ['config'],
     ['batch', 'random_streams'],
     ['distributed'],

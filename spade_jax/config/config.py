@@ -26,7 +26,7 @@ from spade_jax.errors import UserError
 
 LR_DECAYS = ('late', 'even', 'early')
 PERCEPTUAL_NETWORKS = ('vgg19', 'squeezenet', 'efficientnet_lite0')
-GAN_LOSSES = ('hinge', 'least_squares', 'cross_entropy', 'minimax', 'wasserstein')
+GAN_LOSS_NAMES = ('hinge', 'least_squares', 'cross_entropy', 'minimax', 'wasserstein')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LossConfig(Section):
         'hinge',
         'Adversarial loss. minimax: the original one, whose gradient vanishes where the '
         'discriminator is sure; cross_entropy: its non-saturating form.',
-        choices=GAN_LOSSES,
+        choices=GAN_LOSS_NAMES,
     )
     feature_matching_weight: float = option(10.0, 'Weight of the loss; 0 disables it.', at_least=0)
     perceptual_weight: float = option(

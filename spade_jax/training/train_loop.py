@@ -34,7 +34,7 @@ from spade_jax.reports.run_log import (
     progress_fields,
 )
 from spade_jax.sampling import TrainedGenerator
-from spade_jax.training import feature_clusters
+from spade_jax.training import cluster_features
 from spade_jax.training.evaluation import Evaluator, scores_of
 from spade_jax.training.metrics import check_finite, mean_metrics, weight_norms
 from spade_jax.training.preemption import Preemption
@@ -91,8 +91,8 @@ def train(
             print(
                 f'{workdir} has done {initial.step} of {last_step} steps already. {remedy}'.strip()
             )
-            if processes.is_first() and feature_clusters.are_missing(config, workdir):
-                feature_clusters.write_clusters(config, workdir, data)
+            if processes.is_first() and cluster_features.are_missing(config, workdir):
+                cluster_features.write_clusters(config, workdir, data)
             return
         fixed = config, workdir, model, constants, data, checkpointer, preemption
         session = Session(*fixed, on_metrics, _evaluator(config, data))
@@ -105,7 +105,7 @@ def train(
         columns = ['label map'] * (not config.data.unconditional) + ['fake', 'real']
         print(f'Sample grids ({" | ".join(columns)}): {samples}')
     if processes.is_first():
-        feature_clusters.write_clusters(config, workdir, data)
+        cluster_features.write_clusters(config, workdir, data)
         print(f'Report: {run_report.write(workdir)}')
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from spade_jax.streams import protected
+from spade_jax.standard_streams import protected
 from tests import program
 
 
