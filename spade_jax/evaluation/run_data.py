@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from spade_jax.config.catalog import known_classes
 from spade_jax.config.config import Config
 from spade_jax.config.model_options import ModelOptions
 from spade_jax.data.files.image_files import read_ids
@@ -28,19 +29,23 @@ from spade_jax.sampling.trained_generator import TrainedGenerator
 
 
 class RunLabels:
-    """Label maps at the training size of a run, resized as for sampling; see `LabelSet`."""
+    """Label maps at the training size of a run, resized as for sampling; see `LabelSet`.
+
+    Where id 0 of the data set is "unknown", as in ADE20K, the classes are counted from id 1 on.
+    """
 
     def __init__(self, maps: LabelMaps, config: Config):
         self._maps, self._config = maps, config
         self.num_classes = config.data.num_classes
+        self._first = int((0, 'unknown') in ((c.id, c.name) for c in known_classes(config.data)))
         self._size = config.data.image_width, config.data.image_height
 
     def __len__(self) -> int:
         return len(self._maps.names)
 
     def read(self, index: int) -> np.ndarray:
-        """Ids [H, W]; the don't-care id is no class."""
-        return load_for_sampling(self._maps, index, self._config, self._size).label
+        """Classes [H, W] int32; those of unknown pixels are not in [0, num_classes)."""
+        return self._label(index).astype(np.int32) - self._first
 
     def read_file(self, index: int) -> np.ndarray:
         """Ids [H, W] as in the file."""
@@ -50,13 +55,16 @@ class RunLabels:
         return read_ids(self.location(index))
 
     def colorized(self, index: int) -> np.ndarray:
-        return colorize_input(self.read(index), self._config.data)
+        return colorize_input(self._label(index), self._config.data)
 
     def location(self, index: int) -> str:
         return self._maps.locations[index]
 
     def stems(self) -> Sequence[str]:
         return self._maps.names
+
+    def _label(self, index: int) -> np.ndarray:
+        return load_for_sampling(self._maps, index, self._config, self._size).label
 
 
 class RunPhotos:

@@ -1,10 +1,13 @@
 import functools
+import types
 
 import numpy as np
 import pytest
 
+from spade_jax.config.config import Config
 from spade_jax.config.evaluation_config import EvaluationConfig
 from spade_jax.data.files.label_maps import LabelsOfSource
+from spade_jax.data.pipeline.paired_transforms import Example
 from spade_jax.data.sources.open_source import open_source
 from spade_jax.errors import UserError
 from spade_jax.evaluation import comparison as comparison_module
@@ -150,6 +153,20 @@ def test_judge_is_not_fitted_to_examples_that_are_skipped(tmp_path):
     (tmp_path / 'data' / 'train_img' / '2.jpg').write_bytes(b'no image')
     images, labels = run_data.training_examples(config)
     assert [*images.stems()] == [*labels.stems()] and len(images) == 3
+
+
+@pytest.mark.parametrize(
+    'dataset, num_classes, first', [('ade20k', 150, 1), ('coco_stuff', 182, 0)]
+)
+def test_classes_of_a_judge_leave_out_an_id_that_is_unknown(dataset, num_classes, first):
+    ids = np.array([[0, 1], [150, 149]], np.uint8)
+    maps = types.SimpleNamespace(read=lambda _: Example(None, ids))
+    options = dict(condition='labels', dontcare=True, crop_size=64, load_size=64)
+    config = Config.create(dataset=dataset, num_classes=num_classes, **options)
+    labels = run_data.RunLabels(maps, config)
+    labels._size = 2, 2
+    np.testing.assert_array_equal(labels.read(0), ids.astype(int) - first)
+    assert labels.num_classes == num_classes
 
 
 @pytest.mark.parametrize('name', ['layout', 'unet_miou'])
