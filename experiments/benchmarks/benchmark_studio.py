@@ -29,7 +29,7 @@ from experiments.benchmarks.studio_page import (
     stroke_of_finger,
     wait_until_compiled,
 )
-from spade_jax.errors import one_line_errors
+from spade_jax.errors import UserError, one_line_errors
 from spade_jax.sampling import TrainedGenerator
 
 _WORKDIR = flags.DEFINE_string('workdir', spade_jax.DEMO, 'Work directory of the run.')
@@ -153,7 +153,10 @@ def drag(page: Page, seconds: float) -> list[list[float]]:
 
 def painting_rate(page: Page, seconds: float) -> float:
     """Images a second while the brush is dragged."""
-    times = drag(page, seconds)
+    times = [ends for ends in drag(page, seconds) if len(ends) > 1]
+    if not times:
+        problem = f'no drag of {seconds} seconds had two images'
+        raise UserError(problem, 'drag longer with --seconds')
     elapsed = sum(ends[-1] - ends[0] for ends in times) / 1000
     return sum(len(ends) - 1 for ends in times) / elapsed
 

@@ -90,8 +90,8 @@ def box_of_map(page: Page) -> FloatRect:
 def stroke_of_finger(page: Page, box: FloatRect, angle: float, seconds: float) -> None:
     """A straight stroke across the middle of the map, which the browser itself makes.
 
-    It tells 60 positions a second as a hand would. Those of `Page.mouse.move` take as much of a
-    core as the page does with them.
+    The page hears of 60 positions a second, as of a hand. Sending them with `Page.mouse.move` takes
+    as much of a core as the page's own work.
     """
     x, y = 0.4 * box['width'] * np.cos(angle), 0.4 * box['height'] * np.sin(angle)
     stroke = {

@@ -10,6 +10,7 @@ import numpy as np
 
 from spade_jax.config.catalog import known_classes
 from spade_jax.config.config import Config
+from spade_jax.config.data_config import DONTCARE_ID, DataConfig
 from spade_jax.config.model_options import ModelOptions
 from spade_jax.data.files.image_files import read_ids
 from spade_jax.data.files.label_maps import EvenlySpaced, LabelMaps, LabelsOfSource
@@ -31,21 +32,22 @@ from spade_jax.sampling.trained_generator import TrainedGenerator
 class RunLabels:
     """Label maps at the training size of a run, resized as for sampling; see `LabelSet`.
 
-    Where id 0 of the data set is "unknown", as in ADE20K, the classes are counted from id 1 on.
+    Where the data set has a class "unknown", as ADE20K has id 0, its pixels have no label.
     """
 
     def __init__(self, maps: LabelMaps, config: Config):
         self._maps, self._config = maps, config
-        self.num_classes = config.data.num_classes
-        self._first = int((0, 'unknown') in ((c.id, c.name) for c in known_classes(config.data)))
+        self._unknown = _unknown_ids(config.data)
+        self.num_classes = config.data.num_classes + len(self._unknown)
         self._size = config.data.image_width, config.data.image_height
 
     def __len__(self) -> int:
         return len(self._maps.names)
 
     def read(self, index: int) -> np.ndarray:
-        """Classes [H, W] int32; those of unknown pixels are not in [0, num_classes)."""
-        return self._label(index).astype(np.int32) - self._first
+        """Ids [H, W]; those of pixels without a label are not in [0, num_classes)."""
+        label = self._label(index)
+        return np.where(np.isin(label, self._unknown), DONTCARE_ID, label)
 
     def read_file(self, index: int) -> np.ndarray:
         """Ids [H, W] as in the file."""
@@ -94,6 +96,14 @@ class RunPhotos:
 
     def fingerprint(self) -> str:
         return digest([self._maps.fingerprint(), str(self._size)])
+
+
+def _unknown_ids(data: DataConfig) -> list[int]:
+    """The ids below `num_classes` that the classes of the data set call "unknown"."""
+    if data.label_remap and not data.palette:  # Names and ids are those of the files.
+        return []
+    ids = [entry.id for entry in known_classes(data) if entry.name == 'unknown']
+    return [number for number in ids if number < data.num_classes]
 
 
 def sides_of(config: Config, maps: LabelMaps, predictions: ImageFolder | None = None) -> Sides:

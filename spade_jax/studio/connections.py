@@ -49,7 +49,7 @@ class Socket(Protocol):
 
 
 class Connections:
-    """All connected pages, with the sampler and its thread.
+    """All connected pages, with the sampler and the two threads that use it.
 
     Args:
       sampler: It is loaded in a thread of its own. The sampling thread begins as soon as there can
@@ -135,7 +135,7 @@ class Connections:
         self.post(self._tell)
 
     def _prepare(self) -> None:
-        """Prepare what was not while the sampler was loaded."""
+        """Prepare the label maps that could not be prepared while the rest was compiled."""
         for page in self.pages:
             page.prepare()
 

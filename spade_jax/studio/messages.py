@@ -119,7 +119,8 @@ class Progress:
     """How far the sampler is.
 
     Attributes:
-      state: 'loading', 'compiling', 'ready' or 'failed'.
+      state: 'loading', 'compiling', 'ready' or 'failed'. When it is ready, images are sampled; with
+        a stage, what they do not need is still compiled.
       stage: What it does now, or why it failed: words for the user.
       done: Number of finished stages.
       of: Number of all stages.

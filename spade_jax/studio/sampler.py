@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,7 @@ class Refused(UserError):
 
 
 class Sampler(Protocol):
-    """A model that samples images. Its methods are for one thread, `load` for another one.
+    """A model that samples images. Call `load` in one thread, and all other methods in another.
 
     Attributes:
       milliseconds: What an image takes; 0 until `load` has measured it. From then on the other
@@ -111,8 +112,10 @@ class GeneratorSampler:
         self.milliseconds = max(1, _milliseconds(lambda: self.sample(ids, style)))
         for done, (name, compile_program) in enumerate(others.items(), 2):
             report(f'compiling {name}', done, len(others) + 2)
-            with contextlib.suppress(Refused):  # Images do without it.
+            try:
                 self._within_memory(ids, compile_program)
+            except Exception as error:  # Images do without it, and who asks for it is told.
+                logging.warning('compiling %s failed: %s', name, error)
         self._is_compiling = False
 
     def sample(self, ids: np.ndarray, style: Style | None) -> np.ndarray:
@@ -169,19 +172,20 @@ class GeneratorSampler:
         """What compiles each program but that of images; the other thread samples meanwhile."""
         model, image = self._loaded.config.model, np.zeros((*ids.shape, 3), np.uint8)
         programs: dict[str, Callable[[], object]] = {}
+        if model.can_encode and not model.feature_table:
+            programs['photos'] = lambda: self.encode(image)
         if style is not None:
             latents = np.asarray([self._latent(style)] * VARIATIONS_TOGETHER)
             maps = self._maps(ids)
-            prepare = functools.cache(lambda: self._loaded.prepare(*maps))
 
-            def vary() -> np.ndarray:
-                return self._vary(prepare() if self._is_kept(prepare()) else None, maps, latents)
+            @functools.cache
+            def prepare() -> PreparedMap | None:
+                prepared = self._loaded.prepare(*maps)
+                return prepared if self._is_kept(prepared) else None
 
             programs['label maps'] = prepare
-            programs['styles'] = lambda: prepare()(latents[0])
-            programs['variations'] = vary
-        if model.can_encode and not model.feature_table:
-            programs['photos'] = lambda: self.encode(image)
+            programs['styles'] = lambda: (prepared := prepare()) and prepared(latents[0])
+            programs['variations'] = lambda: self._vary(prepare(), maps, latents)
         return programs
 
     def _vary(self, prepared: PreparedMap | None, maps: Maps, latents: np.ndarray) -> np.ndarray:

@@ -156,16 +156,18 @@ def test_judge_is_not_fitted_to_examples_that_are_skipped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'dataset, num_classes, first', [('ade20k', 150, 1), ('coco_stuff', 182, 0)]
+    'dataset, remap, num_classes, first',
+    [('ade20k', '', 151, 255), ('ade20k', '0:255,1-150:0-149', 150, 0), ('coco_stuff', '', 182, 0)],
 )
-def test_classes_of_a_judge_leave_out_an_id_that_is_unknown(dataset, num_classes, first):
+def test_pixels_of_a_class_that_is_unknown_have_no_label(dataset, remap, num_classes, first):
     ids = np.array([[0, 1], [150, 149]], np.uint8)
     maps = types.SimpleNamespace(read=lambda _: Example(None, ids))
     options = dict(condition='labels', dontcare=True, crop_size=64, load_size=64)
-    config = Config.create(dataset=dataset, num_classes=num_classes, **options)
+    options |= dict(num_classes=min(num_classes, 182) - (first == 255), label_remap=remap)
+    config = Config.create(dataset=dataset, **options)
     labels = run_data.RunLabels(maps, config)
     labels._size = 2, 2
-    np.testing.assert_array_equal(labels.read(0), ids.astype(int) - first)
+    np.testing.assert_array_equal(labels.read(0), [[first, 1], [150, 149]])
     assert labels.num_classes == num_classes
 
 

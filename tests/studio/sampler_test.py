@@ -90,7 +90,7 @@ def test_image_is_that_of_the_generator(loaded, name):
 @pytest.mark.parametrize(
     'name, compiled',
     [
-        ('styles', ['images', 'label maps', 'styles', 'variations', 'photos']),
+        ('styles', ['images', 'photos', 'label maps', 'styles', 'variations']),
         ('no styles, unknown', ['images']),
         ('noise', ['images', 'label maps', 'styles', 'variations']),
         ('table of features', ['images', 'label maps', 'styles', 'variations']),

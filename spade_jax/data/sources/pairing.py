@@ -50,7 +50,7 @@ class Folders:
     photo: Role
     label: Role  # The photo, if there is no condition.
     instance: Role | None  # None if no files of instance maps are paired.
-    unused: Role | None  # The label maps, if there is no condition: they may be beside the photos.
+    unused: Role | None  # The label maps beside the photos, if there is no condition.
     listing: str
     listing_flag: str
     config: DataConfig
@@ -68,7 +68,9 @@ class Folders:
         photo = role('photo', 'image', PHOTO_EXTENSIONS)
         unused = None
         if config.unconditional:
-            label, unused = photo, role('label map', 'label', ID_EXTENSIONS)
+            label, beside = photo, role('label map', 'label', ID_EXTENSIONS)
+            if (beside.directory + os.sep).startswith(photo.directory + os.sep):
+                unused = beside
         else:
             extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
             label = role(condition_role(config), 'label', extensions)
@@ -190,7 +192,7 @@ def _paired_files(folders: Folders) -> Pairing:
         ending = f' whose names end in {role.suffix}' if role.suffix else ''
         problem = f'{role.directory_flag}: no photos ({extensions}){ending} in {role.directory}'
         label = folders.unused or folders.label
-        if role.directory == label.directory and (labels or folders.unused):
+        if role.directory == label.directory and any(_candidates(label)):
             problem += f', which is {label.directory_flag} too: its files count as {label.name}s'
             remedy = f'tell them apart with --{role.suffix_flag} and --{label.suffix_flag}'
             raise UserError(problem, remedy)

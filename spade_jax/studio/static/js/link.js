@@ -30,7 +30,7 @@ let socket = null;
 let attempts = 0;
 let retry = 0;
 let isTrying = false;
-let isReady = false;  // The model is loaded.
+let isReady = false;  // The server samples images.
 let rev = 0;  // Of requests.
 let asked = [];  // {rev, revision, style} of the requests since that of the last answer.
 let lastSent = 0;
@@ -153,18 +153,21 @@ function take({header, payload}) {
 function takeState({state: name, stage, done, of, seconds, milliseconds}) {
   attempts = 0;
   if (name === 'failed') {
+    isReady = false;
     refuse({code: 'failed', problem: stage, remedy: ''});
   } else if (name !== 'ready') {
     update('link', {state: 'warming', stage: {name: stage, done, of, seconds}});
   } else {
+    const isNew = !isReady;
     isReady = true;
-    if (answered.isRefused) answered = {revision: -1, style: null, isExact: true};
     if (milliseconds > SLOW) followStrokes(milliseconds);
-    settle();
-    // It may still compile what images do not need.
-    update('link', {
-      state: nameNow(), stage: stage ? {name: stage, done, of, seconds} : null, refused: null,
-    });
+    if (isNew) {
+      if (answered.isRefused) answered = {revision: -1, style: null, isExact: true};
+      settle();
+      update('link', {state: nameNow(), refused: null});
+    }
+    // The server may still compile what images do not need.
+    update('link', {stage: stage ? {name: stage, done, of, seconds} : null});
   }
 }
 
@@ -181,7 +184,8 @@ function takeImage({rev: shown, width, height, milliseconds, exact}, rgb) {
   if (!exact && !asked.length) settling = setTimeout(settle, REST);
   update('image', {revision, style, rgb, width, height, milliseconds, size: 'full'});
   update('link', {state: nameNow(), before: 0, rate: rateNow(), refused: null});
-  slowImages = milliseconds > SLOW ? slowImages + 1 : 0;
+  // While the server compiles, images are slower than they will be.
+  slowImages = milliseconds > SLOW && !state.link.stage ? slowImages + 1 : 0;
   if (slowImages >= 3) followStrokes(milliseconds);
 }
 

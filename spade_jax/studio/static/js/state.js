@@ -50,7 +50,7 @@ export const state = {
   snapshots: {items: []},  // At most 8 of {name, ids, width, height, style, rgb}.
 
   // state: connecting | warming | ready | sampling | lost | refused. mode: live | strokes | demand.
-  // stage: {name, done, of, seconds} while warming, and while the server compiles on; or null.
+  // stage: {name, done, of, seconds} while warming, and while the server still compiles; or null.
   // refused: {code, problem, remedy} or null.
   link: {
     state: 'connecting', stage: null, mode: 'live', rate: 0, before: 0, refused: null,
