@@ -2,7 +2,7 @@
 
 import copy
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -81,10 +81,10 @@ def create_train_state(config: Config, networks: dict[str, Variables]) -> TrainS
     return TrainState(step, networks, optimizers, ema)  # pyright: ignore[reportArgumentType]
 
 
-def abstract_networks(model: Model) -> dict[str, Variables]:
-    """Shapes and types of the variables of each network."""
+def abstract_networks(model: Model, names: Iterable[str] = ()) -> dict[str, Variables]:
+    """Shapes and types of the variables of some networks; default: of all."""
     inputs, networks = model.example_inputs(), model.networks
-    return {name: abstract_variables(networks[name], *inputs[name]) for name in networks}
+    return {name: abstract_variables(networks[name], *inputs[name]) for name in names or networks}
 
 
 def abstract_train_state(config: Config) -> TrainState:

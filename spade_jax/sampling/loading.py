@@ -61,10 +61,9 @@ def _read_generator(checkpointer: Checkpointer, step: int) -> tuple[Config, dict
     """The Config and the item `generator` of a checkpoint."""
     config = checkpointer.metadata(step).config
     model = build_model(config)
-    networks = abstract_networks(model)
+    networks = abstract_networks(model, model.sampling_networks)
     ema = ema_part(networks, model.sampling_networks) if config.optimizer.ema_decay else None
-    sampled = {name: networks[name] for name in model.sampling_networks}
-    return config, checkpointer.restore_generator(step, {'networks': sampled, 'ema': ema})
+    return config, checkpointer.restore_generator(step, {'networks': networks, 'ema': ema})
 
 
 def _remedy(checkpointer: Checkpointer, corrupt_step: int) -> str:
