@@ -189,13 +189,29 @@ def test_prepared_maps_are_bounded_by_bytes_and_number(loaded):
     assert kept(size - 1) == [False] * 8
 
 
+def test_images_do_without_a_program_that_does_not_compile(loaded, caplog):
+    generator, _, _ = loaded('styles')
+
+    class Broken(Short):
+        def prepare(self, *maps):
+            raise RuntimeError('INTERNAL: the compiler has failed')
+
+    sampler, stages = GeneratorSampler(lambda: Broken(generator, itertools.repeat(False))), []
+    sampler.load(lambda stage, *_: stages.append(stage))
+    assert 'compiling styles failed: INTERNAL' in caplog.text and 'compiling variations' in stages
+    np.testing.assert_array_equal(sampler.sample(IDS, Seed(1)), generator(IDS, seed=1))
+
+
 class Short:
     """A generator whose device has too little memory for some calls."""
 
     def __init__(self, generator, calls):
         self.config, self.latent_dim = generator.config, generator.latent_dim
-        self.clusters, self.prepare = generator.clusters, generator.prepare
+        self.clusters, self.encode = generator.clusters, generator.encode
         self._generator, self._calls = generator, calls
+
+    def prepare(self, *maps):
+        return self._generator.prepare(*maps)
 
     def __call__(self, *args, **options):
         if next(self._calls):

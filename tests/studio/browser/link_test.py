@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 import spade_jax
 from spade_jax.studio import messages
+from spade_jax.studio.sampler import Refused
 from spade_jax.studio.style_messages import Seed
 from tests.studio.serving import serving
 from tests.studio.stand_in import StandIn, image_of
@@ -372,24 +373,66 @@ def test_another_model_is_told_to_a_page_that_was_never_ready(open_page):
         stages.set()
 
 
+class Compiling(StandIn):
+    """A stand-in that samples, and compiles on: each stage of `stages` until its event is set."""
+
+    def __init__(self, *stages, **options):
+        super().__init__(**options)
+        self.compiled = {stage: threading.Event() for stage in stages}
+        self.requests = 0
+
+    def load(self, report):
+        super().load(report)
+        for stage, is_compiled in self.compiled.items():
+            report(f'compiling {stage}', 2, 9)
+            assert is_compiled.wait(60)
+
+    def sample(self, ids, style):
+        self.requests += 1
+        return super().sample(ids, style)
+
+
 def test_page_samples_while_the_rest_is_compiled(open_page):
-    is_loaded = threading.Event()
-
-    class Loading(StandIn):
-        def load(self, report):
-            super().load(report)
-            report('compiling styles', 2, 3)
-            assert is_loaded.wait(60)
-
-    with serving(sampler=Loading()) as running:
+    sampler = Compiling('styles')
+    with serving(sampler=sampler) as running:
         page = open_page(running.url, reduced_motion='reduce')
         expect(page.locator('html')).to_have_attribute('data-link', 'ready')
         expect(page.locator('html')).to_have_attribute('data-shown', re.compile(r'\d+'))
         expect(page.locator('#status')).to_contain_text('compiling styles')
-        is_loaded.set()
+        sampler.compiled['styles'].set()
         expect(page.locator('#status')).not_to_contain_text('compiling')
         expect(page.locator('html')).to_have_attribute('data-link', 'ready')
         page.close()  # It may still load thumbnails.
+
+
+@pytest.mark.parametrize('is_compiled', [False, True])
+def test_images_that_are_slow_by_compilation_do_not_end_live_mode(open_studio, is_compiled):
+    sampler = Compiling('styles', delay=lambda: 0.45)
+    if is_compiled:
+        sampler.compiled['styles'].set()
+    with serving(sampler=sampler) as running:
+        page = open_studio(running.url)
+        for number in range(4):
+            page.evaluate('(id) => test.paint(id)', 3 + number)
+            expect_newest(page)
+        assert page.evaluate('test.state.link.mode') == ('strokes' if is_compiled else 'live')
+        sampler.compiled['styles'].set()
+        page.close()
+
+
+def test_refused_image_is_not_asked_for_again_at_each_stage(open_page):
+    sampler = Compiling('label maps', 'styles')
+    sampler.broken = Refused('memory', 'too large a map', 'use a smaller one')
+    with serving(sampler=sampler) as running:
+        page = open_page(running.url, reduced_motion='reduce')
+        expect(page.get_by_text('too large a map').first).to_be_visible()
+        sampler.compiled['label maps'].set()
+        expect(page.locator('#status')).to_contain_text('compiling styles')
+        sampler.compiled['styles'].set()
+        expect(page.locator('#status')).not_to_contain_text('compiling')
+        page.wait_for_timeout(300)  # What was asked for at the stages would be sampled now.
+        assert sampler.requests == 1
+        page.close()
 
 
 SERVER = """
