@@ -40,14 +40,14 @@ _CHROMIUM = flags.DEFINE_string('chromium', '/usr/bin/chromium', 'The browser.')
 
 _DRAGS = 3
 _NUMBERS = itertools.count()  # Of the drags.
-GOLDEN_ANGLE = 2.4  # Radians between them: no two are the same.
+_GOLDEN_ANGLE = 2.4  # Radians between them: no two are the same.
 
 _SLIDE = """(seconds) => new Promise((resolve) => {
   const {state, update} = measured;
-  const [start, images] = [performance.now(), measured.images];
+  const [start, images] = [performance.now(), measured.images.length];
   const step = () => {
     const elapsed = (performance.now() - start) / 1000;
-    if (elapsed > seconds) return resolve((measured.images - images) / elapsed);
+    if (elapsed > seconds) return resolve((measured.images.length - images) / elapsed);
     update('style', {current: {kind: 'seed', seed: 2, truncation: (elapsed / 2) % 1}});
     requestAnimationFrame(step);
   };
@@ -145,20 +145,20 @@ def drag(page: Page, seconds: float) -> list[list[float]]:
     box, times = box_of_map(page), []
     for number in itertools.islice(_NUMBERS, _DRAGS):
         page.keyboard.press(str(1 + number % 9))  # Another material: each drag changes the map.
-        page.evaluate('measured.times.length = 0')
-        stroke_of_finger(page, box, GOLDEN_ANGLE * number, seconds)
-        times.append(page.evaluate('measured.times'))
+        first = page.evaluate('measured.images.length')
+        stroke_of_finger(page, box, _GOLDEN_ANGLE * number, seconds)
+        times.append(page.evaluate('(first) => measured.images.slice(first)', first))
     return times
 
 
 def painting_rate(page: Page, seconds: float) -> float:
     """Images a second while the brush is dragged."""
-    times = [ends for ends in drag(page, seconds) if len(ends) > 1]
-    if not times:
+    drags = [times for times in drag(page, seconds) if len(times) > 1]
+    if not drags:
         problem = f'no drag of {seconds} seconds had two images'
         raise UserError(problem, 'drag longer with --seconds')
-    elapsed = sum(ends[-1] - ends[0] for ends in times) / 1000
-    return sum(len(ends) - 1 for ends in times) / elapsed
+    elapsed = sum(times[-1] - times[0] for times in drags) / 1000
+    return sum(len(times) - 1 for times in drags) / elapsed
 
 
 def stroke_delays(page: Page, count: int) -> list[float]:

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
 def painted(page: Page, heap: CDPSession, process: int, seconds: float) -> Interval:
     """Paint for some seconds."""
     box, stroke = box_of_map(page), 0
-    first, start = page.evaluate('measured.images'), time.perf_counter()
+    first, start = page.evaluate('measured.images.length'), time.perf_counter()
     while time.perf_counter() - start < seconds:
         stroke += 1
         page.keyboard.press(str(1 + stroke % 9))
@@ -71,7 +71,7 @@ def painted(page: Page, heap: CDPSession, process: int, seconds: float) -> Inter
         if stroke % 7 == 0:
             page.keyboard.press('Control+z')
     elapsed = time.perf_counter() - start
-    images = page.evaluate('measured.images') - first
+    images = page.evaluate('measured.images.length') - first
     heap.send('HeapProfiler.collectGarbage')
     used = heap.send('Runtime.getHeapUsage')['usedSize'] / 1e6
     return Interval(images, images / elapsed, resident_megabytes(process), used)

@@ -9,20 +9,19 @@ from collections.abc import Iterator
 import numpy as np
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
-# In the page: counts the images, keeps when each of them came, and the milliseconds from the end of
-# each stroke to the image of its map.
+# In the page: keeps when each image came, and the milliseconds from the end of each stroke to the
+# image of its map.
 _WATCH = """async () => {
   const {state, subscribe, update} = await import('/static/js/state.js');
   update('link', {mode: 'live'});  // Also where the page has chosen another mode for itself.
-  const measured = {images: 0, times: [], strokes: [], state, update};
+  const measured = {images: [], strokes: [], state, update};
   let end = null;
   subscribe('link', (link, changed) => {
     if (changed.isStroke === false) end = {time: performance.now(), of: state.document.revision};
   });
   subscribe('image', (image, changed) => {
     if (!('rgb' in changed)) return;
-    measured.images++;
-    measured.times.push(performance.now());
+    measured.images.push(performance.now());
     if (end && image.revision >= end.of) {
       measured.strokes.push(performance.now() - end.time);
       end = null;
@@ -53,7 +52,7 @@ def served(workdir: str, port: int, *options: str) -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def opened(url: str, chromium: str) -> Iterator[Page]:
-    """The page, when it shows its first image; `measured` in it has what `_WATCH` counts.
+    """The page, when it shows its first image; `measured` in it has what `_WATCH` keeps.
 
     The server may still compile what images do not need, see `wait_until_compiled`.
     """

@@ -114,7 +114,7 @@ class GeneratorSampler:
             report(f'compiling {name}', done, len(others) + 2)
             try:
                 self._within_memory(ids, compile_program)
-            except Exception as error:  # Images do without it, and who asks for it is told.
+            except Exception as error:  # Images do without it; a request for it has its own error.
                 logging.warning('compiling %s failed: %s', name, error)
         self._is_compiling = False
 

@@ -50,7 +50,7 @@ class Folders:
     photo: Role
     label: Role  # The photo, if there is no condition.
     instance: Role | None  # None if no files of instance maps are paired.
-    unused: Role | None  # The label maps beside the photos, if there is no condition.
+    unused: Role | None  # The label maps among the photos, if there is no condition.
     listing: str
     listing_flag: str
     config: DataConfig
@@ -68,9 +68,9 @@ class Folders:
         photo = role('photo', 'image', PHOTO_EXTENSIONS)
         unused = None
         if config.unconditional:
-            label, beside = photo, role('label map', 'label', ID_EXTENSIONS)
-            if (beside.directory + os.sep).startswith(photo.directory + os.sep):
-                unused = beside
+            label, maps = photo, role('label map', 'label', ID_EXTENSIONS)
+            if (maps.directory + os.sep).startswith(photo.directory + os.sep):
+                unused = maps
         else:
             extensions = ID_EXTENSIONS if config.uses_labels else PHOTO_EXTENSIONS
             label = role(condition_role(config), 'label', extensions)

@@ -374,7 +374,7 @@ def test_another_model_is_told_to_a_page_that_was_never_ready(open_page):
 
 
 class Compiling(StandIn):
-    """A stand-in that samples, and compiles on: each stage of `stages` until its event is set."""
+    """A stand-in that samples while it compiles each of `stages` until its event is set."""
 
     def __init__(self, *stages, **options):
         super().__init__(**options)

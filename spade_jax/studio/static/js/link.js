@@ -152,22 +152,24 @@ function take({header, payload}) {
 
 function takeState({state: name, stage, done, of, seconds, milliseconds}) {
   attempts = 0;
+  const current = {name: stage, done, of, seconds};
   if (name === 'failed') {
     isReady = false;
     refuse({code: 'failed', problem: stage, remedy: ''});
   } else if (name !== 'ready') {
-    update('link', {state: 'warming', stage: {name: stage, done, of, seconds}});
+    update('link', {state: 'warming', stage: current});
   } else {
     const isNew = !isReady;
     isReady = true;
     if (milliseconds > SLOW) followStrokes(milliseconds);
+    // The server may still compile what images do not need.
+    const fields = {stage: stage ? current : null};
     if (isNew) {
       if (answered.isRefused) answered = {revision: -1, style: null, isExact: true};
       settle();
-      update('link', {state: nameNow(), refused: null});
+      Object.assign(fields, {state: nameNow(), refused: null});
     }
-    // The server may still compile what images do not need.
-    update('link', {stage: stage ? {name: stage, done, of, seconds} : null});
+    update('link', fields);
   }
 }
 
